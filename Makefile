@@ -1,0 +1,91 @@
+# Everything a user or a developer does, by name: `make help`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint migrate model lock format verify-containers clean
+
+PYTHON ?= python3
+VENV := .venv
+EXPORT_VENV := .venv-export
+BIN := $(VENV)/bin
+# The service is not installed: it is run from project/, and paths in settings are relative to this folder.
+APP := PYTHONPATH=project $(BIN)/python -m app
+PIP_INSTALL := pip install --require-hashes --no-deps --disable-pip-version-check --no-input
+# The tests' models stand apart from the user's. No network: MobileNetV2 is only tested where its weights are at hand.
+TEST_MODELS := $(CURDIR)/data/test-models
+TEST_WEIGHTS := $(abspath $(or $(MODEL_WEIGHTS),$(wildcard ../shared/weights/mobilenet_v2_imagenet.h5)))
+EXPORT := TF_CPP_MIN_LOG_LEVEL=2 PYTHONPATH=project $(EXPORT_VENV)/bin/python -m app export-model
+export-for-tests = export MODELS_DIR=$(TEST_MODELS) MODEL=$(1) $(2); \
+	$(APP) has-model >/dev/null 2>&1 || { echo "==> Making the model $(1) for the tests"; $(EXPORT); }
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/run.stamp ## Set everything up and serve on http://localhost:8004
+	@$(MAKE) --no-print-directory model
+	@$(APP) migrate
+	@exec env $(APP) serve
+
+test: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Set everything up and run the whole test suite on a real PostgreSQL
+	@$(if $(TEST_WEIGHTS),$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS)))
+	@$(call export-for-tests,efficientnet_lite0,MODEL_WEIGHTS=)
+	@cd project && TEST_MODELS_DIR=$(TEST_MODELS) TEST_WEIGHTS=$(TEST_WEIGHTS) TEST_EXPORT_PYTHON=$(CURDIR)/$(EXPORT_VENV)/bin/python \
+	  exec ../$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: lint test ## What CI runs: format, lint, types, imports, dependencies, containers' files, then the tests
+
+lint: $(VENV)/dev.stamp
+	@cd project && export PATH="$(CURDIR)/$(BIN):$$PATH" && set -x \
+	&& ruff format --check . && ruff check . && mypy && lint-imports --no-cache && deptry . && vulture \
+	&& hadolint Dockerfile db/Dockerfile && docker-compose -f ../docker-compose.yml config --quiet
+
+format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
+	@cd project && ../$(BIN)/ruff format . && ../$(BIN)/ruff check --fix .
+
+migrate: $(VENV)/run.stamp ## Bring the database's tables up to date
+	@$(APP) migrate
+
+model: $(VENV)/run.stamp ## Make the model to serve, if it is not there (needs TensorFlow for a minute)
+	@if reason=$$($(APP) has-model 2>&1 >/dev/null); then exit 0; fi; \
+	echo "==> Making the model: $$reason"; \
+	$(MAKE) --no-print-directory $(EXPORT_VENV)/stamp; \
+	$(EXPORT)
+
+lock: $(VENV)/dev.stamp ## Pin the newest versions of all dependencies, with hashes
+	@cd project && for name in requirements requirements-dev requirements-export; do \
+	  echo "==> $$name.txt"; \
+	  constraint=""; [ $$name = requirements ] || constraint="-c requirements.txt"; \
+	  ../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-emit-find-links --no-header --no-annotate $$constraint $$name.in -o $$name.txt; done
+
+verify-containers: ## Build the images and try docker-compose.yml for real (needs a container engine; takes minutes)
+	@project/tests/containers/verify.sh
+
+clean: ## Remove what was installed; data/ stays
+	rm -rf $(VENV) $(EXPORT_VENV)
+
+# --- set-up, once and again only when the requirements change ---------------------------------------------------------
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "error: Python 3.11, 3.12 or 3.13 is needed, $(PYTHON) is $$($(PYTHON) -V): set PYTHON=python3.x" >&2; exit 1; }
+	@echo "==> Making the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "error: Python's venv is missing: apt-get install python3-venv (as root)" >&2; exit 1; }
+
+$(VENV)/run.stamp: project/requirements.txt | $(VENV)/bin/python
+	@if [ -e $(VENV)/dev.stamp ] && [ $(VENV)/dev.stamp -nt project/requirements-dev.txt ]; then touch $@; exit 0; fi; \
+	echo "==> Installing what serves (about 80 MB to download)"; \
+	$(BIN)/$(PIP_INSTALL) -r $<; touch $@
+
+$(VENV)/dev.stamp: project/requirements-dev.txt | $(VENV)/bin/python
+	@echo "==> Installing what serves, tests and checks (about 150 MB to download)"
+	@$(BIN)/$(PIP_INSTALL) -r $<
+	@touch $@
+
+$(EXPORT_VENV)/stamp: project/requirements-export.txt
+	@echo "==> Installing TensorFlow into $(EXPORT_VENV), to make the model (about 400 MB to download, 1.6 GB on disk)"
+	@$(PYTHON) -m venv --clear $(EXPORT_VENV)
+	@$(EXPORT_VENV)/bin/$(PIP_INSTALL) -r $<
+	@touch $@

@@ -1,0 +1,134 @@
+"""The one place where errors become HTTP: RFC 9457 problem documents, and FastAPI's own list for 422."""
+
+import json
+import logging
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from app import domain
+from app.models.pydantic import Problem
+
+log = logging.getLogger(__name__)
+
+STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
+    domain.PredictionNotFound: HTTPStatus.NOT_FOUND,
+    domain.ImageMissing: HTTPStatus.NOT_FOUND,
+    domain.NotAnImage: HTTPStatus.BAD_REQUEST,
+    domain.ImageUnreadable: HTTPStatus.BAD_REQUEST,
+    domain.UploadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    domain.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    domain.StorageUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    domain.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+RETRY_AFTER_SECONDS: Final = 5
+ECHO_LIMIT: Final = 200
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def problem_responses(*statuses: HTTPStatus) -> Responses:
+    """The OpenAPI description of the problems a route can answer with."""
+    return {
+        status.value: {
+            "model": Problem,
+            "description": status.phrase,
+            "content": {
+                "application/problem+json": {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "example": {
+                        "type": "about:blank",
+                        "title": status.phrase,
+                        "status": status.value,
+                        "detail": _EXAMPLES.get(status, status.description),
+                    },
+                }
+            },
+        }
+        for status in statuses
+    }
+
+
+_EXAMPLES: Final = {
+    HTTPStatus.NOT_FOUND: "Prediction not found",
+    HTTPStatus.BAD_REQUEST: "File must be an image",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The upload is larger than 20971520 bytes.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The database cannot be reached at the moment. Try again shortly.",
+}
+
+
+def problem(
+    status: HTTPStatus, detail: str, *, code: str | None = None, headers: dict[str, str] | None = None
+) -> Response:
+    """A problem document (RFC 9457) as a response."""
+    document: dict[str, Any] = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": detail,
+    }
+    if code:
+        document["code"] = code
+    return Response(json.dumps(document), status.value, headers, "application/problem+json")
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Teach an application to answer errors."""
+    app.add_exception_handler(domain.ServiceError, _service_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def service_problem(error: domain.ServiceError) -> Response:
+    """The response to one of the service's own errors."""
+    status = STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
+    return problem(status, error.message, code=error.code, headers=headers)
+
+
+async def _service_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, domain.ServiceError)
+    if not isinstance(error, tuple(STATUS)) or STATUS[type(error)] >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("%s %s: %s", request.method, request.url.path, error.message, exc_info=error.__cause__)
+    return service_problem(error)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """What Starlette and FastAPI raise by themselves: unknown path, wrong method, malformed multipart."""
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    detail = {
+        HTTPStatus.NOT_FOUND: f"There is nothing at {request.url.path}; /docs lists every path.",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not possible here; see the Allow header, or /docs.",
+    }.get(status, str(error.detail))
+    return problem(status, detail, headers=dict(error.headers or {}))
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """A mistake of ours. Starlette logs the traceback after this; the client learns nothing of it."""
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong in the service; its log says what. Try again later."
+    )
+
+
+async def _invalid_request(request: Request, error: Exception) -> Response:
+    """422 with FastAPI's list; the offending input is echoed only where it is short and can be written as JSON."""
+    assert isinstance(error, RequestValidationError)
+    detail = []
+    for entry in error.errors():
+        told = {"type": entry["type"], "loc": list(entry["loc"]), "msg": entry["msg"]}
+        if _can_be_echoed(entry.get("input")):
+            told["input"] = entry["input"]
+        detail.append(told)
+    return Response(json.dumps({"detail": detail}), HTTPStatus.UNPROCESSABLE_ENTITY, media_type="application/json")
+
+
+def _can_be_echoed(value: object) -> bool:
+    try:
+        return len(json.dumps(value, allow_nan=False)) <= ECHO_LIMIT
+    except (TypeError, ValueError):
+        return False

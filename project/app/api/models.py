@@ -1,0 +1,39 @@
+"""The registry of models."""
+
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import APIRouter
+
+from app import crud
+from app.api.deps import Service
+from app.api.errors import problem_responses
+from app.models.pydantic import Info, ModelRead
+
+router = APIRouter(tags=["models"])
+
+INFO_IMAGES: Final = 500
+
+
+@router.get("/models", summary="The models that can be asked")
+async def list_models(service: Service) -> list[ModelRead]:
+    """Name, version, labels and input of each."""
+    model = service.classifier.model
+    size = model.input.size
+    return [
+        ModelRead(
+            name=model.name,
+            kind=model.manifest.kind,
+            version=model.version,
+            default=True,
+            labels=len(model.labels),
+            input_shape=[size, size, 3],
+            note=model.note,
+        )
+    ]
+
+
+@router.get("/info", summary="Names of models and images", responses=problem_responses(HTTPStatus.SERVICE_UNAVAILABLE))
+async def info(service: Service) -> Info:
+    """The models, and the newest 500 images that can be classified again."""
+    return Info(models=[service.classifier.model.name], images=await crud.recent_image_paths(INFO_IMAGES))

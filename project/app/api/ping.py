@@ -1,0 +1,63 @@
+"""Is it there, is it alive, is it ready?"""
+
+import asyncio
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import APIRouter, Response
+
+from app.api.deps import Service
+from app.db import pending_migrations
+from app.domain import DatabaseUnavailable
+from app.models.pydantic import Health, Ping, Ready
+
+router = APIRouter(tags=["service"])
+
+DATABASE_SECONDS: Final = 3
+
+
+@router.get("/ping", summary="A sign of life, with the environment's name")
+async def ping(service: Service) -> Ping:
+    """Answers at once, whatever the service is doing."""
+    return Ping(environment=service.settings.environment, testing=service.settings.testing)
+
+
+@router.get("/health", summary="Is the process alive?")
+async def health() -> Health:
+    """Touches nothing else: use it to decide whether to restart the process."""
+    return Health()
+
+
+@router.get(
+    "/ready",
+    summary="Can predictions be taken and made?",
+    responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Ready, "description": "Not ready: the failing part is named"}},
+)
+async def ready(service: Service, response: Response) -> Ready:
+    """Checks the database and its tables, the model and the worker: use it to decide whether to send requests here."""
+    database = await _database_state()
+    model = service.classifier.model
+    worker = "ok" if service.worker.is_alive else "The worker is not running: restart the service."
+    is_ready = database == worker == "ok"
+    if not is_ready:
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    return Ready(
+        status="ready" if is_ready else "not ready",
+        database=database,
+        model="ok",
+        worker=worker,
+        notes=[model.note] if model.note else [],
+    )
+
+
+async def _database_state() -> str:
+    try:
+        async with asyncio.timeout(DATABASE_SECONDS):
+            missing = await pending_migrations()
+    except DatabaseUnavailable as error:
+        return error.message
+    except TimeoutError:
+        return f"The database does not answer within {DATABASE_SECONDS} s."
+    if missing:
+        return f"{len(missing)} migrations are not applied: run `python -m app migrate`."
+    return "ok"

@@ -1,0 +1,188 @@
+"""Predictions over HTTP: upload, read, list, correct, delete."""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import re
+import unicodedata
+from http import HTTPStatus
+from typing import Annotated, Final
+
+from fastapi import APIRouter, BackgroundTasks, File, Form, Header, Path, Query, Request, Response, UploadFile
+from fastapi.exceptions import RequestValidationError
+
+from app import crud, imaging
+from app.api.deps import Service, Services
+from app.api.errors import problem_responses
+from app.domain import MAX_FILENAME, MAX_ID, ImageInfo, Status, UploadTooLarge
+from app.models.pydantic import PredictionCorrection, PredictionDeleted, PredictionRead
+
+router = APIRouter(prefix="/predictions", tags=["predictions"])
+
+PAGE: Final = 50
+LONGEST_PAGE: Final = 500
+UNNAMED: Final = "unnamed"
+CURSOR_BYTES: Final = 8
+
+Id = Annotated[int, Path(gt=0, description="The prediction's id.")]
+
+
+@router.post(
+    "/",
+    status_code=HTTPStatus.CREATED,
+    summary="Upload an image",
+    response_description="The prediction, `pending`; with `Prefer: wait=N` finished, if it took no longer than that.",
+    responses=problem_responses(
+        HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.SERVICE_UNAVAILABLE
+    ),
+)
+async def upload_image(
+    request: Request,
+    response: Response,
+    background: BackgroundTasks,
+    service: Service,
+    file: Annotated[
+        UploadFile,
+        File(description="JPEG (also MPO), PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF; the first frame counts."),
+    ],
+    model: Annotated[str | None, Form(description="Name of a model from /models; by default the default one.")] = None,
+    prefer: Annotated[
+        str | None, Header(description="`wait=N`: answer when the prediction is finished, or after N seconds.")
+    ] = None,
+) -> PredictionRead:
+    """Stores the image and a `pending` prediction, answers at once, and classifies the image right after.
+
+    Poll `GET /predictions/{id}/` for the result, or send `Prefer: wait=10` to have it in this answer.
+    """
+    _check_model(service, model)
+    data = await file.read()
+    limit = service.settings.max_upload_bytes
+    if len(data) > limit:
+        raise UploadTooLarge(f"The upload is larger than {limit} bytes.")
+    image, sha256 = await asyncio.to_thread(_examine, data, service.settings.max_image_pixels)
+    image_path = await service.storage.put(data, image.extension)
+    try:
+        prediction = await crud.create(
+            crud.NewPrediction(
+                filename=_shown_name(file.filename),
+                image_path=image_path,
+                image=image,
+                size_bytes=len(data),
+                sha256=sha256,
+                model=service.classifier.model.name,
+                model_version=service.classifier.model.version,
+            )
+        )
+    except BaseException:
+        await service.storage.delete(image_path)
+        raise
+    response.headers["Location"] = f"{request.scope.get('root_path', '')}/predictions/{prediction.id}/"
+
+    wait = _wait_seconds(prefer, service.settings.max_wait_seconds)
+    if wait is None:
+        background.add_task(service.worker.classify, prediction.id)
+        return PredictionRead.of(prediction)
+    response.headers["Preference-Applied"] = f"wait={wait}"
+    # The worker keeps at it when the time is over; only the waiting ends.
+    await asyncio.wait([asyncio.create_task(service.worker.classify(prediction.id))], timeout=wait)
+    return PredictionRead.of(await crud.get(prediction.id))
+
+
+@router.get(
+    "/",
+    summary="List predictions, newest first",
+    responses=problem_responses(HTTPStatus.SERVICE_UNAVAILABLE),
+)
+async def list_predictions(
+    request: Request,
+    response: Response,
+    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE, description="Predictions on a page.")] = PAGE,
+    cursor: Annotated[str | None, Query(description="From the `Link` header of the page before.")] = None,
+    status: Annotated[Status | None, Query(description="Only predictions in this state.")] = None,
+) -> list[PredictionRead]:
+    """A page of predictions; the `Link` header with `rel="next"` leads to the next one, if there is one."""
+    # One more than asked for tells whether another page follows.
+    rows = await crud.page(limit + 1, before=_decoded(cursor), status=status)
+    if len(rows) > limit:
+        rows.pop()
+        following = request.url.include_query_params(cursor=_encoded(rows[-1].id))
+        response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+    return [PredictionRead.of(row) for row in rows]
+
+
+_ONE_RESPONSES = problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+@router.get("/{id}/", summary="Read a prediction", responses=_ONE_RESPONSES)
+async def read_prediction(id: Id) -> PredictionRead:
+    """The prediction as it stands; poll until `status` is `succeeded` or `failed`."""
+    return PredictionRead.of(await crud.get(id))
+
+
+@router.put("/{id}/", summary="Correct a prediction", responses=_ONE_RESPONSES)
+async def correct_prediction(id: Id, correction: PredictionCorrection) -> PredictionRead:
+    """Sets a person's answer; the model's own stays in `all_predictions`."""
+    return PredictionRead.of(await crud.correct(id, correction.top_prediction, correction.confidence))
+
+
+@router.delete("/{id}/", summary="Delete a prediction", responses=_ONE_RESPONSES)
+async def delete_prediction(id: Id, service: Service) -> PredictionDeleted:
+    """Removes the prediction and its image for good."""
+    deleted = await crud.delete(id)
+    await service.storage.delete(deleted.image_path)
+    return PredictionDeleted(id=deleted.id, filename=deleted.filename)
+
+
+def _examine(data: bytes, max_pixels: int) -> tuple[ImageInfo, str]:
+    return imaging.inspect(data, max_pixels), hashlib.sha256(data).hexdigest()
+
+
+def _check_model(service: Services, model: str | None) -> None:
+    known = service.classifier.model.name
+    # A form sent by a browser names the field and leaves it empty.
+    if model and model != known:
+        raise RequestValidationError(
+            [{"type": "model_unknown", "loc": ("body", "model"), "msg": f"Model should be {known}", "input": model}]
+        )
+
+
+def _shown_name(name: str | None) -> str:
+    """The client's file name, fit to be stored and shown: no control characters, at most 255 characters."""
+    visible = "".join("\ufffd" if unicodedata.category(c) in {"Cc", "Cs"} else c for c in name or "")
+    return visible[:MAX_FILENAME] or UNNAMED
+
+
+_WAIT: Final = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:[,;]|$)', re.ASCII | re.IGNORECASE)
+
+
+def _wait_seconds(prefer: str | None, most: int) -> int | None:
+    """Seconds from ``Prefer: wait=N`` (RFC 7240, 4.3), at most ``most``; None without one."""
+    found = _WAIT.search(prefer or "")
+    return min(int(found[1]), most) if found else None
+
+
+def _encoded(last_id: int) -> str:
+    return base64.urlsafe_b64encode(last_id.to_bytes(CURSOR_BYTES, "big")).rstrip(b"=").decode()
+
+
+def _decoded(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        raw = b""
+    last_id = int.from_bytes(raw, "big")
+    if len(raw) != CURSOR_BYTES or last_id > MAX_ID:
+        raise RequestValidationError(
+            [
+                {
+                    "type": "cursor_invalid",
+                    "loc": ("query", "cursor"),
+                    "msg": "Cursor should be one from a Link header of this service",
+                    "input": cursor,
+                }
+            ]
+        )
+    return last_id

@@ -1,0 +1,145 @@
+"""The command line: ``python -m app serve | migrate | export-model | has-model``."""
+
+import argparse
+import asyncio
+import errno
+import hashlib
+import logging
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from pydantic import ValidationError
+
+from app.config import Settings
+from app.domain import StartupError
+
+log = logging.getLogger(__name__)
+
+LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(message)s"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit status: 0, or 1 with one line that says what is wrong and what to do."""
+    parser = argparse.ArgumentParser(prog="python -m app", description="The image-classification service.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (run, text) in COMMANDS.items():
+        commands.add_parser(name, help=text, description=text).set_defaults(run=run)
+    commands.choices["serve"].add_argument("--reload", action="store_true", help="restart when the code changes")
+    options = parser.parse_args(arguments)
+    try:
+        settings = Settings()
+        logging.basicConfig(level=settings.log_level, format=LOG_FORMAT, stream=sys.stderr)
+        # These two tell of every query and connection.
+        for library in ("tortoise", "httpx"):
+            logging.getLogger(library).setLevel(logging.WARNING)
+        return int(options.run(settings, options))
+    except ValidationError as error:
+        for told in error.errors():
+            where = ".".join(str(part) for part in told["loc"]).upper()
+            print(f"error: {where} is {told['input']!r}: {told['msg']}", file=sys.stderr)
+    except StartupError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 1
+
+
+def serve(settings: Settings, options: argparse.Namespace) -> int:
+    """Serve HTTP until SIGINT or SIGTERM."""
+    import uvicorn
+
+    from app.main import create_application
+
+    class Server(uvicorn.Server):
+        """Says where it serves, once it does."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                log.info("Serving on %s (Ctrl-C stops)", address)
+
+    listening, address = _listen(settings.host, settings.port)
+    config = uvicorn.Config(
+        "app.main:app" if options.reload else create_application(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=settings.log_level == "DEBUG",
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+        reload=options.reload,
+        server_header=False,
+    )
+    server = Server(config)
+    if options.reload:
+        from uvicorn.supervisors import ChangeReload
+
+        ChangeReload(config, target=server.run, sockets=[listening]).run()
+        return 0
+    server.run(sockets=[listening])
+    return 0 if server.started else 1
+
+
+def _listen(host: str, port: int) -> tuple[socket.socket, str]:
+    """A socket, taken before anything else is started, and its URL for a person. Raises StartupError."""
+    try:
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise StartupError(f"Port {port} is in use: stop what uses it, or set PORT to another.") from error
+        raise StartupError(f"Cannot listen on {host}:{port}: {error.strerror or error}. Set HOST and PORT.") from error
+    shown = "localhost" if host in {"127.0.0.1", "0.0.0.0", "::1", "::"} else host  # noqa: S104 - compared, not bound
+    return listening, f"http://{shown}:{listening.getsockname()[1]}"
+
+
+def migrate(settings: Settings, _options: argparse.Namespace) -> int:
+    """Bring the database's tables up to date."""
+    from app.db import database_url
+    from app.db import migrate as apply
+
+    async def run() -> None:
+        async with database_url(settings) as url:
+            applied = await apply(url, settings)
+        log.info("Migrations applied: %s", ", ".join(applied) or "none, the tables are up to date")
+
+    asyncio.run(run())
+    return 0
+
+
+def export_model(settings: Settings, _options: argparse.Namespace) -> int:
+    """Make the model to serve, once; needs TensorFlow (requirements-export.txt)."""
+    try:
+        from app.exporter.export import export_model as export
+    except ModuleNotFoundError as error:
+        raise StartupError(
+            f"Exporting a model needs {error.name}: install requirements-export.txt, or run `make model`."
+        ) from error
+    export(settings)
+    return 0
+
+
+def has_model(settings: Settings, _options: argparse.Namespace) -> int:
+    """Tell whether the model to serve was exported: exit status 0, or 1 and the reason."""
+    from app.classifier import PREFERRED, find_model
+
+    model = find_model(settings.models, settings.model)
+    if settings.model_weights and settings.model in {"auto", PREFERRED}:
+        try:
+            digest = hashlib.sha256(settings.model_weights.read_bytes()).hexdigest()
+        except OSError as error:
+            raise StartupError(f"MODEL_WEIGHTS is {settings.model_weights}: {error.strerror}.") from error
+        if model.name != PREFERRED or model.manifest.weights_sha256 != digest:
+            raise StartupError(f"{model.name} was exported from other weights than MODEL_WEIGHTS.")
+    print(f"{model.name} {model.version}")
+    return 0
+
+
+Command = Callable[[Settings, argparse.Namespace], int]
+
+COMMANDS: Final[dict[str, tuple[Command, str]]] = {
+    "serve": (serve, "Serve HTTP until stopped."),
+    "migrate": (migrate, "Bring the database's tables up to date."),
+    "export-model": (export_model, "Make the model to serve, once (needs TensorFlow)."),
+    "has-model": (has_model, "Tell whether the model to serve was exported."),
+}

@@ -1,0 +1,101 @@
+"""The settings: the only reader of the environment and of ``.env``."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.domain import RetryPolicy
+
+PROJECT_DIR = Path(__file__).resolve().parents[1]
+MIGRATIONS_DIR = PROJECT_DIR / "migrations"
+
+
+def _cores() -> int:
+    """Cores this process may use (fewer than the machine has, under taskset or a container's cpuset)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """Every setting: a field's name in capitals is the environment variable, or the line in ``.env``."""
+
+    model_config = SettingsConfigDict(
+        # A command may be run from the repository's root or from project/; the nearer file wins.
+        env_file=("../.env", ".env"),
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        # "model" is a word of this service: pydantic must not reserve model_.
+        protected_namespaces=(),
+    )
+
+    environment: Annotated[str, Field(description="Name of this deployment, shown by /ping.")] = "dev"
+    testing: Annotated[bool, Field(description="Shown by /ping; true in the test suite.")] = False
+
+    host: Annotated[str, Field(description="Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0 picks a free one.")] = 8004
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    data_dir: Annotated[Path, Field(description="Database, images and models lie here.")] = PROJECT_DIR.parent / "data"
+    uploads_dir: Annotated[Path | None, Field(description="Uploaded images (default: DATA_DIR/uploads).")] = None
+    models_dir: Annotated[Path | None, Field(description="Exported models (default: DATA_DIR/models).")] = None
+
+    database_url: Annotated[
+        SecretStr | None,
+        Field(description="postgres://user:password@host:port/database; unset: an embedded PostgreSQL in DATA_DIR."),
+    ] = None
+    database_pool_size: Annotated[int, Field(ge=2, le=100, description="Connections to PostgreSQL at most.")] = 10
+    database_wait_seconds: Annotated[
+        float, Field(gt=0, description="How long a start waits for the database to answer.")
+    ] = 60
+
+    model: Annotated[
+        Literal["auto", "mobilenet_v2", "efficientnet_lite0"],
+        Field(description="auto: MobileNetV2, or EfficientNet-Lite0 where its weights cannot be had."),
+    ] = "auto"
+    model_weights: Annotated[
+        Path | None, Field(description="MobileNetV2's Keras weights (.h5); unset: downloaded once.")
+    ] = None
+
+    worker_threads: Annotated[int, Field(ge=1, le=256, description="Threads that classify.")] = _cores()
+    max_upload_bytes: Annotated[PositiveInt, Field(description="Larger uploads are cut off with 413.")] = 20 * 2**20
+    max_image_pixels: Annotated[PositiveInt, Field(description="Images with more pixels are refused with 413.")] = (
+        50_000_000
+    )
+    max_wait_seconds: Annotated[int, Field(ge=0, le=3600, description="Cap of Prefer: wait=N.")] = 60
+    max_attempts: Annotated[PositiveInt, Field(description="Attempts before a prediction is failed.")] = 3
+    lease_seconds: Annotated[float, Field(gt=0, description="How long one attempt owns its prediction.")] = 15
+    recover_seconds: Annotated[
+        float, Field(gt=0, description="Pause between looks for predictions whose process died.")
+    ] = 5
+    shutdown_seconds: Annotated[
+        int,
+        Field(ge=0, description="How long a stop waits for predictions in hand; the rest follow at the next start."),
+    ] = 10
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith(("postgres://", "postgresql://")):
+            raise ValueError("must begin with postgres:// or postgresql://")
+        return value
+
+    @property
+    def uploads(self) -> Path:
+        """Folder of the uploaded images."""
+        return self.uploads_dir or self.data_dir / "uploads"
+
+    @property
+    def models(self) -> Path:
+        """Folder of the exported models, one folder each."""
+        return self.models_dir or self.data_dir / "models"
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """How often a prediction is tried, and for how long one attempt owns it."""
+        return RetryPolicy(self.max_attempts, timedelta(seconds=self.lease_seconds))

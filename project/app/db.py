@@ -1,0 +1,184 @@
+"""The database: connecting to it, migrating it, and telling when it is away."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import asyncpg
+from tortoise import Tortoise, connections
+from tortoise.exceptions import DBConnectionError, OperationalError
+
+from app.config import MIGRATIONS_DIR, Settings
+from app.domain import DatabaseUnavailable, StartupError
+from app.postgres import embedded_postgres
+
+log = logging.getLogger(__name__)
+
+APP: Final = "models"
+CONNECTION: Final = "default"
+# Any number will do, as long as every process that migrates takes the same one.
+MIGRATION_LOCK: Final = 8004_2026
+
+AWAY: Final = (
+    ConnectionError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    DBConnectionError,
+    socket.gaierror,
+)
+"""What comes up, untranslated, from asyncpg and Tortoise while the database is away."""
+
+
+def __getattr__(name: str) -> Any:
+    """``TORTOISE_ORM``, for aerich's own command line; made when asked for, since it reads the environment."""
+    if name != "TORTOISE_ORM":
+        raise AttributeError(name)
+    url = Settings().database_url
+    if url is None:
+        raise StartupError("Set DATABASE_URL for aerich's command line.")
+    return tortoise_config(url.get_secret_value(), pool_size=2)
+
+
+def tortoise_config(url: str, pool_size: int) -> dict[str, Any]:
+    """Tortoise's configuration for a PostgreSQL at ``url``.
+
+    The address is taken apart here: Tortoise reads a URL without decoding its user name, and turns ``ssl=disable`` on.
+    """
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    unknown = options.keys() - {"sslmode"}
+    if unknown:
+        raise StartupError(f"DATABASE_URL has options that are not known: {', '.join(sorted(unknown))}.")
+    credentials: dict[str, Any] = {
+        "host": parts.hostname or "localhost",
+        "port": parts.port or 5432,
+        "user": unquote(parts.username or "postgres"),
+        "password": unquote(parts.password or ""),
+        "database": unquote(parts.path.lstrip("/")) or "postgres",
+        "minsize": 1,
+        "maxsize": pool_size,
+        "timeout": 5,
+        "command_timeout": 30,
+        "application_name": "image-classifier",
+    }
+    if "sslmode" in options:
+        credentials["ssl"] = options["sslmode"]
+    return {
+        "connections": {CONNECTION: {"engine": "tortoise.backends.asyncpg", "credentials": credentials}},
+        "apps": {APP: {"models": ["app.models.tortoise", "aerich.models"], "default_connection": CONNECTION}},
+        "use_tz": True,
+        "timezone": "UTC",
+    }
+
+
+@asynccontextmanager
+async def database_url(settings: Settings) -> AsyncIterator[str]:
+    """The URL of the database in use; while inside, the embedded server runs if ``DATABASE_URL`` is not set."""
+    if settings.database_url:
+        yield settings.database_url.get_secret_value()
+    else:
+        async with embedded_postgres(settings.data_dir, settings.database_wait_seconds) as url:
+            yield url
+
+
+@asynccontextmanager
+async def connected(url: str, settings: Settings) -> AsyncIterator[None]:
+    """Connect Tortoise to the database at ``url``, waiting for it to answer.
+
+    Raises StartupError if it does not within ``database_wait_seconds``, or refuses the name, password or database.
+    """
+    await Tortoise.init(config=tortoise_config(url, settings.database_pool_size), _enable_global_fallback=True)
+    try:
+        await _until_answering(url, settings.database_wait_seconds)
+        yield
+    finally:
+        await Tortoise.close_connections()
+
+
+async def _until_answering(url: str, seconds: float) -> None:
+    where = urlsplit(url)
+    address = f"{where.hostname}:{where.port or 5432}"
+    waiting = False
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    await execute("SELECT 1")
+                    return
+                except AWAY as error:
+                    if not waiting:
+                        log.info("Waiting for the database at %s: %s", address, error or type(error).__name__)
+                        waiting = True
+                    await asyncio.sleep(0.25)
+    except TimeoutError:
+        raise StartupError(
+            f"The database at {address} did not answer within {seconds:.0f} s: check DATABASE_URL."
+        ) from None
+    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+        raise StartupError(f"The database at {address} refuses the connection: {error}.") from error
+
+
+@asynccontextmanager
+async def unavailable_when_away() -> AsyncIterator[None]:
+    """Turn the many ways in which a database is away into DatabaseUnavailable. Also a decorator."""
+    try:
+        yield
+    except AWAY as error:
+        raise DatabaseUnavailable from error
+    except asyncpg.InterfaceError as error:
+        # The class also holds our own mistakes (a wrong number of arguments), which are not to be waited out.
+        if "closed" in str(error):
+            raise DatabaseUnavailable from error
+        raise
+
+
+async def execute(query: str, values: list[Any] | None = None) -> list[dict[str, Any]]:
+    """Run one statement and give its rows; Tortoise's own update reports no RETURNING."""
+    rows: list[dict[str, Any]] = await connections.get(CONNECTION).execute_query_dict(query, values)
+    return rows
+
+
+async def migrate(url: str, settings: Settings) -> list[str]:
+    """Bring the tables up to date; gives the names of the migrations that were applied.
+
+    Any number of processes may call this at once: they take turns, and all but the first find nothing left to do.
+    """
+    # Only this command needs aerich; the service starts without importing it.
+    from aerich import Command
+
+    command = Command(tortoise_config(url, pool_size=2), app=APP, location=str(MIGRATIONS_DIR))
+    async with connected(url, settings):
+        lock = await asyncpg.connect(url)
+        try:
+            await lock.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+            await command.init()
+            return await command.upgrade(run_in_transaction=True)
+        finally:
+            # Closing the session gives the lock back.
+            await lock.close()
+
+
+def migration_files() -> list[str]:
+    """Names of all migrations this version of the service knows, oldest first."""
+    names = (path.name for path in (MIGRATIONS_DIR / APP).glob("[0-9]*_*.py"))
+    return sorted(names, key=lambda name: int(name.split("_")[0]))
+
+
+@unavailable_when_away()
+async def pending_migrations() -> list[str]:
+    """Migrations not yet applied to the database. Raises DatabaseUnavailable while it is away."""
+    try:
+        rows = await execute("SELECT version FROM aerich WHERE app = $1", [APP])
+    except OperationalError:
+        # No table aerich: nothing was ever applied.
+        return migration_files()
+    applied = {row["version"] for row in rows}
+    return [name for name in migration_files() if name not in applied]

@@ -1,0 +1,138 @@
+"""The words of the service: what a prediction is, and what can go wrong. Plain Python, no dependencies."""
+
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import ClassVar
+
+MAX_ID = 2**63 - 1
+"""The largest id a row can have (PostgreSQL ``bigint``)."""
+
+MAX_FILENAME = 255
+"""Characters of the client's file name that are kept."""
+
+
+class Status(StrEnum):
+    """The states of a prediction: pending → processing → succeeded or failed."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """One label and how sure the model is of it, 0..1."""
+
+    label: str
+    confidence: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.confidence) and 0 <= self.confidence <= 1):
+            raise ValueError(f"confidence {self.confidence} is not within 0..1")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What the bytes of an image say about it. Width and height are as displayed, in pixels."""
+
+    content_type: str
+    extension: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to classify one prediction: it ends when the lease does, or when another attempt begins.
+
+    ``attempt`` is the fencing token: a result is only written while the row still carries it.
+    """
+
+    prediction_id: int
+    attempt: int
+    image_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a prediction is tried, and how long one attempt may own its row."""
+
+    max_attempts: int
+    lease: timedelta
+
+
+class ServiceError(Exception):
+    """The service could not do what was asked."""
+
+    code: ClassVar[str] = "service_error"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").splitlines()[0])
+
+    @property
+    def message(self) -> str:
+        """One plain sentence that may be shown to a client."""
+        return str(self)
+
+
+class PredictionNotFound(ServiceError):
+    """Prediction not found"""
+
+    code = "prediction_not_found"
+
+
+class NotAnImage(ServiceError):
+    """File must be an image"""
+
+    code = "not_an_image"
+
+
+class UploadTooLarge(ServiceError):
+    """The upload is too large."""
+
+    code = "upload_too_large"
+
+
+class ImageTooLarge(ServiceError):
+    """The image has too many pixels."""
+
+    code = "image_too_large"
+
+
+class ImageUnreadable(ServiceError):
+    """The image could not be decoded: the file is damaged or incomplete."""
+
+    code = "image_unreadable"
+
+
+class ImageMissing(ServiceError):
+    """The stored image is gone."""
+
+    code = "image_missing"
+
+
+class AttemptsExhausted(ServiceError):
+    """The prediction was tried as often as allowed and never finished."""
+
+    code = "attempts_exhausted"
+
+
+class StorageUnavailable(ServiceError):
+    """The image could not be stored: the disk is full or not writable. Try again later."""
+
+    code = "storage_unavailable"
+
+
+class DatabaseUnavailable(ServiceError):
+    """The database cannot be reached at the moment. Try again shortly."""
+
+    code = "database_unavailable"
+
+
+class StartupError(ServiceError):
+    """The service cannot start."""
+
+    code = "startup_error"

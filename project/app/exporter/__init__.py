@@ -1,0 +1,1 @@
+"""From weights to an exported model. Runs once, with TensorFlow, and is never imported while serving."""

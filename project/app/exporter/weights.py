@@ -1,0 +1,104 @@
+"""Where MobileNetV2's weights come from: a file the user names, Keras' cache, or one download."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+from app.config import Settings
+from app.domain import StartupError
+
+log = logging.getLogger(__name__)
+
+FILE: Final = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5"
+URL: Final = f"https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/{FILE}"
+SHA256: Final = "3e195a2857356cfc092cbbb460beb2a5bce279015d7792598b8d3d9e451902e3"
+CHUNK: Final = 1 << 20
+
+
+class WeightsUnavailable(StartupError):
+    """MobileNetV2's weights are not to be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A file of weights, what it is known as, and its SHA-256 in hexadecimal."""
+
+    path: Path
+    source: str
+    sha256: str
+
+
+def mobilenet_v2_weights(settings: Settings) -> Weights:
+    """``MODEL_WEIGHTS``, else Keras' cache, else a download. Raises WeightsUnavailable."""
+    if settings.model_weights:
+        path = settings.model_weights
+        if not path.is_file():
+            raise StartupError(f"MODEL_WEIGHTS is {path}, and there is no such file.")
+        return Weights(path, path.name, sha256_of(path))
+    cached = keras_cache() / FILE
+    if cached.is_file() and sha256_of(cached) == SHA256:
+        return Weights(cached, FILE, SHA256)
+    return Weights(download(URL, settings.models / "downloads" / FILE, SHA256), FILE, SHA256)
+
+
+def keras_cache() -> Path:
+    """Where Keras keeps what it downloaded."""
+    # Keras' variable, not a setting of ours.
+    return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def download(url: str, path: Path, sha256: str) -> Path:
+    """Fetch a file, going on where an earlier try broke off, and check it. Raises WeightsUnavailable."""
+    if path.is_file() and sha256_of(path) == sha256:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    log.info("Downloading %s", url)
+    try:
+        _fetch(url, part)
+    except (httpx.HTTPError, OSError) as error:
+        raise WeightsUnavailable(
+            f"MobileNetV2's weights could not be downloaded ({error or type(error).__name__}): "
+            f"fetch {url} on another machine and set MODEL_WEIGHTS to the file."
+        ) from error
+    if (found := sha256_of(part)) != sha256:
+        part.unlink()
+        raise WeightsUnavailable(f"{url} gave a file whose SHA-256 is {found} and not {sha256}: it was removed.")
+    part.replace(path)
+    return path
+
+
+def _fetch(url: str, part: Path) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=20) as response:
+        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            # Everything is there already; the checksum will tell.
+            return
+        response.raise_for_status()
+        resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
+        total = int(response.headers.get("content-length", 0)) + (have if resumed else 0)
+        with part.open("ab" if resumed else "wb") as file:
+            for chunk in _with_progress(response.iter_bytes(CHUNK), total, have if resumed else 0):
+                file.write(chunk)
+
+
+def _with_progress(chunks: Iterator[bytes], total: int, done: int) -> Iterator[bytes]:
+    with Progress("Weights", BarColumn(), DownloadColumn(), TimeRemainingColumn()) as progress:
+        task = progress.add_task("", total=total or None, completed=done)
+        for chunk in chunks:
+            progress.advance(task, len(chunk))
+            yield chunk

@@ -1,0 +1,83 @@
+"""The web application: ``create_application(settings)``, and ``app.main:app`` for uvicorn."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypedDict
+
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+from fastapi_offline import FastAPIOffline
+from starlette.concurrency import run_in_threadpool
+
+from app import __version__
+from app.api import models, ping, predictions
+from app.api.body_limit import BodyLimit
+from app.api.deps import Services
+from app.api.errors import add_error_handlers
+from app.api.slashes import answer_both_slashes
+from app.classifier import Classifier, find_model
+from app.config import Settings
+from app.db import connected, database_url
+from app.storage import Storage
+from app.worker import Worker
+
+log = logging.getLogger(__name__)
+
+DESCRIPTION = """
+Upload a picture, get an id at once, have MobileNetV2's five best labels a moment later.
+
+Every path answers with and without its trailing slash. Errors are problem documents (RFC 9457) whose `detail` is a
+plain sentence; a request that does not fit its schema is answered with 422 and a list of what is wrong.
+"""
+
+
+class State(TypedDict):
+    """What the lifespan gives to every request."""
+
+    services: Services
+
+
+def create_application(settings: Settings) -> FastAPI:
+    """Build the application; nothing is started before its lifespan begins."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
+        model = find_model(settings.models, settings.model)
+        if model.note:
+            log.warning("%s", model.note)
+        classifier = await run_in_threadpool(Classifier, model, settings.worker_threads)
+        log.info("Model %s, version %s, on %d threads", model.name, model.version, settings.worker_threads)
+        storage = Storage(settings.uploads)
+        worker = Worker(classifier, storage, settings.retry_policy, settings.worker_threads)
+        embedded = settings.database_url is None
+        async with (
+            database_url(settings) as url,
+            connected(url, settings),
+            worker.running(settings.recover_seconds, only_process=embedded),
+        ):
+            yield State(services=Services(settings, storage, classifier, worker))
+
+    # Swagger UI and ReDoc from a package instead of a CDN: they work without the internet.
+    app = FastAPIOffline(
+        title="Image classifier", description=DESCRIPTION, version=__version__, lifespan=lifespan, debug=False
+    )
+    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
+    add_error_handlers(app)
+    answer_both_slashes(app)
+    app.include_router(ping.router)
+    app.include_router(models.router)
+    app.include_router(predictions.router)
+
+    @app.get("/", include_in_schema=False)
+    async def home() -> RedirectResponse:
+        return RedirectResponse("docs")
+
+    return app
+
+
+def __getattr__(name: str) -> Any:
+    """``app``, made from the environment when a server asks for it; importing this module does nothing."""
+    if name != "app":
+        raise AttributeError(name)
+    return create_application(Settings())

@@ -1,0 +1,1 @@
+"""The shapes of the data: tables (tortoise) and bodies (pydantic)."""

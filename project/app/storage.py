@@ -1,0 +1,65 @@
+"""Where uploaded images are kept: files in a folder, under names the server chooses."""
+
+import asyncio
+import contextlib
+import os
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+import aiofiles
+import aiofiles.os
+
+from app.domain import ImageMissing, StorageUnavailable
+
+
+class Storage:
+    """A folder of images. A key is a relative path such as ``2026/11/21/3f…c2.jpg``; clients have no say in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def put(self, data: bytes, extension: str) -> str:
+        """Store an image and give its key. It appears whole or not at all.
+
+        Raises StorageUnavailable where the disk is full or not writable.
+        """
+        key = f"{datetime.now(UTC):%Y/%m/%d}/{uuid.uuid4().hex}.{extension}"
+        path = self._folder / key
+        part = path.with_suffix(".part")
+        try:
+            await aiofiles.os.makedirs(path.parent, exist_ok=True)
+            try:
+                async with aiofiles.open(part, "wb") as file:
+                    await file.write(data)
+                    await file.flush()
+                    # The row that will name this file survives a power cut, so the file has to as well.
+                    await asyncio.to_thread(os.fsync, file.fileno())
+                await aiofiles.os.replace(part, path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    part.unlink()
+                raise
+        except OSError as error:
+            raise StorageUnavailable from error
+        return key
+
+    async def read(self, key: str) -> bytes:
+        """The bytes of a stored image. Raises ImageMissing where it is gone."""
+        try:
+            async with aiofiles.open(self._path(key), "rb") as file:
+                return await file.read()
+        except FileNotFoundError as error:
+            raise ImageMissing from error
+
+    async def delete(self, key: str) -> None:
+        """Remove an image; one that is gone already is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            await aiofiles.os.remove(self._path(key))
+
+    def _path(self, key: str) -> Path:
+        relative = PurePosixPath(key)
+        # Keys come from our own rows; this holds even if a row was tampered with.
+        if relative.is_absolute() or ".." in relative.parts:
+            raise ImageMissing
+        return self._folder / relative

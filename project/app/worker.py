@@ -1,0 +1,142 @@
+"""The worker: takes a prediction from pending to its end, whoever asks, and picks up those whose process died."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Final
+
+from app import crud
+from app.classifier import Classifier
+from app.domain import (
+    AttemptsExhausted,
+    Claim,
+    DatabaseUnavailable,
+    ImageMissing,
+    ImageUnreadable,
+    LabelScore,
+    RetryPolicy,
+)
+from app.imaging import to_tensor
+from app.storage import Storage
+
+log = logging.getLogger(__name__)
+
+RECOVER_BATCH: Final = 500
+
+
+class Worker:
+    """Classifies predictions in a fixed pool of threads; the event loop only waits for them."""
+
+    def __init__(self, classifier: Classifier, storage: Storage, policy: RetryPolicy, threads: int) -> None:
+        self._classifier = classifier
+        self._storage = storage
+        self._policy = policy
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="classify")
+        # One more than there are threads, so that a thread need not wait while another result is written.
+        self._turn = asyncio.Semaphore(threads + 1)
+        self._in_hand: dict[int, asyncio.Task[None]] = {}
+        self._recovery: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def running(self, recover_seconds: float, *, only_process: bool) -> AsyncIterator[None]:
+        """Look for lost predictions now and every ``recover_seconds``; on leaving, hand back what is not finished.
+
+        ``only_process``: no other process works on this database, so what is processing at the start is lost.
+        """
+        self._recovery = asyncio.create_task(self._recover_forever(recover_seconds, only_process=only_process))
+        try:
+            yield
+        finally:
+            self._recovery.cancel()
+            await asyncio.wait([self._recovery])
+            await self._hand_back()
+            self._pool.shutdown()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether predictions are taken."""
+        return self._recovery is not None and not self._recovery.done()
+
+    async def classify(self, prediction_id: int) -> None:
+        """Classify one prediction, if it is still pending; returns when it is finished or handed back.
+
+        Called again for a prediction in hand, it waits for that.
+        """
+        await asyncio.wait([self._task(prediction_id)])
+
+    def _task(self, prediction_id: int) -> asyncio.Task[None]:
+        task = self._in_hand.get(prediction_id)
+        if task is None:
+            task = asyncio.create_task(self._take(prediction_id), name=f"classify-{prediction_id}")
+            self._in_hand[prediction_id] = task
+            task.add_done_callback(lambda _: self._in_hand.pop(prediction_id, None))
+        return task
+
+    async def _take(self, prediction_id: int) -> None:
+        async with self._turn:
+            try:
+                held = await crud.claim(prediction_id, self._policy)
+                if held is not None:
+                    await self._process(held)
+            except DatabaseUnavailable:
+                # Still pending, or processing under a lease that runs out: either way it is found again.
+                log.warning("Prediction %d has to wait: the database is away", prediction_id)
+            except Exception:
+                log.exception("Prediction %d could not be taken or written", prediction_id)
+
+    async def _process(self, held: Claim) -> None:
+        try:
+            data = await self._storage.read(held.image_path)
+            scores = await asyncio.get_running_loop().run_in_executor(self._pool, self._classify, data)
+        except (ImageMissing, ImageUnreadable) as error:
+            log.info("Prediction %d failed: %s", held.prediction_id, error.code)
+            await crud.fail(held, error)
+        except asyncio.CancelledError:
+            # The service stops: no fault of the image's, so the attempt is given back.
+            await asyncio.shield(crud.release(held, count_attempt=False))
+            raise
+        except Exception:
+            log.exception("Attempt %d at prediction %d went wrong", held.attempt, held.prediction_id)
+            if held.attempt < self._policy.max_attempts:
+                await crud.release(held, count_attempt=True)
+            else:
+                await crud.fail(held, AttemptsExhausted())
+        else:
+            if not await crud.succeed(held, scores):
+                log.warning("Prediction %d was deleted or taken over meanwhile", held.prediction_id)
+
+    def _classify(self, data: bytes) -> list[LabelScore]:
+        return self._classifier.classify(to_tensor(data, self._classifier.model.input))
+
+    async def _recover_forever(self, seconds: float, *, only_process: bool) -> None:
+        all_processing = only_process
+        while True:
+            try:
+                await self._recover(all_processing=all_processing)
+                # From here on, what is processing may be ours.
+                all_processing = False
+            except DatabaseUnavailable:
+                log.warning("The database is away; looking for lost predictions again in %g s", seconds)
+            except Exception:
+                log.exception("Looking for lost predictions went wrong; again in %g s", seconds)
+            await asyncio.sleep(seconds)
+
+    async def _recover(self, *, all_processing: bool) -> None:
+        found = await crud.recover(self._policy, all_processing=all_processing)
+        if found.failed or found.orphaned:
+            log.info("Lost predictions: %d to be classified again, %d failed", found.orphaned, found.failed)
+        after = 0
+        # By pages, each finished before the next is asked for: any number of rows in bounded memory.
+        while ids := await crud.pending_ids(after, RECOVER_BATCH):
+            await asyncio.wait([self._task(prediction_id) for prediction_id in ids])
+            after = ids[-1]
+
+    async def _hand_back(self) -> None:
+        tasks = list(self._in_hand.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            log.info("Stopping: %d predictions are left for the next start", len(tasks))
+            await asyncio.wait(tasks)
