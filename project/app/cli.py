@@ -5,6 +5,7 @@ import asyncio
 import errno
 import hashlib
 import logging
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from app.domain import StartupError
 
 log = logging.getLogger(__name__)
 
+INTERRUPTED: Final = 130
 LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(message)s"
 
 
@@ -28,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands.add_parser(name, help=text, description=text).set_defaults(run=run)
     commands.choices["serve"].add_argument("--reload", action="store_true", help="restart when the code changes")
     options = parser.parse_args(arguments)
+    # Like Ctrl-C: whatever was started is stopped on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         settings = Settings()
         logging.basicConfig(level=settings.log_level, format=LOG_FORMAT, stream=sys.stderr)
@@ -42,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StartupError as error:
         print(f"error: {error.message}", file=sys.stderr)
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     return 1
 
 
@@ -77,7 +81,11 @@ def serve(settings: Settings, options: argparse.Namespace) -> int:
 
         ChangeReload(config, target=server.run, sockets=[listening]).run()
         return 0
-    server.run(sockets=[listening])
+    try:
+        server.run(sockets=[listening])
+    except KeyboardInterrupt:
+        # uvicorn sends itself the signal again once it has stopped; it was asked to stop, and it did.
+        return 0 if server.started else INTERRUPTED
     return 0 if server.started else 1
 
 

@@ -9,7 +9,8 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import asyncpg
-from tortoise import Tortoise, connections
+from tortoise import connections
+from tortoise.context import TortoiseContext
 from tortoise.exceptions import DBConnectionError, OperationalError
 
 from app.config import MIGRATIONS_DIR, Settings
@@ -95,12 +96,12 @@ async def connected(url: str, settings: Settings) -> AsyncIterator[None]:
 
     Raises StartupError if it does not within ``database_wait_seconds``, or refuses the name, password or database.
     """
-    await Tortoise.init(config=tortoise_config(url, settings.database_pool_size), _enable_global_fallback=True)
-    try:
+    # Requests are tasks of the server's and do not inherit this context: the global fallback is for them.
+    async with TortoiseContext() as context:
+        config = tortoise_config(url, settings.database_pool_size)
+        await context.init(config=config, _enable_global_fallback=True)
         await _until_answering(url, settings.database_wait_seconds)
         yield
-    finally:
-        await Tortoise.close_connections()
 
 
 async def _until_answering(url: str, seconds: float) -> None:

@@ -64,7 +64,7 @@ _TRANSPOSE: Final[dict[int, Image.Transpose]] = {
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """What a model expects: the central ``size`` of a short side of ``short_side`` pixels, as ``x * scale + offset``."""
+    """What a model expects: the central ``size`` of ``short_side`` pixels, normalised as ``x * scale + offset``."""
 
     size: int = 224
     short_side: int = 256

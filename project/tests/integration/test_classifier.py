@@ -1,0 +1,116 @@
+"""The real models: as good as Keras', on real pictures, through the API."""
+
+import csv
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.classifier import Classifier, find_model, read_model
+from app.config import Settings
+from app.domain import StartupError
+from app.imaging import to_tensor
+from tests.integration.conftest import serving
+from tests.pictures import jpeg
+
+TOLERANCE = 1e-3
+KERAS_SCORES = Path(__file__).with_name("keras_scores.py")
+
+
+@pytest.fixture(scope="session")
+def export_python() -> str:
+    """The interpreter that has TensorFlow."""
+    python = os.environ.get("TEST_EXPORT_PYTHON")
+    if not python:
+        pytest.exit("The tests compare with Keras: run `make test`.", returncode=2)
+    return python
+
+
+def tensors() -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+    """Inputs of several kinds: a picture, noise, and the ends of the range."""
+    noise = np.random.default_rng(0).uniform(-1, 1, (224, 224, 3)).astype(np.float32)
+    plain = [np.full((224, 224, 3), value, np.float32) for value in (-1, 0, 1)]
+    return np.stack([to_tensor(jpeg()), noise, *plain])
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0"])
+def test_scores_equal_keras_own(
+    name: str, models_dir: Path, export_python: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    weights = request.getfixturevalue("mobilenet_weights") if name == "mobilenet_v2" else ""
+    inputs = tensors()
+    np.save(tmp_path / "inputs.npy", inputs)
+    subprocess.run(
+        [export_python, str(KERAS_SCORES), name, str(weights), str(tmp_path)],
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TF_CPP_MIN_LOG_LEVEL": "2"},
+    )
+    expected = np.load(tmp_path / "scores.npy")
+    classifier = Classifier(read_model(models_dir / name), threads=1)
+    scores = np.stack([classifier.scores(tensor) for tensor in inputs])
+    assert scores.shape == expected.shape == (5, 1000)
+    assert expected.max() > 10 * TOLERANCE
+    assert np.abs(scores - expected).max() < TOLERANCE
+
+
+def test_labels_are_as_keras_prints_them(models_dir: Path) -> None:
+    labels = read_model(models_dir / "efficientnet_lite0").labels
+    assert len(labels) == 1000
+    told = {0: "tench", 285: "Egyptian_cat", 281: "tabby", 607: "jack-o'-lantern", 999: "toilet_tissue"}
+    assert {index: labels[index] for index in told} == told
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0"])
+async def test_the_labelled_pictures_are_recognised_through_the_api(
+    name: str, settings: Settings, labelled_images: Path, request: pytest.FixtureRequest
+) -> None:
+    if name == "mobilenet_v2":
+        request.getfixturevalue("mobilenet_weights")
+    with (labelled_images / "labels.csv").open() as file:
+        expected = {row["file"]: row["label"] for row in csv.DictReader(file)}
+    assert len(expected) == 40
+    first = among_five = 0
+    async with serving(settings.model_copy(update={"model": name})) as client:
+        for picture, label in expected.items():
+            data = (labelled_images / picture).read_bytes()
+            answer = await client.post("/predictions/", files={"file": (picture, data)}, headers={"Prefer": "wait=30"})
+            row = answer.json()
+            first += row["top_prediction"] == label
+            among_five += label in [one["label"] for one in row["all_predictions"]]
+    assert first / 40 >= 0.85
+    assert among_five / 40 >= 0.95
+
+
+def test_auto_takes_the_fallback_only_for_want_of_the_other(models_dir: Path, tmp_path: Path) -> None:
+    fallback = models_dir / "efficientnet_lite0"
+    (tmp_path / "efficientnet_lite0").symlink_to(fallback)
+    model = find_model(tmp_path, "auto")
+    assert (model.name, model.note is not None) == ("efficientnet_lite0", True)
+    assert find_model(tmp_path, "efficientnet_lite0").note is None
+    with pytest.raises(StartupError, match=r"no model mobilenet_v2 in .*make model"):
+        find_model(tmp_path, "mobilenet_v2")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("model.toml", b"name = ", "broken manifest"),
+        ("model.toml", b'name = "x"', "broken manifest"),
+        ("labels.txt", b"one\ntwo\n", "no output of 2 scores"),
+        ("labels.txt", None, "labels.txt is missing"),
+        ("efficientnet_lite0.tflite", None, "efficientnet_lite0.tflite is missing"),
+        ("efficientnet_lite0.tflite", b"no model", "LiteRT cannot load"),
+    ],
+)
+def test_a_broken_folder_is_told_in_one_line(
+    models_dir: Path, tmp_path: Path, file: str, content: bytes | None, told: str
+) -> None:
+    for path in (models_dir / "efficientnet_lite0").iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / file).unlink()
+    if content is not None:
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(StartupError, match=told):
+        Classifier(read_model(tmp_path), threads=1)

@@ -1,0 +1,77 @@
+"""Tables come from migrations alone: complete, agreeing with the models, there and back, once."""
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+import asyncpg
+from aerich import Command
+from tortoise import Tortoise
+
+from app import db
+from app.config import MIGRATIONS_DIR, Settings
+from app.postgres import binaries
+
+
+def schema(url: str) -> str:
+    """The whole schema as ``pg_dump`` writes it, without what differs from run to run."""
+    done = subprocess.run(
+        [str(binaries() / "pg_dump"), "--schema-only", "--no-owner", url], capture_output=True, text=True, check=True
+    )
+    return "\n".join(line for line in done.stdout.splitlines() if not line.startswith(("--", "\\", "SET", "SELECT")))
+
+
+async def tables(url: str) -> set[str]:
+    connection = await asyncpg.connect(url)
+    try:
+        rows: list[Any] = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    finally:
+        await connection.close()
+    return {row["tablename"] for row in rows}
+
+
+async def test_models_and_migrations_agree(database_url: str, empty_database_url: str) -> None:
+    await Tortoise.init(config=db.tortoise_config(empty_database_url, 2))
+    await Tortoise.generate_schemas(safe=False)
+    await Tortoise.close_connections()
+    migrated = schema(database_url)
+    assert "CREATE TABLE public.predictions" in migrated
+    assert migrated == schema(empty_database_url)
+
+
+async def test_from_empty_to_the_newest_and_back(empty_database_url: str) -> None:
+    settings = Settings(database_wait_seconds=10)
+    applied = await db.migrate(empty_database_url, settings)
+    assert applied == db.migration_files()
+    assert await tables(empty_database_url) == {"aerich", "predictions"}
+
+    command = Command(db.tortoise_config(empty_database_url, 2), app=db.APP, location=str(MIGRATIONS_DIR))
+    async with command:
+        await command.init()
+        await command.downgrade(version=0, delete=False)
+    assert await tables(empty_database_url) == {"aerich"}
+
+    async with db.connected(empty_database_url, settings):
+        assert await db.pending_migrations() == db.migration_files()
+    assert await db.migrate(empty_database_url, settings) == applied
+
+
+async def test_of_many_at_once_one_migrates(empty_database_url: str) -> None:
+    command = (
+        "import asyncio; from app import db; from app.config import Settings;"
+        f"print(len(asyncio.run(db.migrate({empty_database_url!r}, Settings(database_wait_seconds=10)))))"
+    )
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            command,
+            stdout=asyncio.subprocess.PIPE,
+            env={"PYTHONPATH": str(MIGRATIONS_DIR.parent)},
+        )
+        for _ in range(4)
+    ]
+    told = [(await process.communicate())[0].decode().strip() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
+    assert sorted(told) == ["0", "0", "0", "1"]

@@ -1,0 +1,137 @@
+"""The embedded server, as a real process."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from app.domain import StartupError
+from app.postgres import embedded_postgres
+
+# Runs the server and tells its URL, then waits to be killed.
+OWNER = """
+import asyncio, pathlib, sys
+from app.postgres import embedded_postgres
+async def main():
+    async with embedded_postgres(pathlib.Path(sys.argv[1]), 30) as url:
+        print(url, flush=True)
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+def owner(folder: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+
+
+def server_pid(folder: Path) -> int:
+    return int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
+
+
+async def ended(pid: int) -> bool:
+    """Whether a process is gone, or about to be within ten seconds. A zombie is gone: nobody reaps it here."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+                except FileNotFoundError:
+                    return True
+                if state == "Z":
+                    return True
+                await asyncio.sleep(0.02)
+    return False
+
+
+async def query(url: str, statement: str) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+async def test_data_survives_a_restart(tmp_path: Path) -> None:
+    async with embedded_postgres(tmp_path, 30) as url:
+        await query(url, "CREATE TABLE kept (x int)")
+        pid = server_pid(tmp_path)
+    assert await ended(pid)
+    async with embedded_postgres(tmp_path, 30) as url:
+        assert await query(url, "SELECT count(*) FROM kept") == 0
+
+
+async def test_the_server_ends_with_its_killed_owner_and_the_next_start_recovers(tmp_path: Path) -> None:
+    with owner(tmp_path) as process:
+        assert process.stdout
+        url = process.stdout.readline().strip()
+        await query(url, "CREATE TABLE kept AS SELECT 1 AS x")
+        pid = server_pid(tmp_path)
+        process.kill()
+    async with embedded_postgres(tmp_path, 30) as url:
+        assert await query(url, "SELECT x FROM kept") == 1
+    assert await ended(pid)
+
+
+async def test_a_killed_server_is_recovered_although_its_pid_is_in_use_again(tmp_path: Path) -> None:
+    async with embedded_postgres(tmp_path, 30) as url:
+        await query(url, "CREATE TABLE kept AS SELECT 1 AS x")
+        pid_file = tmp_path / "postgres" / "postmaster.pid"
+        lines = pid_file.read_text().splitlines()
+        os.kill(int(lines[0]), signal.SIGKILL)
+    # What a reboot may leave: the pid of another program, this one.
+    pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    async with embedded_postgres(tmp_path, 30) as url:
+        assert await query(url, "SELECT x FROM kept") == 1
+
+
+async def test_two_on_one_folder_is_one_clear_error(tmp_path: Path) -> None:
+    async with embedded_postgres(tmp_path, 30) as url:
+        with pytest.raises(StartupError, match=rf"in use by another process .*pid {os.getpid()}\): stop that one"):
+            async with embedded_postgres(tmp_path, 30):
+                pass
+        assert await query(url, "SELECT 1") == 1
+
+
+async def test_an_interrupted_creation_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "postgres.making").mkdir()
+    (tmp_path / "postgres.making" / "half").write_text("a file")
+    async with embedded_postgres(tmp_path, 30) as url:
+        assert await query(url, "SELECT 1") == 1
+
+
+async def test_a_password_is_needed_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    async with embedded_postgres(tmp_path, 30) as url:
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await query(url.replace(url.split(":")[2].split("@")[0], "wrong"), "SELECT 1")
+    assert (tmp_path / "postgres.password").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "postgres").stat().st_mode & 0o077 == 0
+
+
+async def test_a_broken_configuration_is_told_with_postgres_own_words(tmp_path: Path) -> None:
+    async with embedded_postgres(tmp_path, 30):
+        pass
+    with (tmp_path / "postgres" / "postgresql.conf").open("a") as file:
+        file.write("no_such_setting = on\n")
+    with pytest.raises(StartupError, match=r"postgresql\.conf\" contains errors \(see .*postgres\.log\)"):
+        async with embedded_postgres(tmp_path, 30):
+            pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be kept out of nothing")
+async def test_as_root_it_works_below_a_folder_closed_to_others(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    async with embedded_postgres(tmp_path / "closed", 30) as url:
+        assert await query(url, "SELECT 1") == 1
+        assert Path(f"/proc/{server_pid(tmp_path / 'closed')}").stat().st_uid != 0
+    assert tmp_path.stat().st_mode & 0o777 == 0o700

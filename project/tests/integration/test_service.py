@@ -1,0 +1,151 @@
+"""What the service says of itself, and how it answers when things are wrong."""
+
+import re
+import signal
+import subprocess
+from contextlib import AsyncExitStack
+from pathlib import Path
+from unittest.mock import patch
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from app import crud, db
+from app.config import Settings
+from app.domain import StorageUnavailable
+from app.postgres import embedded_postgres
+from app.storage import Storage
+from tests.integration.conftest import Upload, serving
+from tests.pictures import jpeg
+
+PROBLEM = "application/problem+json"
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_signs_of_life(client: httpx.AsyncClient, slash: str) -> None:
+    assert (await client.get(f"/ping{slash}")).json() == {"ping": "pong", "environment": "dev", "testing": True}
+    assert (await client.get(f"/health{slash}")).json() == {"status": "healthy"}
+    ready = await client.get(f"/ready{slash}")
+    assert ready.status_code == 200
+    assert ready.json() == {"status": "ready", "database": "ok", "model": "ok", "worker": "ok", "notes": []}
+
+
+async def test_models_and_info(client: httpx.AsyncClient, upload: Upload, settings: Settings) -> None:
+    (model,) = (await client.get("/models")).json()
+    assert (model["name"], model["kind"], model["default"]) == (settings.model, "image", True)
+    assert (model["labels"], model["input_shape"]) == (1000, [224, 224, 3])
+    paths = [(await upload(jpeg())).json()["image_path"] for _ in range(2)]
+    assert (await client.get("/info")).json() == {"models": [settings.model], "images": paths[::-1]}
+
+
+async def test_the_fallback_is_told_of_everywhere(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    only_fallback = settings.data_dir / "models"
+    only_fallback.mkdir(parents=True)
+    (only_fallback / settings.model).symlink_to(settings.models / settings.model)
+    settings = settings.model_copy(update={"model": "auto", "models_dir": only_fallback})
+    async with serving(settings) as client:
+        (note,) = (await client.get("/ready")).json()["notes"]
+        assert "MODEL_WEIGHTS" in note
+        assert (await client.get("/models")).json()[0]["note"] == note
+    assert note in caplog.text
+
+
+async def test_swagger_and_redoc_need_no_other_host(client: httpx.AsyncClient) -> None:
+    for path in ("/docs", "/docs/", "/redoc", "/redoc/"):
+        page = await client.get(path)
+        assert page.status_code == 200
+        assert not re.findall(r'(?:src|href)="(?:https?:)?//', page.text)
+        for asset in re.findall(r'(?:src|href)="(/[^"]+)"', page.text):
+            assert (await client.get(asset)).status_code == 200
+    assert (await client.get("/")).headers["location"] == "docs"
+
+
+async def test_the_openapi_description_is_complete(client: httpx.AsyncClient) -> None:
+    description = (await client.get("/openapi.json")).json()
+    statuses = {
+        (method, path): set(operation["responses"])
+        for path, operations in description["paths"].items()
+        for method, operation in operations.items()
+    }
+    one = {"200", "404", "422", "503"}
+    assert statuses == {
+        ("post", "/predictions/"): {"201", "400", "413", "422", "503"},
+        ("get", "/predictions/"): {"200", "422", "503"},
+        ("get", "/predictions/{id}/"): one,
+        ("put", "/predictions/{id}/"): one,
+        ("delete", "/predictions/{id}/"): one,
+        ("get", "/ping"): {"200"},
+        ("get", "/health"): {"200"},
+        ("get", "/ready"): {"200", "503"},
+        ("get", "/models"): {"200"},
+        ("get", "/info"): {"200", "503"},
+    }
+    schemas = description["components"]["schemas"]
+    for name in ("PredictionRead", "PredictionCorrection", "PredictionDeleted", "Problem", "Ping", "Ready", "Info"):
+        assert schemas[name]["examples"], name
+    file = schemas["Body_upload_image_predictions__post"]["properties"]["file"]
+    # What makes Swagger UI show a file chooser.
+    assert file["contentMediaType"] == "application/octet-stream" or file.get("format") == "binary"
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            assert operation["summary"]
+            assert operation["description"]
+
+
+async def test_an_unknown_path_and_a_wrong_method_are_problems(client: httpx.AsyncClient) -> None:
+    unknown = await client.get("/nothing")
+    assert (unknown.status_code, unknown.headers["content-type"]) == (404, PROBLEM)
+    wrong = await client.patch("/predictions/")
+    assert (wrong.status_code, wrong.headers["content-type"]) == (405, PROBLEM)
+    assert wrong.headers["allow"]
+
+
+async def test_a_mistake_of_ours_is_a_500_that_tells_nothing(client: httpx.AsyncClient) -> None:
+    with patch.object(crud, "page", side_effect=RuntimeError("secret /etc/path SELECT")):
+        answer = await client.get("/predictions/")
+    assert (answer.status_code, answer.headers["content-type"]) == (500, PROBLEM)
+    assert "secret" not in answer.text
+
+
+async def test_a_full_disk_is_503_and_leaves_no_row(client: httpx.AsyncClient, upload: Upload) -> None:
+    with patch.object(Storage, "put", side_effect=StorageUnavailable):
+        answer = await upload(jpeg())
+    assert (answer.status_code, answer.headers["content-type"]) == (503, PROBLEM)
+    assert answer.headers["retry-after"]
+    assert (await client.get("/predictions/")).json() == []
+
+
+async def test_an_unmigrated_database_is_not_ready(settings: Settings, empty_database_url: str) -> None:
+    settings = settings.model_copy(update={"database_url": SecretStr(empty_database_url)})
+    async with serving(settings) as client:
+        answer = await client.get("/ready")
+    assert answer.status_code == 503
+    assert answer.json()["database"] == "1 migrations are not applied: run `python -m app migrate`."
+
+
+async def test_while_the_database_is_away_requests_are_503(settings: Settings, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(embedded_postgres(tmp_path / "away", 30))
+        await db.migrate(url, settings)
+        client = await stack.enter_async_context(serving(settings.model_copy(update={"database_url": SecretStr(url)})))
+        upload = {"file": ("a.jpg", jpeg())}
+        assert (await client.post("/predictions/", files=upload)).status_code == 201
+        (pid,) = subprocess.run(
+            ["head", "-1", str(tmp_path / "away" / "postgres" / "postmaster.pid")],
+            capture_output=True,
+            check=True,
+        ).stdout.split()
+        subprocess.run(["kill", f"-{signal.SIGQUIT.value}", pid], check=True)
+        for call, path in [("GET", "/predictions/"), ("GET", "/predictions/1/"), ("DELETE", "/predictions/1/")]:
+            answer = await client.request(call, path)
+            assert (answer.status_code, answer.headers["content-type"]) == (503, PROBLEM)
+            assert int(answer.headers["retry-after"]) > 0
+            assert "database" in answer.json()["detail"]
+        answer = await client.post("/predictions/", files=upload)
+        assert answer.status_code == 503
+        assert len([path for path in settings.uploads.rglob("*") if path.is_file()]) == 1
+        ready = await client.get("/ready")
+        assert (ready.status_code, ready.json()["status"]) == (503, "not ready")
+        assert "database" in ready.json()["database"]
+        assert (await client.get("/ping")).status_code == (await client.get("/health")).status_code == 200

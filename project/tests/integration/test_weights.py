@@ -1,0 +1,131 @@
+"""Getting the weights: search order, and a download that resumes and is checked, from a real server on loopback."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from app.config import Settings
+from app.domain import StartupError
+from app.exporter import weights
+from app.exporter.weights import WeightsUnavailable, download, mobilenet_v2_weights
+
+CONTENT = bytes(range(256)) * 4096
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves CONTENT, with ranges; may break off early."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.ranges: list[str | None] = []
+        self.break_off_after: int | None = None
+        self.understands_ranges = True
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/weights.h5"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        asked = self.headers["Range"]
+        self.server.ranges.append(asked)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.server.understands_ranges else 0
+        if start >= len(CONTENT):
+            self.send_error(416)
+            return
+        body = CONTENT[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: self.server.break_off_after])
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_download_is_checked_and_not_repeated(server: Server, tmp_path: Path) -> None:
+    path = download(server.url, tmp_path / "new" / "weights.h5", SHA256)
+    assert path.read_bytes() == CONTENT
+    assert download(server.url, path, SHA256) == path
+    assert server.ranges == [None]
+
+
+def test_a_broken_off_download_is_resumed(server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "weights.h5"
+    server.break_off_after = 300_000
+    with pytest.raises(WeightsUnavailable, match=r"could not be downloaded.*set MODEL_WEIGHTS"):
+        download(server.url, path, SHA256)
+    assert not path.exists()
+    server.break_off_after = None
+    assert download(server.url, path, SHA256).read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=300000-"]
+
+
+def test_a_server_without_ranges_is_asked_for_the_whole_again(server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "weights.h5"
+    path.with_suffix(".part").write_bytes(CONTENT[:1000])
+    server.understands_ranges = False
+    assert download(server.url, path, SHA256).read_bytes() == CONTENT
+
+
+def test_a_download_broken_off_at_its_very_end_is_complete(server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "weights.h5"
+    path.with_suffix(".part").write_bytes(CONTENT)
+    assert download(server.url, path, SHA256).read_bytes() == CONTENT
+
+
+def test_a_file_with_another_checksum_is_removed(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(WeightsUnavailable, match="SHA-256"):
+        download(server.url, tmp_path / "weights.h5", "0" * 64)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_there_is_told(server: Server, tmp_path: Path) -> None:
+    server.server_close()
+    with pytest.raises(WeightsUnavailable, match="could not be downloaded"):
+        download(server.url, tmp_path / "weights.h5", SHA256)
+
+
+def test_the_order_of_search(
+    server: Server, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(weights, "URL", server.url)
+    monkeypatch.setattr(weights, "SHA256", SHA256)
+    settings = settings.model_copy(update={"models_dir": tmp_path / "models"})
+
+    downloaded = mobilenet_v2_weights(settings)
+    assert (downloaded.path.read_bytes(), downloaded.sha256) == (CONTENT, SHA256)
+
+    cached = weights.keras_cache() / weights.FILE
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"damaged")
+    assert mobilenet_v2_weights(settings).path == downloaded.path
+    cached.write_bytes(CONTENT)
+    assert mobilenet_v2_weights(settings).path == cached
+
+    named = tmp_path / "mine.h5"
+    settings = settings.model_copy(update={"model_weights": named})
+    with pytest.raises(StartupError, match="no such file"):
+        mobilenet_v2_weights(settings)
+    named.write_bytes(b"mine")
+    assert mobilenet_v2_weights(settings).path == named

@@ -1,0 +1,294 @@
+"""The worker on a real database and real files. The model is a fake here: it is not what is tested."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+
+from app import crud, db
+from app.classifier import Classifier, Model, find_model
+from app.config import Settings
+from app.domain import Claim, ImageInfo, LabelScore, PredictionNotFound, Status
+from app.models.tortoise import Prediction
+from app.storage import Storage
+from app.worker import Worker
+from tests.pictures import jpeg
+
+pytestmark = pytest.mark.usefixtures("connected")
+SCORES = [LabelScore(f"label_{n}", 0.5 / 2**n) for n in range(5)]
+
+
+class FakeClassifier:
+    """Answers with fixed scores, after what a test wants to happen in the meantime."""
+
+    def __init__(self, model: Model, meanwhile: Callable[[], None] = lambda: None) -> None:
+        self.model = model
+        self.meanwhile = meanwhile
+        self.calls = 0
+
+    def classify(self, _tensor: object) -> list[LabelScore]:
+        self.calls += 1
+        self.meanwhile()
+        return SCORES
+
+
+@pytest.fixture
+def fake(settings: Settings) -> FakeClassifier:
+    return FakeClassifier(find_model(settings.models, settings.model))
+
+
+@pytest.fixture
+def storage(settings: Settings) -> Storage:
+    return Storage(settings.uploads)
+
+
+@pytest.fixture
+def worker(settings: Settings, fake: FakeClassifier, storage: Storage) -> Worker:
+    return Worker(cast(Classifier, fake), storage, settings.retry_policy, threads=2)
+
+
+async def pending(storage: Storage, data: bytes | None = None) -> Prediction:
+    """A pending row with its image."""
+    data = jpeg() if data is None else data
+    return await crud.create(
+        crud.NewPrediction(
+            filename="a.jpg",
+            image_path=await storage.put(data, "jpg"),
+            image=ImageInfo("image/jpeg", "jpg", 400, 300),
+            size_bytes=len(data),
+            sha256="0" * 64,
+            model="fake",
+            model_version="1",
+        )
+    )
+
+
+async def set_columns(prediction: Prediction, **columns: Any) -> None:
+    """Bring a row into a state that only a crash leaves behind."""
+    await Prediction.filter(id=prediction.id).update(**columns)
+
+
+@asynccontextmanager
+async def running(worker: Worker, *, only_process: bool = False) -> AsyncIterator[None]:
+    async with worker.running(0.05, only_process=only_process):
+        yield
+
+
+async def finished(prediction: Prediction) -> Prediction:
+    """The row, once nothing more happens to it."""
+    async with asyncio.timeout(10):
+        while True:
+            row = await crud.get(prediction.id)
+            if row.status in {Status.SUCCEEDED, Status.FAILED}:
+                return row
+            await asyncio.sleep(0.01)
+
+
+async def test_a_pending_prediction_is_classified(worker: Worker, storage: Storage) -> None:
+    row = await pending(storage)
+    await worker.classify(row.id)
+    row = await crud.get(row.id)
+    assert (row.status, row.attempts, row.lease_expires_at) == (Status.SUCCEEDED, 1, None)
+    assert (row.top_prediction, row.confidence) == ("label_0", 0.5)
+
+
+async def test_asked_twice_it_is_done_once(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
+    row = await pending(storage)
+    await asyncio.gather(*(worker.classify(row.id) for _ in range(5)))
+    await worker.classify(row.id)
+    assert fake.calls == 1
+    await worker.classify(row.id + 1)
+
+
+async def test_the_event_loop_only_waits(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
+    threads = set[str]()
+    loop_turned = threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def meanwhile() -> None:
+        threads.add(threading.current_thread().name)
+        loop.call_soon_threadsafe(loop_turned.set)
+        # Would never come if this ran on the loop.
+        assert loop_turned.wait(10)
+
+    fake.meanwhile = meanwhile
+    row = await pending(storage)
+    await worker.classify(row.id)
+    assert (await crud.get(row.id)).status == Status.SUCCEEDED
+    assert all(name.startswith("classify") for name in threads)
+
+
+async def test_a_missing_image_fails_at_once(worker: Worker, storage: Storage) -> None:
+    row = await pending(storage)
+    await storage.delete(row.image_path)
+    await worker.classify(row.id)
+    row = await crud.get(row.id)
+    assert (row.status, row.error_code, row.attempts) == (Status.FAILED, "image_missing", 1)
+
+
+async def test_an_unreadable_image_fails_at_once(worker: Worker, storage: Storage) -> None:
+    row = await pending(storage, jpeg()[:2000])
+    await worker.classify(row.id)
+    row = await crud.get(row.id)
+    assert (row.status, row.error_code, row.top_prediction) == (Status.FAILED, "image_unreadable", None)
+
+
+async def test_what_goes_wrong_is_tried_three_times(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
+    def broken() -> None:
+        raise RuntimeError("the model is broken")
+
+    fake.meanwhile = broken
+    row = await pending(storage)
+    async with running(worker):
+        row = await finished(row)
+    assert (row.status, row.error_code, row.attempts, fake.calls) == (Status.FAILED, "attempts_exhausted", 3, 3)
+
+
+async def test_what_goes_wrong_once_succeeds_later(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
+    def broken_once() -> None:
+        if fake.calls == 1:
+            raise MemoryError
+
+    fake.meanwhile = broken_once
+    row = await pending(storage)
+    async with running(worker):
+        row = await finished(row)
+    assert (row.status, row.attempts) == (Status.SUCCEEDED, 2)
+
+
+async def test_rows_of_a_dead_process_are_classified(worker: Worker, storage: Storage) -> None:
+    was_pending, was_processing = await pending(storage), await pending(storage)
+    await set_columns(was_processing, status=Status.PROCESSING, attempts=1, lease_expires_at=await now_plus(0))
+    async with running(worker):
+        assert (await finished(was_pending)).attempts == 1
+        assert (await finished(was_processing)).attempts == 2
+
+
+async def test_a_live_lease_is_respected_unless_this_is_the_only_process(worker: Worker, storage: Storage) -> None:
+    row, marker = await pending(storage), await pending(storage)
+    await set_columns(row, status=Status.PROCESSING, attempts=1, lease_expires_at=await now_plus(60))
+    async with running(worker):
+        await finished(marker)
+        assert (await crud.get(row.id)).status == Status.PROCESSING
+    other = Worker(worker._classifier, storage, worker._policy, threads=1)
+    async with running(other, only_process=True):
+        assert (await finished(row)).status == Status.SUCCEEDED
+
+
+async def test_after_three_deaths_a_row_fails(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
+    row = await pending(storage)
+    await set_columns(row, status=Status.PROCESSING, attempts=3, lease_expires_at=await now_plus(0))
+    async with running(worker):
+        row = await finished(row)
+    assert (row.status, row.error_code, fake.calls) == (Status.FAILED, "attempts_exhausted", 0)
+    assert row.error_message == "The prediction was tried 3 times and never finished."
+    assert row.completed_at is not None
+
+
+async def test_many_lost_rows_are_found_by_pages(
+    worker: Worker, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.worker.RECOVER_BATCH", 3)
+    rows = [await pending(storage) for _ in range(10)]
+    async with running(worker):
+        for row in rows:
+            assert (await finished(row)).status == Status.SUCCEEDED
+
+
+async def test_of_two_workers_that_hold_a_row_the_later_writes(storage: Storage, settings: Settings) -> None:
+    row = await pending(storage)
+    policy = settings.retry_policy
+    first = await crud.claim(row.id, policy)
+    assert first is not None
+    assert await crud.claim(row.id, policy) is None
+    await set_columns(row, lease_expires_at=await now_plus(0))
+    await crud.recover(policy, all_processing=False)
+    second = await crud.claim(row.id, policy)
+    assert second == Claim(row.id, 2, row.image_path)
+    assert not await crud.succeed(first, SCORES)
+    assert not await crud.release(first, count_attempt=True)
+    assert await crud.succeed(second, SCORES)
+    assert not await crud.succeed(second, SCORES)
+
+
+async def test_a_correction_made_meanwhile_stands(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
+    row = await pending(storage)
+    loop = asyncio.get_running_loop()
+
+    def meanwhile() -> None:
+        asyncio.run_coroutine_threadsafe(crud.correct(row.id, "my cat", 1.0), loop).result(10)
+
+    fake.meanwhile = meanwhile
+    await worker.classify(row.id)
+    row = await crud.get(row.id)
+    assert (row.status, row.top_prediction, row.confidence) == (Status.SUCCEEDED, "my cat", 1.0)
+    assert row.all_predictions is not None
+    assert row.all_predictions[0]["label"] == "label_0"
+
+
+async def test_a_row_deleted_meanwhile_stays_deleted(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
+    row = await pending(storage)
+    loop = asyncio.get_running_loop()
+
+    def meanwhile() -> None:
+        asyncio.run_coroutine_threadsafe(crud.delete(row.id), loop).result(10)
+
+    fake.meanwhile = meanwhile
+    await worker.classify(row.id)
+    with pytest.raises(PredictionNotFound):
+        await crud.get(row.id)
+
+
+def alive(worker: Worker) -> bool:
+    """Asked through a function: mypy believes that a property stays what it was."""
+    return worker.is_alive
+
+
+async def test_a_stop_hands_back_what_is_not_finished(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
+    started, let_go = threading.Event(), threading.Event()
+
+    def meanwhile() -> None:
+        started.set()
+        assert let_go.wait(10)
+
+    fake.meanwhile = meanwhile
+    rows = [await pending(storage) for _ in range(8)]
+    async with running(worker):
+        tasks = [asyncio.create_task(worker.classify(row.id)) for row in rows]
+        await asyncio.to_thread(started.wait, 10)
+        assert alive(worker)
+        # Their threads end while the pool is shut down.
+        asyncio.get_running_loop().call_later(0.2, let_go.set)
+    await asyncio.gather(*tasks)
+    assert not alive(worker)
+    for row in rows:
+        left = await crud.get(row.id)
+        assert (left.status, left.attempts) == (Status.PENDING, 0)
+
+
+async def test_the_worker_outlives_an_absence_of_the_database(
+    worker: Worker, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = db.execute
+    away = 3
+
+    async def flaky(query: str, values: list[Any] | None = None) -> list[dict[str, Any]]:
+        nonlocal away
+        if away:
+            away -= 1
+            raise ConnectionRefusedError
+        return await real(query, values)
+
+    monkeypatch.setattr(crud, "execute", flaky)
+    row = await pending(storage)
+    async with running(worker):
+        assert (await finished(row)).status == Status.SUCCEEDED
+        assert worker.is_alive
+
+
+async def now_plus(seconds: float) -> Any:
+    rows = await db.execute("SELECT now() + $1 * interval '1 second' AS time", [seconds])
+    return rows[0]["time"]

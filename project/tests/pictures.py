@@ -1,0 +1,39 @@
+"""Pictures made on the spot, so that no test needs a file from outside."""
+
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+ORIENTATION = 0x0112
+
+
+def scene(width: int = 400, height: int = 300) -> Image.Image:
+    """A smooth picture whose four quarters differ: red, green, blue and white, each fading towards black."""
+    corners = np.array([[[230, 30, 30], [30, 200, 30]], [[30, 30, 220], [240, 240, 240]]], dtype=np.uint8)
+    return Image.fromarray(corners).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def encoded(image: Image.Image, format_name: str, **options: Any) -> bytes:
+    """The picture as a file of a format."""
+    buffer = BytesIO()
+    image.save(buffer, format_name, **options)
+    return buffer.getvalue()
+
+
+def jpeg(width: int = 400, height: int = 300) -> bytes:
+    """An ordinary JPEG."""
+    return encoded(scene(width, height), "JPEG", quality=95)
+
+
+def turned(orientation: int) -> Image.Exif:
+    """EXIF data that says how a picture is to be turned."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    return exif
+
+
+def bomb(side: int = 30_000) -> bytes:
+    """A PNG of side x side pixels in a few kilobytes."""
+    return encoded(Image.new("1", (side, side)), "PNG", optimize=False, compress_level=9)

@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.config import Settings
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "9000")
+    monkeypatch.setenv("MODEL", "mobilenet_v2")
+    assert (Settings().port, Settings().model) == (9000, "mobilenet_v2")
+
+
+def test_a_line_in_dotenv_counts_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PORT=9000\nLOG_LEVEL=DEBUG\nUNKNOWN=1\n")
+    monkeypatch.setenv("PORT", "9001")
+    assert (Settings().port, Settings().log_level) == (9001, "DEBUG")
+
+
+def test_the_example_is_valid_and_changes_nothing(tmp_path: Path) -> None:
+    example = (Path(__file__).resolve().parents[3] / ".env.example").read_text()
+    defaults = Settings()
+    (tmp_path / ".env").write_text(example)
+    assert Settings() == defaults
+    told = "\n".join(line.lstrip("#").strip() for line in example.splitlines() if "=" in line)
+    missing = [name for name in Settings.model_fields if f"{name.upper()}=" not in told]
+    assert not missing
+
+
+def test_an_empty_value_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "")
+    assert Settings().database_url is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "many"),
+        ("PORT", "70000"),
+        ("MODEL", "resnet"),
+        ("DATABASE_URL", "mysql://localhost/x"),
+        ("WORKER_THREADS", "0"),
+        ("MAX_UPLOAD_BYTES", "-1"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert [error["loc"] for error in refused.value.errors()] == [(name.lower(),)]
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        setattr(Settings(), "port", 1)  # noqa: B010 - mypy knows better than to assign
+
+
+def test_a_password_is_not_shown() -> None:
+    assert "hunter2" not in repr(Settings.model_validate({"database_url": "postgres://u:hunter2@db/x"}))
+
+
+def test_folders_follow_the_data_dir(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    assert (settings.uploads, settings.models) == (tmp_path / "uploads", tmp_path / "models")

@@ -1,0 +1,189 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.domain import ImageTooLarge, ImageUnreadable, NotAnImage
+from app.imaging import InputSpec, inspect, to_tensor
+from tests.pictures import bomb, encoded, jpeg, scene, turned
+
+PLENTY = 10**9
+LOSSLESS = 0.02
+LOSSY = 0.06
+
+
+def distance(one: bytes, other: bytes) -> float:
+    """Mean difference of two images' tensors; the range is 2."""
+    return float(np.abs(to_tensor(one) - to_tensor(other)).mean())
+
+
+@pytest.mark.parametrize(
+    ("format_name", "content_type", "extension"),
+    [
+        ("JPEG", "image/jpeg", "jpg"),
+        ("MPO", "image/jpeg", "jpg"),
+        ("PNG", "image/png", "png"),
+        ("WEBP", "image/webp", "webp"),
+        ("GIF", "image/gif", "gif"),
+        ("BMP", "image/bmp", "bmp"),
+        ("TIFF", "image/tiff", "tiff"),
+        ("AVIF", "image/avif", "avif"),
+        ("HEIF", "image/heic", "heic"),
+    ],
+)
+def test_every_format_is_known_and_read(format_name: str, content_type: str, extension: str) -> None:
+    data = encoded(scene(400, 300), format_name)
+    info = inspect(data, PLENTY)
+    assert (info.content_type, info.extension, info.width, info.height) == (content_type, extension, 400, 300)
+    assert distance(data, encoded(scene(400, 300), "PNG")) < LOSSY
+
+
+def test_a_file_of_several_jpegs_counts_as_its_first() -> None:
+    data = encoded(scene(), "MPO", save_all=True, append_images=[Image.new("RGB", (400, 300))])
+    with_one = jpeg()
+    assert inspect(data, PLENTY).content_type == "image/jpeg"
+    assert distance(data, with_one) < LOSSY
+
+
+def test_a_tensor_is_normalised_rgb() -> None:
+    tensor = to_tensor(encoded(Image.new("RGB", (300, 300), (255, 0, 128)), "PNG"))
+    assert tensor.shape == (224, 224, 3)
+    assert tensor.dtype == np.float32
+    np.testing.assert_allclose(tensor[0, 0], [1.0, -1.0, 128 / 127.5 - 1], atol=1e-6)
+
+
+def test_the_centre_of_the_short_side_is_kept() -> None:
+    # 512 x 256: the model sees the columns from (512 - 224) / 2 on. A red band there is all it sees.
+    image = Image.new("RGB", (512, 256), "blue")
+    image.paste("red", (144, 0, 368, 256))
+    np.testing.assert_allclose(to_tensor(encoded(image, "PNG"))[:, 4:-4].mean(axis=(0, 1)), [1, -1, -1], atol=1e-3)
+
+
+def test_the_normalisation_is_the_models() -> None:
+    spec = InputSpec(size=32, short_side=32, scale=1.0, offset=0.0)
+    tensor = to_tensor(encoded(Image.new("RGB", (64, 64), (10, 20, 30)), "PNG"), spec)
+    assert tensor.shape == (32, 32, 3)
+    np.testing.assert_allclose(tensor[16, 16], [10, 20, 30])
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(format_name: str, orientation: int) -> None:
+    upright = scene(400, 300)
+    stored = {
+        1: upright,
+        2: upright.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        3: upright.transpose(Image.Transpose.ROTATE_180),
+        4: upright.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+        5: upright.transpose(Image.Transpose.TRANSPOSE),
+        6: upright.transpose(Image.Transpose.ROTATE_90),
+        7: upright.transpose(Image.Transpose.TRANSVERSE),
+        8: upright.transpose(Image.Transpose.ROTATE_270),
+    }[orientation]
+    data = encoded(stored, format_name, exif=turned(orientation))
+    info = inspect(data, PLENTY)
+    assert (info.width, info.height) == (400, 300)
+    assert distance(data, encoded(upright, "PNG")) < LOSSY
+
+
+def test_a_nonsense_orientation_is_no_orientation() -> None:
+    data = encoded(scene(), "JPEG", exif=turned(77))
+    assert (inspect(data, PLENTY).width, inspect(data, PLENTY).height) == (400, 300)
+    assert distance(data, jpeg()) < LOSSY
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "YCbCr"])
+@pytest.mark.parametrize("format_name", ["PNG", "TIFF", "JPEG", "GIF", "BMP", "WEBP"])
+def test_every_mode_becomes_rgb(mode: str, format_name: str) -> None:
+    image = scene().convert(mode)
+    if mode == "P":
+        image = scene().quantize(256, Image.Quantize.MEDIANCUT)
+    try:
+        data = encoded(image, format_name)
+    except (OSError, ValueError):
+        assert (format_name, mode) not in {("PNG", "L"), ("PNG", "P"), ("PNG", "RGBA"), ("JPEG", "CMYK")}
+        return
+    expected = scene().convert("L") if mode in {"L", "LA"} else scene()
+    assert distance(data, encoded(expected, "PNG")) < LOSSY
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "TIFF"])
+def test_sixteen_bit_grey_keeps_its_shades(format_name: str) -> None:
+    grey = np.asarray(scene().convert("L"))
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    assert distance(encoded(deep, format_name), encoded(scene().convert("L"), "PNG")) < LOSSLESS
+
+
+@pytest.mark.parametrize("factor", [1 / 255, 1.0, 257.0])
+def test_floating_point_grey_keeps_its_shades(factor: float) -> None:
+    grey = np.asarray(scene().convert("L")).astype(np.float32)
+    tensor = to_tensor(encoded(Image.fromarray(grey * np.float32(factor)), "TIFF"))
+    assert tensor.std() > 0.2
+
+
+def test_grey_of_nothing_but_nan_is_an_image_still() -> None:
+    tensor = to_tensor(encoded(Image.fromarray(np.full((300, 300), np.nan, np.float32)), "TIFF"))
+    assert np.isfinite(tensor).all()
+
+
+def test_transparent_pixels_are_white() -> None:
+    image = Image.new("RGBA", (300, 300), (255, 0, 0, 0))
+    np.testing.assert_allclose(to_tensor(encoded(image, "PNG")), 1.0)
+
+
+@pytest.mark.parametrize("format_name", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_the_first_frame_of_an_animation_counts(format_name: str) -> None:
+    black = Image.new("RGB", (400, 300))
+    data = encoded(scene(), format_name, save_all=True, append_images=[black, black])
+    assert distance(data, encoded(scene(), "PNG")) < LOSSY
+
+
+@pytest.mark.parametrize("size", [(3000, 2), (2, 3000), (1, 30_000), (30_000, 1), (1, 1)])
+@pytest.mark.parametrize("format_name", ["PNG", "JPEG", "GIF"])
+def test_extreme_shapes_are_read(size: tuple[int, int], format_name: str) -> None:
+    tensor = to_tensor(encoded(Image.new("RGB", size, "red"), format_name))
+    np.testing.assert_allclose(tensor.mean(axis=(0, 1)), [1, -1, -1], atol=0.02)
+
+
+def test_a_large_jpeg_decoded_small_looks_the_same() -> None:
+    assert distance(jpeg(4000, 3000), jpeg(400, 300)) < LOSSY
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"not an image, whatever its name says",
+        b"\xff\xd8\xff",
+        b"GIF89a",
+        b"RIFF\x00\x00\x00\x00WEBP",
+        b"%PDF-1.7\n",
+        b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",
+        b"P6 2 2 255 " + bytes(12),
+        b"\x89PNG\r\n\x1a\n" + b"\xff" * 40,
+        b"II*\x00\x08\x00\x00\x00\xff\xff",
+    ],
+)
+def test_what_is_no_supported_image_is_refused(data: bytes) -> None:
+    with pytest.raises(NotAnImage):
+        inspect(data, PLENTY)
+
+
+def test_a_bomb_is_refused_by_its_header() -> None:
+    with pytest.raises(ImageTooLarge, match="30000 x 30000 pixels; at most 50000000"):
+        inspect(bomb(), 50_000_000)
+
+
+def test_the_pixel_limit_is_inclusive() -> None:
+    assert inspect(jpeg(40, 30), 1200).width == 40
+    with pytest.raises(ImageTooLarge):
+        inspect(jpeg(40, 30), 1199)
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF", "GIF"])
+def test_a_truncated_image_is_unreadable_or_refused(format_name: str) -> None:
+    noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (300, 400, 3), dtype=np.uint8))
+    data = encoded(noise, format_name)
+    half = data[: len(data) // 2]
+    # Whatever the header still says, decoding has to notice.
+    with pytest.raises(ImageUnreadable):
+        to_tensor(half)

@@ -1,0 +1,60 @@
+"""The small parsers of the prediction routes."""
+
+import pytest
+from fastapi.exceptions import RequestValidationError
+
+from app.api.predictions import _decoded, _encoded, _shown_name, _wait_seconds
+
+
+@pytest.mark.parametrize(
+    ("prefer", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("wait=10", 10),
+        ("Wait = 10", 10),
+        ('wait="10"', 10),
+        ("respond-async, wait=5", 5),
+        ("wait=5; x=1, return=minimal", 5),
+        ("wait=0", 0),
+        ("wait=100000", 60),
+        ("wait=-1", None),
+        ("wait=ten", None),
+        ("await=10", None),
+        ("wait=1.5", None),
+        ("wait=٣", None),
+    ],
+)
+def test_prefer_wait(prefer: str | None, seconds: int | None) -> None:
+    assert _wait_seconds(prefer, 60) == seconds
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("cat.jpg", "cat.jpg"),
+        ("../../etc/passwd", "../../etc/passwd"),
+        ("a\x00b\nc", "a\ufffdb\ufffdc"),
+        ("猫 🐈.png", "猫 🐈.png"),
+        ("x" * 300, "x" * 255),
+        ("", "unnamed"),
+        (None, "unnamed"),
+    ],
+)
+def test_file_names_are_shown_as_sent_but_storable(sent: str | None, shown: str) -> None:
+    assert _shown_name(sent) == shown
+
+
+@pytest.mark.parametrize("last_id", [1, 255, 2**63 - 1])
+def test_a_cursor_comes_back(last_id: int) -> None:
+    assert _decoded(_encoded(last_id)) == last_id
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "AAAA", "!" * 11, "_" * 11, "é", "A" * 500])
+def test_a_forged_cursor_is_refused(cursor: str) -> None:
+    with pytest.raises(RequestValidationError):
+        _decoded(cursor)
+
+
+def test_no_cursor_is_the_first_page() -> None:
+    assert _decoded(None) is None
