@@ -35,7 +35,7 @@ test: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Set everything up and run the wh
 
 check: lint test ## What CI runs: format, lint, types, imports, dependencies, containers' files, then the tests
 
-lint: $(VENV)/dev.stamp
+lint: $(VENV)/dev.stamp ## Format, lint, types, imports, dependencies and containers' files, without the tests
 	@cd project && export PATH="$(CURDIR)/$(BIN):$$PATH" && set -x \
 	&& ruff format --check . && ruff check . && mypy && lint-imports --no-cache && deptry . && vulture \
 	&& hadolint Dockerfile db/Dockerfile && docker-compose -f ../docker-compose.yml config --quiet

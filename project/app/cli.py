@@ -2,11 +2,9 @@
 
 import argparse
 import asyncio
-import errno
 import hashlib
-import logging
+import logging.config
 import signal
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -19,7 +17,6 @@ from app.domain import StartupError
 log = logging.getLogger(__name__)
 
 INTERRUPTED: Final = 130
-LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(message)s"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,10 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         settings = Settings()
-        logging.basicConfig(level=settings.log_level, format=LOG_FORMAT, stream=sys.stderr)
-        # These two tell of every query and connection.
-        for library in ("tortoise", "httpx"):
-            logging.getLogger(library).setLevel(logging.WARNING)
+        logging.config.dictConfig(settings.log_config)
         return int(options.run(settings, options))
     except ValidationError as error:
         for told in error.errors():
@@ -52,53 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def serve(settings: Settings, options: argparse.Namespace) -> int:
     """Serve HTTP until SIGINT or SIGTERM."""
-    import uvicorn
+    from app.server import serve as run
 
-    from app.main import create_application
-
-    class Server(uvicorn.Server):
-        """Says where it serves, once it does."""
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                log.info("Serving on %s (Ctrl-C stops)", address)
-
-    listening, address = _listen(settings.host, settings.port)
-    config = uvicorn.Config(
-        "app.main:app" if options.reload else create_application(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=settings.log_level == "DEBUG",
-        timeout_graceful_shutdown=settings.shutdown_seconds,
-        reload=options.reload,
-        server_header=False,
-    )
-    server = Server(config)
-    if options.reload:
-        from uvicorn.supervisors import ChangeReload
-
-        ChangeReload(config, target=server.run, sockets=[listening]).run()
-        return 0
-    try:
-        server.run(sockets=[listening])
-    except KeyboardInterrupt:
-        # uvicorn sends itself the signal again once it has stopped; it was asked to stop, and it did.
-        return 0 if server.started else INTERRUPTED
-    return 0 if server.started else 1
-
-
-def _listen(host: str, port: int) -> tuple[socket.socket, str]:
-    """A socket, taken before anything else is started, and its URL for a person. Raises StartupError."""
-    try:
-        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise StartupError(f"Port {port} is in use: stop what uses it, or set PORT to another.") from error
-        raise StartupError(f"Cannot listen on {host}:{port}: {error.strerror or error}. Set HOST and PORT.") from error
-    shown = "localhost" if host in {"127.0.0.1", "0.0.0.0", "::1", "::"} else host  # noqa: S104 - compared, not bound
-    return listening, f"http://{shown}:{listening.getsockname()[1]}"
+    run(settings, reload=options.reload)
+    return 0
 
 
 def migrate(settings: Settings, _options: argparse.Namespace) -> int:

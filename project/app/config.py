@@ -3,7 +3,7 @@
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -99,3 +99,16 @@ class Settings(BaseSettings):
     def retry_policy(self) -> RetryPolicy:
         """How often a prediction is tried, and for how long one attempt owns it."""
         return RetryPolicy(self.max_attempts, timedelta(seconds=self.lease_seconds))
+
+    @property
+    def log_config(self) -> dict[str, Any]:
+        """How the service logs, for ``logging.config.dictConfig``: one line an event, on standard error."""
+        return {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"line": {"format": "%(asctime)s %(levelname)-7s %(message)s"}},
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "root": {"level": self.log_level, "handlers": ["stderr"]},
+            # These tell of every query, connection and step at INFO.
+            "loggers": {name: {"level": "WARNING"} for name in ("absl", "httpx", "tensorflow", "tortoise", "uvicorn")},
+        }

@@ -169,7 +169,7 @@ def test_two_on_one_data_dir_is_one_clear_line(server: Server) -> None:
     server.stop()
 
 
-def test_a_taken_port_is_one_clear_line(server: Server, settings: Settings, tmp_path: Path) -> None:
+def test_a_taken_port_is_one_clear_line(settings: Settings, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         second = Server(settings, tmp_path / "second.log", PORT=str(port)).command("serve")

@@ -1,0 +1,73 @@
+"""Running uvicorn: on a port that is taken first, with a word when it serves and none of its own before."""
+
+import errno
+import logging
+import socket
+
+import uvicorn
+from uvicorn.supervisors import ChangeReload
+
+from app.config import Settings
+from app.domain import StartupError
+from app.main import create_application
+
+log = logging.getLogger(__name__)
+
+
+class Server(uvicorn.Server):
+    """Says where it serves, once it does, and that it stops."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, then take requests."""
+        await super().startup(sockets)
+        if self.started:
+            log.info("Serving on %s (Ctrl-C stops)", _url(self.config.host, (sockets or self.servers[0].sockets)[0]))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish the requests in hand, then stop the application."""
+        log.info("Stopping")
+        await super().shutdown(sockets)
+        log.info("Stopped")
+
+
+def serve(settings: Settings, *, reload: bool) -> None:
+    """Serve HTTP until SIGINT or SIGTERM.
+
+    Raises StartupError where the port cannot be had; ends the process with status 3 where the application cannot start.
+    """
+    config = uvicorn.Config(
+        "app.main:app" if reload else create_application(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=settings.log_config,
+        access_log=settings.log_level == "DEBUG",
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+        reload=reload,
+        server_header=False,
+        ws="none",
+    )
+    listening = _listen(settings.host, settings.port)
+    server = Server(config)
+    try:
+        if reload:
+            ChangeReload(config, target=server.run, sockets=[listening]).run()
+        else:
+            server.run(sockets=[listening])
+    except KeyboardInterrupt:
+        # uvicorn sends itself the signal again once it has stopped. It was asked to stop, and it did.
+        if not server.started:
+            raise
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise StartupError(f"Port {port} is in use: stop what uses it, or set PORT to another.") from error
+        raise StartupError(f"Cannot listen on {host}:{port}: {error.strerror or error}. Set HOST and PORT.") from error
+
+
+def _url(host: str, listening: socket.socket) -> str:
+    shown = "localhost" if host in {"127.0.0.1", "0.0.0.0", "::1", "::"} else host  # noqa: S104 - compared, not bound
+    return f"http://{shown}:{listening.getsockname()[1]}"

@@ -1,0 +1,12 @@
+"""Run inside the container ``web``: read a prediction made before, and its image."""
+
+import json
+import sys
+import urllib.request
+from pathlib import Path
+
+with urllib.request.urlopen(f"http://127.0.0.1:8004/predictions/{sys.argv[1]}/") as response:
+    prediction = json.load(response)
+print(prediction["id"], prediction["status"], prediction["top_prediction"], prediction["created_at"])
+assert prediction["status"] == "succeeded"
+assert (Path("/data/uploads") / prediction["image_path"]).stat().st_size == prediction["size_bytes"]
