@@ -4,28 +4,33 @@
 #   verify.sh          build, then check
 #   verify.sh build    only build the images (needs the package registries)
 #   verify.sh check    only check (needs no network)
-# Needs docker and compose. BUILD_ARGS goes to every `docker build`, for example BUILD_ARGS="--network host".
-# It works in a compose project of its own and removes that project's volumes at the end.
+# Needs docker and compose. It works in a compose project of its own and removes that project's volumes at the end.
+# Where the engine must be handled in a special way, these commands take the place of the usual ones:
+#   DOCKER_BUILD  (docker build -t)                                    followed by TAG FOLDER
+#   COMPOSE_UP    (docker compose up --detach --wait --no-build)
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 export COMPOSE_PROJECT_NAME=image-classifier-verify
 say() { printf '\n==> %s\n' "$1"; }
 fail() { echo "error: $1" >&2; exit 1; }
 
+read -ra docker_build <<<"${DOCKER_BUILD:-docker build -t}"
+read -ra compose_up <<<"${COMPOSE_UP:-docker compose up --detach --wait --no-build}"
+
 command -v docker >/dev/null || fail "there is no docker: install a container engine with compose"
-docker version >/dev/null 2>&1 || fail "the container engine does not answer: start it, or set DOCKER_HOST"
 docker compose version >/dev/null 2>&1 || fail "docker has no compose plug-in: install it"
+if [ -z "${DOCKER_BUILD:-}" ] && ! docker version >/dev/null 2>&1; then
+  fail "the container engine does not answer: start it, or set DOCKER_HOST"
+fi
 
 build() {
   say "Building image-classifier-web"
-  # shellcheck disable=SC2086 # a list of arguments
-  docker build ${BUILD_ARGS:-} -t image-classifier-web project
+  "${docker_build[@]}" image-classifier-web project
   say "Building image-classifier-db"
-  # shellcheck disable=SC2086
-  docker build ${BUILD_ARGS:-} -t image-classifier-db project/db
+  "${docker_build[@]}" image-classifier-db project/db
 }
 
-in_image() { docker run --rm --entrypoint sh image-classifier-web -c "$1"; }
+in_image() { docker run --rm --network none --entrypoint sh image-classifier-web -c "$1"; }
 in_web() { docker compose exec -T web "$@"; }
 
 look() {
@@ -42,7 +47,7 @@ print(*sorted(f\"{d.name}=={d.version}\" for d in m.distributions()), sep=\"\n\"
     || fail "the image has no HEALTHCHECK"
 }
 
-up() { docker compose up --detach --wait --no-build || { docker compose logs; fail "compose did not come up"; }; }
+up() { "${compose_up[@]}" || { docker compose logs; fail "compose did not come up"; }; }
 
 check() {
   look
@@ -66,5 +71,5 @@ case ${1:-all} in
   build) build ;;
   check) check ;;
   all) build; check ;;
-  *) sed -n '2,9p' "$0"; exit 2 ;;
+  *) sed -n '2,11p' "$0"; exit 2 ;;
 esac
