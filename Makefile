@@ -60,7 +60,7 @@ lock: $(VENV)/dev.stamp ## Pin the newest versions of all dependencies, with has
 	    --no-emit-find-links --no-header --no-annotate $$constraint $$name.in -o $$name.txt; done
 
 verify-containers: ## Build the images and try docker-compose.yml for real (needs a container engine; takes minutes)
-	@project/tests/containers/verify.sh
+	@project/tests/containers/verify.sh $(STEP)
 
 clean: ## Remove what was installed; data/ stays
 	rm -rf $(VENV) $(EXPORT_VENV)
