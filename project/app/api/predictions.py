@@ -46,7 +46,7 @@ async def upload_image(
         UploadFile,
         File(description="JPEG (also MPO), PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF; the first frame counts."),
     ],
-    model: Annotated[str | None, Form(description="Name of a model from /models; by default the default one.")] = None,
+    model: Annotated[str, Form(description="Name of a model from /models; empty for the default one.")] = "",
     prefer: Annotated[
         str | None, Header(description="`wait=N`: answer when the prediction is finished, or after N seconds.")
     ] = None,
@@ -138,9 +138,8 @@ def _examine(data: bytes, max_pixels: int) -> tuple[ImageInfo, str]:
     return imaging.inspect(data, max_pixels), hashlib.sha256(data).hexdigest()
 
 
-def _check_model(service: Services, model: str | None) -> None:
+def _check_model(service: Services, model: str) -> None:
     known = service.classifier.model.name
-    # A form sent by a browser names the field and leaves it empty.
     if model and model != known:
         raise RequestValidationError(
             [{"type": "model_unknown", "loc": ("body", "model"), "msg": f"Model should be {known}", "input": model}]
