@@ -67,9 +67,9 @@ def create_application(settings: Settings) -> FastAPI:
     app.add_middleware(PlainStartupErrors)
     add_error_handlers(app)
     answer_both_slashes(app)
-    app.include_router(ping.router)
-    app.include_router(models.router)
     app.include_router(predictions.router)
+    app.include_router(models.router)
+    app.include_router(ping.router)
 
     @app.get("/", include_in_schema=False)
     async def home() -> RedirectResponse:
