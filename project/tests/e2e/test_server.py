@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from app.config import PROJECT_DIR, Settings
-from tests.pictures import jpeg
+from tests.pictures import encoded, jpeg, scene
 
 STARTED = re.compile(r"Serving on (http://\S+)")
 START_SECONDS = 60
@@ -155,6 +155,27 @@ async def test_killed_in_the_middle_of_50_uploads_nothing_is_left_unfinished(
     assert eventually(lambda: all(row["status"] == "succeeded" for row in rows(server.url))), rows(server.url)
     # The point of the exercise: there was something to recover.
     assert any(row["status"] != "succeeded" for row in found.values())
+    server.stop()
+
+
+def test_a_prediction_whose_process_dies_three_times_fails(server: Server) -> None:
+    """The picture is large, so that there is time to kill the process in the middle of it."""
+    large = encoded(scene(7000, 7000).convert("RGBA"), "PNG", compress_level=1)
+    server.start()
+    answer = httpx.post(f"{server.url}/predictions/", files={"file": ("large.png", large)}, timeout=60)
+    assert answer.status_code == 201
+    for attempt in (1, 2, 3):
+        assert eventually(lambda: rows(server.url)[0]["status"] == "processing"), rows(server.url)
+        assert rows(server.url)[0]["attempts"] == attempt
+        server.kill()
+        server.start()
+    assert eventually(lambda: rows(server.url)[0]["status"] == "failed")
+    (row,) = rows(server.url)
+    assert row["attempts"] == 3
+    assert row["error"] == {
+        "code": "attempts_exhausted",
+        "message": "The prediction was tried 3 times and never finished.",
+    }
     server.stop()
 
 
