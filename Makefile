@@ -47,8 +47,9 @@ migrate: $(VENV)/run.stamp ## Bring the database's tables up to date
 	@$(APP) migrate
 
 model: $(VENV)/run.stamp ## Make the model to serve, if it is not there (needs TensorFlow for a minute)
-	@if reason=$$($(APP) has-model 2>&1 >/dev/null); then exit 0; fi; \
-	echo "==> Making the model: $$reason"; \
+	@status=0; told=$$($(APP) has-model) || status=$$?; \
+	if [ $$status -ne 3 ]; then exit $$status; fi; \
+	echo "==> Making the model: $$told"; \
 	$(MAKE) --no-print-directory $(EXPORT_VENV)/stamp; \
 	$(EXPORT)
 

@@ -17,6 +17,7 @@ from app.domain import StartupError
 log = logging.getLogger(__name__)
 
 INTERRUPTED: Final = 130
+NO_MODEL: Final = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValidationError as error:
         for told in error.errors():
             where = ".".join(str(part) for part in told["loc"]).upper()
-            print(f"error: {where} is {told['input']!r}: {told['msg']}", file=sys.stderr)
+            # The URL holds a password.
+            given = "" if where == "DATABASE_URL" else f" is {told['input']!r}"
+            print(f"error: {where}{given}: {told['msg']}", file=sys.stderr)
     except StartupError as error:
         print(f"error: {error.message}", file=sys.stderr)
     except KeyboardInterrupt:
@@ -79,18 +82,24 @@ def export_model(settings: Settings, _options: argparse.Namespace) -> int:
 
 
 def has_model(settings: Settings, _options: argparse.Namespace) -> int:
-    """Tell whether the model to serve was exported: exit status 0, or 1 and the reason."""
+    """Tell whether the model to serve was exported: exit status 0, or NO_MODEL and the reason."""
     from app.classifier import PREFERRED, find_model
 
-    model = find_model(settings.models, settings.model)
+    digest = None
     if settings.model_weights and settings.model in {"auto", PREFERRED}:
         try:
             digest = hashlib.sha256(settings.model_weights.read_bytes()).hexdigest()
         except OSError as error:
             raise StartupError(f"MODEL_WEIGHTS is {settings.model_weights}: {error.strerror}.") from error
-        if model.name != PREFERRED or model.manifest.weights_sha256 != digest:
-            raise StartupError(f"{model.name} was exported from other weights than MODEL_WEIGHTS.")
+    try:
+        model = find_model(settings.models, settings.model)
+    except StartupError as error:
+        print(error.message)
+        return NO_MODEL
     print(f"{model.name} {model.version}")
+    if digest and model.manifest.weights_sha256 != digest:
+        print("but it was exported from other weights than MODEL_WEIGHTS")
+        return NO_MODEL
     return 0
 
 

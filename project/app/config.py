@@ -3,7 +3,8 @@
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,6 +13,8 @@ from app.domain import RetryPolicy
 
 PROJECT_DIR = Path(__file__).resolve().parents[1]
 MIGRATIONS_DIR = PROJECT_DIR / "migrations"
+SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_DAY: Final = 86_400
 
 
 def _cores() -> int:
@@ -51,7 +54,7 @@ class Settings(BaseSettings):
     ] = None
     database_pool_size: Annotated[int, Field(ge=2, le=100, description="Connections to PostgreSQL at most.")] = 10
     database_wait_seconds: Annotated[
-        float, Field(gt=0, description="How long a start waits for the database to answer.")
+        float, Field(gt=0, le=_DAY, description="How long a start waits for the database to answer.")
     ] = 60
 
     model: Annotated[
@@ -69,20 +72,37 @@ class Settings(BaseSettings):
     )
     max_wait_seconds: Annotated[int, Field(ge=0, le=3600, description="Cap of Prefer: wait=N.")] = 60
     max_attempts: Annotated[PositiveInt, Field(description="Attempts before a prediction is failed.")] = 3
-    lease_seconds: Annotated[float, Field(gt=0, description="How long one attempt owns its prediction.")] = 15
+    lease_seconds: Annotated[float, Field(gt=0, le=_DAY, description="How long one attempt owns its prediction.")] = 15
     recover_seconds: Annotated[
-        float, Field(gt=0, description="Pause between looks for predictions whose process died.")
+        float, Field(gt=0, le=_DAY, description="Pause between looks for predictions whose process died.")
     ] = 5
     shutdown_seconds: Annotated[
         int,
-        Field(ge=0, description="How long a stop waits for predictions in hand; the rest follow at the next start."),
+        Field(
+            ge=0,
+            le=_DAY,
+            description="How long a stop waits for predictions in hand; the rest follow later.",
+        ),
     ] = 10
 
     @field_validator("database_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not value.get_secret_value().startswith(("postgres://", "postgresql://")):
-            raise ValueError("must begin with postgres:// or postgresql://")
+        if value is None:
+            return value
+        try:
+            parts = urlsplit(value.get_secret_value())
+            # Reading the port is what finds a password with a "/" or "#" in it.
+            well_formed = parts.scheme in {"postgres", "postgresql"} and (parts.port or True) and not parts.fragment
+        except ValueError:
+            well_formed = False
+        if not well_formed:
+            raise ValueError(
+                "should be postgres://user:password@host:port/database, with special characters percent-encoded"
+            )
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        if options.keys() - {"sslmode"} or options.get("sslmode", "prefer") not in SSL_MODES:
+            raise ValueError(f"may have one option, sslmode, one of {', '.join(SSL_MODES)}")
         return value
 
     @property

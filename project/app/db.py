@@ -55,9 +55,6 @@ def tortoise_config(url: str, pool_size: int) -> dict[str, Any]:
     """
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
-    unknown = options.keys() - {"sslmode"}
-    if unknown:
-        raise StartupError(f"DATABASE_URL has options that are not known: {', '.join(sorted(unknown))}.")
     credentials: dict[str, Any] = {
         "host": parts.hostname or "localhost",
         "port": parts.port or 5432,
@@ -107,24 +104,27 @@ async def connected(url: str, settings: Settings) -> AsyncIterator[None]:
 async def _until_answering(url: str, seconds: float) -> None:
     where = urlsplit(url)
     address = f"{where.hostname}:{where.port or 5432}"
-    waiting = False
+    reason = ""
     try:
         async with asyncio.timeout(seconds):
             while True:
                 try:
                     await execute("SELECT 1")
                     return
+                except (asyncpg.InvalidAuthorizationSpecificationError, DBConnectionError) as error:
+                    # The only DBConnectionError of Tortoise's: there is no such database.
+                    raise StartupError(
+                        f"The database at {address} refuses the connection ({error}): check DATABASE_URL."
+                    ) from error
                 except AWAY as error:
-                    if not waiting:
+                    if not reason:
                         log.info("Waiting for the database at %s: %s", address, error or type(error).__name__)
-                        waiting = True
+                    reason = str(error or type(error).__name__)
                     await asyncio.sleep(0.25)
     except TimeoutError:
         raise StartupError(
-            f"The database at {address} did not answer within {seconds:.0f} s: check DATABASE_URL."
+            f"The database at {address} did not answer in {seconds:g} s ({reason or 'silence'}): check DATABASE_URL."
         ) from None
-    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
-        raise StartupError(f"The database at {address} refuses the connection: {error}.") from error
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ out, with EXIF orientation applied; done as one ``resize(box=...)`` of the part 
 picture costs more than its own pixels.
 """
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
-    ExifTags,
     GifImagePlugin,
     Image,
     JpegImagePlugin,
@@ -50,6 +50,11 @@ FORMATS: Final[dict[str | None, tuple[str, str]]] = {
 # Named, not all of Pillow's forty: every reader is a door. (The JPEG reader finds out by itself that a file is MPO.)
 _READERS: Final = [name for name in FORMATS if name and name != MpoImagePlugin.MpoImageFile.format]
 
+MOST_HEADER_READS: Final = 5_000
+MOST_READS: Final = 200_000
+MOST_TIMES_READ: Final = 4
+"""How often each byte of a file may be read on average: once is usual, hostile files point at the same bytes often."""
+
 _TRANSPOSE: Final[dict[int, Image.Transpose]] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -72,16 +77,37 @@ class InputSpec:
     offset: float = -1.0
 
 
+class _MeteredFile(BytesIO):
+    """An image file of which only so much can be read.
+
+    Pillow's readers take a million tiny blocks one by one, some in quadratic time; no picture is made that way.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._bytes_left = MOST_TIMES_READ * len(data) + 4096
+        self.reads_left = MOST_HEADER_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        self._bytes_left -= len(found)
+        self.reads_left -= 1
+        if self._bytes_left < 0 or self.reads_left < 0:
+            raise OSError("the file is made of too many blocks")
+        return found
+
+
 def inspect(data: bytes, max_pixels: int) -> ImageInfo:
     """Tell format and size from the header alone; nothing is decoded.
 
     Raises NotAnImage where the bytes are no supported image, ImageTooLarge above ``max_pixels``.
     """
     try:
-        with Image.open(BytesIO(data), formats=_READERS) as image:
+        data, orientation = _without_jpeg_exif(data)
+        with Image.open(_MeteredFile(data), formats=_READERS) as image:
             width, height = image.size
             content_type, extension = FORMATS[image.format]
-            turned = _orientation(image) >= 5
+            turned = (orientation or _orientation(image)) >= 5
     except Exception as error:
         # Pillow's readers answer broken headers with many kinds of exception; each of them says the same of the bytes.
         raise NotAnImage from error
@@ -98,10 +124,13 @@ def to_tensor(data: bytes, spec: InputSpec = InputSpec()) -> NDArray[np.float32]
     Returns float32 of shape (size, size, 3), RGB, normalised as ``spec`` says (-1..1 by default).
     Raises ImageUnreadable where the bytes cannot be decoded.
     """
-    with _unreadable(), Image.open(BytesIO(data), formats=_READERS) as image:
+    data, orientation = _without_jpeg_exif(data)
+    file = _MeteredFile(data)
+    with _unreadable(), Image.open(file, formats=_READERS) as image:
         # A JPEG is decoded at 1/2, 1/4 or 1/8 where that still leaves more pixels than are needed.
         image.draft(None, (spec.short_side, spec.short_side))
-        orientation = _orientation(image)
+        orientation = orientation or _orientation(image)
+        file.reads_left = MOST_READS
         image.load()
         kept = _central_square(image.width, image.height, spec.size / spec.short_side)
         region, box = _cut(image, kept)
@@ -129,16 +158,58 @@ def _unreadable() -> Iterator[None]:
         raise ImageUnreadable from error
 
 
+_EXIF: Final = b"Exif\0\0"
+_JPEG_SCAN, _JPEG_APP1, _JPEG_APP15 = 0xDA, 0xE1, 0xEF
+
+
+def _without_jpeg_exif(data: bytes) -> tuple[bytes, int | None]:
+    """A JPEG with its EXIF blocks renamed, so that Pillow skips them, and the orientation they gave; None without one.
+
+    Pillow reads all of EXIF to find the resolution, and joins several blocks in quadratic time; a file of a few
+    megabytes can keep it busy for minutes.
+    """
+    if data[:2] != b"\xff\xd8":
+        return data, None
+    renamed: bytearray | None = None
+    orientation: int | None = None
+    position = 2
+    # Marker, length (which counts itself), contents: ITU-T T.81, B.1.1.4. A file with more is refused by the meter.
+    for _ in range(MOST_HEADER_READS):
+        if data[position : position + 1] != b"\xff" or position + 4 > len(data):
+            break
+        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker == _JPEG_SCAN or length < 2:
+            break
+        if marker == _JPEG_APP1 and data.startswith(_EXIF, position + 4):
+            orientation = orientation or _exif_orientation(data[position + 4 : position + 2 + length])
+            renamed = renamed or bytearray(data)
+            renamed[position + 1] = _JPEG_APP15
+        position += 2 + length
+    return (bytes(renamed) if renamed else data), orientation
+
+
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1..8, that is still to be applied to the pixels."""
     if image.format in {"TIFF", "HEIF"}:
         # Pillow and libheif turn these while they decode.
         return 1
-    if image.format == "PNG" and "exif" not in image.info:
-        # Asking Pillow would decode the whole picture, in search of a block behind the pixels.
+    return _exif_orientation(image.info.get("exif", b""))
+
+
+def _exif_orientation(exif: bytes) -> int:
+    """The orientation in an EXIF block (CIPA DC-008, 4.6: a TIFF directory of 12-byte entries); 1 without one."""
+    tiff = exif.removeprefix(_EXIF)
+    order = ">" if tiff[:2] == b"MM" else "<"
+    try:
+        (directory,) = struct.unpack_from(f"{order}L", tiff, 4)
+        (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
+        for entry in range(entries):
+            tag, _kind, _count, value = struct.unpack_from(f"{order}HHLH", tiff, directory + 2 + 12 * entry)
+            if tag == 0x0112:
+                return value if value in _TRANSPOSE else 1
+    except struct.error:
         return 1
-    value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return value if value in _TRANSPOSE else 1
+    return 1
 
 
 def _central_square(width: int, height: int, part: float) -> _Box:

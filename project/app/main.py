@@ -15,6 +15,7 @@ from app.api import models, ping, predictions
 from app.api.body_limit import BodyLimit
 from app.api.deps import Services
 from app.api.errors import add_error_handlers
+from app.api.head import HeadAsGet
 from app.api.lifespan import PlainStartupErrors
 from app.api.slashes import answer_both_slashes
 from app.classifier import Classifier, find_model
@@ -50,6 +51,7 @@ def create_application(settings: Settings) -> FastAPI:
         classifier = await run_in_threadpool(Classifier, model, settings.worker_threads)
         log.info("Model %s, version %s, on %d threads", model.name, model.version, settings.worker_threads)
         storage = Storage(settings.uploads)
+        storage.prepare()
         worker = Worker(classifier, storage, settings.retry_policy, settings.worker_threads)
         embedded = settings.database_url is None
         async with (
@@ -64,6 +66,7 @@ def create_application(settings: Settings) -> FastAPI:
         title="Image classifier", description=DESCRIPTION, version=__version__, lifespan=lifespan, debug=False
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(PlainStartupErrors)
     add_error_handlers(app)
     answer_both_slashes(app)

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 PORT_ATTEMPTS: Final = 5
 OLD_SERVER_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 30.0
+WATCH_SECONDS: Final = 0.5
 
 
 def binaries() -> Path:
@@ -49,21 +50,27 @@ async def embedded_postgres(data_dir: Path, wait_seconds: float) -> AsyncIterato
     with _only_user_of(data_dir):
         async with cluster.lock() as lock:
             cluster.create()
-            server, url = await cluster.start(lock, wait_seconds)
+            url = await cluster.start(lock, wait_seconds)
+            watching = asyncio.create_task(cluster.restart_when_ended(lock, wait_seconds))
             try:
                 yield url
             finally:
-                # SIGINT is PostgreSQL's "fast" shutdown: sessions are ended, everything is written.
-                server.send_signal(signal.SIGINT)
-                await asyncio.to_thread(server.wait, STOP_SECONDS)
-                log.info("Embedded PostgreSQL stopped")
+                watching.cancel()
+                await asyncio.wait([watching])
+                await cluster.stop()
 
 
 @contextmanager
 def _only_user_of(data_dir: Path) -> Iterator[None]:
     """Hold ``data_dir`` for this process: the kernel lets go of the lock with it, however it ends."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / "service.lock").open("a+") as file:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "service.lock").open("a+")
+    except OSError as error:
+        raise StartupError(
+            f"DATA_DIR {data_dir} cannot be used: {error.strerror}. Set DATA_DIR to a folder."
+        ) from error
+    with lock as file:
         if not _try_lock(file):
             file.seek(0)
             owner = file.read().strip() or "unknown"
@@ -96,6 +103,8 @@ class _Cluster:
         self._bin = binaries()
         self._account = _account() if os.geteuid() == 0 else None
         self._prefix = self._run_as()
+        self._port = 0
+        self._server: subprocess.Popen[bytes] | None = None
 
     @asynccontextmanager
     async def lock(self) -> AsyncIterator[IO[str]]:
@@ -163,28 +172,53 @@ class _Cluster:
             raise StartupError(f"The embedded PostgreSQL could not be created: {_last_line(done.stderr)}")
         making.rename(self._dir)
 
-    async def start(self, lock: IO[str], wait_seconds: float) -> tuple["subprocess.Popen[bytes]", str]:
-        """Start the server on a free port of 127.0.0.1 and wait until it answers; gives the process and its URL."""
-        password = self._password_file.read_text()
-        for attempt in range(PORT_ATTEMPTS):
-            port = _free_port()
-            server = self._spawn(port, lock)
-            url = f"postgres://postgres:{password}@127.0.0.1:{port}/postgres?sslmode=disable"
+    async def start(self, lock: IO[str], wait_seconds: float) -> str:
+        """Start the server on a free port of 127.0.0.1, wait until it answers, and give its URL."""
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            self._port = _free_port()
             try:
-                await _until_ready(server, url, wait_seconds)
-            except _ServerEnded:
-                reason = _last_line(self._log_file.read_text(errors="replace"))
+                return await self._start(lock, wait_seconds)
+            except StartupError as error:
                 # Another program may have taken the port between our asking and the server's.
-                if "could not create any TCP/IP sockets" in reason and attempt < PORT_ATTEMPTS - 1:
-                    continue
-                raise StartupError(f"The embedded PostgreSQL did not start: {reason} (see {self._log_file})") from None
-            except BaseException:
-                server.send_signal(signal.SIGINT)
-                server.wait(STOP_SECONDS)
-                raise
-            log.info("Embedded PostgreSQL started on port %d, data in %s", port, self._dir)
-            return server, url
-        raise StartupError("The embedded PostgreSQL found no free port.")
+                if "could not create any TCP/IP sockets" not in error.message or attempt == PORT_ATTEMPTS:
+                    raise
+        raise AssertionError
+
+    async def restart_when_ended(self, lock: IO[str], wait_seconds: float) -> None:
+        """Start the server again, on the same port, whenever it ends by itself. Runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if self._server is None or self._server.poll() is None:
+                continue
+            log.error("The embedded PostgreSQL ended by itself (status %d); starting it again", self._server.returncode)
+            try:
+                await self._start(lock, wait_seconds)
+            except StartupError as error:
+                # The processes of the old server may take a moment to end.
+                log.warning("%s Trying again.", error.message)
+
+    async def stop(self) -> None:
+        """End the server; when this returns, it is gone."""
+        if self._server is not None and self._server.poll() is None:
+            # PostgreSQL's "fast" shutdown: sessions are ended, everything is written.
+            self._server.send_signal(signal.SIGINT)
+            await asyncio.to_thread(self._server.wait, STOP_SECONDS)
+            log.info("Embedded PostgreSQL stopped")
+
+    async def _start(self, lock: IO[str], wait_seconds: float) -> str:
+        password = self._password_file.read_text()
+        url = f"postgres://postgres:{password}@127.0.0.1:{self._port}/postgres?sslmode=disable"
+        self._server = self._spawn(self._port, lock)
+        try:
+            await _until_ready(self._server, url, wait_seconds)
+        except _ServerEnded:
+            reason = _last_line(self._log_file.read_text(errors="replace"))
+            raise StartupError(f"The embedded PostgreSQL did not start: {reason} (see {self._log_file}).") from None
+        except BaseException:
+            await self.stop()
+            raise
+        log.info("Embedded PostgreSQL started on port %d, data in %s", self._port, self._dir)
+        return url
 
     def _spawn(self, port: int, lock: IO[str]) -> "subprocess.Popen[bytes]":
         if self._log_file.exists():

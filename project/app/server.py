@@ -2,7 +2,10 @@
 
 import errno
 import logging
+import os
 import socket
+import threading
+from typing import Final
 
 import uvicorn
 from uvicorn.supervisors import ChangeReload
@@ -12,6 +15,8 @@ from app.domain import StartupError
 from app.main import create_application
 
 log = logging.getLogger(__name__)
+
+THREADS_END_SECONDS: Final = 2.0
 
 
 class Server(uvicorn.Server):
@@ -28,6 +33,10 @@ class Server(uvicorn.Server):
         log.info("Stopping")
         await super().shutdown(sockets)
         log.info("Stopped")
+        # Everything is closed; only a thread that decodes a large picture could still hold the process up.
+        last_resort = threading.Timer(THREADS_END_SECONDS, os._exit, [0])
+        last_resort.daemon = True
+        last_resort.start()
 
 
 def serve(settings: Settings, *, reload: bool) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import tempfile
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -10,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import aiofiles
 import aiofiles.os
 
-from app.domain import ImageMissing, StorageUnavailable
+from app.domain import ImageMissing, StartupError, StorageUnavailable
 
 
 class Storage:
@@ -18,6 +19,17 @@ class Storage:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def prepare(self) -> None:
+        """Make the folder. Raises StartupError where it cannot be written."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._folder):
+                pass
+        except OSError as error:
+            raise StartupError(
+                f"Images cannot be stored in {self._folder}: {error.strerror}. Set UPLOADS_DIR."
+            ) from error
 
     async def put(self, data: bytes, extension: str) -> str:
         """Store an image and give its key. It appears whole or not at all.

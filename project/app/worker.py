@@ -52,7 +52,8 @@ class Worker:
             self._recovery.cancel()
             await asyncio.wait([self._recovery])
             await self._hand_back()
-            self._pool.shutdown()
+            # What a thread is still decoding is handed back already: nobody waits for it.
+            self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
     def is_alive(self) -> bool:
@@ -64,7 +65,11 @@ class Worker:
 
         Called again for a prediction in hand, it waits for that.
         """
-        await asyncio.wait([self._task(prediction_id)])
+        try:
+            await asyncio.wait([self._task(prediction_id)])
+        except asyncio.CancelledError:
+            # A server that stops ends its background tasks; what is in hand is handed back by `running`.
+            log.debug("Nobody waits for prediction %d any longer", prediction_id)
 
     def _task(self, prediction_id: int) -> asyncio.Task[None]:
         task = self._in_hand.get(prediction_id)

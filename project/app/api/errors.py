@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app import domain
 from app.models.pydantic import Problem
@@ -26,6 +27,7 @@ STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
 }
 RETRY_AFTER_SECONDS: Final = 5
 ECHO_LIMIT: Final = 200
+NO_FILE: Final = "A file is needed: send the image as the field `file` of a multipart form (curl -F file=@image.jpg)"
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -105,7 +107,20 @@ async def _http_error(request: Request, error: Exception) -> Response:
         HTTPStatus.NOT_FOUND: f"There is nothing at {request.url.path}; /docs lists every path.",
         HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not possible here; see the Allow header, or /docs.",
     }.get(status, str(error.detail))
-    return problem(status, detail, headers=dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        # Starlette names the methods of one route only; GET and PUT of a path are two.
+        headers["Allow"] = ", ".join(_methods_of(request))
+    return problem(status, detail, headers=headers)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """The methods that some route answers on the request's path."""
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]
 
 
 async def _unexpected(_request: Request, _error: Exception) -> Response:
@@ -121,6 +136,8 @@ async def _invalid_request(_request: Request, error: Exception) -> Response:
     detail = []
     for entry in error.errors():
         told = {"type": entry["type"], "loc": list(entry["loc"]), "msg": entry["msg"]}
+        if entry["loc"] == ("body", "file"):
+            told["msg"] = NO_FILE
         if _can_be_echoed(entry.get("input")):
             told["input"] = entry["input"]
         detail.append(told)

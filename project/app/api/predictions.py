@@ -11,6 +11,8 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, BackgroundTasks, File, Form, Header, Path, Query, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from app import crud, imaging
 from app.api.deps import Service, Services
@@ -25,7 +27,15 @@ LONGEST_PAGE: Final = 500
 UNNAMED: Final = "unnamed"
 CURSOR_BYTES: Final = 8
 
-Id = Annotated[int, Path(gt=0, description="The prediction's id.")]
+
+def _digits_only(value: object) -> object:
+    """Pydantic also takes ``1.0``, ``+1`` and ``1_0`` for integers."""
+    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]+", value):
+        raise PydanticCustomError("int_parsing", "Input should be a valid integer")
+    return value
+
+
+Id = Annotated[int, BeforeValidator(_digits_only), Path(gt=0, description="The prediction's id.")]
 
 
 @router.post(
@@ -47,8 +57,9 @@ async def upload_image(
         File(description="JPEG (also MPO), PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF; the first frame counts."),
     ],
     model: Annotated[str, Form(description="Name of a model from /models; empty for the default one.")] = "",
-    prefer: Annotated[
-        str | None, Header(description="`wait=N`: answer when the prediction is finished, or after N seconds.")
+    _prefer: Annotated[
+        str | None,
+        Header(alias="prefer", description="`wait=N`: answer when the prediction is finished, or after N seconds."),
     ] = None,
 ) -> PredictionRead:
     """Stores the image and a `pending` prediction, answers at once, and classifies the image right after.
@@ -79,7 +90,8 @@ async def upload_image(
         raise
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/predictions/{prediction.id}/"
 
-    wait = _wait_seconds(prefer, service.settings.max_wait_seconds)
+    # Not the parameter, which is there for the docs: a header may have several lines (RFC 9110, 5.3).
+    wait = _wait_seconds(", ".join(request.headers.getlist("prefer")), service.settings.max_wait_seconds)
     if wait is None:
         background.add_task(service.worker.classify, prediction.id)
         return PredictionRead.of(prediction)
@@ -152,12 +164,12 @@ def _shown_name(name: str | None) -> str:
     return visible[:MAX_FILENAME] or UNNAMED
 
 
-_WAIT: Final = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:[,;]|$)', re.ASCII | re.IGNORECASE)
+_WAIT: Final = re.compile(r'(?:^|,)\s*wait\s*=\s*"?0*(\d{1,9})\d*"?\s*(?:[,;]|$)', re.ASCII | re.IGNORECASE)
 
 
-def _wait_seconds(prefer: str | None, most: int) -> int | None:
+def _wait_seconds(prefer: str, most: int) -> int | None:
     """Seconds from ``Prefer: wait=N`` (RFC 7240, 4.3), at most ``most``; None without one."""
-    found = _WAIT.search(prefer or "")
+    found = _WAIT.search(prefer)
     return min(int(found[1]), most) if found else None
 
 

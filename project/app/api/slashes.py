@@ -5,7 +5,7 @@ from typing import Final
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-_RETRIED: Final = "app.slash_retried"
+_SENT: Final = "app.path_as_sent"
 
 
 def answer_both_slashes(app: FastAPI) -> None:
@@ -16,10 +16,14 @@ def answer_both_slashes(app: FastAPI) -> None:
 
     async def with_the_other_ending(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")
-        if scope["type"] != "http" or _RETRIED in scope or path == "/":
-            await not_found(scope, receive, send)
+        if _SENT in scope:
+            # Neither is there: answer for the path that was asked for.
+            scope["path"] = scope[_SENT]
+        elif scope["type"] == "http" and path != "/":
+            scope[_SENT] = path
+            scope["path"] = path.removesuffix("/") if path.endswith("/") else f"{path}/"
+            await router(scope, receive, send)
             return
-        other = path.rstrip("/") if path.endswith("/") else f"{path}/"
-        await router({**scope, "path": other or "/", _RETRIED: path}, receive, send)
+        await not_found(scope, receive, send)
 
     router.default = with_the_other_ending

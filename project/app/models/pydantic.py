@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from app.domain import Status
 from app.models.tortoise import Prediction
@@ -50,7 +50,7 @@ def _storable(text: str) -> str:
     return text
 
 
-StorableStr = Annotated[str, AfterValidator(_storable)]
+StorableStr = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_storable)]
 """Text that PostgreSQL can keep."""
 
 

@@ -179,6 +179,20 @@ def test_a_prediction_whose_process_dies_three_times_fails(server: Server) -> No
     server.stop()
 
 
+def test_a_stop_does_not_wait_for_a_picture_that_takes_too_long(server: Server, settings: Settings) -> None:
+    server._environment["SHUTDOWN_SECONDS"] = "0"
+    large = encoded(scene(7000, 7000).convert("RGBA"), "PNG", compress_level=1)
+    server.start()
+    for _ in range(3):
+        httpx.post(f"{server.url}/predictions/", files={"file": ("large.png", large)}, timeout=60)
+    assert server.stop() == 0
+    assert "Traceback" not in server.told(), server.told()
+    assert postgres_of(settings.data_dir) == []
+    server.start()
+    assert eventually(lambda: all(row["status"] == "succeeded" for row in rows(server.url)))
+    server.stop()
+
+
 def test_two_on_one_data_dir_is_one_clear_line(server: Server) -> None:
     server.start()
     second = server.command("serve")
@@ -202,11 +216,12 @@ def test_a_taken_port_is_one_clear_line(settings: Settings, tmp_path: Path) -> N
     ("environment", "told"),
     [
         ({"PORT": "many"}, "PORT is 'many': Input should be a valid integer"),
-        ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL is "),
+        ({"DATABASE_URL": "mysql://root:hunter2@x"}, "DATABASE_URL: "),
+        ({"DATA_DIR": "/proc/nowhere"}, "/proc/nowhere"),
         ({"MODEL": "mobilenet_v2", "MODELS_DIR": "/nonexistent"}, "There is no model mobilenet_v2"),
         (
             {"DATABASE_URL": "postgres://u:p@127.0.0.1:1/x", "DATABASE_WAIT_SECONDS": "0.5"},
-            "The database at 127.0.0.1:1 did not answer within 0 s: check DATABASE_URL.",
+            "The database at 127.0.0.1:1 did not answer in 0.5 s (",
         ),
     ],
 )
@@ -217,6 +232,21 @@ def test_a_wrong_setting_is_one_clear_line(
     assert done.returncode != 0
     assert len([line for line in done.stderr.splitlines() if told in line]) == 1, done.stderr
     assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_has_model_tells_a_missing_model_from_a_wrong_setting(settings: Settings, tmp_path: Path) -> None:
+    """What `make run` decides by: 3 makes the model, anything else does not begin to install TensorFlow."""
+    assert Server(settings, tmp_path / "log").command("has-model").returncode == 0
+    assert Server(settings, tmp_path / "log", MODELS_DIR=str(tmp_path)).command("has-model").returncode == 3
+    assert Server(settings, tmp_path / "log", PORT="many").command("has-model").returncode == 1
+    for weights in ("/nowhere.h5", "/proc"):
+        wrong = Server(settings, tmp_path / "log", MODEL="auto", MODEL_WEIGHTS=weights).command("has-model")
+        assert (wrong.returncode, wrong.stderr.startswith(f"error: MODEL_WEIGHTS is {weights}: ")) == (1, True)
+    other = tmp_path / "other.h5"
+    other.write_bytes(b"other weights")
+    stale = Server(settings, tmp_path / "log", MODEL="auto", MODEL_WEIGHTS=str(other)).command("has-model")
+    assert stale.returncode == 3
 
 
 def test_an_upload_of_100_mb_is_cut_off_while_it_arrives(server: Server, settings: Settings) -> None:

@@ -95,6 +95,29 @@ async def test_a_killed_server_is_recovered_although_its_pid_is_in_use_again(tmp
         assert await query(url, "SELECT x FROM kept") == 1
 
 
+async def test_a_server_that_ends_by_itself_is_started_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with embedded_postgres(tmp_path, 30) as url:
+        await query(url, "CREATE TABLE kept AS SELECT 1 AS x")
+        os.kill(server_pid(tmp_path), signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    assert await query(url, "SELECT x FROM kept") == 1
+                    break
+                except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
+                    await asyncio.sleep(0.05)
+        pid = server_pid(tmp_path)
+    assert "ended by itself (status -9); starting it again" in caplog.text
+    assert await ended(pid)
+
+
+async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StartupError, match=r"DATA_DIR .* cannot be used: .*\. Set DATA_DIR"):
+        async with embedded_postgres(tmp_path / "file", 30):
+            pass
+
+
 async def test_two_on_one_folder_is_one_clear_error(tmp_path: Path) -> None:
     async with embedded_postgres(tmp_path, 30) as url:
         with pytest.raises(StartupError, match=rf"in use by another process .*pid {os.getpid()}\): stop that one"):

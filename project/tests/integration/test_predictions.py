@@ -78,6 +78,12 @@ async def test_prefer_wait_is_capped_and_zero_does_not_wait(upload: Upload, sett
     assert response.json()["status"] in {"pending", "processing"}
 
 
+async def test_prefer_may_come_in_several_lines(client: httpx.AsyncClient) -> None:
+    headers = [("Prefer", "handling=lenient"), ("Prefer", "wait=30")]
+    response = await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers=headers)
+    assert response.json()["status"] == "succeeded"
+
+
 async def test_the_model_may_be_named(client: httpx.AsyncClient, settings: Settings) -> None:
     files = {"file": ("a.jpg", jpeg())}
     named = await client.post("/predictions/", files=files, data={"model": settings.model})
@@ -143,6 +149,7 @@ async def test_a_correction_keeps_the_models_answer(client: httpx.AsyncClient, u
         ('{"top_prediction": 5, "confidence": 0.5}', "top_prediction"),
         ('{"top_prediction": null, "confidence": 0.5}', "top_prediction"),
         ('{"top_prediction": "", "confidence": 0.5}', "top_prediction"),
+        ('{"top_prediction": "  ", "confidence": 0.5}', "top_prediction"),
         ('{"top_prediction": "a\\u0000b", "confidence": 0.5}', "top_prediction"),
         ('{"top_prediction": "\\ud800", "confidence": 0.5}', "top_prediction"),
         ('{"top_prediction": "' + "x" * 256 + '", "confidence": 0.5}', "top_prediction"),
@@ -185,7 +192,7 @@ async def test_a_deleted_prediction_is_gone_with_its_image(
         assert (await call(f"/predictions/{id}/")).status_code == 404
 
 
-@pytest.mark.parametrize("id", [0, -1, "x", "1.5", "1e3", " ", "0x1", "9" * 5000])
+@pytest.mark.parametrize("id", [0, -1, "x", "1.5", "1.0", "+1", "1_0", " 1", "1e3", " ", "0x1", "٣", "9" * 5000])
 async def test_an_id_that_is_no_positive_integer_is_422(client: httpx.AsyncClient, id: str | int) -> None:
     for call in ("GET", "PUT", "DELETE"):
         answer = await client.request(call, f"/predictions/{id}/", json={"top_prediction": "x", "confidence": 1})
@@ -252,6 +259,7 @@ async def test_no_file_is_422(client: httpx.AsyncClient) -> None:
         answer = await client.post("/predictions/", **arguments)
         assert answer.status_code == 422
         assert answer.json()["detail"][0]["loc"] == ["body", "file"]
+        assert "curl -F file=@" in answer.json()["detail"][0]["msg"]
 
 
 @pytest.mark.parametrize(

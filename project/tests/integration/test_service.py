@@ -13,10 +13,10 @@ from pydantic import SecretStr
 
 from app import crud, db
 from app.config import Settings
-from app.domain import StorageUnavailable
+from app.domain import StartupError, StorageUnavailable
 from app.postgres import embedded_postgres
 from app.storage import Storage
-from tests.integration.conftest import Upload, serving
+from tests.integration.conftest import Upload, of_database, serving
 from tests.pictures import jpeg
 
 PROBLEM = "application/problem+json"
@@ -96,9 +96,21 @@ async def test_the_openapi_description_is_complete(client: httpx.AsyncClient) ->
 async def test_an_unknown_path_and_a_wrong_method_are_problems(client: httpx.AsyncClient) -> None:
     unknown = await client.get("/nothing")
     assert (unknown.status_code, unknown.headers["content-type"]) == (404, PROBLEM)
-    wrong = await client.patch("/predictions/")
-    assert (wrong.status_code, wrong.headers["content-type"]) == (405, PROBLEM)
-    assert wrong.headers["allow"]
+    for path, allowed in {
+        "/predictions/": "GET, POST",
+        "/predictions": "GET, POST",
+        "/predictions/1/": "GET, PUT, DELETE",
+        "/ping": "GET",
+    }.items():
+        wrong = await client.patch(path)
+        assert (wrong.status_code, wrong.headers["content-type"]) == (405, PROBLEM)
+        assert wrong.headers["allow"] == allowed
+
+
+async def test_head_is_answered_where_get_is(client: httpx.AsyncClient) -> None:
+    for path in ("/ping", "/health", "/ready", "/docs", "/predictions/", "/models/"):
+        assert (await client.head(path)).status_code == 200
+    assert (await client.head("/predictions/1/")).status_code == 404
 
 
 async def test_a_mistake_of_ours_is_a_500_that_tells_nothing(client: httpx.AsyncClient) -> None:
@@ -122,6 +134,20 @@ async def test_an_unmigrated_database_is_not_ready(settings: Settings, empty_dat
         answer = await client.get("/ready")
     assert answer.status_code == 503
     assert answer.json()["database"] == "1 migrations are not applied: run `python -m app migrate`."
+
+
+async def test_a_database_that_does_not_exist_is_told_at_once(settings: Settings, postgres_url: str) -> None:
+    settings = settings.model_copy(update={"database_url": SecretStr(of_database(postgres_url, "nowhere"))})
+    with pytest.raises(StartupError, match=r"refuses the connection \(.*nowhere\): check DATABASE_URL"):
+        async with serving(settings):
+            pass
+
+
+async def test_an_uploads_folder_that_cannot_be_written_is_told(settings: Settings) -> None:
+    settings = settings.model_copy(update={"uploads_dir": Path("/proc/uploads")})
+    with pytest.raises(StartupError, match="cannot be stored in /proc/uploads"):
+        async with serving(settings):
+            pass
 
 
 async def test_while_the_database_is_away_requests_are_503(settings: Settings, tmp_path: Path) -> None:

@@ -40,6 +40,14 @@ def test_an_empty_value_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
         ("PORT", "70000"),
         ("MODEL", "resnet"),
         ("DATABASE_URL", "mysql://localhost/x"),
+        ("DATABASE_URL", "postgres://u:se/cret@localhost/x"),
+        ("DATABASE_URL", "postgres://u:se#cret@localhost/x"),
+        ("DATABASE_URL", "postgres://u:p@[::1/x"),
+        ("DATABASE_URL", "postgres://u:p@host:port/x"),
+        ("DATABASE_URL", "postgres://u:p@host/x?sslmode=bogus"),
+        ("DATABASE_URL", "postgres://u:p@host/x?options=-c"),
+        ("RECOVER_SECONDS", "inf"),
+        ("LEASE_SECONDS", "1e30"),
         ("WORKER_THREADS", "0"),
         ("MAX_UPLOAD_BYTES", "-1"),
     ],
@@ -63,3 +71,16 @@ def test_a_password_is_not_shown() -> None:
 def test_folders_follow_the_data_dir(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     assert (settings.uploads, settings.models) == (tmp_path / "uploads", tmp_path / "models")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://localhost",
+        "postgresql://u:p%40ss%2Fw%23rd@[::1]:5433/predictions",
+        "postgres://u:p@host/x?sslmode=verify-full",
+    ],
+)
+def test_these_database_urls_are_well_formed(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert Settings().database_url

@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -187,3 +190,66 @@ def test_a_truncated_image_is_unreadable_or_refused(format_name: str) -> None:
     # Whatever the header still says, decoding has to notice.
     with pytest.raises(ImageUnreadable):
         to_tensor(half)
+
+
+def jpeg_with(marker: bytes, contents: bytes, count: int) -> bytes:
+    """An ordinary JPEG with many blocks of one kind in front."""
+    data = jpeg()
+    return data[:2] + (marker + (len(contents) + 2).to_bytes(2, "big") + contents) * count + data[2:]
+
+
+def png_with_empty_chunks(count: int) -> bytes:
+    data = encoded(scene(), "PNG")
+    chunk = bytes(4) + b"abCd" + zlib.crc32(b"abCd").to_bytes(4, "big")
+    return data[:33] + chunk * count + data[33:]
+
+
+def gif_with_comment_blocks(count: int) -> bytes:
+    data = encoded(scene(), "GIF")
+    screen = 13 + 3 * 2 ** ((data[10] & 7) + 1)
+    return data[:screen] + b"\x21\xfe" + b"\x01x" * count + b"\x00" + data[screen:]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        jpeg_with(b"\xff\xe1", b"Exif\0\0" + bytes(54), 100_000),
+        jpeg_with(b"\xff\xfe", b"", 1_000_000),
+        png_with_empty_chunks(500_000),
+        gif_with_comment_blocks(1_000_000),
+    ],
+    ids=["EXIF blocks", "JPEG comments", "PNG chunks", "GIF comments"],
+)
+def test_files_of_countless_blocks_are_refused(data: bytes) -> None:
+    """Each of these kept Pillow busy for seconds to minutes."""
+    with pytest.raises(NotAnImage):
+        inspect(data, PLENTY)
+    with pytest.raises(ImageUnreadable):
+        to_tensor(data)
+
+
+def test_some_blocks_are_ordinary() -> None:
+    for data in (
+        jpeg_with(b"\xff\xe1", b"Exif\0\0" + turned(6).tobytes()[6:], 1),
+        jpeg_with(b"\xff\xfe", b"a comment", 100),
+        png_with_empty_chunks(100),
+        gif_with_comment_blocks(100),
+    ):
+        assert inspect(data, PLENTY).width in {300, 400}
+        to_tensor(data)
+
+
+def test_a_tiff_whose_tags_repeat_the_file_is_refused() -> None:
+    count = 500
+    filler = bytes(200_000)
+    tags = b"".join(struct.pack("<HHLL", 40_000 + n, 7, len(filler), 8) for n in range(count))
+    data = b"II*\0" + struct.pack("<L", 8 + len(filler)) + filler + struct.pack("<H", count) + tags + bytes(4)
+    with pytest.raises(NotAnImage):
+        inspect(data, PLENTY)
+
+
+@pytest.mark.parametrize(
+    "exif", [b"", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
+)
+def test_broken_exif_is_no_exif(exif: bytes) -> None:
+    assert inspect(jpeg_with(b"\xff\xe1", exif, 1), PLENTY).width == 400

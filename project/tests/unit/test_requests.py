@@ -9,7 +9,6 @@ from app.api.predictions import _decoded, _encoded, _shown_name, _wait_seconds
 @pytest.mark.parametrize(
     ("prefer", "seconds"),
     [
-        (None, None),
         ("", None),
         ("wait=10", 10),
         ("Wait = 10", 10),
@@ -18,6 +17,9 @@ from app.api.predictions import _decoded, _encoded, _shown_name, _wait_seconds
         ("wait=5; x=1, return=minimal", 5),
         ("wait=0", 0),
         ("wait=100000", 60),
+        ("wait=99999999999", 60),
+        ("wait=007", 7),
+        ('foo="a", wait=5', 5),
         ("wait=-1", None),
         ("wait=ten", None),
         ("await=10", None),
@@ -25,7 +27,7 @@ from app.api.predictions import _decoded, _encoded, _shown_name, _wait_seconds
         ("wait=٣", None),
     ],
 )
-def test_prefer_wait(prefer: str | None, seconds: int | None) -> None:
+def test_prefer_wait(prefer: str, seconds: int | None) -> None:
     assert _wait_seconds(prefer, 60) == seconds
 
 
