@@ -202,7 +202,12 @@ class _Cluster:
         if self._server is not None and self._server.poll() is None:
             # PostgreSQL's "fast" shutdown: sessions are ended, everything is written.
             self._server.send_signal(signal.SIGINT)
-            await asyncio.to_thread(self._server.wait, STOP_SECONDS)
+            try:
+                await asyncio.to_thread(self._server.wait, STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                log.warning("Embedded PostgreSQL does not stop; ending it at once, the next start recovers it")
+                self._server.send_signal(signal.SIGQUIT)
+                await asyncio.to_thread(self._server.wait)
             log.info("Embedded PostgreSQL stopped")
 
     async def _start(self, lock: IO[str], wait_seconds: float) -> str:

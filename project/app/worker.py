@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 from app import crud
@@ -37,6 +37,8 @@ class Worker:
         # One more than there are threads, so that a thread need not wait while another result is written.
         self._turn = asyncio.Semaphore(threads + 1)
         self._in_hand: dict[int, asyncio.Task[None]] = {}
+        self._decoding: set[asyncio.Future[list[LabelScore]]] = set()
+        self._stopping = False
         self._recovery: asyncio.Task[None] | None = None
 
     @asynccontextmanager
@@ -45,7 +47,9 @@ class Worker:
 
         ``only_process``: no other process works on this database, so what is processing at the start is lost.
         """
-        self._recovery = asyncio.create_task(self._recover_forever(recover_seconds, only_process=only_process))
+        # Before anything is taken: afterwards, what is processing may be ours.
+        await self._make_lost_pending(all_processing=only_process)
+        self._recovery = asyncio.create_task(self._recover_forever(recover_seconds))
         try:
             yield
         finally:
@@ -81,27 +85,21 @@ class Worker:
 
     async def _take(self, prediction_id: int) -> None:
         async with self._turn:
-            try:
-                held = await crud.claim(prediction_id, self._policy)
+            # Still pending, or processing under a lease that runs out: whatever goes wrong, it is found again.
+            with _logged(f"Prediction {prediction_id}"):
+                held = None if self._stopping else await crud.claim(prediction_id, self._policy)
                 if held is not None:
                     await self._process(held)
-            except DatabaseUnavailable:
-                # Still pending, or processing under a lease that runs out: either way it is found again.
-                log.warning("Prediction %d has to wait: the database is away", prediction_id)
-            except Exception:
-                log.exception("Prediction %d could not be taken or written", prediction_id)
 
     async def _process(self, held: Claim) -> None:
         try:
-            data = await self._storage.read(held.image_path)
-            scores = await asyncio.get_running_loop().run_in_executor(self._pool, self._classify, data)
+            scores = await self._answer(await self._storage.read(held.image_path))
         except (ImageMissing, ImageUnreadable) as error:
             log.info("Prediction %d failed: %s", held.prediction_id, error.code)
             await crud.fail(held, error)
         except asyncio.CancelledError:
             # The service stops: no fault of the image's, so the attempt is given back.
-            await asyncio.shield(crud.release(held, count_attempt=False))
-            raise
+            await crud.release(held, count_attempt=False)
         except Exception:
             log.exception("Attempt %d at prediction %d went wrong", held.attempt, held.prediction_id)
             if held.attempt < self._policy.max_attempts:
@@ -112,36 +110,56 @@ class Worker:
             if not await crud.succeed(held, scores):
                 log.warning("Prediction %d was deleted or taken over meanwhile", held.prediction_id)
 
+    async def _answer(self, data: bytes) -> list[LabelScore]:
+        """The labels of an image. Raises CancelledError where the worker stops before they are there."""
+        decoding = asyncio.get_running_loop().run_in_executor(self._pool, self._classify, data)
+        self._decoding.add(decoding)
+        try:
+            if self._stopping:
+                decoding.cancel()
+            return await decoding
+        finally:
+            self._decoding.discard(decoding)
+
     def _classify(self, data: bytes) -> list[LabelScore]:
         return self._classifier.classify(to_tensor(data, self._classifier.model.input))
 
-    async def _recover_forever(self, seconds: float, *, only_process: bool) -> None:
-        all_processing = only_process
+    async def _recover_forever(self, seconds: float) -> None:
         while True:
-            try:
-                await self._recover(all_processing=all_processing)
-                # From here on, what is processing may be ours.
-                all_processing = False
-            except DatabaseUnavailable:
-                log.warning("The database is away; looking for lost predictions again in %g s", seconds)
-            except Exception:
-                log.exception("Looking for lost predictions went wrong; again in %g s", seconds)
+            await self._classify_pending()
             await asyncio.sleep(seconds)
+            await self._make_lost_pending(all_processing=False)
 
-    async def _recover(self, *, all_processing: bool) -> None:
-        found = await crud.recover(self._policy, all_processing=all_processing)
-        if found.failed or found.orphaned:
-            log.info("Lost predictions: %d to be classified again, %d failed", found.orphaned, found.failed)
+    async def _make_lost_pending(self, *, all_processing: bool) -> None:
+        with _logged("Looking for lost predictions"):
+            found = await crud.recover(self._policy, all_processing=all_processing)
+            if found.failed or found.orphaned:
+                log.info("Lost predictions: %d to be classified again, %d failed", found.orphaned, found.failed)
+
+    async def _classify_pending(self) -> None:
         after = 0
-        # By pages, each finished before the next is asked for: any number of rows in bounded memory.
-        while ids := await crud.pending_ids(after, RECOVER_BATCH):
-            await asyncio.wait([self._task(prediction_id) for prediction_id in ids])
-            after = ids[-1]
+        with _logged("Classifying pending predictions"):
+            # By pages, each finished before the next is asked for: any number of rows in bounded memory.
+            while ids := await crud.pending_ids(after, RECOVER_BATCH):
+                await asyncio.wait([self._task(prediction_id) for prediction_id in ids])
+                after = ids[-1]
 
     async def _hand_back(self) -> None:
-        tasks = list(self._in_hand.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
+        # Only the waiting for a thread is broken off; of a statement cut short nobody knows whether it was carried out.
+        self._stopping = True
+        for decoding in self._decoding:
+            decoding.cancel()
+        if tasks := list(self._in_hand.values()):
             log.info("Stopping: %d predictions are left for the next start", len(tasks))
             await asyncio.wait(tasks)
+
+
+@contextmanager
+def _logged(doing: str) -> Iterator[None]:
+    """Keep a loop that must not end from ending: what goes wrong is logged, and tried again in the next round."""
+    try:
+        yield
+    except DatabaseUnavailable:
+        log.warning("%s has to wait: the database is away", doing)
+    except Exception:
+        log.exception("%s went wrong", doing)
