@@ -24,7 +24,7 @@ PREFERRED: Final = "mobilenet_v2"
 FALLBACK: Final = "efficientnet_lite0"
 FALLBACK_NOTE: Final = (
     f"MobileNetV2's weights were not to be had, so {FALLBACK} answers instead. "
-    "Set MODEL_WEIGHTS to the file, or connect to the internet, and run `make model`."
+    "Connect to the internet, or set MODEL_WEIGHTS to the file, and run `make model MODEL=mobilenet_v2`."
 )
 MAKE_ONE: Final = "run `make model`, or `python -m app export-model` where TensorFlow is installed"
 

@@ -28,8 +28,8 @@ class Settings(BaseSettings):
     """Every setting: a field's name in capitals is the environment variable, or the line in ``.env``."""
 
     model_config = SettingsConfigDict(
-        # A command may be run from the repository's root or from project/; the nearer file wins.
-        env_file=("../.env", ".env"),
+        # The repository's own, and one in the folder the command is run in, which wins.
+        env_file=(PROJECT_DIR.parent / ".env", ".env"),
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,

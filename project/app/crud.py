@@ -130,7 +130,7 @@ async def claim(prediction_id: int, policy: RetryPolicy) -> Claim | None:
 _SUCCEED: Final = """
 UPDATE predictions
 SET status = 'succeeded', completed_at = now(), lease_expires_at = NULL, all_predictions = $3::jsonb,
-    error_code = NULL, error_message = NULL,
+    model = $6, model_version = $7, error_code = NULL, error_message = NULL,
     top_prediction = CASE WHEN corrected_at IS NULL THEN $4 ELSE top_prediction END,
     confidence = CASE WHEN corrected_at IS NULL THEN $5 ELSE confidence END
 WHERE id = $1 AND status = 'processing' AND attempts = $2
@@ -139,11 +139,12 @@ RETURNING id
 
 
 @unavailable_when_away()
-async def succeed(held: Claim, scores: list[LabelScore]) -> bool:
-    """Write the labels, highest first; False where the claim is no longer held, and nothing was written."""
+async def succeed(held: Claim, scores: list[LabelScore], model: str, model_version: str) -> bool:
+    """Write the labels, highest first, and the model they are from; False where the claim is no longer held."""
     answer = json.dumps([{"label": score.label, "confidence": score.confidence} for score in scores])
     top = scores[0]
-    return bool(await execute(_SUCCEED, [held.prediction_id, held.attempt, answer, top.label, top.confidence]))
+    values = [held.prediction_id, held.attempt, answer, top.label, top.confidence, model, model_version]
+    return bool(await execute(_SUCCEED, values))
 
 
 _FAIL: Final = """
@@ -162,7 +163,7 @@ async def fail(held: Claim, error: ServiceError) -> bool:
 
 _RELEASE: Final = """
 UPDATE predictions
-SET status = 'pending', lease_expires_at = NULL, attempts = attempts - $3
+SET status = 'pending', lease_expires_at = NULL, started_at = NULL, attempts = attempts - $3
 WHERE id = $1 AND status = 'processing' AND attempts = $2
 RETURNING id
 """
@@ -177,15 +178,16 @@ async def release(held: Claim, *, count_attempt: bool) -> bool:
 _EXHAUST: Final = """
 UPDATE predictions
 SET status = 'failed', completed_at = now(), lease_expires_at = NULL, error_code = $2, error_message = $3
-WHERE attempts >= $1 AND (status = 'pending' OR (status = 'processing' AND ($4 OR lease_expires_at < now())))
+WHERE attempts >= $1 AND id <> ALL($5::bigint[])
+    AND (status = 'pending' OR (status = 'processing' AND ($4 OR lease_expires_at < now())))
 RETURNING id
 """
 _ORPHANS: Final = """
-UPDATE predictions SET status = 'pending', lease_expires_at = NULL
-WHERE status = 'processing' AND ($1 OR lease_expires_at < now())
+UPDATE predictions SET status = 'pending', lease_expires_at = NULL, started_at = NULL
+WHERE status = 'processing' AND id <> ALL($2::bigint[]) AND ($1 OR lease_expires_at < now())
 RETURNING id
 """
-_PENDING: Final = "SELECT id FROM predictions WHERE status = 'pending' AND id > $1 ORDER BY id LIMIT $2"
+_PENDING: Final = "SELECT id FROM predictions WHERE status = 'pending' AND id <> ALL($1::bigint[]) ORDER BY id LIMIT $2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,18 +199,19 @@ class Recovered:
 
 
 @unavailable_when_away()
-async def recover(policy: RetryPolicy, *, all_processing: bool) -> Recovered:
+async def recover(policy: RetryPolicy, in_hand: list[int], *, all_processing: bool) -> Recovered:
     """Find predictions whose process died: make them pending again, or failed if they had their attempts.
 
-    ``all_processing``: no other process works on this database, so every lease is a dead one's.
+    ``in_hand``: ids that this process is at, and knows to be alive, however long it takes.
+    ``all_processing``: no other process works on this database, so every other lease is a dead one's.
     """
     spent = AttemptsExhausted(f"The prediction was tried {policy.max_attempts} times and never finished.")
-    failed = await execute(_EXHAUST, [policy.max_attempts, spent.code, spent.message, all_processing])
-    orphaned = await execute(_ORPHANS, [all_processing])
+    failed = await execute(_EXHAUST, [policy.max_attempts, spent.code, spent.message, all_processing, in_hand])
+    orphaned = await execute(_ORPHANS, [all_processing, in_hand])
     return Recovered(len(failed), len(orphaned))
 
 
 @unavailable_when_away()
-async def pending_ids(after: int, limit: int) -> list[int]:
-    """Ids of at most ``limit`` pending predictions above ``after``, oldest first."""
-    return [row["id"] for row in await execute(_PENDING, [after, limit])]
+async def pending_ids(in_hand: list[int], limit: int) -> list[int]:
+    """Ids of at most ``limit`` pending predictions other than those ``in_hand``, oldest first."""
+    return [row["id"] for row in await execute(_PENDING, [in_hand, limit])]

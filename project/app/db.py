@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -25,15 +25,14 @@ CONNECTION: Final = "default"
 MIGRATION_LOCK: Final = 8004_2026
 
 AWAY: Final = (
-    ConnectionError,
-    TimeoutError,
+    # Refused, reset, unreachable, unresolvable, timed out: asyncio raises plain OSError for some of them.
+    OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     DBConnectionError,
-    socket.gaierror,
 )
 """What comes up, untranslated, from asyncpg and Tortoise while the database is away."""
 
@@ -48,8 +47,8 @@ def __getattr__(name: str) -> Any:
     return tortoise_config(url.get_secret_value(), pool_size=2)
 
 
-def tortoise_config(url: str, pool_size: int) -> dict[str, Any]:
-    """Tortoise's configuration for a PostgreSQL at ``url``.
+def tortoise_config(url: str, pool_size: int, statement_seconds: float | None = 30) -> dict[str, Any]:
+    """Tortoise's configuration for a PostgreSQL at ``url``; a statement may take so long, or as long as it takes.
 
     The address is taken apart here: Tortoise reads a URL without decoding its user name, and turns ``ssl=disable`` on.
     """
@@ -64,7 +63,7 @@ def tortoise_config(url: str, pool_size: int) -> dict[str, Any]:
         "minsize": 1,
         "maxsize": pool_size,
         "timeout": 5,
-        "command_timeout": 30,
+        "command_timeout": statement_seconds,
         "application_name": "image-classifier",
     }
     if "sslmode" in options:
@@ -133,11 +132,13 @@ async def unavailable_when_away() -> AsyncIterator[None]:
     try:
         yield
     except AWAY as error:
-        raise DatabaseUnavailable from error
+        # The connection was there and broke: the statement may have been carried out, with nobody left to say so.
+        broke = isinstance(error, (TimeoutError, ConnectionResetError, asyncpg.ConnectionDoesNotExistError))
+        raise DatabaseUnavailable(maybe_done=broke) from error
     except asyncpg.InterfaceError as error:
         # The class also holds our own mistakes (a wrong number of arguments), which are not to be waited out.
         if "closed" in str(error):
-            raise DatabaseUnavailable from error
+            raise DatabaseUnavailable(maybe_done=True) from error
         raise
 
 
@@ -155,7 +156,7 @@ async def migrate(url: str, settings: Settings) -> list[str]:
     # Only this command needs aerich; the service starts without importing it.
     from aerich import Command
 
-    command = Command(tortoise_config(url, pool_size=2), app=APP, location=str(MIGRATIONS_DIR))
+    command = Command(tortoise_config(url, pool_size=2, statement_seconds=None), app=APP, location=str(MIGRATIONS_DIR))
     async with connected(url, settings):
         lock = await asyncpg.connect(url)
         try:
@@ -167,6 +168,7 @@ async def migrate(url: str, settings: Settings) -> list[str]:
             await lock.close()
 
 
+@cache
 def migration_files() -> list[str]:
     """Names of all migrations this version of the service knows, oldest first."""
     names = (path.name for path in (MIGRATIONS_DIR / APP).glob("[0-9]*_*.py"))

@@ -131,6 +131,10 @@ class DatabaseUnavailable(ServiceError):
 
     code = "database_unavailable"
 
+    def __init__(self, *, maybe_done: bool = False) -> None:
+        super().__init__()
+        self.maybe_done = maybe_done
+
 
 class StartupError(ServiceError):
     """The service cannot start."""

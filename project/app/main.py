@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from app import __version__
 from app.api import models, ping, predictions
 from app.api.body_limit import BodyLimit
-from app.api.deps import Services
+from app.api.deps import Runtime
 from app.api.errors import add_error_handlers
 from app.api.head import HeadAsGet
 from app.api.lifespan import PlainStartupErrors
@@ -37,7 +37,7 @@ plain sentence; a request that does not fit its schema is answered with 422 and 
 class State(TypedDict):
     """What the lifespan gives to every request."""
 
-    services: Services
+    runtime: Runtime
 
 
 def create_application(settings: Settings) -> FastAPI:
@@ -59,7 +59,7 @@ def create_application(settings: Settings) -> FastAPI:
             connected(url, settings),
             worker.running(settings.recover_seconds, only_process=embedded),
         ):
-            yield State(services=Services(settings, storage, classifier, worker))
+            yield State(runtime=Runtime(settings, storage, classifier, worker))
 
     # Swagger UI and ReDoc from a package instead of a CDN: they work without the internet.
     app = FastAPIOffline(

@@ -176,6 +176,8 @@ class _Cluster:
         """Start the server on a free port of 127.0.0.1, wait until it answers, and give its URL."""
         for attempt in range(1, PORT_ATTEMPTS + 1):
             self._port = _free_port()
+            if self._log_file.exists():
+                self._log_file.replace(self._log_file.with_suffix(".log.old"))
             try:
                 return await self._start(lock, wait_seconds)
             except StartupError as error:
@@ -196,6 +198,9 @@ class _Cluster:
             except StartupError as error:
                 # The processes of the old server may take a moment to end.
                 log.warning("%s Trying again.", error.message)
+            except Exception:
+                # No memory, no disk: this loop is what brings the database back, so it must not end.
+                log.exception("The embedded PostgreSQL could not be started. Trying again.")
 
     async def stop(self) -> None:
         """End the server; when this returns, it is gone."""
@@ -226,9 +231,7 @@ class _Cluster:
         return url
 
     def _spawn(self, port: int, lock: IO[str]) -> "subprocess.Popen[bytes]":
-        if self._log_file.exists():
-            self._log_file.replace(self._log_file.with_suffix(".log.old"))
-        with self._log_file.open("wb") as output:
+        with self._log_file.open("ab") as output:
             return subprocess.Popen(
                 [
                     *self._prefix,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import tempfile
 import uuid
@@ -12,6 +13,8 @@ import aiofiles
 import aiofiles.os
 
 from app.domain import ImageMissing, StartupError, StorageUnavailable
+
+log = logging.getLogger(__name__)
 
 
 class Storage:
@@ -40,14 +43,11 @@ class Storage:
         path = self._folder / key
         part = path.with_suffix(".part")
         try:
-            await aiofiles.os.makedirs(path.parent, exist_ok=True)
+            await asyncio.to_thread(_make_folder, path.parent)
             try:
                 async with aiofiles.open(part, "wb") as file:
                     await file.write(data)
-                    await file.flush()
-                    # The row that will name this file survives a power cut, so the file has to as well.
-                    await asyncio.to_thread(os.fsync, file.fileno())
-                await aiofiles.os.replace(part, path)
+                await asyncio.to_thread(_publish, part, path)
             except BaseException:
                 with contextlib.suppress(OSError):
                     part.unlink()
@@ -65,9 +65,13 @@ class Storage:
             raise ImageMissing from error
 
     async def delete(self, key: str) -> None:
-        """Remove an image; one that is gone already is no error."""
-        with contextlib.suppress(FileNotFoundError):
+        """Remove an image; one that is gone already is no error, and one that cannot be removed is only logged."""
+        try:
             await aiofiles.os.remove(self._path(key))
+        except FileNotFoundError:
+            return
+        except OSError:
+            log.exception("The image %s could not be removed", key)
 
     def _path(self, key: str) -> Path:
         relative = PurePosixPath(key)
@@ -75,3 +79,28 @@ class Storage:
         if relative.is_absolute() or ".." in relative.parts:
             raise ImageMissing
         return self._folder / relative
+
+
+# The row that will name the file survives a power cut, so the file and its folder's entry for it have to as well.
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.exists():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _publish(part: Path, path: Path) -> None:
+    """Give a complete file its name: nobody sees half of it."""
+    _sync(part)
+    part.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

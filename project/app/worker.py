@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
@@ -23,7 +24,9 @@ from app.storage import Storage
 
 log = logging.getLogger(__name__)
 
-RECOVER_BATCH: Final = 500
+MOST_RECOVERED: Final = 2_000
+LATE_SECONDS: Final = 30.0
+"""So much later than it should have, the worker may look for predictions (the database's time-out) and count as alive."""
 
 
 class Worker:
@@ -39,7 +42,7 @@ class Worker:
         self._in_hand: dict[int, asyncio.Task[None]] = {}
         self._decoding: set[asyncio.Future[list[LabelScore]]] = set()
         self._stopping = False
-        self._recovery: asyncio.Task[None] | None = None
+        self._looked_at = self._patience = 0.0
 
     @asynccontextmanager
     async def running(self, recover_seconds: float, *, only_process: bool) -> AsyncIterator[None]:
@@ -49,20 +52,22 @@ class Worker:
         """
         # Before anything is taken: afterwards, what is processing may be ours.
         await self._make_lost_pending(all_processing=only_process)
-        self._recovery = asyncio.create_task(self._recover_forever(recover_seconds))
+        self._looked_at, self._patience = time.monotonic(), recover_seconds + LATE_SECONDS
+        recovery = asyncio.create_task(self._recover_forever(recover_seconds))
         try:
             yield
         finally:
-            self._recovery.cancel()
-            await asyncio.wait([self._recovery])
+            self._patience = 0.0
+            recovery.cancel()
+            await asyncio.wait([recovery])
             await self._hand_back()
             # What a thread is still decoding is handed back already: nobody waits for it.
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
     def is_alive(self) -> bool:
-        """Whether predictions are taken."""
-        return self._recovery is not None and not self._recovery.done()
+        """Whether the worker has looked for predictions lately."""
+        return time.monotonic() - self._looked_at < self._patience
 
     async def classify(self, prediction_id: int) -> None:
         """Classify one prediction, if it is still pending; returns when it is finished or handed back.
@@ -107,7 +112,8 @@ class Worker:
             else:
                 await crud.fail(held, AttemptsExhausted())
         else:
-            if not await crud.succeed(held, scores):
+            model = self._classifier.model
+            if not await crud.succeed(held, scores, model.name, model.version):
                 log.warning("Prediction %d was deleted or taken over meanwhile", held.prediction_id)
 
     async def _answer(self, data: bytes) -> list[LabelScore]:
@@ -126,23 +132,24 @@ class Worker:
 
     async def _recover_forever(self, seconds: float) -> None:
         while True:
-            await self._classify_pending()
+            await self._take_pending()
+            self._looked_at = time.monotonic()
             await asyncio.sleep(seconds)
             await self._make_lost_pending(all_processing=False)
 
     async def _make_lost_pending(self, *, all_processing: bool) -> None:
         with _logged("Looking for lost predictions"):
-            found = await crud.recover(self._policy, all_processing=all_processing)
+            found = await crud.recover(self._policy, list(self._in_hand), all_processing=all_processing)
             if found.failed or found.orphaned:
                 log.info("Lost predictions: %d to be classified again, %d failed", found.orphaned, found.failed)
 
-    async def _classify_pending(self) -> None:
-        after = 0
-        with _logged("Classifying pending predictions"):
-            # By pages, each finished before the next is asked for: any number of rows in bounded memory.
-            while ids := await crud.pending_ids(after, RECOVER_BATCH):
-                await asyncio.wait([self._task(prediction_id) for prediction_id in ids])
-                after = ids[-1]
+    async def _take_pending(self) -> None:
+        # So many at a time, whatever the backlog: bounded memory, and more than the threads finish until the next look.
+        room = MOST_RECOVERED - len(self._in_hand)
+        with _logged("Taking pending predictions"):
+            if room > 0:
+                for prediction_id in await crud.pending_ids(list(self._in_hand), room):
+                    self._task(prediction_id)
 
     async def _hand_back(self) -> None:
         # Only the waiting for a thread is broken off; of a statement cut short nobody knows whether it was carried out.

@@ -12,6 +12,9 @@ from app.domain import UploadTooLarge
 MULTIPART_OVERHEAD: Final = 64 * 1024
 """Bytes that boundaries, headers and small fields of a form may take beside the file."""
 
+OTHER_BODIES: Final = 64 * 1024
+"""Bytes that a body other than a form may have."""
+
 LINGER_BYTES: Final = 4 * 2**20
 LINGER_SECONDS: Final = 2.0
 
@@ -31,10 +34,14 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        most = self._max_bytes + MULTIPART_OVERHEAD
-        declared = Headers(scope=scope).get("content-length", "")
+        headers = Headers(scope=scope)
+        # Only a form carries a file; everything else is parsed on the event loop, and has no reason to be large.
+        is_form = headers.get("content-type", "").lower().startswith("multipart/")
+        limit = self._max_bytes if is_form else OTHER_BODIES
+        most = limit + MULTIPART_OVERHEAD if is_form else limit
+        declared = headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > most:
-            await self._refuse(receive, send)
+            await self._refuse(limit, receive, send)
             return
         arrived = 0
         answered = False
@@ -55,10 +62,10 @@ class BodyLimit:
         try:
             await self._app(scope, limited_receive, watched_send)
         except _TooLarge:
-            await self._refuse(receive, send)
+            await self._refuse(limit, receive, send)
 
-    async def _refuse(self, receive: Receive, send: Send) -> None:
-        error = UploadTooLarge(f"The upload is larger than {self._max_bytes} bytes.")
+    async def _refuse(self, limit: int, receive: Receive, send: Send) -> None:
+        error = UploadTooLarge(f"The upload is larger than {limit} bytes.")
         response = service_problem(error)
         response.headers["Connection"] = "close"
         await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})

@@ -1,40 +1,30 @@
 """What the routes need of the running application, typed."""
 
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from fastapi import Depends, Request
 
 from app.classifier import Classifier
 from app.config import Settings
 from app.storage import Storage
-
-
-class Executor(Protocol):
-    """Whoever classifies: the in-process worker."""
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether predictions are taken."""
-
-    async def classify(self, prediction_id: int) -> None:
-        """Bring a prediction to its end."""
+from app.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class Runtime:
     """What the lifespan of the application builds and the routes use."""
 
     settings: Settings
     storage: Storage
     classifier: Classifier
-    worker: Executor
+    worker: Worker
 
 
-def _services(request: Request) -> Services:
-    services = request.state.services
-    assert isinstance(services, Services)
-    return services
+def _runtime(request: Request) -> Runtime:
+    runtime = request.state.runtime
+    assert isinstance(runtime, Runtime)
+    return runtime
 
 
-Service = Annotated[Services, Depends(_services)]
+Running = Annotated[Runtime, Depends(_runtime)]

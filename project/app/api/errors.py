@@ -17,9 +17,7 @@ log = logging.getLogger(__name__)
 
 STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
     domain.PredictionNotFound: HTTPStatus.NOT_FOUND,
-    domain.ImageMissing: HTTPStatus.NOT_FOUND,
     domain.NotAnImage: HTTPStatus.BAD_REQUEST,
-    domain.ImageUnreadable: HTTPStatus.BAD_REQUEST,
     domain.UploadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     domain.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     domain.StorageUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -87,14 +85,18 @@ def add_error_handlers(app: FastAPI) -> None:
 
 def service_problem(error: domain.ServiceError) -> Response:
     """The response to one of the service's own errors."""
-    status = STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+    status = _status_of(error)
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
     return problem(status, error.message, code=error.code, headers=headers)
 
 
+def _status_of(error: domain.ServiceError) -> HTTPStatus:
+    return STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
 async def _service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, domain.ServiceError)
-    if not isinstance(error, tuple(STATUS)) or STATUS[type(error)] >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if _status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s %s: %s", request.method, request.url.path, error.message, exc_info=error.__cause__)
     return service_problem(error)
 

@@ -6,7 +6,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from app import crud
-from app.api.deps import Service
+from app.api.deps import Running
 from app.api.errors import problem_responses
 from app.models.pydantic import Info, ModelRead
 
@@ -16,9 +16,9 @@ INFO_IMAGES: Final = 500
 
 
 @router.get("/models", summary="The models that can be asked")
-async def list_models(service: Service) -> list[ModelRead]:
+async def list_models(runtime: Running) -> list[ModelRead]:
     """Name, version, labels and input of each."""
-    model = service.classifier.model
+    model = runtime.classifier.model
     size = model.input.size
     return [
         ModelRead(
@@ -34,6 +34,6 @@ async def list_models(service: Service) -> list[ModelRead]:
 
 
 @router.get("/info", summary="Names of models and images", responses=problem_responses(HTTPStatus.SERVICE_UNAVAILABLE))
-async def info(service: Service) -> Info:
+async def info(runtime: Running) -> Info:
     """The models, and the newest 500 images that can be classified again."""
-    return Info(models=[service.classifier.model.name], images=await crud.recent_image_paths(INFO_IMAGES))
+    return Info(models=[runtime.classifier.model.name], images=await crud.recent_image_paths(INFO_IMAGES))

@@ -6,7 +6,7 @@ from typing import Final
 
 from fastapi import APIRouter, Response
 
-from app.api.deps import Service
+from app.api.deps import Running
 from app.db import pending_migrations
 from app.domain import DatabaseUnavailable
 from app.models.pydantic import Health, Ping, Ready
@@ -17,9 +17,9 @@ DATABASE_SECONDS: Final = 3
 
 
 @router.get("/ping", summary="A sign of life, with the environment's name")
-async def ping(service: Service) -> Ping:
+async def ping(runtime: Running) -> Ping:
     """Answers at once, whatever the service is doing."""
-    return Ping(environment=service.settings.environment, testing=service.settings.testing)
+    return Ping(environment=runtime.settings.environment, testing=runtime.settings.testing)
 
 
 @router.get("/health", summary="Is the process alive?")
@@ -33,11 +33,11 @@ async def health() -> Health:
     summary="Can predictions be taken and made?",
     responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Ready, "description": "Not ready: the failing part is named"}},
 )
-async def ready(service: Service, response: Response) -> Ready:
+async def ready(runtime: Running, response: Response) -> Ready:
     """Checks the database and its tables, the model and the worker: use it to decide whether to send requests here."""
     database = await _database_state()
-    model = service.classifier.model
-    worker = "ok" if service.worker.is_alive else "The worker is not running: restart the service."
+    model = runtime.classifier.model
+    worker = "ok" if runtime.worker.is_alive else "The worker is not running: restart the service."
     is_ready = database == worker == "ok"
     if not is_ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import re
 import unicodedata
@@ -15,9 +16,17 @@ from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from app import crud, imaging
-from app.api.deps import Service, Services
+from app.api.deps import Running, Runtime
 from app.api.errors import problem_responses
-from app.domain import MAX_FILENAME, MAX_ID, ImageInfo, Status, UploadTooLarge
+from app.domain import (
+    MAX_FILENAME,
+    MAX_ID,
+    DatabaseUnavailable,
+    ImageInfo,
+    PredictionNotFound,
+    Status,
+    UploadTooLarge,
+)
 from app.models.pydantic import PredictionCorrection, PredictionDeleted, PredictionRead
 
 router = APIRouter(prefix="/predictions", tags=["predictions"])
@@ -51,7 +60,7 @@ async def upload_image(
     request: Request,
     response: Response,
     background: BackgroundTasks,
-    service: Service,
+    runtime: Running,
     file: Annotated[
         UploadFile,
         File(description="JPEG (also MPO), PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF; the first frame counts."),
@@ -66,13 +75,13 @@ async def upload_image(
 
     Poll `GET /predictions/{id}/` for the result, or send `Prefer: wait=10` to have it in this answer.
     """
-    _check_model(service, model)
+    _check_model(runtime, model)
     data = await file.read()
-    limit = service.settings.max_upload_bytes
+    limit = runtime.settings.max_upload_bytes
     if len(data) > limit:
         raise UploadTooLarge(f"The upload is larger than {limit} bytes.")
-    image, sha256 = await asyncio.to_thread(_examine, data, service.settings.max_image_pixels)
-    image_path = await service.storage.put(data, image.extension)
+    image, sha256 = await asyncio.to_thread(_examine, data, runtime.settings.max_image_pixels)
+    image_path = await runtime.storage.put(data, image.extension)
     try:
         prediction = await crud.create(
             crud.NewPrediction(
@@ -81,24 +90,29 @@ async def upload_image(
                 image=image,
                 size_bytes=len(data),
                 sha256=sha256,
-                model=service.classifier.model.name,
-                model_version=service.classifier.model.version,
+                model=runtime.classifier.model.name,
+                model_version=runtime.classifier.model.version,
             )
         )
-    except BaseException:
-        await service.storage.delete(image_path)
+    except Exception as error:
+        # Where the row may have been committed after all, it needs its image.
+        if not (isinstance(error, DatabaseUnavailable) and error.maybe_done):
+            await runtime.storage.delete(image_path)
         raise
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/predictions/{prediction.id}/"
 
     # Not the parameter, which is there for the docs: a header may have several lines (RFC 9110, 5.3).
-    wait = _wait_seconds(", ".join(request.headers.getlist("prefer")), service.settings.max_wait_seconds)
+    wait = _wait_seconds(", ".join(request.headers.getlist("prefer")), runtime.settings.max_wait_seconds)
     if wait is None:
-        background.add_task(service.worker.classify, prediction.id)
+        background.add_task(runtime.worker.classify, prediction.id)
         return PredictionRead.of(prediction)
     response.headers["Preference-Applied"] = f"wait={wait}"
     # The worker keeps at it when the time is over; only the waiting ends.
-    await asyncio.wait([asyncio.create_task(service.worker.classify(prediction.id))], timeout=wait)
-    return PredictionRead.of(await crud.get(prediction.id))
+    await asyncio.wait([asyncio.create_task(runtime.worker.classify(prediction.id))], timeout=wait)
+    # The upload is accepted, whatever happens to the row or the database now: no error may make a client send it again.
+    with contextlib.suppress(DatabaseUnavailable, PredictionNotFound):
+        prediction = await crud.get(prediction.id)
+    return PredictionRead.of(prediction)
 
 
 @router.get(
@@ -139,10 +153,10 @@ async def correct_prediction(id: Id, correction: PredictionCorrection) -> Predic
 
 
 @router.delete("/{id}/", summary="Delete a prediction", responses=_ONE_RESPONSES)
-async def delete_prediction(id: Id, service: Service) -> PredictionDeleted:
+async def delete_prediction(id: Id, runtime: Running) -> PredictionDeleted:
     """Removes the prediction and its image for good."""
     deleted = await crud.delete(id)
-    await service.storage.delete(deleted.image_path)
+    await runtime.storage.delete(deleted.image_path)
     return PredictionDeleted(id=deleted.id, filename=deleted.filename)
 
 
@@ -150,8 +164,8 @@ def _examine(data: bytes, max_pixels: int) -> tuple[ImageInfo, str]:
     return imaging.inspect(data, max_pixels), hashlib.sha256(data).hexdigest()
 
 
-def _check_model(service: Services, model: str) -> None:
-    known = service.classifier.model.name
+def _check_model(runtime: Runtime, model: str) -> None:
+    known = runtime.classifier.model.name
     if model and model != known:
         raise RequestValidationError(
             [{"type": "model_unknown", "loc": ("body", "model"), "msg": f"Model should be {known}", "input": model}]

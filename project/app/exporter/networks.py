@@ -59,6 +59,17 @@ def efficientnet_lite0_weights() -> Path:
 def efficientnet_lite0(weights: Path) -> keras.Model:
     """EfficientNet-Lite0 with the weights of a PyTorch state dict."""
     state = read_state_dict(weights)
+    try:
+        network = _efficientnet_lite0(state)
+    except (KeyError, ValueError) as error:
+        raise StartupError(f"{weights} holds other weights than EfficientNet-Lite0's: {error}.") from error
+    left = [name for name in state if not name.endswith("num_batches_tracked")]
+    if left:
+        raise StartupError(f"{weights} holds weights that EfficientNet-Lite0 does not have: {', '.join(left[:3])}.")
+    return network
+
+
+def _efficientnet_lite0(state: _State) -> keras.Model:
     image = keras.Input((SIZE, SIZE, 3))
     x = _convolution(state, image, "_conv_stem", "_bn0", kernel=3, stride=2, channels=_STEM)
     for name, kernel, stride, expansion, channels in _blocks():
@@ -67,9 +78,6 @@ def efficientnet_lite0(weights: Path) -> keras.Model:
     dense = layers.Dense(CLASSES, activation="softmax")
     scores = dense(layers.GlobalAveragePooling2D()(features))
     dense.set_weights([state.pop("_fc.weight").T, state.pop("_fc.bias")])
-    left = [name for name in state if not name.endswith("num_batches_tracked")]
-    if left:
-        raise StartupError(f"{weights} holds weights that EfficientNet-Lite0 does not have: {', '.join(left[:3])}.")
     return keras.Model(image, {"scores": scores, "features": features})
 
 

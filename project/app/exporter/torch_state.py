@@ -16,12 +16,14 @@ from typing import IO, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain import StartupError
+
 MAGIC: Final = 0x1950A86A20F9469CFC6C
 PROTOCOL: Final = 1001
 _DTYPES: Final[dict[str, np.dtype[Any]]] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 
-class UnreadableState(ValueError):
+class UnreadableState(StartupError):
     """The file is no state dict of float32 and int64 tensors."""
 
 

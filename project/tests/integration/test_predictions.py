@@ -176,7 +176,7 @@ async def test_a_wrong_correction_is_422_and_changes_nothing(
     before = (await client.get(f"/predictions/{id}/")).json()
     answer = await client.put(f"/predictions/{id}/", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
-    assert answer.json()["detail"][0]["loc"] == ["body", field] if field is not None else ["body"]
+    assert answer.json()["detail"][0]["loc"] == (["body", field] if field is not None else ["body"])
     assert (await client.get(f"/predictions/{id}/")).json() == before
 
 

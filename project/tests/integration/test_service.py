@@ -1,5 +1,6 @@
 """What the service says of itself, and how it answers when things are wrong."""
 
+import errno
 import re
 import signal
 import subprocess
@@ -134,6 +135,18 @@ async def test_an_unmigrated_database_is_not_ready(settings: Settings, empty_dat
         answer = await client.get("/ready")
     assert answer.status_code == 503
     assert answer.json()["database"] == "1 migrations are not applied: run `python -m app migrate`."
+
+
+@pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.ECONNREFUSED, errno.ETIMEDOUT])
+async def test_every_way_of_being_away_is_503(client: httpx.AsyncClient, number: int) -> None:
+    with patch.object(crud.Prediction, "all", side_effect=OSError(number, "away")):
+        answer = await client.get("/predictions/")
+    assert (answer.status_code, answer.headers["content-type"]) == (503, PROBLEM)
+
+
+async def test_a_body_that_is_no_form_has_to_be_small(client: httpx.AsyncClient) -> None:
+    answer = await client.put("/predictions/1/", json={"top_prediction": "x" * 70_000, "confidence": 1})
+    assert (answer.status_code, answer.headers["content-type"]) == (413, PROBLEM)
 
 
 async def test_a_database_that_does_not_exist_is_told_at_once(settings: Settings, postgres_url: str) -> None:

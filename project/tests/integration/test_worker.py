@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from app import crud, db
 from app.classifier import Classifier, Model, find_model
 from app.config import Settings
-from app.domain import Claim, ImageInfo, LabelScore, PredictionNotFound, Status
+from app.domain import Claim, ImageInfo, LabelScore, PredictionNotFound, RetryPolicy, Status
 from app.models.tortoise import Prediction
 from app.storage import Storage
 from app.worker import Worker
@@ -191,7 +192,7 @@ async def test_after_three_deaths_a_row_fails(worker: Worker, storage: Storage, 
 async def test_many_lost_rows_are_found_by_pages(
     worker: Worker, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.worker.RECOVER_BATCH", 3)
+    monkeypatch.setattr("app.worker.MOST_RECOVERED", 3)
     rows = [await pending(storage) for _ in range(10)]
     async with running(worker):
         for row in rows:
@@ -205,13 +206,41 @@ async def test_of_two_workers_that_hold_a_row_the_later_writes(storage: Storage,
     assert first is not None
     assert await crud.claim(row.id, policy) is None
     await set_columns(row, lease_expires_at=await now_plus(0))
-    await crud.recover(policy, all_processing=False)
+    await crud.recover(policy, [], all_processing=False)
     second = await crud.claim(row.id, policy)
     assert second == Claim(row.id, 2, row.image_path)
-    assert not await crud.succeed(first, SCORES)
+    assert not await crud.succeed(first, SCORES, "fake", "2")
     assert not await crud.release(first, count_attempt=True)
-    assert await crud.succeed(second, SCORES)
-    assert not await crud.succeed(second, SCORES)
+    assert await crud.succeed(second, SCORES, "fake", "2")
+    assert not await crud.succeed(second, SCORES, "fake", "2")
+
+
+async def test_a_slow_worker_does_not_rob_itself(settings: Settings, storage: Storage, fake: FakeClassifier) -> None:
+    """Longer than the lease, and looked for meanwhile: still one attempt."""
+    policy = RetryPolicy(settings.max_attempts, timedelta(milliseconds=1))
+    worker = Worker(cast(Classifier, fake), storage, policy, threads=1)
+    marker = await pending(storage)
+    slow = await pending(storage)
+    await set_columns(marker, status=Status.PROCESSING, attempts=3, lease_expires_at=await now_plus(60))
+    loop = asyncio.get_running_loop()
+
+    async def until_looked_for() -> None:
+        # When the marker's lease has run out and it was found, so was everything else that looked lost.
+        await set_columns(marker, lease_expires_at=await now_plus(0))
+        await finished(marker)
+
+    fake.meanwhile = lambda: asyncio.run_coroutine_threadsafe(until_looked_for(), loop).result(10)
+    async with running(worker):
+        slow = await finished(slow)
+    assert (slow.status, slow.attempts, fake.calls) == (Status.SUCCEEDED, 1, 1)
+
+
+async def test_a_row_names_the_model_that_answered(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
+    row = await pending(storage)
+    assert (row.model, row.model_version) == ("fake", "1")
+    await worker.classify(row.id)
+    row = await crud.get(row.id)
+    assert (row.model, row.model_version) == (fake.model.name, fake.model.version)
 
 
 async def test_a_correction_made_meanwhile_stands(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
