@@ -76,11 +76,11 @@ $(VENV)/bin/python:
 	  echo "error: Python's venv is missing: apt-get install python3-venv (as root)" >&2; exit 1; }
 
 $(VENV)/run.stamp: project/requirements.txt | $(VENV)/bin/python
-	@if [ -e $(VENV)/dev.stamp ] && [ $(VENV)/dev.stamp -nt project/requirements-dev.txt ]; then touch $@; exit 0; fi; \
+	@if [ -e $(VENV)/dev.stamp ] && [ $(VENV)/dev.stamp -nt project/requirements-dev.txt ] && [ $(VENV)/dev.stamp -nt $< ]; then touch $@; exit 0; fi; \
 	echo "==> Installing what serves (about 80 MB to download)"; \
 	$(BIN)/$(PIP_INSTALL) -r $<; touch $@
 
-$(VENV)/dev.stamp: project/requirements-dev.txt | $(VENV)/bin/python
+$(VENV)/dev.stamp: project/requirements-dev.txt project/requirements.txt | $(VENV)/bin/python
 	@echo "==> Installing what serves, tests and checks (about 150 MB to download)"
 	@$(BIN)/$(PIP_INSTALL) -r $<
 	@touch $@

@@ -123,6 +123,7 @@ class Settings(BaseSettings):
     @property
     def log_config(self) -> dict[str, Any]:
         """How the service logs, for ``logging.config.dictConfig``: one line an event, on standard error."""
+        quiet = "ERROR" if self.log_level == "ERROR" else "WARNING"
         return {
             "version": 1,
             "disable_existing_loggers": False,
@@ -130,5 +131,10 @@ class Settings(BaseSettings):
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"level": self.log_level, "handlers": ["stderr"]},
             # These tell of every query, connection and step at INFO.
-            "loggers": {name: {"level": "WARNING"} for name in ("absl", "httpx", "tensorflow", "tortoise", "uvicorn")},
+            "loggers": {
+                **{
+                    name: {"level": quiet} for name in ("absl", "asyncio", "httpx", "tensorflow", "tortoise", "uvicorn")
+                },
+                "uvicorn.access": {"level": self.log_level},
+            },
         }

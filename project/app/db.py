@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import asyncpg
 from tortoise import connections
 from tortoise.context import TortoiseContext
-from tortoise.exceptions import DBConnectionError, OperationalError
+from tortoise.exceptions import DBConnectionError
 
 from app.config import MIGRATIONS_DIR, Settings
 from app.domain import DatabaseUnavailable, StartupError
@@ -52,27 +52,31 @@ def tortoise_config(url: str, pool_size: int, statement_seconds: float | None = 
 
     The address is taken apart here: Tortoise reads a URL without decoding its user name, and turns ``ssl=disable`` on.
     """
-    parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query))
-    credentials: dict[str, Any] = {
-        "host": parts.hostname or "localhost",
-        "port": parts.port or 5432,
-        "user": unquote(parts.username or "postgres"),
-        "password": unquote(parts.password or ""),
-        "database": unquote(parts.path.lstrip("/")) or "postgres",
+    credentials = {
+        **_address(url),
         "minsize": 1,
         "maxsize": pool_size,
         "timeout": 5,
         "command_timeout": statement_seconds,
         "application_name": "image-classifier",
     }
-    if "sslmode" in options:
-        credentials["ssl"] = options["sslmode"]
     return {
         "connections": {CONNECTION: {"engine": "tortoise.backends.asyncpg", "credentials": credentials}},
         "apps": {APP: {"models": ["app.models.tortoise", "aerich.models"], "default_connection": CONNECTION}},
         "use_tz": True,
         "timezone": "UTC",
+    }
+
+
+def _address(url: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    return {
+        "host": parts.hostname or "localhost",
+        "port": parts.port or 5432,
+        "user": unquote(parts.username or "postgres"),
+        "password": unquote(parts.password or ""),
+        "database": unquote(parts.path.lstrip("/")) or "postgres",
+        "ssl": dict(parse_qsl(parts.query)).get("sslmode", "prefer"),
     }
 
 
@@ -158,7 +162,7 @@ async def migrate(url: str, settings: Settings) -> list[str]:
 
     command = Command(tortoise_config(url, pool_size=2, statement_seconds=None), app=APP, location=str(MIGRATIONS_DIR))
     async with connected(url, settings):
-        lock = await asyncpg.connect(url)
+        lock = await asyncpg.connect(**_address(url))
         try:
             await lock.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
             await command.init()
@@ -178,10 +182,7 @@ def migration_files() -> list[str]:
 @unavailable_when_away()
 async def pending_migrations() -> list[str]:
     """Migrations not yet applied to the database. Raises DatabaseUnavailable while it is away."""
-    try:
-        rows = await execute("SELECT version FROM aerich WHERE app = $1", [APP])
-    except OperationalError:
-        # No table aerich: nothing was ever applied.
-        return migration_files()
+    (table,) = await execute("SELECT to_regclass('aerich') IS NOT NULL AS exists")
+    rows = await execute("SELECT version FROM aerich WHERE app = $1", [APP]) if table["exists"] else []
     applied = {row["version"] for row in rows}
     return [name for name in migration_files() if name not in applied]

@@ -108,6 +108,8 @@ def inspect(data: bytes, max_pixels: int) -> ImageInfo:
             width, height = image.size
             content_type, extension = FORMATS[image.format]
             turned = (orientation or _orientation(image)) >= 5
+    except MemoryError:
+        raise
     except Exception as error:
         # Pillow's readers answer broken headers with many kinds of exception; each of them says the same of the bytes.
         raise NotAnImage from error

@@ -46,8 +46,8 @@ async def embedded_postgres(data_dir: Path, wait_seconds: float) -> AsyncIterato
 
     Raises StartupError where another process has the folder, or the server does not come up in ``wait_seconds``.
     """
-    cluster = _Cluster(data_dir)
     with _only_user_of(data_dir):
+        cluster = _Cluster(data_dir)
         async with cluster.lock() as lock:
             cluster.create()
             url = await cluster.start(lock, wait_seconds)
@@ -216,7 +216,10 @@ class _Cluster:
             log.info("Embedded PostgreSQL stopped")
 
     async def _start(self, lock: IO[str], wait_seconds: float) -> str:
-        password = self._password_file.read_text()
+        try:
+            password = self._password_file.read_text()
+        except OSError as error:
+            raise StartupError(f"The database's password cannot be read: {error}.") from error
         url = f"postgres://postgres:{password}@127.0.0.1:{self._port}/postgres?sslmode=disable"
         self._server = self._spawn(self._port, lock)
         try:

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 MOST_RECOVERED: Final = 2_000
 LATE_SECONDS: Final = 30.0
-"""So much later than it should have, the worker may look for predictions (the database's time-out) and count as alive."""
+"""How late the worker may look for predictions (the database has time-outs) and still count as alive."""
 
 
 class Worker:

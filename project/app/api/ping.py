@@ -59,5 +59,5 @@ async def _database_state() -> str:
     except TimeoutError:
         return f"The database does not answer within {DATABASE_SECONDS} s."
     if missing:
-        return f"{len(missing)} migrations are not applied: run `python -m app migrate`."
+        return f"The tables are not up to date ({', '.join(missing)} is missing): run `python -m app migrate`."
     return "ok"

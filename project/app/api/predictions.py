@@ -77,6 +77,8 @@ async def upload_image(
     """
     _check_model(runtime, model)
     data = await file.read()
+    # FastAPI would keep it, a file descriptor for each large upload, until the background task is done.
+    await file.close()
     limit = runtime.settings.max_upload_bytes
     if len(data) > limit:
         raise UploadTooLarge(f"The upload is larger than {limit} bytes.")

@@ -81,7 +81,8 @@ def download(url: str, path: Path, sha256: str) -> Path:
 
 def _fetch(url: str, part: Path) -> None:
     have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    # A range counts the bytes as they are stored, so they have to be sent that way.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=20) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             # Everything is there already; the checksum will tell.

@@ -57,8 +57,9 @@ check() {
   up
   docker compose ps
   say "An image and its prediction"
-  in_web python - <"project/tests/containers/upload.py" | tee /tmp/verify-containers.$$
-  id=$(awk '/^id / {print $2}' /tmp/verify-containers.$$); rm -f /tmp/verify-containers.$$
+  told=$(in_web python - <"project/tests/containers/upload.py")
+  echo "$told"
+  id=$(awk '/^id / {print $2}' <<<"$told")
   docker compose exec -T web-db psql -U postgres -tAc 'SELECT version()' -d predictions_test
   say "compose down, and up again: the prediction and its image are still there"
   docker compose down

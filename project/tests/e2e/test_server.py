@@ -135,10 +135,11 @@ async def test_killed_in_the_middle_of_50_uploads_nothing_is_left_unfinished(
 ) -> None:
     server.start()
     accepted: list[int] = []
+    data = jpeg(2000, 1500)
 
     async def send(client: httpx.AsyncClient) -> None:
         with contextlib.suppress(httpx.TransportError):
-            answer = await client.post("/predictions/", files={"file": ("a.jpg", jpeg(2000, 1500))})
+            answer = await client.post("/predictions/", files={"file": ("a.jpg", data)})
             accepted.append(answer.json()["id"])
             if len(accepted) == 25:
                 server.process.kill()
