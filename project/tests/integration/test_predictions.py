@@ -1,14 +1,21 @@
 """The contract of /predictions, on the real application."""
 
+import asyncio
 import hashlib
+import threading
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import httpx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from app.classifier import Classifier
 from app.config import Settings
+from app.domain import LabelScore
 from tests.integration.conftest import Upload
 from tests.pictures import bomb, encoded, jpeg, scene, turned
 
@@ -18,6 +25,7 @@ FIELDS = {
     *("created_at", "started_at", "completed_at", "corrected_at"),
 }
 PROBLEM = "application/problem+json"
+Tensor = NDArray[np.float32]
 
 
 def uploaded_files(settings: Settings) -> list[Path]:
@@ -70,12 +78,31 @@ async def test_prefer_wait_brings_the_result_in_the_answer(upload: Upload) -> No
     assert response.json()["all_predictions"]
 
 
-async def test_prefer_wait_is_capped_and_zero_does_not_wait(upload: Upload, settings: Settings) -> None:
+async def test_prefer_wait_is_capped(upload: Upload, settings: Settings) -> None:
     response = await upload(jpeg(), Prefer="wait=100000")
     assert response.headers["preference-applied"] == f"wait={settings.max_wait_seconds}"
-    response = await upload(jpeg(), Prefer="wait=0")
-    assert response.headers["preference-applied"] == "wait=0"
-    assert response.json()["status"] in {"pending", "processing"}
+
+
+@pytest.mark.parametrize("seconds", [0, 1])
+async def test_what_takes_longer_than_the_wait_is_answered_unfinished(
+    client: httpx.AsyncClient, upload: Upload, seconds: int
+) -> None:
+    answered = threading.Event()
+    real = Classifier.classify
+
+    def not_before_the_answer(classifier: Classifier, tensor: Tensor) -> list[LabelScore]:
+        assert answered.wait(30)
+        return real(classifier, tensor)
+
+    with patch.object(Classifier, "classify", not_before_the_answer):
+        response = await upload(jpeg(), Prefer=f"wait={seconds}")
+        assert response.status_code == 201
+        assert response.headers["preference-applied"] == f"wait={seconds}"
+        assert response.json()["status"] in {"pending", "processing"}
+        answered.set()
+        async with asyncio.timeout(30):
+            while (await client.get(response.headers["location"])).json()["status"] != "succeeded":
+                await asyncio.sleep(0.01)
 
 
 async def test_prefer_may_come_in_several_lines(client: httpx.AsyncClient) -> None:
