@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
@@ -97,6 +98,11 @@ async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the real application."""
     async with serving(settings) as client:
         yield client
+
+
+def uploaded_files(settings: Settings) -> list[Path]:
+    """The images that are stored."""
+    return [path for path in settings.uploads.rglob("*") if path.is_file()]
 
 
 @pytest.fixture

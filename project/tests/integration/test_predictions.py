@@ -3,9 +3,7 @@
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from unittest.mock import patch
 
 import httpx
@@ -16,20 +14,15 @@ from numpy.typing import NDArray
 from app.classifier import Classifier
 from app.config import Settings
 from app.domain import LabelScore
-from tests.integration.conftest import Upload
-from tests.pictures import bomb, encoded, jpeg, scene, turned
+from tests.integration.conftest import Upload, uploaded_files
+from tests.pictures import encoded, jpeg, scene, turned
 
 FIELDS = {
     *("id", "filename", "image_path", "content_type", "size_bytes", "width", "height", "sha256", "status"),
     *("top_prediction", "confidence", "all_predictions", "model", "model_version", "error", "attempts"),
     *("created_at", "started_at", "completed_at", "corrected_at"),
 }
-PROBLEM = "application/problem+json"
 Tensor = NDArray[np.float32]
-
-
-def uploaded_files(settings: Settings) -> list[Path]:
-    return [path for path in settings.uploads.rglob("*") if path.is_file()]
 
 
 async def test_an_upload_is_answered_pending_and_classified(
@@ -217,155 +210,3 @@ async def test_a_deleted_prediction_is_gone_with_its_image(
     assert uploaded_files(settings) == []
     for call in (client.delete, client.get):
         assert (await call(f"/predictions/{id}/")).status_code == 404
-
-
-@pytest.mark.parametrize("id", [0, -1, "x", "1.5", "1.0", "+1", "1_0", " 1", "1e3", " ", "0x1", "٣", "9" * 5000])
-async def test_an_id_that_is_no_positive_integer_is_422(client: httpx.AsyncClient, id: str | int) -> None:
-    for call in ("GET", "PUT", "DELETE"):
-        answer = await client.request(call, f"/predictions/{id}/", json={"top_prediction": "x", "confidence": 1})
-        assert answer.status_code == 422
-        assert answer.json()["detail"][0]["loc"] == ["path", "id"]
-
-
-@pytest.mark.parametrize("id", [1, 2**31, 2**63 - 1, 2**63, 2**100])
-async def test_an_unknown_id_is_404(client: httpx.AsyncClient, id: int) -> None:
-    for call in ("GET", "PUT", "DELETE"):
-        answer = await client.request(call, f"/predictions/{id}/", json={"top_prediction": "x", "confidence": 1})
-        assert answer.status_code == 404
-        assert answer.headers["content-type"] == PROBLEM
-        assert answer.json()["detail"] == "Prediction not found"
-
-
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"I am a text that was named .jpg", b"%PDF-1.7", jpeg()[:10], b"<svg xmlns='http://www.w3.org/2000/svg'/>"],
-    ids=["empty", "text", "pdf", "header only", "svg"],
-)
-async def test_what_is_no_image_is_400_and_leaves_nothing(
-    client: httpx.AsyncClient, upload: Upload, settings: Settings, data: bytes
-) -> None:
-    answer = await upload(data, "cat.jpg")
-    assert answer.status_code == 400
-    assert answer.headers["content-type"] == PROBLEM
-    assert answer.json() == {
-        "type": "about:blank",
-        "title": "Bad Request",
-        "status": 400,
-        "detail": "File must be an image",
-        "code": "not_an_image",
-    }
-    assert (await client.get("/predictions/")).json() == []
-    assert uploaded_files(settings) == []
-
-
-async def test_a_truncated_image_fails_with_a_code_and_no_label(client: httpx.AsyncClient, upload: Upload) -> None:
-    data = jpeg()
-    id = (await upload(data[: len(data) // 2])).json()["id"]
-    failed = (await client.get(f"/predictions/{id}/")).json()
-    assert (failed["status"], failed["error"]["code"]) == ("failed", "image_unreadable")
-    assert failed["top_prediction"] is failed["confidence"] is failed["all_predictions"] is None
-    assert failed["completed_at"] is not None
-
-
-async def test_a_failed_prediction_can_be_corrected(client: httpx.AsyncClient, upload: Upload) -> None:
-    id = (await upload(jpeg()[:2000])).json()["id"]
-    answer = await client.put(f"/predictions/{id}/", json={"top_prediction": "cat", "confidence": 1.0})
-    assert (answer.json()["status"], answer.json()["top_prediction"]) == ("failed", "cat")
-
-
-async def test_a_decompression_bomb_is_413(upload: Upload, settings: Settings) -> None:
-    answer = await upload(bomb(), "small.png")
-    assert answer.status_code == 413
-    assert answer.headers["content-type"] == PROBLEM
-    assert "30000 x 30000 pixels" in answer.json()["detail"]
-    assert uploaded_files(settings) == []
-
-
-async def test_no_file_is_422(client: httpx.AsyncClient) -> None:
-    for arguments in ({}, {"data": {"file": "a text field"}}, {"files": {"picture": ("a.jpg", jpeg())}}):
-        answer = await client.post("/predictions/", **arguments)
-        assert answer.status_code == 422
-        assert answer.json()["detail"][0]["loc"] == ["body", "file"]
-        assert "curl -F file=@" in answer.json()["detail"][0]["msg"]
-
-
-@pytest.mark.parametrize(
-    ("disposition", "shown"),
-    [
-        (b'filename="../../etc/passwd"', "../../etc/passwd"),
-        (b'filename="..\\\\..\\\\boot.ini"', "..\\..\\boot.ini"),
-        (b'filename="' + b"n" * 300 + b'.jpg"', "n" * 255),
-        (b'filename="<script>alert(1)</script>.jpg"', "<script>alert(1)</script>.jpg"),
-        ('filename="猫.jpg"'.encode(), "猫.jpg"),
-        (b'filename=""', "unnamed"),
-        (b'filename="\xff\xfe.jpg"', None),
-        (b'filename="a\x00b.jpg"', None),
-    ],
-)
-async def test_odd_file_names_are_only_shown(
-    client: httpx.AsyncClient, settings: Settings, disposition: bytes, shown: str | None
-) -> None:
-    head = b'--x\r\nContent-Disposition: form-data; name="file"; ' + disposition + b"\r\n\r\n"
-    answer = await client.post(
-        "/predictions/",
-        content=head + jpeg() + b"\r\n--x--\r\n",
-        headers={"Content-Type": "multipart/form-data; boundary=x"},
-    )
-    if answer.status_code == 400:
-        # A NUL in a header is no valid multipart; the answer says so.
-        assert shown is None
-        assert "multipart" in answer.json()["detail"].lower()
-        return
-    assert answer.status_code == 201
-    row = (await client.get(f"/predictions/{answer.json()['id']}/")).json()
-    assert row["status"] == "succeeded"
-    if shown is not None:
-        assert row["filename"] == shown
-    assert "\x00" not in row["filename"]
-    (stored,) = uploaded_files(settings)
-    assert stored == settings.uploads / row["image_path"]
-    assert stored.resolve().is_relative_to(settings.uploads.resolve())
-
-
-async def test_malformed_multipart_is_400(client: httpx.AsyncClient) -> None:
-    for body, content_type in [
-        (b"no boundary here", "multipart/form-data"),
-        (b"--y\r\nbroken", "multipart/form-data; boundary=x"),
-        (b"--x\r\nContent-Disposition: form-data\r\n\r\nno name\r\n--x--\r\n", "multipart/form-data; boundary=x"),
-    ]:
-        answer = await client.post("/predictions/", content=body, headers={"Content-Type": content_type})
-        assert answer.status_code in {400, 422}
-        assert answer.json()["detail"]
-
-
-async def test_a_file_one_byte_over_the_limit_is_413(settings: Settings, client: httpx.AsyncClient) -> None:
-    data = jpeg()
-    padded = data + bytes(settings.max_upload_bytes - len(data))
-    assert (await client.post("/predictions/", files={"file": ("a.jpg", padded)})).status_code == 201
-    answer = await client.post("/predictions/", files={"file": ("a.jpg", padded + b"x")})
-    assert answer.status_code == 413
-    assert answer.json()["detail"] == f"The upload is larger than {settings.max_upload_bytes} bytes."
-
-
-@pytest.mark.parametrize("declared", [True, False])
-async def test_a_body_over_the_limit_is_413_before_it_has_all_arrived(
-    client: httpx.AsyncClient, settings: Settings, declared: bool
-) -> None:
-    sent = 0
-
-    async def endless() -> AsyncIterator[bytes]:
-        nonlocal sent
-        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
-        while sent < 100 * 2**20:
-            sent += 2**16
-            yield bytes(2**16)
-
-    headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    if declared:
-        headers["Content-Length"] = str(100 * 2**20)
-    answer = await client.post("/predictions/", content=endless(), headers=headers)
-    assert answer.status_code == 413
-    assert answer.headers["content-type"] == PROBLEM
-    assert answer.headers["connection"] == "close"
-    assert sent < settings.max_upload_bytes + 5 * 2**20
-    assert uploaded_files(settings) == []
