@@ -133,7 +133,8 @@ class Settings(BaseSettings):
             # These tell of every query, connection and step at INFO.
             "loggers": {
                 **{
-                    name: {"level": quiet} for name in ("absl", "asyncio", "httpx", "tensorflow", "tortoise", "uvicorn")
+                    name: {"level": quiet}
+                    for name in ("PIL", "absl", "asyncio", "httpx", "tensorflow", "tortoise", "uvicorn")
                 },
                 "uvicorn.access": {"level": self.log_level},
             },

@@ -2,7 +2,7 @@
 
 Geometry (``docs/decisions/0004-preprocessing.md``): the short side is scaled to 256 and the central 224 x 224 is cut
 out, with EXIF orientation applied; done as one ``resize(box=...)`` of the part that is kept, so that no shape of
-picture costs more than its own pixels.
+image costs more than its own pixels.
 """
 
 import struct
@@ -35,7 +35,7 @@ pillow_heif.register_heif_opener()
 
 FORMATS: Final[dict[str | None, tuple[str, str]]] = {
     JpegImagePlugin.JpegImageFile.format: ("image/jpeg", "jpg"),
-    # Several JPEGs in one file (phones): the first is the picture, and every JPEG reader shows it.
+    # Several JPEGs in one file (phones): the first is the image, and every JPEG reader shows it.
     MpoImagePlugin.MpoImageFile.format: ("image/jpeg", "jpg"),
     PngImagePlugin.PngImageFile.format: ("image/png", "png"),
     WebPImagePlugin.WebPImageFile.format: ("image/webp", "webp"),
@@ -80,7 +80,7 @@ class InputSpec:
 class _MeteredFile(BytesIO):
     """An image file of which only so much can be read.
 
-    Pillow's readers take a million tiny blocks one by one, some in quadratic time; no picture is made that way.
+    Pillow's readers take a million tiny blocks one by one, some in quadratic time; no image is made that way.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -137,7 +137,7 @@ def to_tensor(data: bytes, spec: InputSpec = InputSpec()) -> NDArray[np.float32]
         kept = _central_square(image.width, image.height, spec.size / spec.short_side)
         region, box = _cut(image, kept)
         square = _to_rgb(region).resize((spec.size, spec.size), Image.Resampling.BICUBIC, box=box)
-    # The square is central, so turning it is turning the picture, at a fraction of the pixels.
+    # The square is central, so turning it is turning the image, at a fraction of the pixels.
     if orientation in _TRANSPOSE:
         square = square.transpose(_TRANSPOSE[orientation])
     tensor = np.asarray(square, dtype=np.float32)

@@ -16,8 +16,8 @@ from app.api.body_limit import BodyLimit
 from app.api.deps import Runtime
 from app.api.errors import add_error_handlers
 from app.api.head import HeadAsGet
-from app.api.lifespan import PlainStartupErrors
 from app.api.slashes import answer_both_slashes
+from app.api.startup_errors import PlainStartupErrors
 from app.classifier import Classifier, find_model
 from app.config import Settings
 from app.db import connected, database_url

@@ -33,7 +33,7 @@ class Server(uvicorn.Server):
         log.info("Stopping")
         await super().shutdown(sockets)
         log.info("Stopped")
-        # Everything is closed; only a thread that decodes a large picture could still hold the process up.
+        # Everything is closed; only a thread that decodes a large image could still hold the process up.
         last_resort = threading.Timer(THREADS_END_SECONDS, os._exit, [0])
         last_resort.daemon = True
         last_resort.start()
