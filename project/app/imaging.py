@@ -5,12 +5,11 @@ out, with EXIF orientation applied; done as one ``resize(box=...)`` of the part 
 image costs more than its own pixels.
 """
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pillow_heif
@@ -20,13 +19,12 @@ from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
-    JpegImagePlugin,
-    MpoImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
 
+from app import jpeg
 from app.domain import ImageInfo, ImageTooLarge, ImageUnreadable, NotAnImage
 
 # Our own limit is checked before anything is decoded; Pillow's would only warn, or refuse what a setting allows.
@@ -34,9 +32,6 @@ Image.MAX_IMAGE_PIXELS = None
 pillow_heif.register_heif_opener()
 
 FORMATS: Final[dict[str | None, tuple[str, str]]] = {
-    JpegImagePlugin.JpegImageFile.format: ("image/jpeg", "jpg"),
-    # Several JPEGs in one file (phones): the first is the image, and every JPEG reader shows it.
-    MpoImagePlugin.MpoImageFile.format: ("image/jpeg", "jpg"),
     PngImagePlugin.PngImageFile.format: ("image/png", "png"),
     WebPImagePlugin.WebPImageFile.format: ("image/webp", "webp"),
     GifImagePlugin.GifImageFile.format: ("image/gif", "gif"),
@@ -45,15 +40,17 @@ FORMATS: Final[dict[str | None, tuple[str, str]]] = {
     AvifImagePlugin.AvifImageFile.format: ("image/avif", "avif"),
     pillow_heif.HeifImageFile.format: ("image/heic", "heic"),
 }
-"""Pillow's name of each accepted format, its media type and the ending of its files."""
+"""Pillow's name of each format it is asked for, its media type and the ending of its files; JPEG is ``jpeg.py``'s."""
 
-# Named, not all of Pillow's forty: every reader is a door. (The JPEG reader finds out by itself that a file is MPO.)
-_READERS: Final = [name for name in FORMATS if name and name != MpoImagePlugin.MpoImageFile.format]
+# Named, not all of Pillow's forty: every reader is a door.
+_READERS: Final = [name for name in FORMATS if name]
 
 MOST_HEADER_READS: Final = 5_000
 MOST_READS: Final = 200_000
 MOST_TIMES_READ: Final = 4
 """How often each byte of a file may be read on average: once is usual, hostile files point at the same bytes often."""
+
+_Box = tuple[float, float, float, float]
 
 _TRANSPOSE: Final[dict[int, Image.Transpose]] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -67,14 +64,37 @@ _TRANSPOSE: Final[dict[int, Image.Transpose]] = {
 """What shows an image upright, by its EXIF orientation (CIPA DC-008, tag 0x0112)."""
 
 
+PerChannel = float | tuple[float, float, float]
+"""One number, or one for each channel in the model's own order."""
+
+
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """What a model expects: the central ``size`` of ``short_side`` pixels, normalised as ``x * scale + offset``."""
+    """What a model expects: ``size`` x ``size`` pixels, normalised as ``x * scale + offset`` with x in 0..255.
+
+    ``resize``: "crop" scales the short side to ``short_side`` and takes the centre; "squash" takes all of the image and
+    lets the sides lose their proportion.
+    """
 
     size: int = 224
+    resize: Literal["crop", "squash"] = "crop"
     short_side: int = 256
-    scale: float = 1 / 127.5
-    offset: float = -1.0
+    channels: Literal["rgb", "bgr"] = "rgb"
+    scale: PerChannel = 1 / 127.5
+    offset: PerChannel = -1.0
+
+    @property
+    def enough(self) -> int:
+        """Pixels of the short side that are needed; an image may be decoded smaller as long as it keeps them."""
+        return self.short_side if self.resize == "crop" else self.size
+
+    def box(self, width: int, height: int) -> _Box:
+        """The part of an image that is looked at, in (fractions of) pixels."""
+        if self.resize == "squash":
+            return 0, 0, width, height
+        side = min(width, height) * self.size / self.short_side
+        left, top = (width - side) / 2, (height - side) / 2
+        return left, top, left + side, top + side
 
 
 class _MeteredFile(BytesIO):
@@ -103,50 +123,45 @@ def inspect(data: bytes, max_pixels: int) -> ImageInfo:
     Raises NotAnImage where the bytes are no supported image, ImageTooLarge above ``max_pixels``.
     """
     try:
-        data, orientation = _without_jpeg_exif(data)
-        with Image.open(_MeteredFile(data), formats=_READERS) as image:
-            width, height = image.size
-            content_type, extension = FORMATS[image.format]
-            turned = (orientation or _orientation(image)) >= 5
+        if data.startswith(jpeg.SIGNATURE):
+            width, height = jpeg.size(data)
+            content_type, extension, orientation = "image/jpeg", "jpg", jpeg.orientation(data)
+        else:
+            with Image.open(_MeteredFile(data), formats=_READERS) as image:
+                width, height = image.size
+                content_type, extension = FORMATS[image.format]
+                orientation = _orientation(image)
     except MemoryError:
         raise
     except Exception as error:
-        # Pillow's readers answer broken headers with many kinds of exception; each of them says the same of the bytes.
+        # Readers answer broken headers with many kinds of exception; each of them says the same of the bytes.
         raise NotAnImage from error
     if width <= 0 or height <= 0:
         raise NotAnImage
     if width * height > max_pixels:
         raise ImageTooLarge(f"The image has {width} x {height} pixels; at most {max_pixels} are accepted.")
-    return ImageInfo(content_type, extension, *((height, width) if turned else (width, height)))
+    return ImageInfo(content_type, extension, *((height, width) if orientation >= jpeg.TURNED else (width, height)))
 
 
 def to_tensor(data: bytes, spec: InputSpec = InputSpec()) -> NDArray[np.float32]:
     """Decode an image and cut out what the model looks at.
 
-    Returns float32 of shape (size, size, 3), RGB, normalised as ``spec`` says (-1..1 by default).
+    Returns float32 of shape (size, size, 3), channels and range as ``spec`` says (RGB in -1..1 by default).
     Raises ImageUnreadable where the bytes cannot be decoded.
     """
-    data, orientation = _without_jpeg_exif(data)
-    file = _MeteredFile(data)
-    with _unreadable(), Image.open(file, formats=_READERS) as image:
-        # A JPEG is decoded at 1/2, 1/4 or 1/8 where that still leaves more pixels than are needed.
-        image.draft(None, (spec.short_side, spec.short_side))
-        orientation = orientation or _orientation(image)
-        file.reads_left = MOST_READS
-        image.load()
-        kept = _central_square(image.width, image.height, spec.size / spec.short_side)
-        region, box = _cut(image, kept)
+    with _unreadable():
+        image, orientation = _decoded_jpeg(data, spec) if data.startswith(jpeg.SIGNATURE) else _decoded(data)
+        region, box = _cut(image, spec.box(image.width, image.height))
         square = _to_rgb(region).resize((spec.size, spec.size), Image.Resampling.BICUBIC, box=box)
-    # The square is central, so turning it is turning the image, at a fraction of the pixels.
+    # The part is central, so turning it is turning the image, at a fraction of the pixels.
     if orientation in _TRANSPOSE:
         square = square.transpose(_TRANSPOSE[orientation])
     tensor = np.asarray(square, dtype=np.float32)
-    tensor *= np.float32(spec.scale)
-    tensor += np.float32(spec.offset)
+    if spec.channels == "bgr":
+        tensor = np.ascontiguousarray(tensor[..., ::-1])
+    tensor *= np.asarray(spec.scale, dtype=np.float32)
+    tensor += np.asarray(spec.offset, dtype=np.float32)
     return tensor
-
-
-_Box = tuple[float, float, float, float]
 
 
 @contextmanager
@@ -160,34 +175,21 @@ def _unreadable() -> Iterator[None]:
         raise ImageUnreadable from error
 
 
-_EXIF: Final = b"Exif\0\0"
-_JPEG_SCAN, _JPEG_APP1, _JPEG_APP15 = 0xDA, 0xE1, 0xEF
+def _decoded_jpeg(data: bytes, spec: InputSpec) -> tuple[Image.Image, int]:
+    """A JPEG's pixels, no fewer than are needed, and the orientation still to be applied."""
+    pixels = jpeg.decode(data, spec.enough)
+    height, width, _ = pixels.shape
+    return Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1), jpeg.orientation(data)
 
 
-def _without_jpeg_exif(data: bytes) -> tuple[bytes, int | None]:
-    """A JPEG with its EXIF blocks renamed, so that Pillow skips them, and the orientation they gave; None without one.
-
-    Pillow reads all of EXIF to find the resolution, and joins several blocks in quadratic time; a file of a few
-    megabytes can keep it busy for minutes.
-    """
-    if data[:2] != b"\xff\xd8":
-        return data, None
-    renamed: bytearray | None = None
-    orientation: int | None = None
-    position = 2
-    # Marker, length (which counts itself), contents: ITU-T T.81, B.1.1.4. A file with more is refused by the meter.
-    for _ in range(MOST_HEADER_READS):
-        if data[position : position + 1] != b"\xff" or position + 4 > len(data):
-            break
-        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker == _JPEG_SCAN or length < 2:
-            break
-        if marker == _JPEG_APP1 and data.startswith(_EXIF, position + 4):
-            orientation = orientation or _exif_orientation(data[position + 4 : position + 2 + length])
-            renamed = renamed or bytearray(data)
-            renamed[position + 1] = _JPEG_APP15
-        position += 2 + length
-    return (bytes(renamed) if renamed else data), orientation
+def _decoded(data: bytes) -> tuple[Image.Image, int]:
+    """The pixels of any other format, and the orientation still to be applied."""
+    file = _MeteredFile(data)
+    with Image.open(file, formats=_READERS) as image:
+        orientation = _orientation(image)
+        file.reads_left = MOST_READS
+        image.load()
+        return image, orientation
 
 
 def _orientation(image: Image.Image) -> int:
@@ -195,30 +197,7 @@ def _orientation(image: Image.Image) -> int:
     if image.format in {"TIFF", "HEIF"}:
         # Pillow and libheif turn these while they decode.
         return 1
-    return _exif_orientation(image.info.get("exif", b""))
-
-
-def _exif_orientation(exif: bytes) -> int:
-    """The orientation in an EXIF block (CIPA DC-008, 4.6: a TIFF directory of 12-byte entries); 1 without one."""
-    tiff = exif.removeprefix(_EXIF)
-    order = ">" if tiff[:2] == b"MM" else "<"
-    try:
-        (directory,) = struct.unpack_from(f"{order}L", tiff, 4)
-        (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
-        for entry in range(entries):
-            tag, _kind, _count, value = struct.unpack_from(f"{order}HHLH", tiff, directory + 2 + 12 * entry)
-            if tag == 0x0112:
-                return value if value in _TRANSPOSE else 1
-    except struct.error:
-        return 1
-    return 1
-
-
-def _central_square(width: int, height: int, part: float) -> _Box:
-    """The central square whose side is ``part`` of the short side, in (fractions of) pixels."""
-    side = min(width, height) * part
-    left, top = (width - side) / 2, (height - side) / 2
-    return left, top, left + side, top + side
+    return jpeg.exif_orientation(image.info.get("exif", b""))
 
 
 def _cut(image: Image.Image, box: _Box) -> tuple[Image.Image, _Box]:

@@ -37,3 +37,9 @@ def turned(orientation: int) -> Image.Exif:
 def bomb(side: int = 30_000) -> bytes:
     """A PNG of side x side pixels in a few kilobytes."""
     return encoded(Image.new("1", (side, side)), "PNG", optimize=False, compress_level=9)
+
+
+def jpeg_with(marker: bytes, contents: bytes, count: int) -> bytes:
+    """An ordinary JPEG with many blocks of one kind in front."""
+    data = jpeg()
+    return data[:2] + (marker + (len(contents) + 2).to_bytes(2, "big") + contents) * count + data[2:]

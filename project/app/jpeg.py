@@ -1,0 +1,93 @@
+"""JPEG (ITU-T T.81): size, orientation and pixels, by libjpeg-turbo through simplejpeg. Pure functions.
+
+Pillow decodes a JPEG as fast, but takes one that breaks off for whole where its last bytes are right, and spends minutes
+on some hostile headers (``docs/decisions/0008-jpeg.md``).
+"""
+
+import struct
+from typing import Final
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+SIGNATURE: Final = b"\xff\xd8\xff"
+MOST_SEGMENTS: Final = 5_000
+MOST_SCANS: Final = 100
+"""A progressive file is decoded once for each scan; encoders write about ten, hostile files thousands."""
+
+UPRIGHT: Final = 1
+ORIENTATIONS: Final = range(1, 9)
+TURNED: Final = 5
+"""Orientations from here on exchange width and height."""
+
+_ORIENTATION_TAG: Final = 0x0112
+_EXIF: Final = b"Exif\0\0"
+_END: Final = b"\xff\xd9"
+_SCAN: Final = b"\xff\xda"
+_APP1: Final = 0xE1
+_SCALES: Final = (8, 4, 2)
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels, as stored. Raises ValueError where the header cannot be read."""
+    if data.count(_SCAN) > MOST_SCANS:
+        raise ValueError(f"the JPEG has more than {MOST_SCANS} scans")
+    height, width, _colours, _subsampling = simplejpeg.decode_jpeg_header(data, strict=False)
+    return int(width), int(height)
+
+
+def orientation(data: bytes) -> int:
+    """EXIF orientation, 1..8; 1 (upright) where none is given."""
+    position = 2
+    # Marker, length (which counts itself), contents: ITU-T T.81, B.1.1.4.
+    for _ in range(MOST_SEGMENTS):
+        marker = data[position : position + 2]
+        if marker[:1] != b"\xff" or marker == _SCAN or position + 4 > len(data):
+            break
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        if length < 2:
+            break
+        if marker[1] == _APP1 and data.startswith(_EXIF, position + 4):
+            return exif_orientation(data[position + 4 : position + 2 + length])
+        position += 2 + length
+    return UPRIGHT
+
+
+def exif_orientation(exif: bytes) -> int:
+    """The orientation in an EXIF block (CIPA DC-008, 4.6: a TIFF directory of 12-byte entries); 1 without one."""
+    tiff = exif.removeprefix(_EXIF)
+    order = ">" if tiff[:2] == b"MM" else "<"
+    try:
+        (directory,) = struct.unpack_from(f"{order}L", tiff, 4)
+        (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
+        for entry in range(entries):
+            tag, _kind, _count, value = struct.unpack_from(f"{order}HHLH", tiff, directory + 2 + 12 * entry)
+            if tag == _ORIENTATION_TAG:
+                return value if value in ORIENTATIONS else UPRIGHT
+    except struct.error:
+        return UPRIGHT
+    return UPRIGHT
+
+
+def decode(data: bytes, short_side: int) -> NDArray[np.uint8]:
+    """The pixels as stored: uint8, shape (height, width, 3), RGB.
+
+    Decoded at 1/2, 1/4 or 1/8 (fewer DCT coefficients, a fraction of the time) where the shorter side keeps at least
+    ``short_side`` pixels. Raises ValueError where the file is damaged beyond what readers put up with, or breaks off.
+    """
+    width, height = size(data)
+    scale = next((scale for scale in _SCALES if min(width, height) >= scale * short_side), 1)
+    # simplejpeg takes the smallest size that is no smaller than asked for.
+    at_least = {"min_height": -(-height // scale), "min_width": -(-width // scale), "min_factor": scale}
+    try:
+        return simplejpeg.decode_jpeg(data, **at_least)
+    except ValueError as error:
+        told = str(error)
+    if "Premature end of JPEG file" in told:
+        # Only the end marker may be missing. If more is, the missing rows are told of now.
+        return simplejpeg.decode_jpeg(data + _END, **at_least)
+    if "premature end of data" in told:
+        raise ValueError(told)
+    # What is left are warnings that every viewer shows such an image in spite of, such as stray bytes before a marker.
+    return simplejpeg.decode_jpeg(data, strict=False, **at_least)

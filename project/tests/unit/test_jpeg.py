@@ -1,0 +1,78 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app import jpeg
+from app.domain import ImageUnreadable, NotAnImage
+from app.imaging import inspect, to_tensor
+from tests import pictures
+from tests.pictures import encoded, jpeg_with, scene, turned
+
+PLENTY = 10**9
+END = b"\xff\xd9"
+SCAN = b"\xff\xda"
+
+
+def noise_as_jpeg(**options: Any) -> bytes:
+    """A JPEG whose every part matters."""
+    pixels = np.random.default_rng(1).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    return encoded(pictures.Image.fromarray(pixels), "JPEG", **options)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("end", [b"", END], ids=["broken off", "given an end marker"])
+def test_an_incomplete_file_is_unreadable(end: bytes, *, progressive: bool) -> None:
+    data = noise_as_jpeg(progressive=progressive)
+    with pytest.raises(ImageUnreadable):
+        to_tensor(data[: len(data) // 2] + end)
+
+
+def test_only_the_end_marker_may_be_missing() -> None:
+    data = pictures.jpeg()
+    assert data.endswith(END)
+    np.testing.assert_array_equal(to_tensor(data[:-2]), to_tensor(data))
+
+
+@pytest.mark.parametrize("stray", [b"\x12\x34", b"\0" * 64])
+def test_stray_bytes_are_put_up_with(stray: bytes) -> None:
+    data = pictures.jpeg()
+    expected = to_tensor(data)
+    np.testing.assert_array_equal(to_tensor(data[:-2] + stray + data[-2:]), expected)
+    np.testing.assert_array_equal(to_tensor(data + stray), expected)
+
+
+@pytest.mark.parametrize(("needed", "decoded"), [(256, 376), (375, 376), (376, 751), (751, 1501), (1501, 3001)])
+def test_large_images_are_decoded_small_but_never_too_small(needed: int, decoded: int) -> None:
+    assert jpeg.decode(encoded(scene(4001, 3001), "JPEG"), needed).shape[0] == decoded
+
+
+@pytest.mark.parametrize(
+    "data",
+    [jpeg_with(b"\xff\xe1", b"Exif\0\0" + bytes(54), 100_000), jpeg_with(b"\xff\xfe", b"", 1_000_000)],
+    ids=["EXIF blocks", "comments"],
+)
+def test_countless_blocks_do_no_harm(data: bytes) -> None:
+    """Each of these kept Pillow busy for minutes."""
+    assert inspect(data, PLENTY).width == 400
+    np.testing.assert_array_equal(to_tensor(data), to_tensor(pictures.jpeg()))
+
+
+def test_countless_scans_are_refused() -> None:
+    data = noise_as_jpeg(progressive=True)
+    last = data[data.rindex(SCAN) : -len(END)]
+    with pytest.raises(NotAnImage):
+        inspect(data[: -len(END)] + last * jpeg.MOST_SCANS + END, PLENTY)
+    assert inspect(data[: -len(END)] + last + END, PLENTY).width == 400
+
+
+@pytest.mark.parametrize(
+    "exif", [b"", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
+)
+def test_broken_exif_is_no_exif(exif: bytes) -> None:
+    assert inspect(jpeg_with(b"\xff\xe1", exif, 1), PLENTY).width == 400
+
+
+def test_the_first_exif_block_counts() -> None:
+    first = b"\xff\xe1", b"Exif\0\0" + turned(6).tobytes()[6:], 1
+    assert inspect(jpeg_with(*first), PLENTY).width == 300
