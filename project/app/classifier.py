@@ -1,161 +1,74 @@
-"""The model at work: reading an exported model's folder, and running it with LiteRT.
-
-A model is a folder with ``model.toml`` (the manifest), a LiteRT file and a file of labels, made by
-``python -m app export-model``. TensorFlow is never imported here.
-"""
+"""An image model at work: from an image's bytes to its five best labels. TensorFlow is never imported here."""
 
 import queue
-import tomllib
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.domain import LabelScore, StartupError
-from app.imaging import InputSpec
+from app.domain import LabelScore, ModelBroken
+from app.imaging import to_tensor
+from app.manifest import ImageManifest, Model
+from app.runtimes import Session, load_network
 
-MANIFEST: Final = "model.toml"
 TOP: Final = 5
-PREFERRED: Final = "mobilenet_v2"
-FALLBACK: Final = "efficientnet_lite0"
-FALLBACK_NOTE: Final = (
-    f"MobileNetV2's weights were not to be had, so {FALLBACK} answers instead. "
-    "Connect to the internet, or set MODEL_WEIGHTS to the file, and run `make model MODEL=mobilenet_v2`."
-)
-MAKE_ONE: Final = "run `make model`, or `python -m app export-model` where TensorFlow is installed"
-
-
-class InputManifest(BaseModel):
-    """The ``[input]`` table of a manifest: see ``imaging.InputSpec``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    size: int = Field(gt=0)
-    short_side: int = Field(gt=0)
-    scale: float
-    offset: float
-
-
-class Manifest(BaseModel):
-    """``model.toml``: what a model is called, what identifies its weights, and what it expects."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(min_length=1, max_length=64)
-    kind: Literal["image"]
-    version: str = Field(min_length=1, max_length=64, description="Identifies the weights: the start of their SHA-256.")
-    weights_sha256: str
-    weights_source: str
-    exporter: str = Field(description="Name and version of the converter.")
-    file: str
-    labels: str
-    input: InputManifest
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """An exported model on disk."""
-
-    manifest: Manifest
-    folder: Path
-    labels: tuple[str, ...]
-    note: str | None = None
-    """What its users should know, where it is not the model that was wished for."""
-
-    @property
-    def name(self) -> str:
-        """Its name in the registry."""
-        return self.manifest.name
-
-    @property
-    def version(self) -> str:
-        """What identifies its weights."""
-        return self.manifest.version
-
-    @property
-    def input(self) -> InputSpec:
-        """What an image has to be made into."""
-        return InputSpec(**self.manifest.input.model_dump())
-
-
-def read_model(folder: Path) -> Model:
-    """Read an exported model's folder. Raises StartupError that says what is wrong with it."""
-    try:
-        manifest = Manifest.model_validate(tomllib.loads((folder / MANIFEST).read_text()))
-        labels = tuple((folder / manifest.labels).read_text(encoding="utf-8").split())
-    except FileNotFoundError as error:
-        raise StartupError(f"The model in {folder} is incomplete, {error.filename} is missing: {MAKE_ONE}.") from error
-    except (tomllib.TOMLDecodeError, ValidationError, UnicodeDecodeError) as error:
-        raise StartupError(f"The model in {folder} has a broken manifest ({error}): {MAKE_ONE}.") from error
-    if not (folder / manifest.file).is_file():
-        raise StartupError(f"The model in {folder} is incomplete, {manifest.file} is missing: {MAKE_ONE}.")
-    return Model(manifest, folder, labels)
-
-
-def find_model(models_dir: Path, choice: str) -> Model:
-    """The model that ``choice`` (a name, or ``auto``) stands for. Raises StartupError where it was never exported."""
-    names = [PREFERRED, FALLBACK] if choice == "auto" else [choice]
-    for name in names:
-        if (models_dir / name / MANIFEST).exists():
-            model = read_model(models_dir / name)
-            return model if name == names[0] else replace(model, note=FALLBACK_NOTE)
-    raise StartupError(f"There is no model {' or '.join(names)} in {models_dir}: {MAKE_ONE}.")
+CONFIDENCE_DIGITS: Final = 6
+TENSORS_BYTES: Final = 10 * 2**20
+"""What one session holds beside its copy of the weights: the activations of a network of this kind, about."""
 
 
 class Classifier:
-    """A loaded model. ``classify`` may be called from ``threads`` threads at once: each gets an interpreter."""
+    """A loaded image model. ``classify`` may be called from ``threads`` threads at once; more wait for their turn."""
 
     def __init__(self, model: Model, threads: int) -> None:
+        """Load it, for so many threads. Raises ModelBroken where its file is no such network."""
+        assert isinstance(model.manifest, ImageManifest)
         self.model = model
-        # An interpreter serves one thread at a time; the last one used has the warmest caches.
-        self._free: queue.LifoQueue[Interpreter] = queue.LifoQueue()
+        manifest = model.manifest
+        size = manifest.input.size
+        self._spec = manifest.input.spec
+        self._channels_first = manifest.input.layout == "nchw"
+        self._softmax = manifest.output.activation == "softmax"
+        shape = (1, 3, size, size) if self._channels_first else (1, size, size, 3)
+        network = load_network(manifest.runtime, model.path, shape, len(model.labels), threads)
+        # The last one used has the warmest caches.
+        self._free: queue.LifoQueue[Session] = queue.LifoQueue()
         for _ in range(threads):
-            self._free.put(self._load())
-        interpreter = self._free.get()
-        self._input: int = interpreter.get_input_details()[0]["index"]
-        self._scores = self._scores_index(interpreter)
-        self._free.put(interpreter)
-
-    def _load(self) -> Interpreter:
-        path = self.model.folder / self.model.manifest.file
-        try:
-            interpreter = Interpreter(model_path=str(path), num_threads=1)
-            interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise StartupError(f"LiteRT cannot load {path}: {MAKE_ONE}. ({error})") from error
-        size = self.model.input.size
-        shape = tuple(interpreter.get_input_details()[0]["shape"])
-        if shape != (1, size, size, 3):
-            raise StartupError(f"{path} takes {shape}, but its manifest says (1, {size}, {size}, 3).")
-        return interpreter
-
-    def _scores_index(self, interpreter: Interpreter) -> int:
-        """Which output holds the scores; the other is the last feature map."""
-        labels = len(self.model.labels)
-        outputs: list[dict[str, Any]] = interpreter.get_output_details()
-        for output in outputs:
-            if tuple(output["shape"]) == (1, labels):
-                return int(output["index"])
-        raise StartupError(f"The model in {self.model.folder} has no output of {labels} scores, one for each label.")
+            self._free.put(network.session())
+        self.memory_bytes = model.path.stat().st_size * (1 + threads) + TENSORS_BYTES * threads
+        """About what it takes: the file, and for each thread the weights as the runtime packs them, and its tensors."""
 
     def scores(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         """All scores, float32 of shape (labels,), 0..1, for one image tensor of shape (size, size, 3)."""
-        interpreter = self._free.get()
+        if self._channels_first:
+            tensor = np.ascontiguousarray(tensor.transpose(2, 0, 1))
+        session = self._free.get()
         try:
-            interpreter.set_tensor(self._input, tensor[np.newaxis])
-            interpreter.invoke()
-            scores: NDArray[np.float32] = interpreter.get_tensor(self._scores)[0]
+            scores = session.run(tensor[np.newaxis])
         finally:
-            self._free.put(interpreter)
-        return scores
+            self._free.put(session)
+        return _softmax(scores) if self._softmax else scores
 
-    def classify(self, tensor: NDArray[np.float32]) -> list[LabelScore]:
-        """The five best labels of one image tensor, highest first."""
-        scores = self.scores(tensor)
-        best = np.argpartition(scores, -TOP)[-TOP:]
+    def classify(self, data: bytes) -> list[LabelScore]:
+        """The five best labels of an image, highest first (all of them where the model knows fewer).
+
+        Raises ImageUnreadable where the bytes cannot be decoded, ModelBroken where the network answers with no
+        probabilities.
+        """
+        scores = self.scores(to_tensor(data, self._spec))
+        count = min(TOP, len(scores))
+        best = np.argpartition(scores, -count)[-count:]
         best = best[np.argsort(scores[best])[::-1]]
-        return [LabelScore(self.model.labels[i], round(float(scores[i]), 6)) for i in best]
+        try:
+            return [LabelScore(self.model.labels[i], round(float(scores[i]), CONFIDENCE_DIGITS)) for i in best]
+        except ValueError as error:
+            raise ModelBroken(
+                f"The model {self.model.name} answers with no probabilities ({error}): "
+                'if they are logits, say activation = "softmax" in its manifest.'
+            ) from error
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    powers = np.exp(logits - logits.max())
+    scores: NDArray[np.float32] = powers / powers.sum()
+    return scores

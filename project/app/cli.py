@@ -83,16 +83,16 @@ def export_model(settings: Settings, _options: argparse.Namespace) -> int:
 
 def has_model(settings: Settings, _options: argparse.Namespace) -> int:
     """Tell whether the model to serve was exported: exit status 0, or NO_MODEL and the reason."""
-    from app.classifier import PREFERRED, find_model
+    from app.registry import AUTO, PREFERRED, find_default
 
     digest = None
-    if settings.model_weights and settings.model in {"auto", PREFERRED}:
+    if settings.model_weights and settings.model in {AUTO, PREFERRED}:
         try:
             digest = hashlib.sha256(settings.model_weights.read_bytes()).hexdigest()
         except OSError as error:
             raise StartupError(f"MODEL_WEIGHTS is {settings.model_weights}: {error.strerror}.") from error
     try:
-        model = find_model(settings.models, settings.model)
+        model, _ = find_default(settings.models, settings.model, settings.model_precision)
     except StartupError as error:
         print(error.message)
         return NO_MODEL

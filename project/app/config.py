@@ -58,12 +58,25 @@ class Settings(BaseSettings):
     ] = 60
 
     model: Annotated[
-        Literal["auto", "mobilenet_v2", "efficientnet_lite0"],
-        Field(description="auto: MobileNetV2, or EfficientNet-Lite0 where its weights cannot be had."),
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+            description="The default model; auto: MobileNetV2, or EfficientNet-Lite0 where its weights cannot be had.",
+        ),
     ] = "auto"
+    model_precision: Annotated[
+        Literal["fp32", "int8"], Field(description="int8: the default model's quantised twin, made beforehand.")
+    ] = "fp32"
     model_weights: Annotated[
         Path | None, Field(description="MobileNetV2's Keras weights (.h5); unset: downloaded once.")
     ] = None
+
+    models_loading: Annotated[
+        Literal["lazy", "start"], Field(description="Whether models other than the default are loaded when first used.")
+    ] = "lazy"
+    models_memory_bytes: Annotated[
+        PositiveInt, Field(description="Above this, the model that was not used for longest is unloaded.")
+    ] = 2**30
 
     worker_threads: Annotated[int, Field(ge=1, le=256, description="Threads that classify.")] = _cores()
     max_upload_bytes: Annotated[PositiveInt, Field(description="Larger uploads are cut off with 413.")] = 20 * 2**20

@@ -5,7 +5,7 @@ Every function raises DatabaseUnavailable while the database is away.
 
 import json
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from app.db import execute, unavailable_when_away
 from app.domain import (
@@ -35,29 +35,56 @@ class NewPrediction:
     model_version: str
 
 
+_CREATE: Final = """
+INSERT INTO predictions (filename, image_path, content_type, width, height, size_bytes, sha256, model, model_version,
+                         status, attempts, created_at)
+SELECT new.*, 'pending', 0, now()
+FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[], $6::bigint[], $7::text[], $8::text[], $9::text[])
+    AS new
+RETURNING *
+"""
+
+
 @unavailable_when_away()
+async def create_all(new: list[NewPrediction]) -> list[Prediction]:
+    """Add pending predictions, in one statement; when this returns, they are committed."""
+    rows = [
+        (
+            *(one.filename, one.image_path, one.image.content_type, one.image.width, one.image.height),
+            *(one.size_bytes, one.sha256, one.model, one.model_version),
+        )
+        for one in new
+    ]
+    made = {row["image_path"]: Prediction.of(row) for row in await execute(_CREATE, _columns(rows))}
+    return [made[one.image_path] for one in new]
+
+
+def _columns(rows: list[tuple[Any, ...]]) -> list[Any]:
+    """Rows as the arrays that ``unnest`` makes rows of again."""
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
 async def create(new: NewPrediction) -> Prediction:
     """Add a pending prediction; when this returns, it is committed."""
-    return await Prediction.create(
-        filename=new.filename,
-        image_path=new.image_path,
-        content_type=new.image.content_type,
-        width=new.image.width,
-        height=new.image.height,
-        size_bytes=new.size_bytes,
-        sha256=new.sha256,
-        model=new.model,
-        model_version=new.model_version,
-    )
+    (prediction,) = await create_all([new])
+    return prediction
 
 
 @unavailable_when_away()
+async def get_all(prediction_ids: list[int]) -> list[Prediction | PredictionNotFound]:
+    """Predictions by their ids, in one statement; PredictionNotFound in the place of one that is not there."""
+    known = [prediction_id for prediction_id in prediction_ids if prediction_id <= MAX_ID]
+    rows = await execute("SELECT * FROM predictions WHERE id = ANY($1)", [known])
+    found = {row["id"]: Prediction.of(row) for row in rows}
+    return [found.get(prediction_id) or PredictionNotFound() for prediction_id in prediction_ids]
+
+
 async def get(prediction_id: int) -> Prediction:
     """One prediction. Raises PredictionNotFound."""
-    prediction = await Prediction.get_or_none(id=prediction_id) if prediction_id <= MAX_ID else None
-    if prediction is None:
-        raise PredictionNotFound
-    return prediction
+    (found,) = await get_all([prediction_id])
+    if isinstance(found, PredictionNotFound):
+        raise found
+    return found
 
 
 @unavailable_when_away()
@@ -110,55 +137,88 @@ async def delete(prediction_id: int) -> DeletedPrediction:
     return DeletedPrediction(**rows[0])
 
 
-# Counted at claim, so that an image that kills the process still runs out of attempts.
+# Counted at claim, so that an image that kills the process still runs out of attempts. Rows are locked in the order of
+# their ids, here and below: statements on many rows at once would wait for each other for ever otherwise.
 _CLAIM: Final = """
 UPDATE predictions
 SET status = 'processing', attempts = attempts + 1, started_at = now(), lease_expires_at = now() + $2::interval
-WHERE id = $1 AND status = 'pending' AND attempts < $3
-RETURNING attempts, image_path
+WHERE id IN (
+    SELECT id FROM predictions
+    WHERE id = ANY($1) AND status = 'pending' AND attempts < $3 ORDER BY id FOR UPDATE SKIP LOCKED
+)
+RETURNING id, attempts, image_path, model
 """
 
 
 @unavailable_when_away()
-async def claim(prediction_id: int, policy: RetryPolicy) -> Claim | None:
-    """Take a pending prediction for classifying; None where it is gone, taken or finished."""
-    rows = await execute(_CLAIM, [prediction_id, policy.lease, policy.max_attempts])
-    return Claim(prediction_id, rows[0]["attempts"], rows[0]["image_path"]) if rows else None
+async def claim_all(prediction_ids: list[int], policy: RetryPolicy) -> list[Claim | None]:
+    """Take pending predictions for classifying, in one statement; None for one that is gone, taken or finished."""
+    rows = await execute(_CLAIM, [prediction_ids, policy.lease, policy.max_attempts])
+    held = {row["id"]: Claim(row["id"], row["attempts"], row["image_path"], row["model"]) for row in rows}
+    return [held.get(prediction_id) for prediction_id in prediction_ids]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model said of an image: at least one label, highest first, and which model it was."""
+
+    held: Claim
+    scores: list[LabelScore]
+    model: str
+    model_version: str
 
 
 # A person may have corrected the row while it was classified: their answer stands, the model's goes beside it.
 _SUCCEED: Final = """
+WITH answers AS (
+    SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::float8[], $6::text[], $7::text[])
+        AS answer (id, attempt, scores, label, confidence, model, model_version)
+), held AS (
+    SELECT id FROM predictions JOIN answers USING (id)
+    WHERE status = 'processing' AND attempts = attempt ORDER BY id FOR UPDATE OF predictions
+)
 UPDATE predictions
-SET status = 'succeeded', completed_at = now(), lease_expires_at = NULL, all_predictions = $3::jsonb,
-    model = $6, model_version = $7, error_code = NULL, error_message = NULL,
-    top_prediction = CASE WHEN corrected_at IS NULL THEN $4 ELSE top_prediction END,
-    confidence = CASE WHEN corrected_at IS NULL THEN $5 ELSE confidence END
-WHERE id = $1 AND status = 'processing' AND attempts = $2
-RETURNING id
+SET status = 'succeeded', completed_at = now(), lease_expires_at = NULL, all_predictions = answers.scores::jsonb,
+    model = answers.model, model_version = answers.model_version, error_code = NULL, error_message = NULL,
+    top_prediction = CASE WHEN corrected_at IS NULL THEN answers.label ELSE top_prediction END,
+    confidence = CASE WHEN corrected_at IS NULL THEN answers.confidence ELSE predictions.confidence END
+FROM answers JOIN held USING (id)
+WHERE predictions.id = answers.id
+RETURNING predictions.*
 """
 
 
 @unavailable_when_away()
-async def succeed(held: Claim, scores: list[LabelScore], model: str, model_version: str) -> bool:
-    """Write the labels, highest first, and the model they are from; False where the claim is no longer held."""
-    answer = json.dumps([{"label": score.label, "confidence": score.confidence} for score in scores])
-    top = scores[0]
-    values = [held.prediction_id, held.attempt, answer, top.label, top.confidence, model, model_version]
-    return bool(await execute(_SUCCEED, values))
+async def succeed_all(answers: list[Answer]) -> list[Prediction | None]:
+    """Write what the models said, in one statement; None for one whose claim is no longer held."""
+    rows = [
+        (
+            *(one.held.prediction_id, one.held.attempt, _as_json(one.scores)),
+            *(one.scores[0].label, one.scores[0].confidence, one.model, one.model_version),
+        )
+        for one in answers
+    ]
+    written = {row["id"]: Prediction.of(row) for row in await execute(_SUCCEED, _columns(rows))}
+    return [written.get(one.held.prediction_id) for one in answers]
+
+
+def _as_json(scores: list[LabelScore]) -> str:
+    return json.dumps([{"label": score.label, "confidence": score.confidence} for score in scores])
 
 
 _FAIL: Final = """
 UPDATE predictions
 SET status = 'failed', completed_at = now(), lease_expires_at = NULL, error_code = $3, error_message = $4
 WHERE id = $1 AND status = 'processing' AND attempts = $2
-RETURNING id
+RETURNING *
 """
 
 
 @unavailable_when_away()
-async def fail(held: Claim, error: ServiceError) -> bool:
-    """End a prediction for good; False where the claim is no longer held."""
-    return bool(await execute(_FAIL, [held.prediction_id, held.attempt, error.code, error.message]))
+async def fail(held: Claim, error: ServiceError) -> Prediction | None:
+    """End a prediction for good; None where the claim is no longer held."""
+    rows = await execute(_FAIL, [held.prediction_id, held.attempt, error.code, error.message])
+    return Prediction.of(rows[0]) if rows else None
 
 
 _RELEASE: Final = """
@@ -178,16 +238,26 @@ async def release(held: Claim, *, count_attempt: bool) -> bool:
 _EXHAUST: Final = """
 UPDATE predictions
 SET status = 'failed', completed_at = now(), lease_expires_at = NULL, error_code = $2, error_message = $3
-WHERE attempts >= $1 AND id <> ALL($5::bigint[])
-    AND (status = 'pending' OR (status = 'processing' AND ($4 OR lease_expires_at < now())))
+WHERE id IN (
+    SELECT id FROM predictions
+    WHERE attempts >= $1 AND id <> ALL($5::bigint[])
+        AND (status = 'pending' OR (status = 'processing' AND ($4 OR lease_expires_at < now())))
+    ORDER BY id FOR UPDATE SKIP LOCKED
+)
 RETURNING id
 """
 _ORPHANS: Final = """
 UPDATE predictions SET status = 'pending', lease_expires_at = NULL, started_at = NULL
-WHERE status = 'processing' AND id <> ALL($2::bigint[]) AND ($1 OR lease_expires_at < now())
+WHERE id IN (
+    SELECT id FROM predictions
+    WHERE status = 'processing' AND id <> ALL($2::bigint[]) AND ($1 OR lease_expires_at < now())
+    ORDER BY id FOR UPDATE SKIP LOCKED
+)
 RETURNING id
 """
-_PENDING: Final = "SELECT id FROM predictions WHERE status = 'pending' AND id <> ALL($1::bigint[]) ORDER BY id LIMIT $2"
+_PENDING: Final = """
+SELECT id, attempts FROM predictions WHERE status = 'pending' AND id <> ALL($1::bigint[]) ORDER BY id LIMIT $2
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +282,6 @@ async def recover(policy: RetryPolicy, in_hand: list[int], *, all_processing: bo
 
 
 @unavailable_when_away()
-async def pending_ids(in_hand: list[int], limit: int) -> list[int]:
-    """Ids of at most ``limit`` pending predictions other than those ``in_hand``, oldest first."""
-    return [row["id"] for row in await execute(_PENDING, [in_hand, limit])]
+async def pending(in_hand: list[int], limit: int) -> list[tuple[int, int]]:
+    """Ids and attempts of at most ``limit`` pending predictions other than those ``in_hand``, oldest first."""
+    return [(row["id"], row["attempts"]) for row in await execute(_PENDING, [in_hand, limit])]

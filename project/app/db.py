@@ -59,6 +59,8 @@ def tortoise_config(url: str, pool_size: int, statement_seconds: float | None = 
         "timeout": 5,
         "command_timeout": statement_seconds,
         "application_name": "image-classifier",
+        # Otherwise every statement is followed by another that resets its connection; nothing here sets anything.
+        "reset": _nothing_to_reset,
     }
     return {
         "connections": {CONNECTION: {"engine": "tortoise.backends.asyncpg", "credentials": credentials}},
@@ -66,6 +68,10 @@ def tortoise_config(url: str, pool_size: int, statement_seconds: float | None = 
         "use_tz": True,
         "timezone": "UTC",
     }
+
+
+async def _nothing_to_reset(_connection: object) -> None:
+    """What asyncpg awaits before a connection goes back to the pool."""
 
 
 def _address(url: str) -> dict[str, Any]:

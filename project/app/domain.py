@@ -54,6 +54,7 @@ class Claim:
     prediction_id: int
     attempt: int
     image_path: str
+    model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,24 @@ class AttemptsExhausted(ServiceError):
     """The prediction was tried as often as allowed and never finished."""
 
     code = "attempts_exhausted"
+
+
+class ModelUnknown(ServiceError):
+    """There is no such model."""
+
+    code = "model_unknown"
+
+
+class ModelBroken(ServiceError):
+    """The model cannot be used."""
+
+    code = "model_broken"
+
+
+class PredictionUnfinished(ServiceError):
+    """The prediction is not finished yet: wait until its status is succeeded or failed."""
+
+    code = "prediction_unfinished"
 
 
 class StorageUnavailable(ServiceError):

@@ -1,7 +1,7 @@
 """JPEG (ITU-T T.81): size, orientation and pixels, by libjpeg-turbo through simplejpeg. Pure functions.
 
-Pillow decodes a JPEG as fast, but takes one that breaks off for whole where its last bytes are right, and spends minutes
-on some hostile headers (``docs/decisions/0008-jpeg.md``).
+Pillow is hardly slower, but takes a file that breaks off for whole where its last bytes are right, and spends
+minutes on some hostile headers (``docs/decisions/0008-jpeg.md``).
 """
 
 import struct
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 SIGNATURE: Final = b"\xff\xd8\xff"
 MOST_SEGMENTS: Final = 5_000
+SHORTEST_SEGMENT: Final = 2
 MOST_SCANS: Final = 100
 """A progressive file is decoded once for each scan; encoders write about ten, hostile files thousands."""
 
@@ -46,7 +47,7 @@ def orientation(data: bytes) -> int:
         if marker[:1] != b"\xff" or marker == _SCAN or position + 4 > len(data):
             break
         length = int.from_bytes(data[position + 2 : position + 4], "big")
-        if length < 2:
+        if length < SHORTEST_SEGMENT:
             break
         if marker[1] == _APP1 and data.startswith(_EXIF, position + 4):
             return exif_orientation(data[position + 4 : position + 2 + length])
@@ -78,16 +79,21 @@ def decode(data: bytes, short_side: int) -> NDArray[np.uint8]:
     """
     width, height = size(data)
     scale = next((scale for scale in _SCALES if min(width, height) >= scale * short_side), 1)
-    # simplejpeg takes the smallest size that is no smaller than asked for.
-    at_least = {"min_height": -(-height // scale), "min_width": -(-width // scale), "min_factor": scale}
     try:
-        return simplejpeg.decode_jpeg(data, **at_least)
+        return _decode(data, width, height, scale)
     except ValueError as error:
         told = str(error)
     if "Premature end of JPEG file" in told:
         # Only the end marker may be missing. If more is, the missing rows are told of now.
-        return simplejpeg.decode_jpeg(data + _END, **at_least)
+        return _decode(data + _END, width, height, scale)
     if "premature end of data" in told:
         raise ValueError(told)
     # What is left are warnings that every viewer shows such an image in spite of, such as stray bytes before a marker.
-    return simplejpeg.decode_jpeg(data, strict=False, **at_least)
+    return _decode(data, width, height, scale, strict=False)
+
+
+def _decode(data: bytes, width: int, height: int, scale: int, *, strict: bool = True) -> NDArray[np.uint8]:
+    # simplejpeg takes the smallest size that is no smaller than asked for.
+    smallest = {"min_height": -(-height // scale), "min_width": -(-width // scale), "min_factor": scale}
+    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, strict=strict, **smallest)
+    return pixels

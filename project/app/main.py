@@ -1,5 +1,7 @@
 """The web application: ``create_application(settings)``, and ``app.main:app`` for uvicorn."""
 
+import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,14 +15,15 @@ from starlette.concurrency import run_in_threadpool
 from app import __version__
 from app.api import models, ping, predictions
 from app.api.body_limit import BodyLimit
-from app.api.deps import Runtime
+from app.api.deps import Runtime, make_runtime
 from app.api.errors import add_error_handlers
 from app.api.head import HeadAsGet
 from app.api.slashes import answer_both_slashes
 from app.api.startup_errors import PlainStartupErrors
-from app.classifier import Classifier, find_model
 from app.config import Settings
 from app.db import connected, database_url
+from app.domain import ModelBroken, StartupError
+from app.registry import MAKE_ONE, Registry, find_default
 from app.storage import Storage
 from app.worker import Worker
 
@@ -45,21 +48,20 @@ def create_application(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
-        model = find_model(settings.models, settings.model)
-        if model.note:
-            log.warning("%s", model.note)
-        classifier = await run_in_threadpool(Classifier, model, settings.worker_threads)
-        log.info("Model %s, version %s, on %d threads", model.name, model.version, settings.worker_threads)
+        registry = await run_in_threadpool(_registry, settings)
         storage = Storage(settings.uploads)
         storage.prepare()
-        worker = Worker(classifier, storage, settings.retry_policy, settings.worker_threads)
+        worker = Worker(registry, storage, settings.retry_policy, settings.worker_threads)
         embedded = settings.database_url is None
         async with (
             database_url(settings) as url,
             connected(url, settings),
             worker.running(settings.recover_seconds, only_process=embedded),
+            _checking(registry, everything=settings.models_loading == "start"),
         ):
-            yield State(runtime=Runtime(settings, storage, classifier, worker))
+            # What was made until now stays: looking through it for garbage again and again holds requests up.
+            gc.freeze()
+            yield State(runtime=make_runtime(settings, storage, registry, worker))
 
     # Swagger UI and ReDoc from a package instead of a CDN: they work without the internet.
     app = FastAPIOffline(
@@ -79,6 +81,30 @@ def create_application(settings: Settings) -> FastAPI:
         return RedirectResponse("docs")
 
     return app
+
+
+def _registry(settings: Settings) -> Registry:
+    """All models of the folder, the default one loaded. Raises StartupError where it cannot be."""
+    default, note = find_default(settings.models, settings.model, settings.model_precision)
+    if note:
+        log.warning("%s", note)
+    limit, threads = settings.models_memory_bytes, settings.worker_threads
+    registry = Registry(settings.models, default, note, threads=threads, memory_bytes=limit)
+    try:
+        registry.classifier(default.name)
+    except ModelBroken as error:
+        raise StartupError(f"{error.message} To make it again, {MAKE_ONE}.") from error
+    return registry
+
+
+@asynccontextmanager
+async def _checking(registry: Registry, *, everything: bool) -> AsyncIterator[None]:
+    """Load the other models beside the first requests: to keep them, or only to learn which of them cannot be."""
+    task = asyncio.create_task(asyncio.to_thread(registry.load_all if everything else registry.check))
+    try:
+        yield
+    finally:
+        await task
 
 
 def __getattr__(name: str) -> Any:

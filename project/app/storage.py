@@ -6,6 +6,7 @@ import logging
 import os
 import tempfile
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
@@ -34,26 +35,23 @@ class Storage:
                 f"Images cannot be stored in {self._folder}: {error.strerror}. Set UPLOADS_DIR."
             ) from error
 
-    async def put(self, data: bytes, extension: str) -> str:
-        """Store an image and give its key. It appears whole or not at all.
+    def put_all(self, images: Sequence[tuple[bytes, str]]) -> list[str | StorageUnavailable]:
+        """Store images, each with the ending of its name, and give their keys; they survive a power cut then.
 
-        Raises StorageUnavailable where the disk is full or not writable.
+        Blocks: call it from a thread. StorageUnavailable stands for one that the disk, full or not writable, refused.
         """
-        key = f"{datetime.now(UTC):%Y/%m/%d}/{uuid.uuid4().hex}.{extension}"
-        path = self._folder / key
-        part = path.with_suffix(".part")
-        try:
-            await asyncio.to_thread(_make_folder, path.parent)
-            try:
-                async with aiofiles.open(part, "wb") as file:
-                    await file.write(data)
-                await asyncio.to_thread(_publish, part, path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    part.unlink()
-                raise
-        except OSError as error:
-            raise StorageUnavailable from error
+        keys = [f"{datetime.now(UTC):%Y/%m/%d}/{uuid.uuid4().hex}.{extension}" for _, extension in images]
+        paths = [self._folder / key for key in keys]
+        errors = [_write(path, data) for path, (data, _) in zip(paths, images, strict=True)]
+        # The rows that will name the files survive a power cut, so their folders' entries for them have to as well.
+        synced = {folder: _sync(folder) for folder in {path.parent for path in paths}}
+        return [error or synced[path.parent] or key for key, path, error in zip(keys, paths, errors, strict=True)]
+
+    async def put(self, data: bytes, extension: str) -> str:
+        """Store one image. Raises StorageUnavailable."""
+        (key,) = await asyncio.to_thread(self.put_all, [(data, extension)])
+        if isinstance(key, StorageUnavailable):
+            raise key
         return key
 
     async def read(self, key: str) -> bytes:
@@ -81,7 +79,31 @@ class Storage:
         return self._folder / relative
 
 
-# The row that will name the file survives a power cut, so the file and its folder's entry for it have to as well.
+def _write(path: Path, data: bytes) -> StorageUnavailable | None:
+    """Write a file to the disk. Nobody sees half of it: no row names it yet."""
+    try:
+        try:
+            descriptor = _create(path)
+        except FileNotFoundError:
+            _make_folder(path.parent)
+            descriptor = _create(path)
+        try:
+            with open(descriptor, "wb", buffering=0, closefd=False) as file:
+                file.write(data)
+            os.fsync(descriptor)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return _unavailable(error)
+    return None
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
 
 
 def _make_folder(folder: Path) -> None:
@@ -91,16 +113,19 @@ def _make_folder(folder: Path) -> None:
         _sync(folder.parent)
 
 
-def _publish(part: Path, path: Path) -> None:
-    """Give a complete file its name: nobody sees half of it."""
-    _sync(part)
-    part.replace(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _sync(folder: Path) -> StorageUnavailable | None:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return _unavailable(error)
+    return None
+
+
+def _unavailable(error: OSError) -> StorageUnavailable:
+    unavailable = StorageUnavailable()
+    unavailable.__cause__ = error
+    return unavailable

@@ -2,45 +2,70 @@
 
 import asyncio
 import logging
+import os
+import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Final
 
 from app import crud
-from app.classifier import Classifier
+from app.coalescing import Coalescer
+from app.crud import Answer
 from app.domain import (
     AttemptsExhausted,
     Claim,
     DatabaseUnavailable,
     ImageMissing,
     ImageUnreadable,
-    LabelScore,
+    ModelBroken,
+    ModelUnknown,
     RetryPolicy,
 )
-from app.imaging import to_tensor
+from app.models.tortoise import Prediction
+from app.registry import Registry
 from app.storage import Storage
 
 log = logging.getLogger(__name__)
 
+NICENESS: Final = 10
 MOST_RECOVERED: Final = 2_000
 LATE_SECONDS: Final = 30.0
 """How late the worker may look for predictions (the database has time-outs) and still count as alive."""
+IN_HAND_PER_THREAD: Final = 8
+"""Predictions claimed at once: enough that no thread waits while results are written and the next are claimed."""
+KEPT_BYTES: Final = 64 * 2**20
+"""Uploaded bytes that are kept for the worker, beyond which images are read from the storage again."""
+MOST_WRITTEN: Final = 32
+"""Predictions claimed, or answers written, in one statement."""
+WORTH_WRITING: Final = 8
+PATIENCE_SECONDS: Final = 0.04
+"""While every thread has more to do, answers are written when there are so many, or one has waited for so long."""
 
 
 class Worker:
     """Classifies predictions in a fixed pool of threads; the event loop only waits for them."""
 
-    def __init__(self, classifier: Classifier, storage: Storage, policy: RetryPolicy, threads: int) -> None:
-        self._classifier = classifier
+    def __init__(self, registry: Registry, storage: Storage, policy: RetryPolicy, threads: int) -> None:
+        self._registry = registry
         self._storage = storage
         self._policy = policy
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="classify")
-        # One more than there are threads, so that a thread need not wait while another result is written.
-        self._turn = asyncio.Semaphore(threads + 1)
-        self._in_hand: dict[int, asyncio.Task[None]] = {}
-        self._decoding: set[asyncio.Future[list[LabelScore]]] = set()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="classify", initializer=_give_way)
+        self._claims = Coalescer[int, Claim | None](lambda ids: crud.claim_all(ids, policy), most=MOST_WRITTEN)
+        self._answers = Coalescer[Answer, Prediction | None](
+            crud.succeed_all, most=MOST_WRITTEN, may_wait=self._is_busy, patience=PATIENCE_SECONDS
+        )
+        self._threads = threads
+        self._turn = asyncio.Semaphore(threads * IN_HAND_PER_THREAD)
+        # An image that kills the process takes those claimed with it along; so what was tried before is tried alone,
+        # and only the culprit runs out of attempts.
+        self._alone = asyncio.Semaphore(1)
+        self._in_hand: dict[int, asyncio.Task[Prediction | None]] = {}
+        self._kept: dict[int, bytes] = {}
+        self._kept_bytes = 0
+        self._decoding: set[asyncio.Future[Answer]] = set()
         self._stopping = False
         self._looked_at = self._patience = 0.0
 
@@ -69,56 +94,80 @@ class Worker:
         """Whether the worker has looked for predictions lately."""
         return time.monotonic() - self._looked_at < self._patience
 
-    async def classify(self, prediction_id: int) -> None:
-        """Classify one prediction, if it is still pending; returns when it is finished or handed back.
+    async def classify(self, prediction_id: int, data: bytes | None = None) -> Prediction | None:
+        """Classify one prediction, if it is still pending; returns when it is finished, with its row, or handed back.
 
-        Called again for a prediction in hand, it waits for that.
+        ``data``: the image's bytes, where the caller has them at hand. Called again for a prediction in hand, it waits
+        for that.
         """
+        task = self._task(prediction_id, data)
         try:
-            await asyncio.wait([self._task(prediction_id)])
+            await asyncio.wait([task])
         except asyncio.CancelledError:
             # A server that stops ends its background tasks; what is in hand is handed back by `running`.
             log.debug("Nobody waits for prediction %d any longer", prediction_id)
+            return None
+        return task.result()
 
-    def _task(self, prediction_id: int) -> asyncio.Task[None]:
+    def _task(
+        self, prediction_id: int, data: bytes | None = None, attempts: int = 0
+    ) -> asyncio.Task[Prediction | None]:
         task = self._in_hand.get(prediction_id)
         if task is None:
-            task = asyncio.create_task(self._take(prediction_id), name=f"classify-{prediction_id}")
+            if data is not None and self._kept_bytes + len(data) <= KEPT_BYTES:
+                self._kept[prediction_id] = data
+                self._kept_bytes += len(data)
+            task = asyncio.create_task(self._take(prediction_id, attempts), name=f"classify-{prediction_id}")
             self._in_hand[prediction_id] = task
-            task.add_done_callback(lambda _: self._in_hand.pop(prediction_id, None))
+            task.add_done_callback(lambda _: self._let_go(prediction_id))
         return task
 
-    async def _take(self, prediction_id: int) -> None:
-        async with self._turn:
+    def _let_go(self, prediction_id: int) -> None:
+        self._in_hand.pop(prediction_id, None)
+        self._forget(prediction_id)
+
+    def _forget(self, prediction_id: int) -> bytes | None:
+        data = self._kept.pop(prediction_id, None)
+        self._kept_bytes -= len(data or b"")
+        return data
+
+    async def _take(self, prediction_id: int, attempts: int) -> Prediction | None:
+        async with AsyncExitStack() as turn:
+            if attempts:
+                await turn.enter_async_context(self._alone)
+            await turn.enter_async_context(self._turn)
             # Still pending, or processing under a lease that runs out: whatever goes wrong, it is found again.
             with _logged(f"Prediction {prediction_id}"):
-                held = None if self._stopping else await crud.claim(prediction_id, self._policy)
+                held = None if self._stopping else await self._claims(prediction_id)
                 if held is not None:
-                    await self._process(held)
+                    return await self._process(held)
+        return None
 
-    async def _process(self, held: Claim) -> None:
+    async def _process(self, held: Claim) -> Prediction | None:
         try:
-            scores = await self._answer(await self._storage.read(held.image_path))
-        except (ImageMissing, ImageUnreadable) as error:
+            data = self._forget(held.prediction_id) or await self._storage.read(held.image_path)
+            answer = await self._answer(held, data)
+        except (ImageMissing, ImageUnreadable, ModelBroken, ModelUnknown) as error:
             log.info("Prediction %d failed: %s", held.prediction_id, error.code)
-            await crud.fail(held, error)
+            return await crud.fail(held, error)
         except asyncio.CancelledError:
             # The service stops: no fault of the image's, so the attempt is given back.
             await crud.release(held, count_attempt=False)
+            return None
         except Exception:
             log.exception("Attempt %d at prediction %d went wrong", held.attempt, held.prediction_id)
             if held.attempt < self._policy.max_attempts:
                 await crud.release(held, count_attempt=True)
-            else:
-                await crud.fail(held, AttemptsExhausted())
-        else:
-            model = self._classifier.model
-            if not await crud.succeed(held, scores, model.name, model.version):
-                log.warning("Prediction %d was deleted or taken over meanwhile", held.prediction_id)
+                return None
+            return await crud.fail(held, AttemptsExhausted())
+        written = await self._answers(answer)
+        if written is None:
+            log.warning("Prediction %d was deleted or taken over meanwhile", held.prediction_id)
+        return written
 
-    async def _answer(self, data: bytes) -> list[LabelScore]:
-        """The labels of an image. Raises CancelledError where the worker stops before they are there."""
-        decoding = asyncio.get_running_loop().run_in_executor(self._pool, self._classify, data)
+    async def _answer(self, held: Claim, data: bytes) -> Answer:
+        """What the model says of an image. Raises CancelledError where the worker stops before that."""
+        decoding = asyncio.get_running_loop().run_in_executor(self._pool, self._classify, held, data)
         self._decoding.add(decoding)
         try:
             if self._stopping:
@@ -127,8 +176,13 @@ class Worker:
         finally:
             self._decoding.discard(decoding)
 
-    def _classify(self, data: bytes) -> list[LabelScore]:
-        return self._classifier.classify(to_tensor(data, self._classifier.model.input))
+    def _is_busy(self, answers: int) -> bool:
+        """Whether answers may wait for others: nobody is kept from working meanwhile."""
+        return answers < WORTH_WRITING and len(self._decoding) > 2 * self._threads and not self._stopping
+
+    def _classify(self, held: Claim, data: bytes) -> Answer:
+        classifier = self._registry.classifier(held.model)
+        return Answer(held, classifier.classify(data), classifier.model.name, classifier.model.version)
 
     async def _recover_forever(self, seconds: float) -> None:
         while True:
@@ -148,8 +202,8 @@ class Worker:
         room = MOST_RECOVERED - len(self._in_hand)
         with _logged("Taking pending predictions"):
             if room > 0:
-                for prediction_id in await crud.pending_ids(list(self._in_hand), room):
-                    self._task(prediction_id)
+                for prediction_id, attempts in await crud.pending(list(self._in_hand), room):
+                    self._task(prediction_id, attempts=attempts)
 
     async def _hand_back(self) -> None:
         # Only the waiting for a thread is broken off; of a statement cut short nobody knows whether it was carried out.
@@ -159,6 +213,12 @@ class Worker:
         if tasks := list(self._in_hand.values()):
             log.info("Stopping: %d predictions are left for the next start", len(tasks))
             await asyncio.wait(tasks)
+
+
+def _give_way() -> None:
+    """Let requests and the database go first, on this thread's core: they take a moment, and it always has work."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 @contextmanager

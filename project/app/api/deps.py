@@ -1,27 +1,92 @@
 """What the routes need of the running application, typed."""
 
+import asyncio
+import hashlib
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Request
 
-from app.classifier import Classifier
+from app import crud, imaging
+from app.coalescing import Coalescer
 from app.config import Settings
+from app.domain import ImageInfo, ImageTooLarge, NotAnImage, ServiceError
+from app.models.tortoise import Prediction
+from app.registry import Registry
 from app.storage import Storage
 from app.worker import Worker
+
+MOST_RECEIVED: Final = 16
+MOST_ROWS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An upload that is stored: what its bytes are, their SHA-256 in hexadecimal, and the storage's key."""
+
+    image: ImageInfo
+    sha256: str
+    image_path: str
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What the lifespan of the application builds and the routes use."""
+    """What the lifespan of the application builds and the routes use.
+
+    ``receive``, ``create`` and ``get`` do together what requests want at the same time: one thread, one statement.
+    """
 
     settings: Settings
     storage: Storage
-    classifier: Classifier
+    registry: Registry
     worker: Worker
+    receive: Coalescer[bytes, Received]
+    create: Coalescer[crud.NewPrediction, Prediction]
+    get: Coalescer[int, Prediction]
 
 
-def _runtime(request: Request) -> Runtime:
+def make_runtime(settings: Settings, storage: Storage, registry: Registry, worker: Worker) -> Runtime:
+    """Put together what the lifespan built."""
+
+    def receive(uploads: list[bytes]) -> Awaitable[list[Received | ServiceError]]:
+        return asyncio.to_thread(_receive_all, storage, settings.max_image_pixels, uploads)
+
+    return Runtime(
+        settings,
+        storage,
+        registry,
+        worker,
+        receive=Coalescer(receive, most=MOST_RECEIVED),
+        create=Coalescer(crud.create_all, most=MOST_ROWS),
+        get=Coalescer(crud.get_all, most=MOST_ROWS),
+    )
+
+
+def _receive_all(storage: Storage, max_pixels: int, uploads: list[bytes]) -> list[Received | ServiceError]:
+    """Look at uploads and store those that are images; an error each for the others."""
+    looks = [_inspect(data, max_pixels) for data in uploads]
+    images = [(data, look.extension) for data, look in zip(uploads, looks, strict=True) if isinstance(look, ImageInfo)]
+    keys = iter(storage.put_all(images))
+    return [
+        _received(data, look, next(keys)) if isinstance(look, ImageInfo) else look
+        for data, look in zip(uploads, looks, strict=True)
+    ]
+
+
+def _received(data: bytes, image: ImageInfo, key: str | ServiceError) -> Received | ServiceError:
+    return key if isinstance(key, ServiceError) else Received(image, hashlib.sha256(data).hexdigest(), key)
+
+
+def _inspect(data: bytes, max_pixels: int) -> ImageInfo | ServiceError:
+    try:
+        return imaging.inspect(data, max_pixels)
+    except (NotAnImage, ImageTooLarge) as error:
+        return error
+
+
+async def _runtime(request: Request) -> Runtime:
+    # Not a plain function, which FastAPI would call in a thread, at every request.
     runtime = request.state.runtime
     assert isinstance(runtime, Runtime)
     return runtime

@@ -1,5 +1,6 @@
-"""The registry of models."""
+"""The registry of models over HTTP."""
 
+import asyncio
 from http import HTTPStatus
 from typing import Final
 
@@ -8,7 +9,9 @@ from fastapi import APIRouter
 from app import crud
 from app.api.deps import Running
 from app.api.errors import problem_responses
-from app.models.pydantic import Info, ModelRead
+from app.manifest import ImageManifest, Model
+from app.models.pydantic import FeatureRead, Info, ModelRead
+from app.registry import Registry
 
 router = APIRouter(tags=["models"])
 
@@ -17,23 +20,42 @@ INFO_IMAGES: Final = 500
 
 @router.get("/models", summary="The models that can be asked")
 async def list_models(runtime: Running) -> list[ModelRead]:
-    """Name, version, labels and input of each."""
-    model = runtime.classifier.model
-    size = model.input.size
-    return [
-        ModelRead(
-            name=model.name,
-            kind=model.manifest.kind,
-            version=model.version,
-            default=True,
-            labels=len(model.labels),
-            input_shape=[size, size, 3],
-            note=model.note,
-        )
-    ]
+    """Name, version, labels and input of each; folders that hold no usable model come last and say why."""
+    return await asyncio.to_thread(_read_all, runtime.registry)
 
 
 @router.get("/info", summary="Names of models and images", responses=problem_responses(HTTPStatus.SERVICE_UNAVAILABLE))
 async def info(runtime: Running) -> Info:
     """The models, and the newest 500 images that can be classified again."""
-    return Info(models=[runtime.classifier.model.name], images=await crud.recent_image_paths(INFO_IMAGES))
+    names = [model.name for model in runtime.registry.models]
+    return Info(models=names, images=await crud.recent_image_paths(INFO_IMAGES))
+
+
+def _read_all(registry: Registry) -> list[ModelRead]:
+    # Models that were dropped in since the last look are there at once, and known to work.
+    registry.scan()
+    registry.check()
+    usable = [_read(registry, model) for model in registry.models]
+    broken = [ModelRead(name=folder, status="broken", error=told) for folder, told in sorted(registry.broken.items())]
+    return usable + broken
+
+
+def _read(registry: Registry, model: Model) -> ModelRead:
+    manifest = model.manifest
+    is_default = model.name == registry.default.name
+    read = ModelRead(
+        name=model.name,
+        status="ok",
+        kind=manifest.kind,
+        version=model.version,
+        default=is_default,
+        loaded=registry.is_loaded(model.name),
+        runtime=manifest.runtime,
+        labels=len(model.labels),
+        note=registry.note if is_default else None,
+    )
+    if isinstance(manifest, ImageManifest):
+        size = manifest.input.size
+        return read.model_copy(update={"precision": manifest.precision, "input_shape": [size, size, 3]})
+    features = [FeatureRead(**feature.model_dump()) for feature in manifest.features]
+    return read.model_copy(update={"features": features})

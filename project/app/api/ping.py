@@ -36,7 +36,7 @@ async def health() -> Health:
 async def ready(runtime: Running, response: Response) -> Ready:
     """Checks the database and its tables, the model and the worker: use it to decide whether to send requests here."""
     database = await _database_state()
-    model = runtime.classifier.model
+    note = runtime.registry.note
     worker = "ok" if runtime.worker.is_alive else "The worker is not running: restart the service."
     is_ready = database == worker == "ok"
     if not is_ready:
@@ -46,7 +46,7 @@ async def ready(runtime: Running, response: Response) -> Ready:
         database=database,
         model="ok",
         worker=worker,
-        notes=[model.note] if model.note else [],
+        notes=[note] if note else [],
     )
 
 

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import binascii
 import contextlib
-import hashlib
 import re
 import unicodedata
 from http import HTTPStatus
@@ -15,18 +14,19 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from app import crud, imaging
+from app import crud
 from app.api.deps import Running, Runtime
 from app.api.errors import problem_responses
 from app.domain import (
     MAX_FILENAME,
     MAX_ID,
     DatabaseUnavailable,
-    ImageInfo,
+    ModelUnknown,
     PredictionNotFound,
     Status,
     UploadTooLarge,
 )
+from app.manifest import Model
 from app.models.pydantic import PredictionCorrection, PredictionDeleted, PredictionRead
 
 router = APIRouter(prefix="/predictions", tags=["predictions"])
@@ -75,45 +75,45 @@ async def upload_image(
 
     Poll `GET /predictions/{id}/` for the result, or send `Prefer: wait=10` to have it in this answer.
     """
-    _check_model(runtime, model)
+    chosen = await _image_model(runtime, model)
     data = await file.read()
     # FastAPI would keep it, a file descriptor for each large upload, until the background task is done.
     await file.close()
     limit = runtime.settings.max_upload_bytes
     if len(data) > limit:
         raise UploadTooLarge(f"The upload is larger than {limit} bytes.")
-    image, sha256 = await asyncio.to_thread(_examine, data, runtime.settings.max_image_pixels)
-    image_path = await runtime.storage.put(data, image.extension)
+    received = await runtime.receive(data)
     try:
-        prediction = await crud.create(
+        prediction = await runtime.create(
             crud.NewPrediction(
                 filename=_shown_name(file.filename),
-                image_path=image_path,
-                image=image,
+                image_path=received.image_path,
+                image=received.image,
                 size_bytes=len(data),
-                sha256=sha256,
-                model=runtime.classifier.model.name,
-                model_version=runtime.classifier.model.version,
+                sha256=received.sha256,
+                model=chosen.name,
+                model_version=chosen.version,
             )
         )
     except Exception as error:
         # Where the row may have been committed after all, it needs its image.
         if not (isinstance(error, DatabaseUnavailable) and error.maybe_done):
-            await runtime.storage.delete(image_path)
+            await runtime.storage.delete(received.image_path)
         raise
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/predictions/{prediction.id}/"
 
     # Not the parameter, which is there for the docs: a header may have several lines (RFC 9110, 5.3).
     wait = _wait_seconds(", ".join(request.headers.getlist("prefer")), runtime.settings.max_wait_seconds)
     if wait is None:
-        background.add_task(runtime.worker.classify, prediction.id)
+        background.add_task(runtime.worker.classify, prediction.id, data)
         return PredictionRead.of(prediction)
     response.headers["Preference-Applied"] = f"wait={wait}"
     # The worker keeps at it when the time is over; only the waiting ends.
-    await asyncio.wait([asyncio.create_task(runtime.worker.classify(prediction.id))], timeout=wait)
+    done, _ = await asyncio.wait([asyncio.create_task(runtime.worker.classify(prediction.id, data))], timeout=wait)
+    finished = done.pop().result() if done else None
     # The upload is accepted, whatever happens to the row or the database now: no error may make a client send it again.
     with contextlib.suppress(DatabaseUnavailable, PredictionNotFound):
-        prediction = await crud.get(prediction.id)
+        prediction = finished or await runtime.get(prediction.id)
     return PredictionRead.of(prediction)
 
 
@@ -143,9 +143,9 @@ _ONE_RESPONSES = problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAV
 
 
 @router.get("/{id}/", summary="Read a prediction", responses=_ONE_RESPONSES)
-async def read_prediction(id: Id) -> PredictionRead:
+async def read_prediction(id: Id, runtime: Running) -> PredictionRead:
     """The prediction as it stands; poll until `status` is `succeeded` or `failed`."""
-    return PredictionRead.of(await crud.get(id))
+    return PredictionRead.of(await runtime.get(id))
 
 
 @router.put("/{id}/", summary="Correct a prediction", responses=_ONE_RESPONSES)
@@ -162,16 +162,20 @@ async def delete_prediction(id: Id, runtime: Running) -> PredictionDeleted:
     return PredictionDeleted(id=deleted.id, filename=deleted.filename)
 
 
-def _examine(data: bytes, max_pixels: int) -> tuple[ImageInfo, str]:
-    return imaging.inspect(data, max_pixels), hashlib.sha256(data).hexdigest()
-
-
-def _check_model(runtime: Runtime, model: str) -> None:
-    known = runtime.classifier.model.name
-    if model and model != known:
-        raise RequestValidationError(
-            [{"type": "model_unknown", "loc": ("body", "model"), "msg": f"Model should be {known}", "input": model}]
-        )
+async def _image_model(runtime: Runtime, name: str) -> Model:
+    """The model that an upload or reclassification asks for; the default one where it names none."""
+    registry = runtime.registry
+    if not name or name == registry.default.name:
+        return registry.default
+    try:
+        # Looks at the folder where the name is unknown: the model may have been dropped in just now.
+        model = await asyncio.to_thread(registry.get, name)
+        told = f"The model {name!r} classifies no images"
+    except ModelUnknown as error:
+        model, told = None, error.message
+    if model is None or model.manifest.kind != "image":
+        raise RequestValidationError([{"type": "model_unknown", "loc": ("body", "model"), "msg": told, "input": name}])
+    return model
 
 
 def _shown_name(name: str | None) -> str:

@@ -16,7 +16,6 @@ import tomli_w
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from app.classifier import FALLBACK, FALLBACK_NOTE, MANIFEST, PREFERRED, InputManifest, Manifest
 from app.config import Settings
 from app.domain import StartupError
 from app.exporter.networks import (
@@ -28,13 +27,15 @@ from app.exporter.networks import (
     reference_inputs,
 )
 from app.exporter.weights import Weights, WeightsUnavailable, mobilenet_v2_weights, sha256_of
+from app.manifest import MANIFEST, ImageManifest, InputTable
+from app.registry import FALLBACK, FALLBACK_NOTE, PREFERRED
 
 log = logging.getLogger(__name__)
 
 TOLERANCE: Final = 1e-3
 VERSION_DIGITS: Final = 12
 # Both networks were trained on pixels in -1..1.
-INPUT: Final = InputManifest(size=SIZE, short_side=256, scale=1 / 127.5, offset=-1.0)
+INPUT: Final = InputTable(size=SIZE, short_side=256, scale=1 / 127.5, offset=-1.0)
 
 
 def export_model(settings: Settings) -> Path:
@@ -67,7 +68,7 @@ def _export(name: str, weights: Weights, build: Callable[[Path], keras.Model], m
     log.info("Converting %s to LiteRT", name)
     lite = _convert(network)
     _check_agreement(network, lite)
-    manifest = Manifest(
+    manifest = ImageManifest(
         name=name,
         kind="image",
         version=weights.sha256[:VERSION_DIGITS],
@@ -83,7 +84,7 @@ def _export(name: str, weights: Weights, build: Callable[[Path], keras.Model], m
     making.mkdir(parents=True)
     (making / manifest.file).write_bytes(lite)
     (making / manifest.labels).write_text("\n".join(keras_labels()) + "\n", encoding="utf-8")
-    (making / MANIFEST).write_text(tomli_w.dumps(manifest.model_dump()), encoding="utf-8")
+    (making / MANIFEST).write_text(tomli_w.dumps(manifest.model_dump(exclude_none=True)), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     making.rename(folder)
     log.info("Exported %s, version %s, to %s", name, manifest.version, folder)

@@ -170,31 +170,54 @@ class Ready(BaseModel):
     notes: list[str] = Field(default=[], description="What an operator should know, although all works.")
 
 
+class FeatureRead(BaseModel):
+    """A feature of a tabular model: a number within its bounds, which are inclusive."""
+
+    name: str
+    unit: str
+    minimum: float | None
+    maximum: float | None
+    default: float = Field(description="Taken where a row leaves the feature out.")
+    description: str
+
+
 class ModelRead(BaseModel):
-    """A model of the registry."""
+    """A model of the registry, or a folder that should hold one and does not."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
                 {
                     "name": "mobilenet_v2",
+                    "status": "ok",
+                    "error": None,
                     "kind": "image",
                     "version": "802341c85b42",
                     "default": True,
+                    "loaded": True,
+                    "runtime": "litert",
+                    "precision": "fp32",
                     "labels": 1000,
                     "input_shape": [224, 224, 3],
+                    "features": None,
                     "note": None,
                 }
             ]
         }
     )
 
-    name: str
-    kind: Literal["image"]
-    version: str
-    default: bool = Field(description="Used where an upload names no model.")
-    labels: int = Field(description="How many labels it knows.")
-    input_shape: list[int] = Field(description="Height, width, channels.")
+    name: str = Field(description="What uploads call it; the folder's name where it is broken.")
+    status: Literal["ok", "broken"]
+    error: str | None = Field(default=None, description="What is wrong with a broken one.")
+    kind: Literal["image", "tabular"] | None = None
+    version: str | None = Field(default=None, description="Identifies the weights; kept in every row.")
+    default: bool = Field(default=False, description="Used where an upload names no model.")
+    loaded: bool = Field(default=False, description="In memory; others are loaded when they are used.")
+    runtime: str | None = None
+    precision: Literal["fp32", "int8"] | None = None
+    labels: int | None = Field(default=None, description="How many labels it knows.")
+    input_shape: list[int] | None = Field(default=None, description="Of an image model: height, width, channels.")
+    features: list[FeatureRead] | None = Field(default=None, description="Of a tabular model: what a row consists of.")
     note: str | None = None
 
 

@@ -1,5 +1,7 @@
 """The tables. Changed only together with a migration in ``migrations/models/``."""
 
+from typing import Any, Self
+
 from tortoise import fields
 from tortoise.models import Model
 
@@ -37,6 +39,11 @@ class Prediction(Model):
     started_at = fields.DatetimeField(null=True)
     completed_at = fields.DatetimeField(null=True)
     corrected_at = fields.DatetimeField(null=True)
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Self:
+        """A row as a statement of ours gave it, with all columns."""
+        return cls._init_from_db(**row)
 
     class Meta:
         """Table and indexes."""

@@ -3,15 +3,19 @@
 import csv
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
-from app.classifier import Classifier, find_model, read_model
+from app.classifier import Classifier
 from app.config import Settings
-from app.domain import StartupError
+from app.domain import ModelBroken
 from app.imaging import to_tensor
+from app.manifest import ImageManifest, OutputTable, read_model
+from tests.conftest import FALLBACK
 from tests.integration.conftest import serving
 from tests.pictures import jpeg
 
@@ -83,22 +87,14 @@ async def test_the_labelled_pictures_are_recognised_through_the_api(
     assert among_five / 40 >= 0.95
 
 
-def test_auto_takes_the_fallback_only_for_want_of_the_other(models_dir: Path, tmp_path: Path) -> None:
-    fallback = models_dir / "efficientnet_lite0"
-    (tmp_path / "efficientnet_lite0").symlink_to(fallback)
-    model = find_model(tmp_path, "auto")
-    assert (model.name, model.note is not None) == ("efficientnet_lite0", True)
-    assert find_model(tmp_path, "efficientnet_lite0").note is None
-    with pytest.raises(StartupError, match=r"no model mobilenet_v2 in .*make model"):
-        find_model(tmp_path, "mobilenet_v2")
-
-
 @pytest.mark.parametrize(
     ("file", "content", "told"),
     [
-        ("model.toml", b"name = ", "broken manifest"),
-        ("model.toml", b'name = "x"', "broken manifest"),
-        ("labels.txt", b"one\ntwo\n", "no output of 2 scores"),
+        ("model.toml", b"name = ", "cannot be read"),
+        ("model.toml", b'name = "x"', "broken: it: Unable to extract tag using discriminator 'kind'"),
+        ("model.toml", b'name = "../x"\nkind = "image"', "broken: name: String should match pattern"),
+        ("labels.txt", b"one\ntwo\n", "no float32 output of 2 scores"),
+        ("labels.txt", b"\n", "a label on each line"),
         ("labels.txt", None, "labels.txt is missing"),
         ("efficientnet_lite0.tflite", None, "efficientnet_lite0.tflite is missing"),
         ("efficientnet_lite0.tflite", b"no model", "LiteRT cannot load"),
@@ -107,10 +103,31 @@ def test_auto_takes_the_fallback_only_for_want_of_the_other(models_dir: Path, tm
 def test_a_broken_folder_is_told_in_one_line(
     models_dir: Path, tmp_path: Path, file: str, content: bytes | None, told: str
 ) -> None:
-    for path in (models_dir / "efficientnet_lite0").iterdir():
+    for path in (models_dir / FALLBACK).iterdir():
         (tmp_path / path.name).symlink_to(path)
     (tmp_path / file).unlink()
     if content is not None:
         (tmp_path / file).write_bytes(content)
-    with pytest.raises(StartupError, match=told):
+    with pytest.raises(ModelBroken, match=told) as raised:
         Classifier(read_model(tmp_path), threads=1)
+    assert "\n" not in raised.value.message
+
+
+def test_an_answer_that_is_no_probability_breaks_the_model(models_dir: Path) -> None:
+    classifier = Classifier(read_model(models_dir / FALLBACK), threads=1)
+    logits = np.linspace(-3, 9, 1000, dtype=np.float32)
+    with (
+        patch.object(classifier, "scores", return_value=logits),
+        pytest.raises(ModelBroken, match='say activation = "softmax"'),
+    ):
+        classifier.classify(jpeg())
+
+
+def test_logits_become_probabilities_where_the_manifest_says_so(models_dir: Path) -> None:
+    model = read_model(models_dir / FALLBACK)
+    assert isinstance(model.manifest, ImageManifest)
+    softmax = model.manifest.model_copy(update={"output": OutputTable(activation="softmax")})
+    scores = Classifier(replace(model, manifest=softmax), threads=1).scores(to_tensor(jpeg()))
+    assert scores.sum() == pytest.approx(1)
+    # Of what were probabilities already, differences of at most 1: nothing is more than e times likelier than another.
+    assert 1 < scores.max() / scores.min() <= np.e + 1e-3

@@ -7,9 +7,7 @@ from datetime import datetime, timedelta
 from unittest.mock import patch
 
 import httpx
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from app.classifier import Classifier
 from app.config import Settings
@@ -22,7 +20,6 @@ FIELDS = {
     *("top_prediction", "confidence", "all_predictions", "model", "model_version", "error", "attempts"),
     *("created_at", "started_at", "completed_at", "corrected_at"),
 }
-Tensor = NDArray[np.float32]
 
 
 async def test_an_upload_is_answered_pending_and_classified(
@@ -83,9 +80,9 @@ async def test_what_takes_longer_than_the_wait_is_answered_unfinished(
     answered = threading.Event()
     real = Classifier.classify
 
-    def not_before_the_answer(classifier: Classifier, tensor: Tensor) -> list[LabelScore]:
+    def not_before_the_answer(classifier: Classifier, data: bytes) -> list[LabelScore]:
         assert answered.wait(30)
-        return real(classifier, tensor)
+        return real(classifier, data)
 
     with patch.object(Classifier, "classify", not_before_the_answer):
         response = await upload(jpeg(), Prefer=f"wait={seconds}")

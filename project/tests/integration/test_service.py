@@ -14,11 +14,10 @@ from pydantic import SecretStr
 
 from app import crud, db
 from app.config import Settings
-from app.domain import StartupError, StorageUnavailable
+from app.domain import StartupError
 from app.models.tortoise import Prediction
 from app.postgres import embedded_postgres
-from app.storage import Storage
-from tests.integration.conftest import Upload, of_database, serving
+from tests.integration.conftest import Upload, of_database, serving, uploaded_files
 from tests.pictures import jpeg
 
 PROBLEM = "application/problem+json"
@@ -34,11 +33,15 @@ async def test_signs_of_life(client: httpx.AsyncClient, slash: str) -> None:
 
 
 async def test_models_and_info(client: httpx.AsyncClient, upload: Upload, settings: Settings) -> None:
-    (model,) = (await client.get("/models")).json()
+    listed = (await client.get("/models")).json()
+    model = listed[0]
     assert (model["name"], model["kind"], model["default"]) == (settings.model, "image", True)
     assert (model["labels"], model["input_shape"]) == (1000, [224, 224, 3])
     paths = [(await upload(jpeg())).json()["image_path"] for _ in range(2)]
-    assert (await client.get("/info")).json() == {"models": [settings.model], "images": paths[::-1]}
+    assert (await client.get("/info")).json() == {
+        "models": [model["name"] for model in listed],
+        "images": paths[::-1],
+    }
 
 
 async def test_the_fallback_is_told_of_everywhere(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
@@ -122,9 +125,12 @@ async def test_a_mistake_of_ours_is_a_500_that_tells_nothing(client: httpx.Async
     assert "secret" not in answer.text
 
 
-async def test_a_full_disk_is_503_and_leaves_no_row(client: httpx.AsyncClient, upload: Upload) -> None:
-    with patch.object(Storage, "put", side_effect=StorageUnavailable):
+async def test_a_full_disk_is_503_and_leaves_nothing(
+    client: httpx.AsyncClient, upload: Upload, settings: Settings
+) -> None:
+    with patch("os.fsync", side_effect=OSError(errno.ENOSPC, "No space left on device")):
         answer = await upload(jpeg())
+    assert uploaded_files(settings) == []
     assert (answer.status_code, answer.headers["content-type"]) == (503, PROBLEM)
     assert answer.headers["retry-after"]
     assert (await client.get("/predictions/")).json() == []

@@ -10,10 +10,13 @@ from typing import Any, cast
 import pytest
 
 from app import crud, db
-from app.classifier import Classifier, Model, find_model
 from app.config import Settings
+from app.crud import Answer
 from app.domain import Claim, ImageInfo, LabelScore, PredictionNotFound, RetryPolicy, Status
+from app.imaging import to_tensor
+from app.manifest import Model, read_model
 from app.models.tortoise import Prediction
+from app.registry import Registry
 from app.storage import Storage
 from app.worker import Worker
 from tests.pictures import jpeg
@@ -23,14 +26,18 @@ SCORES = [LabelScore(f"label_{n}", 0.5 / 2**n) for n in range(5)]
 
 
 class FakeClassifier:
-    """Answers with fixed scores, after what a test wants to happen in the meantime."""
+    """A registry of one model that answers with fixed scores, after what a test wants to happen in the meantime."""
 
     def __init__(self, model: Model, meanwhile: Callable[[], None] = lambda: None) -> None:
         self.model = model
         self.meanwhile = meanwhile
         self.calls = 0
 
-    def classify(self, _tensor: object) -> list[LabelScore]:
+    def classifier(self, _name: str) -> "FakeClassifier":
+        return self
+
+    def classify(self, data: bytes) -> list[LabelScore]:
+        to_tensor(data)
         self.calls += 1
         self.meanwhile()
         return SCORES
@@ -38,7 +45,7 @@ class FakeClassifier:
 
 @pytest.fixture
 def fake(settings: Settings) -> FakeClassifier:
-    return FakeClassifier(find_model(settings.models, settings.model))
+    return FakeClassifier(read_model(settings.models / settings.model))
 
 
 @pytest.fixture
@@ -48,7 +55,7 @@ def storage(settings: Settings) -> Storage:
 
 @pytest.fixture
 def worker(settings: Settings, fake: FakeClassifier, storage: Storage) -> Worker:
-    return Worker(cast(Classifier, fake), storage, settings.retry_policy, threads=2)
+    return Worker(cast(Registry, fake), storage, settings.retry_policy, threads=2)
 
 
 async def pending(storage: Storage, data: bytes | None = None) -> Prediction:
@@ -174,7 +181,7 @@ async def test_a_live_lease_is_respected_unless_this_is_the_only_process(worker:
     async with running(worker):
         await finished(marker)
         assert (await crud.get(row.id)).status == Status.PROCESSING
-    other = Worker(worker._classifier, storage, worker._policy, threads=1)
+    other = Worker(worker._registry, storage, worker._policy, threads=1)
     async with running(other, only_process=True):
         assert (await finished(row)).status == Status.SUCCEEDED
 
@@ -202,23 +209,26 @@ async def test_many_lost_rows_are_found_by_pages(
 async def test_of_two_workers_that_hold_a_row_the_later_writes(storage: Storage, settings: Settings) -> None:
     row = await pending(storage)
     policy = settings.retry_policy
-    first = await crud.claim(row.id, policy)
+    (first,) = await crud.claim_all([row.id], policy)
     assert first is not None
-    assert await crud.claim(row.id, policy) is None
+    assert await crud.claim_all([row.id], policy) == [None]
     await set_columns(row, lease_expires_at=await now_plus(0))
     await crud.recover(policy, [], all_processing=False)
-    second = await crud.claim(row.id, policy)
-    assert second == Claim(row.id, 2, row.image_path)
-    assert not await crud.succeed(first, SCORES, "fake", "2")
+    (second,) = await crud.claim_all([row.id], policy)
+    assert second == Claim(row.id, 2, row.image_path, "fake")
+    late, good = Answer(first, SCORES, "fake", "2"), Answer(second, SCORES, "fake", "2")
+    assert await crud.succeed_all([late]) == [None]
     assert not await crud.release(first, count_attempt=True)
-    assert await crud.succeed(second, SCORES, "fake", "2")
-    assert not await crud.succeed(second, SCORES, "fake", "2")
+    (written,) = await crud.succeed_all([good])
+    assert written is not None
+    assert (written.id, written.status, written.model_version) == (row.id, Status.SUCCEEDED, "2")
+    assert await crud.succeed_all([good]) == [None]
 
 
 async def test_a_slow_worker_does_not_rob_itself(settings: Settings, storage: Storage, fake: FakeClassifier) -> None:
     """Longer than the lease, and looked for meanwhile: still one attempt."""
     policy = RetryPolicy(settings.max_attempts, timedelta(milliseconds=1))
-    worker = Worker(cast(Classifier, fake), storage, policy, threads=1)
+    worker = Worker(cast(Registry, fake), storage, policy, threads=1)
     marker = await pending(storage)
     slow = await pending(storage)
     await set_columns(marker, status=Status.PROCESSING, attempts=3, lease_expires_at=await now_plus(60))
@@ -311,8 +321,8 @@ async def test_the_worker_outlives_an_absence_of_the_database(
             raise ConnectionRefusedError
         return await real(query, values)
 
-    monkeypatch.setattr(crud, "execute", flaky)
     row = await pending(storage)
+    monkeypatch.setattr(crud, "execute", flaky)
     async with running(worker):
         assert (await finished(row)).status == Status.SUCCEEDED
         assert worker.is_alive

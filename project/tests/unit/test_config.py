@@ -39,7 +39,7 @@ def test_an_empty_value_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("PORT", "many"),
         ("PORT", "70000"),
-        ("MODEL", "resnet"),
+        ("MODEL", "../resnet"),
         ("DATABASE_URL", "mysql://localhost/x"),
         ("DATABASE_URL", "postgres://u:se/cret@localhost/x"),
         ("DATABASE_URL", "postgres://u:se#cret@localhost/x"),

@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from app import jpeg
 from app.domain import ImageUnreadable, NotAnImage
@@ -17,7 +18,7 @@ SCAN = b"\xff\xda"
 def noise_as_jpeg(**options: Any) -> bytes:
     """A JPEG whose every part matters."""
     pixels = np.random.default_rng(1).integers(0, 256, (300, 400, 3), dtype=np.uint8)
-    return encoded(pictures.Image.fromarray(pixels), "JPEG", **options)
+    return encoded(Image.fromarray(pixels), "JPEG", **options)
 
 
 @pytest.mark.parametrize("progressive", [False, True])

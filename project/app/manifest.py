@@ -1,0 +1,167 @@
+"""A model on disk: a folder with ``model.toml`` (the manifest), the network's file and a file of labels.
+
+Nothing of it is code: dropping such a folder into ``MODELS_DIR`` adds a model (``docs/models.md``).
+"""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
+
+from app.domain import ModelBroken
+from app.imaging import InputSpec
+
+MANIFEST: Final = "model.toml"
+LONGEST_NAME: Final = 64
+FEWEST_LABELS: Final = 2
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LONGEST_NAME)]
+FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\]+$")]
+PerChannel = float | tuple[float, float, float]
+RuntimeName = Literal["litert", "openvino", "onnx"]
+Precision = Literal["fp32", "int8"]
+
+
+class _Table(BaseModel):
+    # "model" is a word of this service: pydantic must not reserve model_.
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class InputTable(_Table):
+    """``[input]`` of an image model: what an image has to be made into, see ``imaging.InputSpec``."""
+
+    size: int = Field(gt=0, le=4096)
+    resize: Literal["crop", "squash"] = "crop"
+    short_side: int | None = Field(default=None, gt=0, le=8192)
+    channels: Literal["rgb", "bgr"] = "rgb"
+    scale: PerChannel = 1 / 127.5
+    offset: PerChannel = -1.0
+    layout: Literal["nhwc", "nchw"] = "nhwc"
+
+    @model_validator(mode="after")
+    def _crop_lies_within(self) -> Self:
+        if self.short_side is not None and self.short_side < self.size:
+            raise ValueError(f"short_side ({self.short_side}) should be at least size ({self.size})")
+        return self
+
+    @property
+    def spec(self) -> InputSpec:
+        """The same for ``imaging``."""
+        short_side = self.short_side or self.size
+        return InputSpec(self.size, self.resize, short_side, self.channels, self.scale, self.offset)
+
+
+class OutputTable(_Table):
+    """``[output]`` of an image model: what makes probabilities of what the network answers."""
+
+    activation: Literal["none", "softmax"] = "none"
+
+
+class Feature(_Table):
+    """One of ``[[features]]`` of a tabular model: a number, its bounds, and its value where a row leaves it out."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=LONGEST_NAME)]
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    default: float
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _default_lies_within(self) -> Self:
+        low = self.default if self.minimum is None else self.minimum
+        high = self.default if self.maximum is None else self.maximum
+        if not low <= self.default <= high:
+            raise ValueError(f"{self.name}: the default ({self.default}) should lie within minimum and maximum")
+        return self
+
+
+class _Manifest(_Table):
+    name: Name = Field(description="What uploads call it.")
+    version: str = Field(min_length=1, max_length=64, description="Identifies the weights; kept in every row.")
+    file: FileName
+    labels: FileName
+    weights_sha256: str = ""
+    weights_source: str = ""
+    exporter: str = Field(default="", description="Name and version of what made it.")
+
+
+class ImageManifest(_Manifest):
+    """``model.toml`` of a model that classifies images."""
+
+    kind: Literal["image"]
+    runtime: RuntimeName = "litert"
+    precision: Precision = "fp32"
+    input: InputTable
+    output: OutputTable = OutputTable()
+
+
+class TabularManifest(_Manifest):
+    """``model.toml`` of a model that classifies rows of numbers."""
+
+    kind: Literal["tabular"]
+    runtime: Literal["onnx"] = "onnx"
+    features: tuple[Feature, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [feature.name for feature in self.features]
+        if len(set(names)) < len(names):
+            raise ValueError("two features have the same name")
+        return self
+
+
+Manifest = ImageManifest | TabularManifest
+_ANY_KIND: Final[TypeAdapter[Manifest]] = TypeAdapter(Annotated[Manifest, Field(discriminator="kind")])
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model on disk, read and found complete."""
+
+    manifest: Manifest
+    folder: Path
+    labels: tuple[str, ...]
+    stamp: tuple[int, int]
+    """Time and size of the network's file: another file is another model."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the registry."""
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        """What identifies its weights."""
+        return self.manifest.version
+
+    @property
+    def path(self) -> Path:
+        """The network's file."""
+        return self.folder / self.manifest.file
+
+
+def read_model(folder: Path) -> Model:
+    """Read a model's folder. Raises ModelBroken that says what is wrong with it."""
+    try:
+        manifest = _ANY_KIND.validate_python(tomllib.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+        labels = _labels(folder / manifest.labels)
+        file = (folder / manifest.file).stat()
+    except FileNotFoundError as error:
+        missing = Path(error.filename).name
+        raise ModelBroken(f"The model in {folder} is incomplete: {missing} is missing.") from error
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(str(part) for part in e['loc'][1:]) or 'it'}: {e['msg']}" for e in error.errors())
+        raise ModelBroken(f"{folder / MANIFEST} is broken: {told}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ModelBroken(f"The model in {folder} cannot be read: {error}.") from error
+    if len(set(labels)) < FEWEST_LABELS:
+        raise ModelBroken(f"{folder / manifest.labels} should have a label on each line, two at least.")
+    return Model(manifest, folder, labels, (file.st_mtime_ns, file.st_size))
+
+
+def _labels(path: Path) -> tuple[str, ...]:
+    """One label a line; the empty ones at the end are no labels."""
+    return tuple(line.strip() for line in path.read_text(encoding="utf-8").rstrip().split("\n"))

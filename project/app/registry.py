@@ -1,0 +1,198 @@
+"""The registry: which models there are, which one is the default, and which are loaded.
+
+A model is a folder in ``MODELS_DIR`` (``manifest.py``). The folder is looked at when the service starts and whenever
+somebody asks for the list or for a name that is not known yet, so that a model dropped in is there without a restart.
+"""
+
+import contextlib
+import logging
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Final
+
+from app.classifier import Classifier
+from app.domain import ModelBroken, ModelUnknown, StartupError
+from app.manifest import MANIFEST, Model, Precision, read_model
+from app.tabular import TabularClassifier
+
+log = logging.getLogger(__name__)
+
+AUTO: Final = "auto"
+PREFERRED: Final = "mobilenet_v2"
+FALLBACK: Final = "efficientnet_lite0"
+FALLBACK_NOTE: Final = (
+    f"MobileNetV2's weights were not to be had, so {FALLBACK} answers instead. "
+    "Connect to the internet, or set MODEL_WEIGHTS to the file, and run `make model MODEL=mobilenet_v2`."
+)
+MAKE_ONE: Final = "run `make model`, or `python -m app export-model` where TensorFlow is installed"
+
+Loaded = Classifier | TabularClassifier
+
+
+def folder_name(name: str, precision: Precision) -> str:
+    """The registry's name of a model in a precision: ``mobilenet_v2``, ``mobilenet_v2_int8``."""
+    return name if precision == "fp32" or name.endswith(f"_{precision}") else f"{name}_{precision}"
+
+
+def find_default(models_dir: Path, choice: str, precision: Precision) -> tuple[Model, str | None]:
+    """The model that ``choice`` (a name, or ``auto``) stands for, and what its users should know about it.
+
+    Raises StartupError where it is not there, or broken.
+    """
+    choices = [PREFERRED, FALLBACK] if choice == AUTO else [choice]
+    names = [folder_name(name, precision) for name in choices]
+    for name in names:
+        if (models_dir / name / MANIFEST).exists():
+            try:
+                model = read_model(models_dir / name)
+            except ModelBroken as error:
+                raise StartupError(f"{error.message} To make it again, {MAKE_ONE}.") from error
+            if model.manifest.kind != "image":
+                raise StartupError(f"MODEL is {choice}, which classifies no images: set it to one that does.")
+            return model, None if name == names[0] else FALLBACK_NOTE
+    raise StartupError(f"There is no model {' or '.join(names)} in {models_dir}: {MAKE_ONE}.")
+
+
+class Registry:
+    """All models of a folder. Every method may be called from any thread."""
+
+    def __init__(
+        self, models_dir: Path, default: Model, note: str | None = None, *, threads: int, memory_bytes: int
+    ) -> None:
+        """``threads``: how many may use one model at once. ``memory_bytes``: above this, models are unloaded."""
+        self.note = note
+        self._folder = models_dir
+        self._threads = threads
+        self._memory_bytes = memory_bytes
+        self._default = default
+        self._lock = threading.Lock()
+        # Held while a model is read, which takes a while; those that are loaded can be had meanwhile.
+        self._loading = threading.RLock()
+        self._models: dict[str, Model] = {default.name: default}
+        self._broken: dict[str, str] = {}
+        self._unloadable: dict[Model, str] = {}
+        self._checked: set[Model] = set()
+        # Least recently used first.
+        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+        self.scan()
+
+    @property
+    def default(self) -> Model:
+        """The model that is used where none is named."""
+        return self._models.get(self._default.name, self._default)
+
+    @property
+    def models(self) -> list[Model]:
+        """All models that can be used, the default first."""
+        default = self.default
+        return [default, *(model for name, model in sorted(self._models.items()) if name != default.name)]
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """What is wrong with the folders that cannot be used, by their names."""
+        return dict(self._broken)
+
+    def is_loaded(self, name: str) -> bool:
+        """Whether a model is in memory."""
+        return name in self._loaded
+
+    def scan(self) -> None:
+        """Look at the folder again. Broken models are logged once and left out; the others are there."""
+        models: dict[str, Model] = {}
+        broken: dict[str, str] = {}
+        folders = sorted(path for path in self._folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        # The default's name is its own.
+        folders.sort(key=lambda folder: folder != self._default.folder)
+        for folder in folders:
+            try:
+                model = read_model(folder)
+                if model.name in models:
+                    raise ModelBroken(f"The model in {folder} has a name that is taken, {model.name}.")
+                if model in self._unloadable:
+                    raise ModelBroken(self._unloadable[model])
+            except ModelBroken as error:
+                broken[folder.name] = error.message
+                if self._broken.get(folder.name) != error.message:
+                    log.warning("%s It is left out.", error.message)
+            else:
+                models[model.name] = model
+        models.setdefault(self._default.name, self._default)
+        with self._lock:
+            self._models, self._broken = models, broken
+            for name in [name for name, loaded in self._loaded.items() if loaded.model != models.get(name)]:
+                log.info("Model %s has changed or is gone: unloaded", name)
+                del self._loaded[name]
+
+    def check(self) -> None:
+        """Load each model that never was, to learn whether it can be: a damaged file is told before it is needed."""
+        for model in self.models:
+            if model not in self._checked and not self.is_loaded(model.name):
+                with contextlib.suppress(ModelBroken):
+                    self._read(model, threads=1)
+
+    def load_all(self) -> None:
+        """Load every model, the default last, so that it is the last to be unloaded."""
+        for model in reversed(self.models):
+            with contextlib.suppress(ModelBroken):
+                self._load(model.name)
+
+    def get(self, name: str) -> Model:
+        """A model by its name. Raises ModelUnknown that lists those there are."""
+        if name not in self._models:
+            self.scan()
+        try:
+            return self._models[name]
+        except KeyError:
+            known = ", ".join(model.name for model in self.models)
+            raise ModelUnknown(f"There is no model {name!r}; there are {known}.") from None
+
+    def classifier(self, name: str) -> Classifier:
+        """An image model, loaded. Raises ModelUnknown, also for one of another kind, or ModelBroken."""
+        loaded = self._load(name)
+        if not isinstance(loaded, Classifier):
+            raise ModelUnknown(f"The model {name!r} classifies no images: POST rows to /predict/{name}.")
+        return loaded
+
+    def tabular(self, name: str) -> TabularClassifier:
+        """A tabular model, loaded. Raises ModelUnknown, also for one of another kind, or ModelBroken."""
+        loaded = self._load(name)
+        if not isinstance(loaded, TabularClassifier):
+            raise ModelUnknown(f"The model {name!r} takes no rows: POST images to /predictions/.")
+        return loaded
+
+    def _load(self, name: str) -> Loaded:
+        if loaded := self._used(name):
+            return loaded
+        with self._loading:
+            # Another thread may have been faster.
+            if loaded := self._used(name):
+                return loaded
+            loaded = self._read(self.get(name), self._threads)
+            with self._lock:
+                self._loaded[name] = loaded
+                self._unload_what_is_too_much()
+        return loaded
+
+    def _used(self, name: str) -> Loaded | None:
+        with self._lock:
+            if name in self._loaded:
+                self._loaded.move_to_end(name)
+            return self._loaded.get(name)
+
+    def _read(self, model: Model, threads: int) -> Loaded:
+        try:
+            with self._loading:
+                loaded = TabularClassifier(model) if model.manifest.kind == "tabular" else Classifier(model, threads)
+        except ModelBroken as error:
+            self._unloadable[model] = error.message
+            self.scan()
+            raise
+        self._checked.add(model)
+        return loaded
+
+    def _unload_what_is_too_much(self) -> None:
+        """Threads at work with a model keep it until they are done; it only can no longer be had."""
+        while len(self._loaded) > 1 and sum(one.memory_bytes for one in self._loaded.values()) > self._memory_bytes:
+            name, _ = self._loaded.popitem(last=False)
+            log.info("Model %s unloaded, as the least recently used: MODELS_MEMORY_BYTES is used up", name)

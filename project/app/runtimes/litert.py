@@ -1,0 +1,49 @@
+"""LiteRT, the default: the lightest, and as fast as any for float32 (``docs/decisions/0005-…``)."""
+
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+from app.domain import ModelBroken
+
+
+class LiteRTNetwork:
+    """A ``.tflite`` file. Each session is an interpreter of one thread; the file is mapped and shared."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], labels: int) -> None:
+        self._path = path
+        self._shape = shape
+        self._labels = labels
+
+    def session(self) -> "_LiteRTSession":
+        """Raises ModelBroken where the file is no such network."""
+        try:
+            interpreter = Interpreter(model_path=str(self._path), num_threads=1)
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ModelBroken(f"LiteRT cannot load {self._path}: {error}") from error
+        given = interpreter.get_input_details()[0]
+        if tuple(given["shape"]) != self._shape or given["dtype"] is not np.float32:
+            raise ModelBroken(
+                f"{self._path} takes {given['dtype'].__name__} {tuple(given['shape'])}, "
+                f"but its manifest says float32 {self._shape}."
+            )
+        for output in interpreter.get_output_details():
+            if tuple(output["shape"]) == (1, self._labels) and output["dtype"] is np.float32:
+                return _LiteRTSession(interpreter, given["index"], output["index"])
+        raise ModelBroken(f"{self._path} has no float32 output of {self._labels} scores, one for each label.")
+
+
+class _LiteRTSession:
+    def __init__(self, interpreter: Interpreter, given: int, scores: int) -> None:
+        self._interpreter = interpreter
+        self._given = given
+        self._scores = scores
+
+    def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        self._interpreter.set_tensor(self._given, tensor)
+        self._interpreter.invoke()
+        scores: NDArray[np.float32] = self._interpreter.get_tensor(self._scores)[0]
+        return scores

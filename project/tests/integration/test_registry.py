@@ -1,0 +1,221 @@
+"""The registry on real model folders, alone and through the API."""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.classifier import Classifier
+from app.config import Settings
+from app.domain import ModelBroken, ModelUnknown, StartupError
+from app.manifest import read_model
+from app.registry import Registry, find_default
+from tests.conftest import FALLBACK
+from tests.integration.conftest import serving
+from tests.pictures import jpeg
+
+PLENTY = 2**40
+AddModel = Callable[..., Path]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of models of the test's own, empty."""
+    path = tmp_path / "models"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def add_model(models_dir: Path, folder: Path) -> AddModel:
+    """Adds a copy of the fallback under another name."""
+
+    def add(name: str = FALLBACK, **files: bytes) -> Path:
+        path = folder / name
+        path.mkdir()
+        for file in (models_dir / FALLBACK).iterdir():
+            (path / file.name).symlink_to(file)
+        manifest = (path / "model.toml").read_text().replace(f'name = "{FALLBACK}"', f'name = "{name}"', 1)
+        (path / "model.toml").unlink()
+        (path / "model.toml").write_text(manifest)
+        for file_name, content in files.items():
+            (path / file_name.replace("_toml", ".toml")).write_bytes(content)
+        return path
+
+    return add
+
+
+def damage(model: Path) -> None:
+    """Make a model one that can be read and not be loaded."""
+    network = model / f"{FALLBACK}.tflite"
+    network.unlink()
+    network.write_bytes(b"TFL3 no network")
+
+
+def registry_of(folder: Path, *, memory_bytes: int = PLENTY) -> Registry:
+    return Registry(folder, read_model(folder / FALLBACK), threads=1, memory_bytes=memory_bytes)
+
+
+def test_auto_takes_the_fallback_only_for_want_of_the_other(folder: Path, add_model: AddModel) -> None:
+    add_model()
+    model, note = find_default(folder, "auto", "fp32")
+    assert (model.name, note is not None) == (FALLBACK, True)
+    assert find_default(folder, FALLBACK, "fp32")[1] is None
+    with pytest.raises(StartupError, match=r"no model mobilenet_v2 in .*make model"):
+        find_default(folder, "mobilenet_v2", "fp32")
+    with pytest.raises(StartupError, match=rf"no model {FALLBACK}_int8 in "):
+        find_default(folder, FALLBACK, "int8")
+    add_model("mobilenet_v2")
+    assert find_default(folder, "auto", "fp32")[0].name == "mobilenet_v2"
+
+
+def test_a_model_dropped_in_is_there(folder: Path, add_model: AddModel) -> None:
+    add_model()
+    registry = registry_of(folder)
+    with pytest.raises(ModelUnknown, match=f"no model 'other'; there are {FALLBACK}"):
+        registry.get("other")
+    add_model("other")
+    assert registry.get("other").name == "other"
+    assert [model.name for model in registry.models] == [FALLBACK, "other"]
+
+
+def test_broken_folders_are_named_and_the_others_load(
+    folder: Path, add_model: AddModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_model()
+    add_model("good")
+    add_model("unreadable", model_toml=b"name = ")
+    add_model("twin", model_toml=(folder / "good" / "model.toml").read_bytes())
+    damage(add_model("damaged"))
+    (folder / ".hidden").mkdir()
+    (folder / "empty").mkdir()
+    registry = registry_of(folder)
+    registry.check()
+    assert {model.name for model in registry.models} == {FALLBACK, "good"}
+    assert registry.broken.keys() == {"unreadable", "twin", "damaged", "empty"}
+    for name in registry.broken:
+        assert sum(str(folder / name) in record.message for record in caplog.records) == 1
+    registry.classifier("good").classify(jpeg())
+    with pytest.raises(ModelUnknown):
+        registry.classifier("damaged")
+
+
+def test_a_model_that_is_mended_is_there_again(folder: Path, add_model: AddModel, models_dir: Path) -> None:
+    add_model()
+    model = add_model("mended")
+    damage(model)
+    registry = registry_of(folder)
+    with pytest.raises(ModelBroken, match="LiteRT cannot load"):
+        registry.classifier("mended")
+    (model / f"{FALLBACK}.tflite").write_bytes((models_dir / FALLBACK / f"{FALLBACK}.tflite").read_bytes())
+    registry.scan()
+    assert not registry.broken
+    registry.classifier("mended").classify(jpeg())
+
+
+def test_models_are_loaded_when_they_are_used_and_shared_by_threads(folder: Path, add_model: AddModel) -> None:
+    add_model()
+    registry = registry_of(folder)
+    assert not registry.is_loaded(FALLBACK)
+    found: list[Classifier] = []
+    threads = [threading.Thread(target=lambda: found.append(registry.classifier(FALLBACK))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert registry.is_loaded(FALLBACK)
+    assert len(found) == 8
+    assert len({id(classifier) for classifier in found}) == 1
+
+
+def test_the_least_recently_used_is_unloaded_above_the_limit(folder: Path, add_model: AddModel) -> None:
+    add_model()
+    for name in ("a", "b"):
+        add_model(name)
+    takes = Classifier(read_model(folder / FALLBACK), threads=1).memory_bytes
+    registry = registry_of(folder, memory_bytes=2 * takes + 1)
+    in_use = registry.classifier("a")
+    registry.classifier(FALLBACK)
+    registry.classifier("a")
+    registry.classifier("b")
+    assert {name for name in ("a", "b", FALLBACK) if registry.is_loaded(name)} == {"a", "b"}
+    registry.classifier(FALLBACK)
+    assert {name for name in ("a", "b", FALLBACK) if registry.is_loaded(name)} == {"b", FALLBACK}
+    # Who has it goes on with it.
+    assert in_use.classify(jpeg())
+    assert registry.classifier("a") is not in_use
+
+
+def test_one_model_may_exceed_the_limit(folder: Path, add_model: AddModel) -> None:
+    add_model()
+    registry = registry_of(folder, memory_bytes=1)
+    assert registry.classifier(FALLBACK).classify(jpeg())
+    assert registry.is_loaded(FALLBACK)
+
+
+def test_a_model_that_changes_is_loaded_again(folder: Path, add_model: AddModel) -> None:
+    add_model()
+    registry = registry_of(folder)
+    before = registry.classifier(FALLBACK)
+    manifest = folder / FALLBACK / "model.toml"
+    manifest.write_text(manifest.read_text().replace('version = "', 'version = "next-', 1))
+    registry.scan()
+    after = registry.classifier(FALLBACK)
+    assert after is not before
+    assert after.model.version == f"next-{before.model.version}"
+
+
+@pytest.mark.parametrize("loading", ["lazy", "start"])
+async def test_the_list_tells_of_all_models(
+    settings: Settings, folder: Path, add_model: AddModel, loading: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_model()
+    add_model("second")
+    damage(add_model("damaged"))
+    async with serving(settings.model_copy(update={"models_dir": folder, "models_loading": loading})) as client:
+        listed = {model["name"]: model for model in (await client.get("/models")).json()}
+        assert (await client.get("/info")).json()["models"] == [FALLBACK, "second"]
+    assert list(listed) == [FALLBACK, "second", "damaged"]
+    assert [listed[name]["default"] for name in listed] == [True, False, False]
+    assert [listed[name]["status"] for name in listed] == ["ok", "ok", "broken"]
+    assert "LiteRT cannot load" in listed["damaged"]["error"]
+    assert listed[FALLBACK]["loaded"]
+    if loading == "start":
+        assert listed["second"]["loaded"]
+    assert any("damaged" in record.message and record.levelno == logging.WARNING for record in caplog.records)
+
+
+async def test_an_upload_picks_a_model(settings: Settings, folder: Path, add_model: AddModel) -> None:
+    add_model()
+    async with serving(settings.model_copy(update={"models_dir": folder})) as client:
+
+        async def post(model: str) -> httpx.Response:
+            files = {"file": ("a.jpg", jpeg())}
+            return await client.post("/predictions/", files=files, data={"model": model}, headers={"Prefer": "wait=30"})
+
+        assert (await post("")).json()["model"] == FALLBACK
+        refused = await post("second")
+        assert refused.status_code == 422
+        assert refused.json()["detail"][0]["msg"] == f"There is no model 'second'; there are {FALLBACK}."
+        add_model("second")
+        accepted = (await post("second")).json()
+        assert (accepted["model"], accepted["status"]) == ("second", "succeeded")
+
+
+async def test_a_prediction_whose_model_is_gone_fails_and_says_so(
+    settings: Settings, folder: Path, add_model: AddModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_model()
+    damage(add_model("damaged"))
+    async with serving(settings.model_copy(update={"models_dir": folder})) as client:
+        files, chosen = {"file": ("a.jpg", jpeg())}, {"model": "damaged"}
+        answer = await client.post("/predictions/", files=files, data=chosen, headers={"Prefer": "wait=30"})
+        if answer.status_code == 201:
+            assert answer.json()["status"] == "failed"
+            assert answer.json()["error"]["code"] in {"model_broken", "model_unknown"}
+        await client.get("/models")
+        assert (await client.post("/predictions/", files=files, data=chosen)).status_code == 422
+    assert caplog.records

@@ -1,0 +1,91 @@
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from app.coalescing import Coalescer
+
+
+class Recorder:
+    """Answers with squares, batch by batch, each when it is let go."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.let_go = asyncio.Event()
+
+    async def run(self, items: list[int]) -> list[int | Exception]:
+        self.batches.append(items)
+        await self.let_go.wait()
+        return [ValueError("negative") if item < 0 else item * item for item in items]
+
+
+async def turns(count: int = 5) -> None:
+    """Let every task that can go on do so."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_one_alone_is_taken_at_once_and_those_that_come_meanwhile_together() -> None:
+    recorder = Recorder()
+    square = Coalescer(recorder.run, most=3)
+    first = asyncio.create_task(square(1))
+    await turns()
+    rest = [asyncio.create_task(square(item)) for item in (2, 3, 4, 5)]
+    await turns()
+    assert recorder.batches == [[1]]
+    recorder.let_go.set()
+    assert await asyncio.gather(first, *rest) == [1, 4, 9, 16, 25]
+    assert recorder.batches == [[1], [2, 3, 4], [5]]
+    assert await square(6) == 36
+
+
+async def test_an_error_of_one_is_its_own() -> None:
+    recorder = Recorder()
+    recorder.let_go.set()
+    square = Coalescer(recorder.run, most=3)
+    results = await asyncio.gather(square(1), square(-1), square(2), return_exceptions=True)
+    assert [results[0], results[2]] == [1, 4]
+    assert isinstance(results[1], ValueError)
+
+
+async def test_an_error_of_all_is_everyones_and_the_next_go_on() -> None:
+    calls = 0
+
+    async def broken_once(items: list[int]) -> list[int]:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ConnectionError("away")
+        return items
+
+    same = Coalescer(broken_once, most=10)
+    for result in await asyncio.gather(same(1), same(2), return_exceptions=True):
+        assert isinstance(result, ConnectionError)
+    assert await same(3) == 3
+
+
+async def test_who_no_longer_waits_is_left_out() -> None:
+    recorder = Recorder()
+    square = Coalescer(recorder.run, most=3)
+    gone, there = asyncio.create_task(square(1)), asyncio.create_task(square(2))
+    await turns()
+    gone.cancel()
+    recorder.let_go.set()
+    assert await there == 4
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+
+
+@pytest.mark.parametrize("enough", [lambda: None, lambda: "more"], ids=["in time", "in number"])
+async def test_some_may_wait_for_others(enough: Callable[[], str | None]) -> None:
+    recorder = Recorder()
+    recorder.let_go.set()
+    in_number = enough() is not None
+    square = Coalescer(recorder.run, most=9, may_wait=lambda count: count < 3, patience=30 if in_number else 0.001)
+    two = [asyncio.create_task(square(item)) for item in (1, 2)]
+    await turns()
+    assert recorder.batches == []
+    if in_number:
+        await square(3)
+    await asyncio.gather(*two)
+    assert recorder.batches == [[1, 2, 3] if in_number else [1, 2]]
