@@ -3,11 +3,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint migrate model lock format verify-containers clean
+.PHONY: help run test check lint migrate model iris openvino bench lock format verify-containers clean
 
 PYTHON ?= python3
 VENV := .venv
 EXPORT_VENV := .venv-export
+TABULAR_VENV := .venv-tabular
 BIN := $(VENV)/bin
 # The service is not installed: it is run from project/, and paths in settings are relative to this folder.
 APP := PYTHONPATH=project $(BIN)/python -m app
@@ -27,9 +28,10 @@ run: $(VENV)/run.stamp ## Set everything up and serve on http://localhost:8004
 	@$(APP) migrate
 	@exec env $(APP) serve
 
-test: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Set everything up and run the whole test suite on a real PostgreSQL
+test: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp $(TABULAR_VENV)/stamp ## Set everything up and run the whole test suite on a real PostgreSQL
 	@$(if $(TEST_WEIGHTS),$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS)))
 	@$(call export-for-tests,efficientnet_lite0,MODEL_WEIGHTS=)
+	@[ -d $(TEST_MODELS)/iris_random_forest ] || MODELS_DIR=$(TEST_MODELS) $(MAKE) --no-print-directory iris
 	@cd project && TEST_MODELS_DIR=$(TEST_MODELS) TEST_WEIGHTS=$(TEST_WEIGHTS) TEST_EXPORT_PYTHON=$(CURDIR)/$(EXPORT_VENV)/bin/python \
 	  exec ../$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -53,8 +55,14 @@ model: $(VENV)/run.stamp ## Make the model to serve, if it is not there (needs T
 	$(MAKE) --no-print-directory $(EXPORT_VENV)/stamp; \
 	$(EXPORT)
 
+iris: $(TABULAR_VENV)/stamp ## Train and export two tabular models, for /predict (needs scikit-learn for a moment)
+	@PYTHONPATH=project $(TABULAR_VENV)/bin/python -m app export-iris-models
+
+openvino: $(VENV)/run.stamp ## Install OpenVINO, a second runtime (about 50 MB to download)
+	@$(BIN)/$(PIP_INSTALL) -r project/requirements-openvino.txt
+
 lock: $(VENV)/dev.stamp ## Pin the newest versions of all dependencies, with hashes
-	@cd project && for name in requirements requirements-dev requirements-export; do \
+	@cd project && for name in requirements requirements-dev requirements-export requirements-tabular requirements-openvino; do \
 	  echo "==> $$name.txt"; \
 	  constraint=""; [ $$name = requirements ] || constraint="-c requirements.txt"; \
 	  ../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -64,7 +72,7 @@ verify-containers: ## Build the images and try docker-compose.yml for real (need
 	@project/tests/containers/verify.sh $(STEP)
 
 clean: ## Remove what was installed; data/ stays
-	rm -rf $(VENV) $(EXPORT_VENV)
+	rm -rf $(VENV) $(EXPORT_VENV) $(TABULAR_VENV)
 
 # --- set-up, once and again only when the requirements change ---------------------------------------------------------
 
@@ -89,4 +97,10 @@ $(EXPORT_VENV)/stamp: project/requirements-export.txt
 	@echo "==> Installing TensorFlow into $(EXPORT_VENV), to make the model (about 400 MB to download, 1.6 GB on disk)"
 	@$(PYTHON) -m venv --clear $(EXPORT_VENV)
 	@$(EXPORT_VENV)/bin/$(PIP_INSTALL) -r $<
+	@touch $@
+
+$(TABULAR_VENV)/stamp: project/requirements-tabular.txt
+	@echo "==> Installing scikit-learn into $(TABULAR_VENV), to train tabular models (about 80 MB to download)"
+	@$(PYTHON) -m venv --clear $(TABULAR_VENV)
+	@$(TABULAR_VENV)/bin/$(PIP_INSTALL) -r $<
 	@touch $@

@@ -7,6 +7,7 @@ import logging.config
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (run, text) in COMMANDS.items():
         commands.add_parser(name, help=text, description=text).set_defaults(run=run)
+    _add_export_options(commands.choices["export-model"])
     commands.choices["serve"].add_argument("--reload", action="store_true", help="restart when the code changes")
     options = parser.parse_args(arguments)
     # Like Ctrl-C: whatever was started is stopped on the way out.
@@ -45,6 +47,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return 1
+
+
+def _add_export_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source",
+        nargs="?",
+        default="",
+        help="a model of keras.applications by name (ResNet50), or your own .keras, .h5 or SavedModel; "
+        "without one, what MODEL stands for",
+    )
+    parser.add_argument("--name", default="", help="what uploads call it (default: made of the source's name)")
+    parser.add_argument("--weights", default="imagenet", help="of a Keras application: imagenet, random, or a file")
+    parser.add_argument("--labels", type=Path, help="file with a label on each line, in the order of the outputs")
+    parser.add_argument(
+        "--preprocessing",
+        default="",
+        choices=["tf", "torch", "caffe", "unit", "raw"],
+        help="of your own model: tf (-1..1), torch (mean, deviation), caffe (BGR less mean), unit (0..1), raw (0..255)",
+    )
+    parser.add_argument("--squash", action="store_true", help="scale whole images, instead of cropping their centre")
 
 
 def serve(settings: Settings, options: argparse.Namespace) -> int:
@@ -69,13 +91,36 @@ def migrate(settings: Settings, _options: argparse.Namespace) -> int:
     return 0
 
 
-def export_model(settings: Settings, _options: argparse.Namespace) -> int:
-    """Make the model to serve, once; needs TensorFlow (requirements-export.txt)."""
+def export_model(settings: Settings, options: argparse.Namespace) -> int:
+    """Make a model's folder; needs TensorFlow (requirements-export.txt)."""
     try:
+        from app.exporter.export import Request
         from app.exporter.export import export_model as export
     except ModuleNotFoundError as error:
         raise StartupError(
             f"Exporting a model needs {error.name}: install requirements-export.txt, or run `make model`."
+        ) from error
+    export(
+        settings,
+        Request(
+            source=options.source,
+            name=options.name,
+            weights=options.weights,
+            labels=options.labels,
+            preprocessing=options.preprocessing,
+            squash=options.squash,
+        ),
+    )
+    return 0
+
+
+def export_iris_models(settings: Settings, _options: argparse.Namespace) -> int:
+    """Train and export the two tabular models; needs scikit-learn (requirements-tabular.txt)."""
+    try:
+        from app.exporter.iris import export_iris_models as export
+    except ModuleNotFoundError as error:
+        raise StartupError(
+            f"Training needs {error.name}: install requirements-tabular.txt, or run `make iris`."
         ) from error
     export(settings)
     return 0
@@ -108,6 +153,7 @@ Command = Callable[[Settings, argparse.Namespace], int]
 COMMANDS: Final[dict[str, tuple[Command, str]]] = {
     "serve": (serve, "Serve HTTP until stopped."),
     "migrate": (migrate, "Bring the database's tables up to date."),
-    "export-model": (export_model, "Make the model to serve, once (needs TensorFlow)."),
+    "export-model": (export_model, "Make a model's folder (needs TensorFlow)."),
+    "export-iris-models": (export_iris_models, "Train and export two tabular models (needs scikit-learn)."),
     "has-model": (has_model, "Tell whether the model to serve was exported."),
 }

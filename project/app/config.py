@@ -71,12 +71,21 @@ class Settings(BaseSettings):
         Path | None, Field(description="MobileNetV2's Keras weights (.h5); unset: downloaded once.")
     ] = None
 
+    calibration_images: Annotated[
+        Path | None, Field(description="Folder of pictures that MODEL_PRECISION=int8 is calibrated on when it is made.")
+    ] = None
+
     models_loading: Annotated[
         Literal["lazy", "start"], Field(description="Whether models other than the default are loaded when first used.")
     ] = "lazy"
     models_memory_bytes: Annotated[
         PositiveInt, Field(description="Above this, the model that was not used for longest is unloaded.")
     ] = 2**30
+
+    predict_cache_rows: Annotated[
+        int, Field(ge=0, description="Rows whose answers /predict keeps for identical requests; 0: none.")
+    ] = 10_000
+    predict_cache_seconds: Annotated[float, Field(gt=0, le=_DAY, description="For how long it keeps them.")] = 300
 
     worker_threads: Annotated[int, Field(ge=1, le=256, description="Threads that classify.")] = _cores()
     max_upload_bytes: Annotated[PositiveInt, Field(description="Larger uploads are cut off with 413.")] = 20 * 2**20

@@ -15,11 +15,12 @@ from app.domain import (
     ImageInfo,
     LabelScore,
     PredictionNotFound,
+    PredictionUnfinished,
     RetryPolicy,
     ServiceError,
     Status,
 )
-from app.models.tortoise import Prediction
+from app.models.tortoise import PastAnswer, Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,79 @@ async def delete(prediction_id: int) -> DeletedPrediction:
     return DeletedPrediction(**rows[0])
 
 
+# The old answer goes into the history and the row becomes pending, or neither does.
+_RECLASSIFY: Final = """
+WITH old AS (
+    SELECT * FROM predictions WHERE id = $1 AND status IN ('succeeded', 'failed') FOR UPDATE
+), past AS (
+    INSERT INTO past_answers (prediction_id, status, top_prediction, confidence, all_predictions, model, model_version,
+                              error_code, error_message, attempts, started_at, completed_at, corrected_at, replaced_at)
+    SELECT id, status, top_prediction, confidence, all_predictions, model, model_version,
+           error_code, error_message, attempts, started_at, completed_at, corrected_at, now() FROM old
+)
+UPDATE predictions
+SET status = 'pending', model = $2, model_version = $3, attempts = 0, lease_expires_at = NULL,
+    top_prediction = NULL, confidence = NULL, all_predictions = NULL, error_code = NULL, error_message = NULL,
+    started_at = NULL, completed_at = NULL, corrected_at = NULL
+FROM old WHERE predictions.id = old.id
+RETURNING predictions.*
+"""
+
+
+@unavailable_when_away()
+async def reclassify(prediction_id: int, model: str, model_version: str) -> Prediction:
+    """Put a finished prediction's answer into its history and make it pending again, for another model.
+
+    Raises PredictionNotFound, or PredictionUnfinished where there is no answer yet.
+    """
+    rows = prediction_id <= MAX_ID and await execute(_RECLASSIFY, [prediction_id, model, model_version])
+    if not rows:
+        await get(prediction_id)
+        raise PredictionUnfinished
+    return Prediction.of(rows[0])
+
+
+@unavailable_when_away()
+async def history(prediction_id: int) -> list[PastAnswer]:
+    """Answers that a prediction had before, newest first. Raises PredictionNotFound."""
+    await get(prediction_id)
+    rows = await execute("SELECT * FROM past_answers WHERE prediction_id = $1 ORDER BY id DESC", [prediction_id])
+    return [PastAnswer.of(row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class TabularAnswer:
+    """What a tabular model said of one row of features."""
+
+    model: str
+    model_version: str
+    features: dict[str, float]
+    label: str
+    probabilities: dict[str, float]
+    cached: bool
+
+
+_LOG_TABULAR: Final = """
+INSERT INTO tabular_predictions (model, model_version, features, label, probabilities, cached, created_at)
+SELECT new.model, new.model_version, new.features::jsonb, new.label, new.probabilities::jsonb, new.cached, now()
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bool[])
+    AS new (model, model_version, features, label, probabilities, cached)
+"""
+
+
+@unavailable_when_away()
+async def log_tabular(answers: list[TabularAnswer]) -> None:
+    """Keep what tabular models said, in one statement."""
+    rows = [
+        (
+            *(one.model, one.model_version, json.dumps(one.features), one.label),
+            *(json.dumps(one.probabilities), one.cached),
+        )
+        for one in answers
+    ]
+    await execute(_LOG_TABULAR, _columns(rows))
+
+
 # Counted at claim, so that an image that kills the process still runs out of attempts. Rows are locked in the order of
 # their ids, here and below: statements on many rows at once would wait for each other for ever otherwise.
 _CLAIM: Final = """
@@ -146,7 +220,7 @@ WHERE id IN (
     SELECT id FROM predictions
     WHERE id = ANY($1) AND status = 'pending' AND attempts < $3 ORDER BY id FOR UPDATE SKIP LOCKED
 )
-RETURNING id, attempts, image_path, model
+RETURNING id, attempts, started_at, image_path, model
 """
 
 
@@ -154,7 +228,9 @@ RETURNING id, attempts, image_path, model
 async def claim_all(prediction_ids: list[int], policy: RetryPolicy) -> list[Claim | None]:
     """Take pending predictions for classifying, in one statement; None for one that is gone, taken or finished."""
     rows = await execute(_CLAIM, [prediction_ids, policy.lease, policy.max_attempts])
-    held = {row["id"]: Claim(row["id"], row["attempts"], row["image_path"], row["model"]) for row in rows}
+    held = {
+        row["id"]: Claim(row["id"], row["attempts"], row["started_at"], row["image_path"], row["model"]) for row in rows
+    }
     return [held.get(prediction_id) for prediction_id in prediction_ids]
 
 
@@ -171,11 +247,12 @@ class Answer:
 # A person may have corrected the row while it was classified: their answer stands, the model's goes beside it.
 _SUCCEED: Final = """
 WITH answers AS (
-    SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::float8[], $6::text[], $7::text[])
-        AS answer (id, attempt, scores, label, confidence, model, model_version)
+    SELECT * FROM unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::text[], $5::text[], $6::float8[], $7::text[],
+                         $8::text[])
+        AS answer (id, attempt, started, scores, label, confidence, model, model_version)
 ), held AS (
     SELECT id FROM predictions JOIN answers USING (id)
-    WHERE status = 'processing' AND attempts = attempt ORDER BY id FOR UPDATE OF predictions
+    WHERE status = 'processing' AND attempts = attempt AND started_at = started ORDER BY id FOR UPDATE OF predictions
 )
 UPDATE predictions
 SET status = 'succeeded', completed_at = now(), lease_expires_at = NULL, all_predictions = answers.scores::jsonb,
@@ -193,7 +270,7 @@ async def succeed_all(answers: list[Answer]) -> list[Prediction | None]:
     """Write what the models said, in one statement; None for one whose claim is no longer held."""
     rows = [
         (
-            *(one.held.prediction_id, one.held.attempt, _as_json(one.scores)),
+            *(one.held.prediction_id, one.held.attempt, one.held.started_at, _as_json(one.scores)),
             *(one.scores[0].label, one.scores[0].confidence, one.model, one.model_version),
         )
         for one in answers
@@ -208,8 +285,8 @@ def _as_json(scores: list[LabelScore]) -> str:
 
 _FAIL: Final = """
 UPDATE predictions
-SET status = 'failed', completed_at = now(), lease_expires_at = NULL, error_code = $3, error_message = $4
-WHERE id = $1 AND status = 'processing' AND attempts = $2
+SET status = 'failed', completed_at = now(), lease_expires_at = NULL, error_code = $4, error_message = $5
+WHERE id = $1 AND status = 'processing' AND attempts = $2 AND started_at = $3
 RETURNING *
 """
 
@@ -217,14 +294,14 @@ RETURNING *
 @unavailable_when_away()
 async def fail(held: Claim, error: ServiceError) -> Prediction | None:
     """End a prediction for good; None where the claim is no longer held."""
-    rows = await execute(_FAIL, [held.prediction_id, held.attempt, error.code, error.message])
+    rows = await execute(_FAIL, [held.prediction_id, held.attempt, held.started_at, error.code, error.message])
     return Prediction.of(rows[0]) if rows else None
 
 
 _RELEASE: Final = """
 UPDATE predictions
-SET status = 'pending', lease_expires_at = NULL, started_at = NULL, attempts = attempts - $3
-WHERE id = $1 AND status = 'processing' AND attempts = $2
+SET status = 'pending', lease_expires_at = NULL, started_at = NULL, attempts = attempts - $4
+WHERE id = $1 AND status = 'processing' AND attempts = $2 AND started_at = $3
 RETURNING id
 """
 
@@ -232,7 +309,7 @@ RETURNING id
 @unavailable_when_away()
 async def release(held: Claim, *, count_attempt: bool) -> bool:
     """Hand a prediction back, to be classified later; False where the claim is no longer held."""
-    return bool(await execute(_RELEASE, [held.prediction_id, held.attempt, 0 if count_attempt else 1]))
+    return bool(await execute(_RELEASE, [held.prediction_id, held.attempt, held.started_at, 0 if count_attempt else 1]))
 
 
 _EXHAUST: Final = """

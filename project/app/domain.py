@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
 
@@ -48,11 +48,13 @@ class ImageInfo:
 class Claim:
     """The right to classify one prediction: it ends when the lease does, or when another attempt begins.
 
-    ``attempt`` is the fencing token: a result is only written while the row still carries it.
+    ``attempt`` and ``started_at`` are the fencing token: a result is only written while the row still carries them.
+    (Attempts alone would not do: they are counted anew when a prediction is classified again.)
     """
 
     prediction_id: int
     attempt: int
+    started_at: datetime
     image_path: str
     model: str
 

@@ -13,7 +13,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
 
 from app import __version__
-from app.api import models, ping, predictions
+from app.api import models, ping, predict, predictions
 from app.api.body_limit import BodyLimit
 from app.api.deps import Runtime, make_runtime
 from app.api.errors import add_error_handlers
@@ -57,7 +57,7 @@ def create_application(settings: Settings) -> FastAPI:
             database_url(settings) as url,
             connected(url, settings),
             worker.running(settings.recover_seconds, only_process=embedded),
-            _checking(registry, everything=settings.models_loading == "start"),
+            _checking(registry),
         ):
             # What was made until now stays: looking through it for garbage again and again holds requests up.
             gc.freeze()
@@ -73,6 +73,7 @@ def create_application(settings: Settings) -> FastAPI:
     add_error_handlers(app)
     answer_both_slashes(app)
     app.include_router(predictions.router)
+    app.include_router(predict.router)
     app.include_router(models.router)
     app.include_router(ping.router)
 
@@ -94,13 +95,15 @@ def _registry(settings: Settings) -> Registry:
         registry.classifier(default.name)
     except ModelBroken as error:
         raise StartupError(f"{error.message} To make it again, {MAKE_ONE}.") from error
+    if settings.models_loading == "start":
+        registry.load_all()
     return registry
 
 
 @asynccontextmanager
-async def _checking(registry: Registry, *, everything: bool) -> AsyncIterator[None]:
-    """Load the other models beside the first requests: to keep them, or only to learn which of them cannot be."""
-    task = asyncio.create_task(asyncio.to_thread(registry.load_all if everything else registry.check))
+async def _checking(registry: Registry) -> AsyncIterator[None]:
+    """Learn beside the first requests which of the other models cannot be loaded."""
+    task = asyncio.create_task(asyncio.to_thread(registry.check))
     try:
         yield
     finally:

@@ -1,14 +1,16 @@
 """A tabular model at work: from rows of numbers to labels with their probabilities."""
 
 from collections.abc import Sequence
+from typing import Annotated, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from app.domain import LabelScore, ModelBroken
-from app.manifest import Model, TabularManifest
+from app.manifest import Feature, Model, TabularManifest
 
-PROBABILITY_DIGITS = 6
+PROBABILITY_DIGITS: Final = 6
 
 
 class TabularClassifier:
@@ -22,6 +24,7 @@ class TabularClassifier:
         assert isinstance(model.manifest, TabularManifest)
         self.model = model
         self.features = model.manifest.features
+        self.row_schema = row_schema(self.features)
         self.memory_bytes = 2 * model.path.stat().st_size
         """About what it takes: the file, and the network made of it."""
         self._onnx = open_session(model.path)
@@ -53,3 +56,24 @@ class TabularClassifier:
             ]
             for row in found
         ]
+
+
+def row_schema(features: Sequence[Feature]) -> type[BaseModel]:
+    """The schema of one row: a number within its bounds for each feature, or its default where it is left out."""
+    fields: dict[str, Any] = {
+        feature.name: (
+            Annotated[
+                float,
+                Field(
+                    strict=True,
+                    allow_inf_nan=False,
+                    ge=feature.minimum,
+                    le=feature.maximum,
+                    description=f"{feature.description} {feature.unit and f'In {feature.unit}.'}".strip(),
+                ),
+            ],
+            feature.default,
+        )
+        for feature in features
+    }
+    return create_model("Row", __config__=ConfigDict(extra="forbid"), **fields)

@@ -6,12 +6,13 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Annotated, Final
 
+from cachetools import TTLCache
 from fastapi import Depends, Request
 
 from app import crud, imaging
 from app.coalescing import Coalescer
 from app.config import Settings
-from app.domain import ImageInfo, ImageTooLarge, NotAnImage, ServiceError
+from app.domain import ImageInfo, ImageTooLarge, LabelScore, NotAnImage, ServiceError
 from app.models.tortoise import Prediction
 from app.registry import Registry
 from app.storage import Storage
@@ -19,6 +20,10 @@ from app.worker import Worker
 
 MOST_RECEIVED: Final = 16
 MOST_ROWS: Final = 64
+
+
+TabularKey = tuple[str, str, tuple[tuple[float, ...], ...]]
+"""Name and version of a model, and the rows it was asked about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,8 @@ class Runtime:
     receive: Coalescer[bytes, Received]
     create: Coalescer[crud.NewPrediction, Prediction]
     get: Coalescer[int, Prediction]
+    tabular_cache: TTLCache[TabularKey, list[list[LabelScore]]]
+    """What tabular models answered lately; its size counts rows."""
 
 
 def make_runtime(settings: Settings, storage: Storage, registry: Registry, worker: Worker) -> Runtime:
@@ -60,6 +67,7 @@ def make_runtime(settings: Settings, storage: Storage, registry: Registry, worke
         receive=Coalescer(receive, most=MOST_RECEIVED),
         create=Coalescer(crud.create_all, most=MOST_ROWS),
         get=Coalescer(crud.get_all, most=MOST_ROWS),
+        tabular_cache=TTLCache(settings.predict_cache_rows, settings.predict_cache_seconds, getsizeof=len),
     )
 
 

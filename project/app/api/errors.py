@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 
 STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
     domain.PredictionNotFound: HTTPStatus.NOT_FOUND,
+    domain.PredictionUnfinished: HTTPStatus.CONFLICT,
+    domain.ModelUnknown: HTTPStatus.NOT_FOUND,
+    domain.ModelBroken: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.NotAnImage: HTTPStatus.BAD_REQUEST,
     domain.UploadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     domain.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -54,6 +57,7 @@ def problem_responses(*statuses: HTTPStatus) -> Responses:
 
 _EXAMPLES: Final = {
     HTTPStatus.NOT_FOUND: "Prediction not found",
+    HTTPStatus.CONFLICT: "The prediction is not finished yet: wait until its status is succeeded or failed.",
     HTTPStatus.BAD_REQUEST: "File must be an image",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The upload is larger than 20971520 bytes.",
     HTTPStatus.SERVICE_UNAVAILABLE: "The database cannot be reached at the moment. Try again shortly.",

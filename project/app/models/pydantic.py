@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from app.domain import Status
-from app.models.tortoise import Prediction
+from app.models.tortoise import PastAnswer, Prediction
 
 EXAMPLE_ERROR: dict[str, Any] = {
     "type": "about:blank",
@@ -100,6 +100,80 @@ class PredictionRead(BaseModel):
         error = PredictionError(code=row.error_code, message=row.error_message or "") if row.error_code else None
         fields = {name: getattr(row, name) for name in cls.model_fields if name != "error"}
         return cls(error=error, **fields)
+
+
+class PastAnswerRead(BaseModel):
+    """What a model said of the image before another was asked."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    **{
+                        name: EXAMPLE_PREDICTION[name]
+                        for name in ("status", "top_prediction", "confidence", "all_predictions", "model")
+                    },
+                    **{
+                        name: EXAMPLE_PREDICTION[name]
+                        for name in ("model_version", "error", "attempts", "started_at", "completed_at", "corrected_at")
+                    },
+                    "replaced_at": "2026-11-21T09:05:00.000000Z",
+                }
+            ]
+        },
+        protected_namespaces=(),
+    )
+
+    status: Status
+    top_prediction: str | None
+    confidence: float | None
+    all_predictions: list[LabelConfidence] | None
+    model: str
+    model_version: str
+    error: PredictionError | None
+    attempts: int
+    started_at: datetime | None
+    completed_at: datetime | None
+    corrected_at: datetime | None
+    replaced_at: datetime = Field(description="When another model was asked.")
+
+    @classmethod
+    def of(cls, row: PastAnswer) -> "PastAnswerRead":
+        """The answer of a row."""
+        error = PredictionError(code=row.error_code, message=row.error_message or "") if row.error_code else None
+        fields = {name: getattr(row, name) for name in cls.model_fields if name != "error"}
+        return cls(error=error, **fields)
+
+
+class Reclassification(BaseModel):
+    """Which model is to be asked."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"model": "efficientnet_lite0"}]}, extra="forbid")
+
+    model: str = Field(default="", description="Name of a model from /models; empty for the default one.")
+
+
+class RowAnswer(BaseModel):
+    """What a tabular model says of a row: the likeliest label, and how likely each is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "label": "virginica",
+                    "probabilities": {"virginica": 0.914286, "versicolor": 0.085714, "setosa": 0.0},
+                    "model": "iris_random_forest",
+                    "model_version": "0b9c1a3d5e7f",
+                }
+            ]
+        },
+        protected_namespaces=(),
+    )
+
+    label: str
+    probabilities: dict[str, float] = Field(description="0..1 by label, likeliest first; their sum is 1.")
+    model: str
+    model_version: str
 
 
 class PredictionCorrection(BaseModel):

@@ -53,3 +53,54 @@ class Prediction(Model):
             # Pages of one status, newest first.
             ("status", "id"),
         )
+
+
+class PastAnswer(Model):
+    """What a model said of an image before another was asked: the prediction's columns of that time."""
+
+    id = fields.BigIntField(primary_key=True)
+    prediction: fields.ForeignKeyRelation[Prediction] = fields.ForeignKeyField(
+        "models.Prediction", related_name="past_answers", on_delete=fields.CASCADE, db_index=True
+    )
+    status = fields.CharEnumField(Status, max_length=16, description="succeeded or failed")
+    top_prediction: str | None = fields.TextField(null=True)
+    confidence: float | None = fields.FloatField(null=True)
+    all_predictions: fields.JSONField[list[dict[str, object]]] = fields.JSONField(null=True)
+    model = fields.CharField(max_length=64)
+    model_version = fields.CharField(max_length=64)
+    error_code = fields.CharField(max_length=64, null=True)
+    error_message: str | None = fields.TextField(null=True)
+    attempts = fields.IntField()
+    started_at = fields.DatetimeField(null=True)
+    completed_at = fields.DatetimeField(null=True)
+    corrected_at = fields.DatetimeField(null=True)
+    replaced_at = fields.DatetimeField()
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Self:
+        """A row as a statement of ours gave it, with all columns."""
+        return cls._init_from_db(**row)
+
+    class Meta:
+        """Table."""
+
+        table = "past_answers"
+
+
+class TabularPrediction(Model):
+    """What a tabular model said of one row of features; written after it was answered."""
+
+    id = fields.BigIntField(primary_key=True)
+    model = fields.CharField(max_length=64)
+    model_version = fields.CharField(max_length=64)
+    features: fields.JSONField[dict[str, float]] = fields.JSONField()
+    label = fields.TextField()
+    probabilities: fields.JSONField[dict[str, float]] = fields.JSONField()
+    cached = fields.BooleanField(description="Answered from the cache.")
+    created_at = fields.DatetimeField()
+
+    class Meta:
+        """Table and indexes."""
+
+        table = "tabular_predictions"
+        indexes = (("model", "id"),)

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from app import db
 from app.config import Settings
 from app.main import create_application
+from tests.conftest import FALLBACK
 
 
 def of_database(url: str, name: str) -> str:
@@ -127,3 +128,33 @@ def upload(client: httpx.AsyncClient) -> Upload:
         return await client.post("/predictions/", files={"file": (name, data)}, headers=headers)
 
     return post
+
+
+AddModel = Callable[..., Path]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of models of the test's own, empty."""
+    path = tmp_path / "models"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def add_model(models_dir: Path, folder: Path) -> AddModel:
+    """Adds a copy of the fallback under another name."""
+
+    def add(name: str = FALLBACK, **files: bytes) -> Path:
+        path = folder / name
+        path.mkdir()
+        for file in (models_dir / FALLBACK).iterdir():
+            (path / file.name).symlink_to(file)
+        manifest = (path / "model.toml").read_text().replace(f'name = "{FALLBACK}"', f'name = "{name}"', 1)
+        (path / "model.toml").unlink()
+        (path / "model.toml").write_text(manifest)
+        for file_name, content in files.items():
+            (path / file_name.replace("_toml", ".toml")).write_bytes(content)
+        return path
+
+    return add

@@ -5,9 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from app.exporter.networks import efficientnet_lite0, efficientnet_lite0_weights, mobilenet_v2
+from app.exporter import efficientnet_lite0
+from app.exporter.networks import keras_application
 
 name, weights, folder = sys.argv[1:]
-network = mobilenet_v2(Path(weights)) if name == "mobilenet_v2" else efficientnet_lite0(efficientnet_lite0_weights())
+model = (
+    keras_application("MobileNetV2", Path(weights))[0]
+    if name == "mobilenet_v2"
+    else efficientnet_lite0.build(efficientnet_lite0.weights_path())
+)
 inputs = np.load(Path(folder) / "inputs.npy")
-np.save(Path(folder) / "scores.npy", np.asarray(network(inputs, training=False)["scores"]))
+np.save(Path(folder) / "scores.npy", np.asarray(model(inputs, training=False)))

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -14,38 +13,10 @@ from app.domain import ModelBroken, ModelUnknown, StartupError
 from app.manifest import read_model
 from app.registry import Registry, find_default
 from tests.conftest import FALLBACK
-from tests.integration.conftest import serving
+from tests.integration.conftest import AddModel, serving
 from tests.pictures import jpeg
 
 PLENTY = 2**40
-AddModel = Callable[..., Path]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder of models of the test's own, empty."""
-    path = tmp_path / "models"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
-def add_model(models_dir: Path, folder: Path) -> AddModel:
-    """Adds a copy of the fallback under another name."""
-
-    def add(name: str = FALLBACK, **files: bytes) -> Path:
-        path = folder / name
-        path.mkdir()
-        for file in (models_dir / FALLBACK).iterdir():
-            (path / file.name).symlink_to(file)
-        manifest = (path / "model.toml").read_text().replace(f'name = "{FALLBACK}"', f'name = "{name}"', 1)
-        (path / "model.toml").unlink()
-        (path / "model.toml").write_text(manifest)
-        for file_name, content in files.items():
-            (path / file_name.replace("_toml", ".toml")).write_bytes(content)
-        return path
-
-    return add
 
 
 def damage(model: Path) -> None:

@@ -215,7 +215,8 @@ async def test_of_two_workers_that_hold_a_row_the_later_writes(storage: Storage,
     await set_columns(row, lease_expires_at=await now_plus(0))
     await crud.recover(policy, [], all_processing=False)
     (second,) = await crud.claim_all([row.id], policy)
-    assert second == Claim(row.id, 2, row.image_path, "fake")
+    assert second is not None
+    assert second == Claim(row.id, 2, second.started_at, row.image_path, "fake")
     late, good = Answer(first, SCORES, "fake", "2"), Answer(second, SCORES, "fake", "2")
     assert await crud.succeed_all([late]) == [None]
     assert not await crud.release(first, count_attempt=True)

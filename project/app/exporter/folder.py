@@ -1,0 +1,25 @@
+"""Putting a model's folder in place."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import tomli_w
+
+from app.manifest import MANIFEST, Manifest
+
+log = logging.getLogger(__name__)
+
+
+def put_in_place(models_dir: Path, manifest: Manifest, network: bytes, labels: list[str]) -> Path:
+    """Write a model's folder, in the place of one of the same name: whole, or not at all."""
+    making, folder = models_dir / f".{manifest.name}.making", models_dir / manifest.name
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True)
+    (making / manifest.file).write_bytes(network)
+    (making / manifest.labels).write_text("\n".join(labels) + "\n", encoding="utf-8")
+    (making / MANIFEST).write_text(tomli_w.dumps(manifest.model_dump(exclude_none=True)), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    making.rename(folder)
+    log.info("Exported %s, version %s, to %s", manifest.name, manifest.version, folder)
+    return folder

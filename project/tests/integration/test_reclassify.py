@@ -1,0 +1,133 @@
+"""Asking another model about a stored image, and what was answered before."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from app import crud
+from app.config import Settings
+from app.db import execute
+from app.domain import AttemptsExhausted
+from app.models.tortoise import Prediction
+from tests.conftest import FALLBACK
+from tests.integration.conftest import AddModel, serving, uploaded_files
+from tests.pictures import jpeg
+
+OTHER = "other"
+WAIT = {"Prefer": "wait=30"}
+
+
+@pytest.fixture
+async def client(settings: Settings, add_model: AddModel) -> AsyncIterator[httpx.AsyncClient]:
+    """The application with two image models."""
+    models = add_model().parent
+    add_model(OTHER)
+    async with serving(settings.model_copy(update={"models_dir": models})) as client:
+        yield client
+
+
+async def uploaded(client: httpx.AsyncClient) -> dict[str, object]:
+    answer = await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers=WAIT)
+    row: dict[str, object] = answer.json()
+    return row
+
+
+@pytest.mark.parametrize("how", ["body", "query"])
+async def test_the_old_answer_is_kept(client: httpx.AsyncClient, how: str) -> None:
+    before = await uploaded(client)
+    path = f"/predictions/{before['id']}"
+    body, query = ({"model": OTHER}, {}) if how == "body" else (None, {"model": OTHER})
+    answer = await client.post(f"{path}/reclassify", headers=WAIT, json=body, params=query)
+    assert (answer.status_code, answer.headers["preference-applied"]) == (202, "wait=30")
+    after = answer.json()
+    assert (after["id"], after["status"], after["model"], after["attempts"]) == (before["id"], "succeeded", OTHER, 1)
+    assert after == (await client.get(f"{path}/")).json()
+    (past,) = (await client.get(f"{path}/history")).json()
+    assert past.pop("replaced_at")
+    assert past == {name: before[name] for name in past}
+    assert past["model"] == FALLBACK
+
+    await client.post(f"{path}/reclassify", headers=WAIT)
+    assert [one["model"] for one in (await client.get(f"{path}/history/")).json()] == [OTHER, FALLBACK]
+    assert (await client.get(f"{path}/")).json()["model"] == FALLBACK
+
+
+async def test_without_a_wait_it_is_pending_and_follows(client: httpx.AsyncClient) -> None:
+    row = await uploaded(client)
+    answer = await client.post(f"/predictions/{row['id']}/reclassify", json={"model": OTHER})
+    assert (answer.status_code, answer.json()["status"], answer.json()["top_prediction"]) == (202, "pending", None)
+    # The transport waits for background tasks.
+    after = (await client.get(f"/predictions/{row['id']}/")).json()
+    assert (after["status"], after["model"]) == ("succeeded", OTHER)
+
+
+async def test_a_correction_goes_into_the_history(client: httpx.AsyncClient) -> None:
+    row = await uploaded(client)
+    path = f"/predictions/{row['id']}"
+    await client.put(f"{path}/", json={"top_prediction": "my cat", "confidence": 1})
+    after = (await client.post(f"{path}/reclassify", json={"model": OTHER}, headers=WAIT)).json()
+    assert (after["corrected_at"], after["top_prediction"]) == (None, row["top_prediction"])
+    (past,) = (await client.get(f"{path}/history")).json()
+    assert (past["top_prediction"], past["corrected_at"] is not None) == ("my cat", True)
+
+
+async def test_what_is_not_finished_cannot_be_asked_again(client: httpx.AsyncClient) -> None:
+    row = await uploaded(client)
+    await Prediction.filter(id=row["id"]).update(status="processing")
+    answer = await client.post(f"/predictions/{row['id']}/reclassify")
+    assert (answer.status_code, answer.json()["code"]) == (409, "prediction_unfinished")
+    assert (await client.get(f"/predictions/{row['id']}/history")).json() == []
+
+
+@pytest.mark.parametrize("path", ["reclassify", "history"])
+async def test_what_is_not_there_is_404(client: httpx.AsyncClient, path: str) -> None:
+    method = "POST" if path == "reclassify" else "GET"
+    for number in (1, 2**63):
+        answer = await client.request(method, f"/predictions/{number}/{path}")
+        assert (answer.status_code, answer.json()["detail"]) == (404, "Prediction not found")
+    assert (await client.request(method, f"/predictions/nine/{path}")).status_code == 422
+
+
+async def test_an_unknown_model_changes_nothing(client: httpx.AsyncClient) -> None:
+    row = await uploaded(client)
+    for wrong in ({"model": "nothing"}, {"model": 5}, {"modell": OTHER}):
+        answer = await client.post(f"/predictions/{row['id']}/reclassify", json=wrong)
+        assert answer.status_code == 422
+    assert (await client.get(f"/predictions/{row['id']}/")).json() == row
+
+
+async def test_the_history_goes_with_the_prediction(client: httpx.AsyncClient, settings: Settings) -> None:
+    row = await uploaded(client)
+    await client.post(f"/predictions/{row['id']}/reclassify", headers=WAIT)
+    await client.delete(f"/predictions/{row['id']}/")
+    assert (await client.get(f"/predictions/{row['id']}/history")).status_code == 404
+    assert await execute("SELECT * FROM past_answers") == []
+    assert uploaded_files(settings) == []
+
+
+async def test_a_missing_image_fails_and_the_answer_is_not_lost(client: httpx.AsyncClient, settings: Settings) -> None:
+    row = await uploaded(client)
+    for path in uploaded_files(settings):
+        path.unlink()
+    after = (await client.post(f"/predictions/{row['id']}/reclassify", headers=WAIT)).json()
+    assert (after["status"], after["error"]["code"]) == ("failed", "image_missing")
+    (past,) = (await client.get(f"/predictions/{row['id']}/history")).json()
+    assert past["top_prediction"] == row["top_prediction"]
+
+
+async def test_a_late_answer_of_the_time_before_is_not_written(client: httpx.AsyncClient) -> None:
+    """Attempts begin anew, so they alone do not tell a worker of before from one of now."""
+    row = await uploaded(client)
+    prediction_id = int(str(row["id"]))
+    policy = Settings().retry_policy
+    await crud.reclassify(prediction_id, FALLBACK, "1")
+    (late,) = await crud.claim_all([prediction_id], policy)
+    assert late is not None
+    await Prediction.filter(id=prediction_id).update(status="failed")
+    await crud.reclassify(prediction_id, OTHER, "1")
+    (now,) = await crud.claim_all([prediction_id], policy)
+    assert now is not None
+    assert now.attempt == late.attempt
+    assert await crud.fail(late, AttemptsExhausted()) is None
+    assert await crud.fail(now, AttemptsExhausted()) is not None
