@@ -3,12 +3,13 @@
 It is lean on purpose (bodies are made once, answers are barely parsed): it shares the cores with what it measures.
 """
 
+import argparse
 import asyncio
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 BOUNDARY: Final = "benchmark-5f2a9c"
 POLL_SECONDS: Final = 0.02
@@ -43,6 +44,11 @@ class Outcome:
     def per_second(self) -> float:
         """Uploads finished per second."""
         return len(self.latencies) / self.seconds if self.seconds else 0.0
+
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
 
 
 def images_in(folder: Path) -> dict[str, bytes]:
@@ -165,3 +171,20 @@ def _upload_request(service: Service, name: str, data: bytes) -> bytes:
 
 def _get_request(service: Service, prediction_id: int) -> bytes:
     return f"GET {service.path}{prediction_id}/ HTTP/1.1\r\nHost: {service.host}:{service.port}\r\n\r\n".encode()
+
+
+def main() -> None:
+    """Warm up, measure, and print the outcome as JSON: a process of its own, so that nobody else's work delays it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--service", type=json.loads, required=True, help="fields of Service, as JSON")
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--connections", type=int, required=True)
+    given = parser.parse_args()
+    service = Service(**given.service)
+    outcome = drive(service, images_in(given.images), seconds=given.seconds, connections=given.connections)
+    print(json.dumps(outcome.as_dict()))
+
+
+if __name__ == "__main__":
+    main()

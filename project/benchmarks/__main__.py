@@ -1,0 +1,116 @@
+"""``make bench``: the floor, the service, the tutorial's service and the peers, in alternating rounds of one run."""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from benchmarks.contenders import REPOSITORY, Bench, Contender, Round, floor
+from benchmarks.machine import installed, machine
+from benchmarks.report import markdown, summary
+
+ENVIRONMENTS: Final = {
+    ".venv-bench-baseline": "project/benchmarks/baseline/requirements.txt",
+    ".venv-bench-litserve": "project/benchmarks/peers/requirements-litserve.txt",
+    ".venv-bench-bentoml": "project/benchmarks/peers/requirements-bentoml.txt",
+    ".venv-bench-ray": "project/benchmarks/peers/requirements-ray.txt",
+}
+OURS: Final = {"MODELS_DIR": "{MODELS}", "DATA_DIR": "{WORK}/data", "WORKER_THREADS": "", "LOG_LEVEL": "WARNING"}
+
+
+def contenders(model: str) -> dict[str, Callable[[Bench], Round]]:
+    """Everybody, by name."""
+
+    def ours(name: str, chosen: str) -> Contender:
+        variables = {**OURS, "MODEL": chosen}
+        command = ("python", "-m", "benchmarks.service")
+        return Contender(
+            name, ".venv", command, variables, "/predictions/", ready="/ready", headers="Prefer: wait=60\r\n"
+        )
+
+    peer = {"MODEL_FOLDER": "{MODEL}"}
+    all_of_them = [
+        ours("service fp32", model),
+        ours("service int8", f"{model}_int8"),
+        Contender("LitServe", ".venv-bench-litserve", ("python", "-m", "benchmarks.peers.litserve_server"), peer),
+        Contender(
+            "BentoML",
+            ".venv-bench-bentoml",
+            ("bentoml", "serve", "benchmarks.peers.bentoml_server:ImageService", "--port", "{PORT}"),
+            {**peer, "BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOST": "127.0.0.1"},
+            ready="/readyz",
+        ),
+        Contender("Ray Serve", ".venv-bench-ray", ("python", "-m", "benchmarks.peers.ray_server"), peer, ready="/docs"),
+        Contender(
+            "tutorial",
+            ".venv-bench-baseline",
+            ("uvicorn", "benchmarks.baseline.main:app", "--port", "{PORT}", "--no-access-log"),
+            {"UPLOADS_DIR": "{WORK}/uploads", "LABELS": "{MODEL}/labels.txt", "MODEL_WEIGHTS": "{WEIGHTS}"},
+            "/predictions/",
+            ready="/docs",
+            polls=True,
+            database=True,
+        ),
+    ]
+    return {
+        "floor fp32": floor(model),
+        "floor int8": floor(f"{model}_int8"),
+        **{contender.name: contender.run for contender in all_of_them},
+    }
+
+
+def main() -> int:
+    """Measure, and write the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each contender in each round")
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--models", type=Path, required=True, help="folder with the model and its int8 twin")
+    parser.add_argument("--model", default="mobilenet_v2")
+    parser.add_argument("--weights", type=Path, required=True, help="the model's Keras weights, for the tutorial's service")
+    parser.add_argument("--images", type=Path, required=True, help="folder of JPEG files to upload")
+    parser.add_argument("--only", default="", help="names, separated by commas")
+    parser.add_argument("--output", type=Path, required=True, help="folder for results.json and results.md")
+    given = parser.parse_args()
+    chosen = contenders(given.model)
+    if given.only:
+        chosen = {name: run for name, run in chosen.items() if name in given.only.split(",")}
+    rounds: dict[str, list[Round]] = {name: [] for name in chosen}
+    with tempfile.TemporaryDirectory(prefix="bench-") as work:
+        bench = Bench(
+            models=given.models.resolve(),
+            model=given.model,
+            images=given.images.resolve(),
+            weights=given.weights.resolve(),
+            work=Path(work),
+            seconds=given.seconds,
+            connections=given.connections,
+            cores=len(os.sched_getaffinity(0)),
+        )
+        for number in range(given.rounds):
+            for name, run in chosen.items():
+                measured = run(bench)
+                rounds[name].append(measured)
+                p99 = statistics.quantiles(measured.latencies, n=100)[98] if len(measured.latencies) > 1 else 0
+                told = f"{measured.per_second:7.1f}/s  p99 {1000 * p99:6.0f} ms  lost {measured.lost}"
+                print(f"round {number + 1}  {name:14} {told} {measured.errors or ''}", file=sys.stderr, flush=True)
+    peers = {name: installed(REPOSITORY / f".venv-bench-{name}", package) for name, package in _PACKAGES.items()}
+    result = summary(rounds, {**machine(), **peers}, given)
+    given.output.mkdir(parents=True, exist_ok=True)
+    (given.output / "results.json").write_text(json.dumps(result, indent=2) + "\n")
+    table = markdown(result)
+    (given.output / "results.md").write_text(table)
+    print(table)
+    return 0
+
+
+_PACKAGES: Final = {"litserve": "litserve", "bentoml": "bentoml", "ray": "ray", "baseline": "tensorflow-cpu"}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The service a user would otherwise write."""

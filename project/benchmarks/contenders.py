@@ -1,0 +1,180 @@
+"""Who is compared: how each is started, and how it is spoken to."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.client import Service
+from benchmarks.processes import Watch, free_port, processes_since
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+PROJECT: Final = REPOSITORY / "project"
+START_SECONDS: Final = 120.0
+STOP_SECONDS: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all contenders are given."""
+
+    models: Path
+    model: str
+    images: Path
+    weights: Path
+    work: Path
+    seconds: float
+    connections: int
+    cores: int
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One contender in one round. CPU and memory are of all its processes, PostgreSQL included, the client excluded."""
+
+    per_second: float
+    latencies: list[float]
+    cpu_seconds: float
+    peak_bytes: int
+    lost: int
+    labels: dict[str, str]
+    errors: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A service of which one upload after the other is asked."""
+
+    name: str
+    environment: str
+    """Its virtual environment, beside the project."""
+    command: tuple[str, ...]
+    variables: dict[str, str]
+    path: str = "/predict"
+    ready: str = "/"
+    headers: str = ""
+    polls: bool = False
+    database: bool = False
+    """Whether it wants a DATABASE_URL of ours; the service brings its own."""
+
+    def run(self, bench: Bench) -> Round:
+        """Start it, warm it up, measure it, stop it."""
+        port = free_port()
+        work = bench.work / self.name.replace(" ", "-")
+        work.mkdir(parents=True, exist_ok=True)
+        service = Service("127.0.0.1", port, self.path, self.headers, self.polls)
+        with ExitStack() as stack:
+            watch = stack.enter_context(Watch())
+            if self.database:
+                url = stack.enter_context(_database(work))
+                variables = {**self.variables, "DATABASE_URL": url}
+            else:
+                variables = self.variables
+            given = {"PORT": str(port), "WORK": str(work), "MODELS": str(bench.models), "WEIGHTS": str(bench.weights)}
+            given["MODEL"] = str(bench.models / bench.model)
+            expanded = {name: value.format(**given) for name, value in variables.items()}
+            command = [word.format(**given) for word in self.command]
+            binary = REPOSITORY / self.environment / "bin" / command[0]
+            stack.enter_context(_running([str(binary), *command[1:]], {**expanded, "PORT": str(port)}, work))
+            _until_ready(f"http://127.0.0.1:{port}{self.ready}")
+            drive(service, bench, seconds=2.0)
+            watch.begin()
+            outcome = drive(service, bench, seconds=bench.seconds)
+            watch.end()
+        return Round(
+            per_second=len(outcome["latencies"]) / outcome["seconds"],
+            latencies=outcome["latencies"],
+            cpu_seconds=watch.cpu_seconds,
+            peak_bytes=watch.peak_bytes,
+            lost=outcome["lost"],
+            labels=outcome["labels"],
+            errors=outcome["errors"],
+        )
+
+
+def floor(model: str) -> Any:
+    """A function that measures the floor with a model of the registry."""
+
+    def run(bench: Bench) -> Round:
+        command = [
+            *(sys.executable, "-m", "benchmarks.floor", "--model", str(bench.models / model)),
+            *("--images", str(bench.images), "--seconds", str(bench.seconds), "--threads", str(bench.cores)),
+        ]
+        with Watch() as watch:
+            watch.begin()
+            done = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            watch.end()
+        outcome = json.loads(done.stdout)
+        per_second = len(outcome["latencies"]) / outcome["seconds"]
+        cpu = outcome["cpu_seconds"]
+        return Round(per_second, outcome["latencies"], cpu, watch.peak_bytes, 0, outcome["labels"])
+
+    return run
+
+
+def drive(service: Service, bench: Bench, *, seconds: float) -> dict[str, Any]:
+    """Run the client, in a process of its own."""
+    command = [
+        *(sys.executable, "-m", "benchmarks.client", "--service", json.dumps(asdict(service))),
+        *("--images", str(bench.images), "--seconds", str(seconds), "--connections", str(bench.connections)),
+    ]
+    done = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE)
+    outcome: dict[str, Any] = json.loads(done.stdout)
+    return outcome
+
+
+@contextmanager
+def _running(command: list[str], variables: dict[str, str], work: Path) -> Iterator[None]:
+    """A process, and everything it leaves behind, stopped at the end."""
+    began = time.time()
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "TF_CPP_MIN_LOG_LEVEL": "2", **variables}
+    with (work / "log.txt").open("wb") as log:
+        process = subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for left in processes_since(began, naming=str(REPOSITORY / ".venv-bench")):
+            left.kill()
+
+
+@contextmanager
+def _database(work: Path) -> Iterator[str]:
+    """An embedded PostgreSQL of the service's own kind, run by a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.database", str(work / "postgres")]
+    process = subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.communicate(timeout=STOP_SECONDS)
+
+
+def _until_ready(url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own
+                if answer.status < 500:  # noqa: PLR2004
+                    return
+        except urllib.error.HTTPError as error:
+            if error.code < 500:  # noqa: PLR2004
+                return
+        except OSError:
+            pass
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{url} did not answer in {START_SECONDS:g} s")
+        time.sleep(0.1)

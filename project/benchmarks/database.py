@@ -1,0 +1,19 @@
+"""An embedded PostgreSQL for a contender that brings none: prints its URL and runs until its standard input ends."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from app.postgres import embedded_postgres
+
+
+async def main() -> None:
+    """Run it."""
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    async with embedded_postgres(folder, 60) as url:
+        print(url.replace("postgresql://", "postgres://"), flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+
+asyncio.run(main())

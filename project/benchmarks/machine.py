@@ -1,0 +1,36 @@
+"""What it was measured on."""
+
+import datetime as dt
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+
+def machine() -> dict[str, str]:
+    """Date, processor, cores, memory and system, and the versions that matter."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        "processor": _processor(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory": f"{memory:.0f} GiB",
+        "system": f"{platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}",
+        **{name: metadata.version(name) for name in ("fastapi", "uvicorn", "ai-edge-litert", "tortoise-orm", "asyncpg")},
+    }
+
+
+def installed(environment: Path, package: str) -> str:
+    """The version of a package in a virtual environment."""
+    folder = environment / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    found = next(metadata.distributions(name=package, path=[str(folder)]), None)
+    return found.version if found else "not installed"
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    known = dict(line.split("\t: ", 1) for line in lines if "\t: " in line)
+    flags = known.get("flags", "").split()
+    wide = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8") if name in flags]
+    return f"{known.get('model name', platform.processor() or platform.machine()).strip()} ({', '.join(wide)})"

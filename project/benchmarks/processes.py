@@ -1,0 +1,83 @@
+"""Which processes a contender consists of, and what they use."""
+
+import os
+import socket
+import threading
+import time
+from typing import Final, Self
+
+import psutil
+
+SAMPLE_SECONDS: Final = 0.5
+CLOCK_SLACK: Final = 0.05
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def processes_since(began: float, naming: str = "") -> list[psutil.Process]:
+    """Processes started after ``began``, other than the client; with ``naming``, those whose command line has it."""
+    found = []
+    for process in psutil.process_iter(["create_time", "cmdline"]):
+        command = " ".join(process.info["cmdline"] or [])
+        young = process.info["create_time"] > began - CLOCK_SLACK and process.pid != os.getpid()
+        if young and "benchmarks.client" not in command and naming in command:
+            found.append(process)
+    return found
+
+
+class Watch:
+    """CPU seconds and peak memory of all processes started within the block, while ``begin`` … ``end`` is measured.
+
+    Memory is the proportional set size: what processes share is counted once.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.time()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._cpu: dict[int, float] = {}
+        self.cpu_seconds = 0.0
+        self.peak_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+
+    def begin(self) -> None:
+        """From here on."""
+        self._cpu = self._cpu_now()
+        self._thread.start()
+
+    def end(self) -> None:
+        """Until here. Processes that ended in the meantime are not counted; services keep theirs."""
+        self.cpu_seconds = sum(seconds - self._cpu.get(pid, 0.0) for pid, seconds in self._cpu_now().items())
+        self._stop.set()
+        self._thread.join()
+
+    def _cpu_now(self) -> dict[int, float]:
+        used = {}
+        for process in processes_since(self._began):
+            try:
+                times = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            used[process.pid] = times.user + times.system
+        return used
+
+    def _sample(self) -> None:
+        while not self._stop.wait(SAMPLE_SECONDS):
+            total = 0
+            for process in processes_since(self._began):
+                try:
+                    total += process.memory_full_info().pss
+                except psutil.Error:
+                    continue
+            self.peak_bytes = max(self.peak_bytes, total)

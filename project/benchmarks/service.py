@@ -1,0 +1,7 @@
+"""The service as it is run: migrated, then served."""
+
+import sys
+
+from app.cli import main
+
+sys.exit(main(["migrate"]) or main(["serve"]))
