@@ -135,6 +135,12 @@ class ModelBroken(ServiceError):
     code = "model_broken"
 
 
+class EngineDied(ServiceError):
+    """The process that decodes images and runs their models died over this one, or beside it."""
+
+    code = "engine_died"
+
+
 class PredictionUnfinished(ServiceError):
     """The prediction is not finished yet: wait until its status is succeeded or failed."""
 

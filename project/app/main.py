@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from app import __version__
 from app.api import models, ping, predict, predictions
 from app.api.body_limit import BodyLimit
-from app.api.deps import Runtime, make_runtime
+from app.api.deps import Runtime, check_models, make_runtime
 from app.api.errors import add_error_handlers
 from app.api.head import HeadAsGet
 from app.api.slashes import answer_both_slashes
@@ -23,6 +23,9 @@ from app.api.startup_errors import PlainStartupErrors
 from app.config import Settings
 from app.db import connected, database_url
 from app.domain import ModelBroken, StartupError
+from app.engine import Engine
+from app.engine.frames import Orders
+from app.manifest import Model
 from app.registry import MAKE_ONE, Registry, find_default
 from app.storage import Storage
 from app.worker import Worker
@@ -49,19 +52,21 @@ def create_application(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         registry = await run_in_threadpool(_registry, settings)
+        engine = Engine(_orders(settings, registry.default))
         storage = Storage(settings.uploads)
         storage.prepare()
-        worker = Worker(registry, storage, settings.retry_policy, settings.worker_threads)
+        worker = Worker(engine, storage, settings.retry_policy, settings.worker_threads)
         embedded = settings.database_url is None
         async with (
+            engine.running(),
             database_url(settings) as url,
             connected(url, settings),
+            _loaded(engine, registry, everything=settings.models_loading == "start"),
             worker.running(settings.recover_seconds, only_process=embedded),
-            _checking(registry),
         ):
             # What was made until now stays: looking through it for garbage again and again holds requests up.
             gc.freeze()
-            yield State(runtime=make_runtime(settings, storage, registry, worker))
+            yield State(runtime=make_runtime(settings, storage, registry, engine, worker))
 
     # Swagger UI and ReDoc from a package instead of a CDN: they work without the internet.
     app = FastAPIOffline(
@@ -85,29 +90,41 @@ def create_application(settings: Settings) -> FastAPI:
 
 
 def _registry(settings: Settings) -> Registry:
-    """All models of the folder, the default one loaded. Raises StartupError where it cannot be."""
+    """All models of the folder. Raises StartupError where the default one is not there."""
     default, note = find_default(settings.models, settings.model, settings.model_precision)
     if note:
         log.warning("%s", note)
-    limit, threads = settings.models_memory_bytes, settings.worker_threads
-    registry = Registry(settings.models, default, note, threads=threads, memory_bytes=limit)
-    try:
-        registry.classifier(default.name)
-    except ModelBroken as error:
-        raise StartupError(f"{error.message} To make it again, {MAKE_ONE}.") from error
-    if settings.models_loading == "start":
-        registry.load_all()
-    return registry
+    return Registry(settings.models, default, note, memory_bytes=settings.models_memory_bytes)
+
+
+def _orders(settings: Settings, default: Model) -> Orders:
+    folder = str(settings.models.resolve())
+    return Orders(
+        folder, default.folder.name, settings.worker_threads, settings.models_memory_bytes, settings.log_config
+    )
 
 
 @asynccontextmanager
-async def _checking(registry: Registry) -> AsyncIterator[None]:
-    """Learn beside the first requests which of the other models cannot be loaded."""
-    task = asyncio.create_task(asyncio.to_thread(registry.check))
+async def _loaded(engine: Engine, registry: Registry, *, everything: bool) -> AsyncIterator[None]:
+    """With the default model loaded, or all; which of the others cannot be is learnt beside the first requests.
+
+    Raises StartupError where the default model cannot be loaded.
+    """
+    others = [model.name for model in registry.models if model.manifest.kind == "image" and model != registry.default]
+    # The default last, so that it is the last to be unloaded.
+    for name in [*(others if everything else []), registry.default.name]:
+        try:
+            await engine.load([name])
+        except ModelBroken as error:
+            if name == registry.default.name:
+                raise StartupError(f"{error.message} To make it again, {MAKE_ONE}.") from error
+            registry.leave_out({name: error.message})
+    task = asyncio.create_task(check_models(engine, registry))
     try:
         yield
     finally:
-        await task
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def __getattr__(name: str) -> Any:

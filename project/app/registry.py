@@ -9,7 +9,7 @@ import logging
 import threading
 from collections import OrderedDict
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from app.classifier import Classifier
 from app.domain import ModelBroken, ModelUnknown, StartupError
@@ -28,6 +28,7 @@ FALLBACK_NOTE: Final = (
 MAKE_ONE: Final = "run `make model`, or `python -m app export-model` where TensorFlow is installed"
 
 Loaded = Classifier | TabularClassifier
+Kind = Literal["image", "tabular"]
 
 
 def folder_name(name: str, precision: Precision) -> str:
@@ -58,10 +59,21 @@ class Registry:
     """All models of a folder. Every method may be called from any thread."""
 
     def __init__(
-        self, models_dir: Path, default: Model, note: str | None = None, *, threads: int, memory_bytes: int
+        self,
+        models_dir: Path,
+        default: Model,
+        note: str | None = None,
+        *,
+        threads: int = 1,
+        memory_bytes: int,
+        level: int = logging.WARNING,
     ) -> None:
-        """``threads``: how many may use one model at once. ``memory_bytes``: above this, models are unloaded."""
+        """``threads``: how many may use one model at once. ``memory_bytes``: above this, models are unloaded.
+
+        ``level``: of what is logged about broken models.
+        """
         self.note = note
+        self._level = level
         self._folder = models_dir
         self._threads = threads
         self._memory_bytes = memory_bytes
@@ -93,9 +105,11 @@ class Registry:
         """What is wrong with the folders that cannot be used, by their names."""
         return dict(self._broken)
 
-    def is_loaded(self, name: str) -> bool:
-        """Whether a model is in memory."""
-        return name in self._loaded
+    @property
+    def loaded(self) -> list[str]:
+        """Names of the models in memory, the least recently used first."""
+        with self._lock:
+            return list(self._loaded)
 
     def scan(self) -> None:
         """Look at the folder again. Broken models are logged once and left out; the others are there."""
@@ -114,7 +128,7 @@ class Registry:
             except ModelBroken as error:
                 broken[folder.name] = error.message
                 if self._broken.get(folder.name) != error.message:
-                    log.warning("%s It is left out.", error.message)
+                    log.log(self._level, "%s It is left out.", error.message)
             else:
                 models[model.name] = model
         models.setdefault(self._default.name, self._default)
@@ -124,18 +138,20 @@ class Registry:
                 log.info("Model %s has changed or is gone: unloaded", name)
                 del self._loaded[name]
 
-    def check(self) -> None:
-        """Load each model that never was, to learn whether it can be: a damaged file is told before it is needed."""
+    def check(self, kind: Kind) -> dict[str, str]:
+        """Load each model of a kind that never was, to learn whether it can be; gives what is wrong, by their names."""
         for model in self.models:
-            if model not in self._checked and not self.is_loaded(model.name):
+            if model.manifest.kind == kind and model not in self._checked and model.name not in self._loaded:
                 with contextlib.suppress(ModelBroken):
                     self._read(model, threads=1)
+        return {model.name: told for model, told in self._unloadable.items()}
 
-    def load_all(self) -> None:
-        """Load every model, the default last, so that it is the last to be unloaded."""
-        for model in reversed(self.models):
-            with contextlib.suppress(ModelBroken):
-                self._load(model.name)
+    def leave_out(self, unloadable: dict[str, str]) -> None:
+        """Models that another process could not load, by their names with what is wrong: they are broken here too."""
+        for name, told in unloadable.items():
+            if name in self._models:
+                self._unloadable[self._models[name]] = told
+        self.scan()
 
     def get(self, name: str) -> Model:
         """A model by its name. Raises ModelUnknown that lists those there are."""

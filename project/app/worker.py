@@ -2,12 +2,8 @@
 
 import asyncio
 import logging
-import os
-import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Final
 
@@ -24,18 +20,17 @@ from app.domain import (
     ModelUnknown,
     RetryPolicy,
 )
+from app.engine import Engine, Said
 from app.models.tortoise import Prediction
-from app.registry import Registry
 from app.storage import Storage
 
 log = logging.getLogger(__name__)
 
-NICENESS: Final = 10
 MOST_RECOVERED: Final = 2_000
 LATE_SECONDS: Final = 30.0
 """How late the worker may look for predictions (the database has time-outs) and still count as alive."""
 IN_HAND_PER_THREAD: Final = 8
-"""Predictions claimed at once: enough that no thread waits while results are written and the next are claimed."""
+"""Predictions claimed at once: enough that the engine need not wait while answers are written and others claimed."""
 KEPT_BYTES: Final = 64 * 2**20
 """Uploaded bytes that are kept for the worker, beyond which images are read from the storage again."""
 MOST_WRITTEN: Final = 32
@@ -46,13 +41,12 @@ PATIENCE_SECONDS: Final = 0.04
 
 
 class Worker:
-    """Classifies predictions in a fixed pool of threads; the event loop only waits for them."""
+    """Has predictions classified by the engine; the event loop only waits for it."""
 
-    def __init__(self, registry: Registry, storage: Storage, policy: RetryPolicy, threads: int) -> None:
-        self._registry = registry
+    def __init__(self, engine: Engine, storage: Storage, policy: RetryPolicy, threads: int) -> None:
+        self._engine = engine
         self._storage = storage
         self._policy = policy
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="classify", initializer=_give_way)
         self._claims = Coalescer[int, Claim | None](lambda ids: crud.claim_all(ids, policy), most=MOST_WRITTEN)
         self._answers = Coalescer[Answer, Prediction | None](
             crud.succeed_all, most=MOST_WRITTEN, may_wait=self._is_busy, patience=PATIENCE_SECONDS
@@ -65,7 +59,7 @@ class Worker:
         self._in_hand: dict[int, asyncio.Task[Prediction | None]] = {}
         self._kept: dict[int, bytes] = {}
         self._kept_bytes = 0
-        self._decoding: set[asyncio.Future[Answer]] = set()
+        self._decoding: set[asyncio.Task[Said]] = set()
         self._stopping = False
         self._looked_at = self._patience = 0.0
 
@@ -86,8 +80,6 @@ class Worker:
             recovery.cancel()
             await asyncio.wait([recovery])
             await self._hand_back()
-            # What a thread is still decoding is handed back already: nobody waits for it.
-            self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
     def is_alive(self) -> bool:
@@ -146,7 +138,7 @@ class Worker:
     async def _process(self, held: Claim) -> Prediction | None:
         try:
             data = self._forget(held.prediction_id) or await self._storage.read(held.image_path)
-            answer = await self._answer(held, data)
+            said = await self._classified(held.model, data)
         except (ImageMissing, ImageUnreadable, ModelBroken, ModelUnknown) as error:
             log.info("Prediction %d failed: %s", held.prediction_id, error.code)
             return await crud.fail(held, error)
@@ -160,14 +152,14 @@ class Worker:
                 await crud.release(held, count_attempt=True)
                 return None
             return await crud.fail(held, AttemptsExhausted())
-        written = await self._answers(answer)
+        written = await self._answers(Answer(held, said.scores, said.model, said.version))
         if written is None:
             log.warning("Prediction %d was deleted or taken over meanwhile", held.prediction_id)
         return written
 
-    async def _answer(self, held: Claim, data: bytes) -> Answer:
-        """What the model says of an image. Raises CancelledError where the worker stops before that."""
-        decoding = asyncio.get_running_loop().run_in_executor(self._pool, self._classify, held, data)
+    async def _classified(self, model: str, data: bytes) -> Said:
+        """What the engine says of an image. Raises CancelledError where the worker stops before that."""
+        decoding = asyncio.create_task(self._engine.classify(model, data))
         self._decoding.add(decoding)
         try:
             if self._stopping:
@@ -179,10 +171,6 @@ class Worker:
     def _is_busy(self, answers: int) -> bool:
         """Whether answers may wait for others: nobody is kept from working meanwhile."""
         return answers < WORTH_WRITING and len(self._decoding) > 2 * self._threads and not self._stopping
-
-    def _classify(self, held: Claim, data: bytes) -> Answer:
-        classifier = self._registry.classifier(held.model)
-        return Answer(held, classifier.classify(data), classifier.model.name, classifier.model.version)
 
     async def _recover_forever(self, seconds: float) -> None:
         while True:
@@ -206,19 +194,13 @@ class Worker:
                     self._task(prediction_id, attempts=attempts)
 
     async def _hand_back(self) -> None:
-        # Only the waiting for a thread is broken off; of a statement cut short nobody knows whether it was carried out.
+        # Only the waiting for the engine is broken off: of a statement cut short nobody knows whether it was done.
         self._stopping = True
         for decoding in self._decoding:
             decoding.cancel()
         if tasks := list(self._in_hand.values()):
             log.info("Stopping: %d predictions are left for the next start", len(tasks))
             await asyncio.wait(tasks)
-
-
-def _give_way() -> None:
-    """Let requests and the database go first, on this thread's core: they take a moment, and it always has work."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 @contextmanager

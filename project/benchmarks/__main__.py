@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -73,7 +72,9 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--models", type=Path, required=True, help="folder with the model and its int8 twin")
     parser.add_argument("--model", default="mobilenet_v2")
-    parser.add_argument("--weights", type=Path, required=True, help="the model's Keras weights, for the tutorial's service")
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="the model's Keras weights, for the tutorial's service"
+    )
     parser.add_argument("--images", type=Path, required=True, help="folder of JPEG files to upload")
     parser.add_argument("--only", default="", help="names, separated by commas")
     parser.add_argument("--output", type=Path, required=True, help="folder for results.json and results.md")

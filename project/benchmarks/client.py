@@ -45,7 +45,6 @@ class Outcome:
         """Uploads finished per second."""
         return len(self.latencies) / self.seconds if self.seconds else 0.0
 
-
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)

@@ -154,7 +154,9 @@ def _running(command: list[str], variables: dict[str, str], work: Path) -> Itera
 @contextmanager
 def _database(work: Path) -> Iterator[str]:
     """An embedded PostgreSQL of the service's own kind, run by a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.database", str(work / "postgres")]
+    folder = work / "postgres"
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "benchmarks.database", str(folder)]
     process = subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
@@ -167,7 +169,7 @@ def _until_ready(url: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own
+            with urllib.request.urlopen(url, timeout=5) as answer:
                 if answer.status < 500:  # noqa: PLR2004
                     return
         except urllib.error.HTTPError as error:

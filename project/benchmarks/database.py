@@ -9,9 +9,7 @@ from app.postgres import embedded_postgres
 
 async def main() -> None:
     """Run it."""
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    async with embedded_postgres(folder, 60) as url:
+    async with embedded_postgres(Path(sys.argv[1]), 60) as url:
         print(url.replace("postgresql://", "postgres://"), flush=True)
         await asyncio.to_thread(sys.stdin.read)
 

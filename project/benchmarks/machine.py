@@ -17,15 +17,17 @@ def machine() -> dict[str, str]:
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{memory:.0f} GiB",
         "system": f"{platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}",
-        **{name: metadata.version(name) for name in ("fastapi", "uvicorn", "ai-edge-litert", "tortoise-orm", "asyncpg")},
+        **{
+            name: metadata.version(name) for name in ("fastapi", "uvicorn", "ai-edge-litert", "tortoise-orm", "asyncpg")
+        },
     }
 
 
 def installed(environment: Path, package: str) -> str:
     """The version of a package in a virtual environment."""
     folder = environment / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-    found = next(metadata.distributions(name=package, path=[str(folder)]), None)
-    return found.version if found else "not installed"
+    versions = [found.version for found in metadata.distributions(name=package, path=[str(folder)])]
+    return versions[0] if versions else "not installed"
 
 
 def _processor() -> str:

@@ -8,7 +8,7 @@ from typing import Final, Self
 
 import psutil
 
-SAMPLE_SECONDS: Final = 0.5
+SAMPLE_SECONDS: Final = 1.5
 CLOCK_SLACK: Final = 0.05
 
 

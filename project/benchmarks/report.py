@@ -11,7 +11,7 @@ SERVICE = "service fp32"
 
 
 def summary(rounds: dict[str, list[Round]], machine: dict[str, str], given: argparse.Namespace) -> dict[str, Any]:
-    """Medians over the rounds with the smallest and largest; ratios within each round, since the machine's speed varies."""
+    """Medians over the rounds, with the extremes; ratios are of one round, since the machine's speed varies."""
     contenders = {}
     for name, measured in rounds.items():
         if not measured:
@@ -31,7 +31,12 @@ def summary(rounds: dict[str, list[Round]], machine: dict[str, str], given: argp
                 contenders[name][f"of_{reference.replace(' ', '_')}"] = _spread(
                     [one.per_second / other.per_second for one, other in pairs]
                 )
-    settings = {"rounds": given.rounds, "seconds": given.seconds, "connections": given.connections, "model": given.model}
+    settings = {
+        "rounds": given.rounds,
+        "seconds": given.seconds,
+        "connections": given.connections,
+        "model": given.model,
+    }
     return {"machine": machine, "settings": settings, "contenders": contenders}
 
 
@@ -46,7 +51,7 @@ def markdown(result: dict[str, Any]) -> str:
         cells = [
             name,
             _cell(one["per_second"], 1),
-            _cell(share, 2) if share else "–",
+            _cell(share, 2) if share else "-",
             *(_cell(one[key], 0) for key in ("p50_ms", "p99_ms")),
             _cell(one["cpu_ms"], 1),
             f"{one['peak_mib']['median']:.0f}",
@@ -54,13 +59,12 @@ def markdown(result: dict[str, Any]) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     settings, machine = result["settings"], result["machine"]
-    told = ", ".join(f"{name} {value}" for name, value in machine.items() if name != "date")
-    lines += [
-        "",
-        f"Median of {settings['rounds']} alternating rounds of {settings['seconds']:g} s (smallest–largest), "
-        f"{settings['connections']} connections, on {machine['date']}: {told}.",
-        "",
-    ]
+    versions = ", ".join(f"{name} {value}" for name, value in machine.items() if name != "date")
+    told = (
+        f"Median of {settings['rounds']} alternating rounds of {settings['seconds']:g} s (smallest to largest), "
+        f"{settings['connections']} connections, on {machine['date']}: {versions}."
+    )
+    lines += ["", told, ""]
     return "\n".join(lines)
 
 
@@ -70,7 +74,7 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 def _cell(spread: dict[str, float], digits: int) -> str:
     low, middle, high = (f"{spread[key]:.{digits}f}" for key in ("smallest", "median", "largest"))
-    return f"{middle} ({low}–{high})"
+    return f"{middle} ({low} to {high})"
 
 
 def _percentile(values: list[float], percent: int) -> float:

@@ -13,6 +13,7 @@ from app import crud, imaging
 from app.coalescing import Coalescer
 from app.config import Settings
 from app.domain import ImageInfo, ImageTooLarge, LabelScore, NotAnImage, ServiceError
+from app.engine import Engine
 from app.models.tortoise import Prediction
 from app.registry import Registry
 from app.storage import Storage
@@ -45,6 +46,7 @@ class Runtime:
     settings: Settings
     storage: Storage
     registry: Registry
+    engine: Engine
     worker: Worker
     receive: Coalescer[bytes, Received]
     create: Coalescer[crud.NewPrediction, Prediction]
@@ -53,7 +55,7 @@ class Runtime:
     """What tabular models answered lately; its size counts rows."""
 
 
-def make_runtime(settings: Settings, storage: Storage, registry: Registry, worker: Worker) -> Runtime:
+def make_runtime(settings: Settings, storage: Storage, registry: Registry, engine: Engine, worker: Worker) -> Runtime:
     """Put together what the lifespan built."""
 
     def receive(uploads: list[bytes]) -> Awaitable[list[Received | ServiceError]]:
@@ -63,12 +65,20 @@ def make_runtime(settings: Settings, storage: Storage, registry: Registry, worke
         settings,
         storage,
         registry,
+        engine,
         worker,
         receive=Coalescer(receive, most=MOST_RECEIVED),
         create=Coalescer(crud.create_all, most=MOST_ROWS),
         get=Coalescer(crud.get_all, most=MOST_ROWS),
         tabular_cache=TTLCache(settings.predict_cache_rows, settings.predict_cache_seconds, getsizeof=len),
     )
+
+
+async def check_models(engine: Engine, registry: Registry) -> None:
+    """Look at the folder of models again, and learn which of those that are new cannot be loaded."""
+    await asyncio.to_thread(registry.scan)
+    await asyncio.to_thread(registry.check, "tabular")
+    registry.leave_out(await engine.check())
 
 
 def _receive_all(storage: Storage, max_pixels: int, uploads: list[bytes]) -> list[Received | ServiceError]:

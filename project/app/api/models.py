@@ -1,13 +1,12 @@
 """The registry of models over HTTP."""
 
-import asyncio
 from http import HTTPStatus
 from typing import Final
 
 from fastapi import APIRouter
 
 from app import crud
-from app.api.deps import Running
+from app.api.deps import Running, check_models
 from app.api.errors import problem_responses
 from app.manifest import ImageManifest, Model
 from app.models.pydantic import FeatureRead, Info, ModelRead
@@ -21,7 +20,13 @@ INFO_IMAGES: Final = 500
 @router.get("/models", summary="The models that can be asked")
 async def list_models(runtime: Running) -> list[ModelRead]:
     """Name, version, labels and input of each; folders that hold no usable model come last and say why."""
-    return await asyncio.to_thread(_read_all, runtime.registry)
+    # Models that were dropped in since the last look are there at once, and known to work.
+    registry, engine = runtime.registry, runtime.engine
+    await check_models(engine, registry)
+    loaded = {*registry.loaded, *await engine.loaded()}
+    usable = [_read(registry, model, loaded=model.name in loaded) for model in registry.models]
+    broken = [ModelRead(name=folder, status="broken", error=told) for folder, told in sorted(registry.broken.items())]
+    return usable + broken
 
 
 @router.get("/info", summary="Names of models and images", responses=problem_responses(HTTPStatus.SERVICE_UNAVAILABLE))
@@ -31,16 +36,7 @@ async def info(runtime: Running) -> Info:
     return Info(models=names, images=await crud.recent_image_paths(INFO_IMAGES))
 
 
-def _read_all(registry: Registry) -> list[ModelRead]:
-    # Models that were dropped in since the last look are there at once, and known to work.
-    registry.scan()
-    registry.check()
-    usable = [_read(registry, model) for model in registry.models]
-    broken = [ModelRead(name=folder, status="broken", error=told) for folder, told in sorted(registry.broken.items())]
-    return usable + broken
-
-
-def _read(registry: Registry, model: Model) -> ModelRead:
+def _read(registry: Registry, model: Model, *, loaded: bool) -> ModelRead:
     manifest = model.manifest
     is_default = model.name == registry.default.name
     read = ModelRead(
@@ -49,7 +45,7 @@ def _read(registry: Registry, model: Model) -> ModelRead:
         kind=manifest.kind,
         version=model.version,
         default=is_default,
-        loaded=registry.is_loaded(model.name),
+        loaded=loaded,
         runtime=manifest.runtime,
         labels=len(model.labels),
         note=registry.note if is_default else None,

@@ -38,13 +38,14 @@ async def ready(runtime: Running, response: Response) -> Ready:
     database = await _database_state()
     note = runtime.registry.note
     worker = "ok" if runtime.worker.is_alive else "The worker is not running: restart the service."
-    is_ready = database == worker == "ok"
+    model = "ok" if runtime.engine.is_alive else "The engine died and is being started anew: try again in a moment."
+    is_ready = database == model == worker == "ok"
     if not is_ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return Ready(
         status="ready" if is_ready else "not ready",
         database=database,
-        model="ok",
+        model=model,
         worker=worker,
         notes=[note] if note else [],
     )

@@ -21,6 +21,7 @@ from tortoise.contrib.fastapi import RegisterTortoise
 from tortoise.models import Model
 
 UPLOADS = Path(os.environ["UPLOADS_DIR"])
+UPLOADS.mkdir(parents=True, exist_ok=True)
 LABELS = Path(os.environ["LABELS"]).read_text().split()
 SIDE = 224
 
@@ -44,7 +45,6 @@ class Prediction(Model):
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load the model and connect."""
-    UPLOADS.mkdir(parents=True, exist_ok=True)
     app.state.model = keras.applications.MobileNetV2(weights=os.environ["MODEL_WEIGHTS"])
     async with RegisterTortoise(
         app, db_url=os.environ["DATABASE_URL"], modules={"models": [__name__]}, generate_schemas=True

@@ -2,7 +2,6 @@
 
 import os
 
-
 import litserve
 from fastapi import Request
 
@@ -18,7 +17,7 @@ class ImageAPI(litserve.LitAPI):
 
     def decode_request(self, request: Request) -> bytes:
         """The uploaded file."""
-        data: bytes = request["file"].file.read()  # type: ignore[index]  # a form, parsed
+        data: bytes = request["file"].file.read()
         return data
 
     def predict(self, data: bytes) -> dict[str, object]:

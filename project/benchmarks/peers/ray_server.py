@@ -32,7 +32,10 @@ class ImageDeployment:
 if __name__ == "__main__":
     ray.init(num_cpus=CORES, include_dashboard=False, log_to_driver=False, configure_logging=False)
     serve.start(http_options={"host": "127.0.0.1", "port": int(os.environ["PORT"]), "access_log": False})
-    serve.run(ImageDeployment.bind(), logging_config={"enable_access_log": False, "log_level": "WARNING"})
+    serve.run(
+        ImageDeployment.bind(),  # type: ignore[attr-defined]  # the decorator makes a deployment of it
+        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+    )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while True:

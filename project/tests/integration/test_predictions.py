@@ -2,16 +2,14 @@
 
 import asyncio
 import hashlib
-import threading
 from datetime import datetime, timedelta
 from unittest.mock import patch
 
 import httpx
 import pytest
 
-from app.classifier import Classifier
 from app.config import Settings
-from app.domain import LabelScore
+from app.engine import Engine, Said
 from tests.integration.conftest import Upload, uploaded_files
 from tests.pictures import encoded, jpeg, scene, turned
 
@@ -77,14 +75,14 @@ async def test_prefer_wait_is_capped(upload: Upload, settings: Settings) -> None
 async def test_what_takes_longer_than_the_wait_is_answered_unfinished(
     client: httpx.AsyncClient, upload: Upload, seconds: int
 ) -> None:
-    answered = threading.Event()
-    real = Classifier.classify
+    answered = asyncio.Event()
+    real = Engine.classify
 
-    def not_before_the_answer(classifier: Classifier, data: bytes) -> list[LabelScore]:
-        assert answered.wait(30)
-        return real(classifier, data)
+    async def not_before_the_answer(engine: Engine, model: str, data: bytes) -> Said:
+        await answered.wait()
+        return await real(engine, model, data)
 
-    with patch.object(Classifier, "classify", not_before_the_answer):
+    with patch.object(Engine, "classify", not_before_the_answer):
         response = await upload(jpeg(), Prefer=f"wait={seconds}")
         assert response.status_code == 201
         assert response.headers["preference-applied"] == f"wait={seconds}"

@@ -12,11 +12,10 @@ import pytest
 from app import crud, db
 from app.config import Settings
 from app.crud import Answer
-from app.domain import Claim, ImageInfo, LabelScore, PredictionNotFound, RetryPolicy, Status
+from app.domain import Claim, EngineDied, ImageInfo, LabelScore, PredictionNotFound, RetryPolicy, Status
+from app.engine import Engine, Said
 from app.imaging import to_tensor
-from app.manifest import Model, read_model
 from app.models.tortoise import Prediction
-from app.registry import Registry
 from app.storage import Storage
 from app.worker import Worker
 from tests.pictures import jpeg
@@ -25,27 +24,26 @@ pytestmark = pytest.mark.usefixtures("connected")
 SCORES = [LabelScore(f"label_{n}", 0.5 / 2**n) for n in range(5)]
 
 
-class FakeClassifier:
-    """A registry of one model that answers with fixed scores, after what a test wants to happen in the meantime."""
+class FakeEngine:
+    """Answers with fixed scores, from a thread, after what a test wants to happen in the meantime."""
 
-    def __init__(self, model: Model, meanwhile: Callable[[], None] = lambda: None) -> None:
-        self.model = model
+    def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         self.meanwhile = meanwhile
         self.calls = 0
 
-    def classifier(self, _name: str) -> "FakeClassifier":
-        return self
+    async def classify(self, _model: str, data: bytes) -> Said:
+        return await asyncio.to_thread(self._classify, data)
 
-    def classify(self, data: bytes) -> list[LabelScore]:
+    def _classify(self, data: bytes) -> Said:
         to_tensor(data)
         self.calls += 1
         self.meanwhile()
-        return SCORES
+        return Said(SCORES, "answering", "2")
 
 
 @pytest.fixture
-def fake(settings: Settings) -> FakeClassifier:
-    return FakeClassifier(read_model(settings.models / settings.model))
+def fake() -> FakeEngine:
+    return FakeEngine()
 
 
 @pytest.fixture
@@ -54,8 +52,8 @@ def storage(settings: Settings) -> Storage:
 
 
 @pytest.fixture
-def worker(settings: Settings, fake: FakeClassifier, storage: Storage) -> Worker:
-    return Worker(cast(Registry, fake), storage, settings.retry_policy, threads=2)
+def worker(settings: Settings, fake: FakeEngine, storage: Storage) -> Worker:
+    return Worker(cast(Engine, fake), storage, settings.retry_policy, threads=2)
 
 
 async def pending(storage: Storage, data: bytes | None = None) -> Prediction:
@@ -103,7 +101,7 @@ async def test_a_pending_prediction_is_classified(worker: Worker, storage: Stora
     assert (row.top_prediction, row.confidence) == ("label_0", 0.5)
 
 
-async def test_asked_twice_it_is_done_once(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
+async def test_asked_twice_it_is_done_once(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
     row = await pending(storage)
     await asyncio.gather(*(worker.classify(row.id) for _ in range(5)))
     await worker.classify(row.id)
@@ -111,22 +109,39 @@ async def test_asked_twice_it_is_done_once(worker: Worker, storage: Storage, fak
     await worker.classify(row.id + 1)
 
 
-async def test_the_event_loop_only_waits(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
-    threads = set[str]()
-    loop_turned = threading.Event()
-    loop = asyncio.get_running_loop()
+async def test_an_engine_that_died_is_asked_again(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+    def died_once() -> None:
+        if fake.calls == 1:
+            raise EngineDied
+
+    fake.meanwhile = died_once
+    row = await pending(storage)
+    async with running(worker):
+        row = await finished(row)
+    assert (row.status, row.attempts) == (Status.SUCCEEDED, 2)
+
+
+async def test_what_was_tried_before_is_tried_alone(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+    """Otherwise an image that kills the engine would take others with it, until they had no attempts left either."""
+    at_once: list[int] = []
+    together = threading.Semaphore(0)
+    now = 0
 
     def meanwhile() -> None:
-        threads.add(threading.current_thread().name)
-        loop.call_soon_threadsafe(loop_turned.set)
-        # Would never come if this ran on the loop.
-        assert loop_turned.wait(10)
+        nonlocal now
+        now += 1
+        at_once.append(now)
+        together.acquire(timeout=0.05)
+        now -= 1
 
     fake.meanwhile = meanwhile
-    row = await pending(storage)
-    await worker.classify(row.id)
-    assert (await crud.get(row.id)).status == Status.SUCCEEDED
-    assert all(name.startswith("classify") for name in threads)
+    rows = [await pending(storage) for _ in range(4)]
+    for row in rows:
+        await set_columns(row, attempts=1)
+    async with running(worker):
+        for row in rows:
+            assert (await finished(row)).attempts == 2
+    assert at_once == [1, 1, 1, 1]
 
 
 async def test_a_missing_image_fails_at_once(worker: Worker, storage: Storage) -> None:
@@ -144,7 +159,7 @@ async def test_an_unreadable_image_fails_at_once(worker: Worker, storage: Storag
     assert (row.status, row.error_code, row.top_prediction) == (Status.FAILED, "image_unreadable", None)
 
 
-async def test_what_goes_wrong_is_tried_three_times(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
+async def test_what_goes_wrong_is_tried_three_times(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
     def broken() -> None:
         raise RuntimeError("the model is broken")
 
@@ -155,7 +170,7 @@ async def test_what_goes_wrong_is_tried_three_times(worker: Worker, storage: Sto
     assert (row.status, row.error_code, row.attempts, fake.calls) == (Status.FAILED, "attempts_exhausted", 3, 3)
 
 
-async def test_what_goes_wrong_once_succeeds_later(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
+async def test_what_goes_wrong_once_succeeds_later(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
     def broken_once() -> None:
         if fake.calls == 1:
             raise MemoryError
@@ -181,12 +196,12 @@ async def test_a_live_lease_is_respected_unless_this_is_the_only_process(worker:
     async with running(worker):
         await finished(marker)
         assert (await crud.get(row.id)).status == Status.PROCESSING
-    other = Worker(worker._registry, storage, worker._policy, threads=1)
+    other = Worker(worker._engine, storage, worker._policy, threads=1)
     async with running(other, only_process=True):
         assert (await finished(row)).status == Status.SUCCEEDED
 
 
-async def test_after_three_deaths_a_row_fails(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
+async def test_after_three_deaths_a_row_fails(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
     row = await pending(storage)
     await set_columns(row, status=Status.PROCESSING, attempts=3, lease_expires_at=await now_plus(0))
     async with running(worker):
@@ -226,10 +241,10 @@ async def test_of_two_workers_that_hold_a_row_the_later_writes(storage: Storage,
     assert await crud.succeed_all([good]) == [None]
 
 
-async def test_a_slow_worker_does_not_rob_itself(settings: Settings, storage: Storage, fake: FakeClassifier) -> None:
+async def test_a_slow_worker_does_not_rob_itself(settings: Settings, storage: Storage, fake: FakeEngine) -> None:
     """Longer than the lease, and looked for meanwhile: still one attempt."""
     policy = RetryPolicy(settings.max_attempts, timedelta(milliseconds=1))
-    worker = Worker(cast(Registry, fake), storage, policy, threads=1)
+    worker = Worker(cast(Engine, fake), storage, policy, threads=1)
     marker = await pending(storage)
     slow = await pending(storage)
     await set_columns(marker, status=Status.PROCESSING, attempts=3, lease_expires_at=await now_plus(60))
@@ -246,15 +261,15 @@ async def test_a_slow_worker_does_not_rob_itself(settings: Settings, storage: St
     assert (slow.status, slow.attempts, fake.calls) == (Status.SUCCEEDED, 1, 1)
 
 
-async def test_a_row_names_the_model_that_answered(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
+async def test_a_row_names_the_model_that_answered(worker: Worker, storage: Storage) -> None:
     row = await pending(storage)
     assert (row.model, row.model_version) == ("fake", "1")
     await worker.classify(row.id)
     row = await crud.get(row.id)
-    assert (row.model, row.model_version) == (fake.model.name, fake.model.version)
+    assert (row.model, row.model_version) == ("answering", "2")
 
 
-async def test_a_correction_made_meanwhile_stands(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
+async def test_a_correction_made_meanwhile_stands(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
     row = await pending(storage)
     loop = asyncio.get_running_loop()
 
@@ -269,7 +284,7 @@ async def test_a_correction_made_meanwhile_stands(worker: Worker, storage: Stora
     assert row.all_predictions[0]["label"] == "label_0"
 
 
-async def test_a_row_deleted_meanwhile_stays_deleted(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
+async def test_a_row_deleted_meanwhile_stays_deleted(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
     row = await pending(storage)
     loop = asyncio.get_running_loop()
 
@@ -287,7 +302,7 @@ def alive(worker: Worker) -> bool:
     return worker.is_alive
 
 
-async def test_a_stop_hands_back_what_is_not_finished(worker: Worker, storage: Storage, fake: FakeClassifier) -> None:
+async def test_a_stop_hands_back_what_is_not_finished(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
     started, let_go = threading.Event(), threading.Event()
 
     def meanwhile() -> None:

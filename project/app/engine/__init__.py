@@ -1,0 +1,157 @@
+"""The engine: a process of its own that decodes images and runs their models, seen from the service."""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from app.config import PROJECT_DIR
+from app.domain import EngineDied, ImageUnreadable, LabelScore, ModelBroken, ModelUnknown, ServiceError
+from app.engine.frames import LENGTHS, Header, Orders, packed
+
+log = logging.getLogger(__name__)
+
+ERRORS: Final[dict[str, type[ServiceError]]] = {
+    error.__name__: error for error in (ImageUnreadable, ModelBroken, ModelUnknown)
+}
+IN_HAND_PER_THREAD: Final = 2
+"""Images sent to the engine at once: one at work, and the next. All of them have to be tried again if it dies."""
+RESTART_SECONDS: Final = 1.0
+STOP_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a model said of an image: its best labels, highest first, and which model it was."""
+
+    scores: list[LabelScore]
+    model: str
+    version: str
+
+
+class Engine:
+    """Starts the process, sends it work, and starts it anew when it dies."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._turn = asyncio.Semaphore(orders.threads * IN_HAND_PER_THREAD)
+        self._asked: dict[int, asyncio.Future[Header]] = {}
+        self._last_id = 0
+        self._writer: asyncio.StreamWriter | None = None
+        self._up = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The engine runs while inside."""
+        await self._start()
+        keeper = asyncio.create_task(self._keep())
+        try:
+            yield
+        finally:
+            keeper.cancel()
+            await asyncio.wait([keeper])
+            await self._stop()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._up.is_set()
+
+    async def classify(self, model: str, data: bytes) -> Said:
+        """The best labels of an image.
+
+        Raises ImageUnreadable, ModelUnknown or ModelBroken, and EngineDied where the process died over it.
+        """
+        async with self._turn:
+            answer = await self._ask({"do": "classify", "model": model}, data)
+        scores = [LabelScore(label, confidence) for label, confidence in answer["scores"]]
+        return Said(scores, answer["model"], answer["version"])
+
+    async def load(self, models: list[str]) -> None:
+        """Load models. Raises ModelUnknown or ModelBroken."""
+        await self._ask({"do": "load", "models": models})
+
+    async def loaded(self) -> list[str]:
+        """Names of the models in memory."""
+        names: list[str] = (await self._ask({"do": "list"}))["loaded"]
+        return names
+
+    async def check(self) -> dict[str, str]:
+        """What is wrong with the models that cannot be loaded, by their names."""
+        unloadable: dict[str, str] = (await self._ask({"do": "check"}))["unloadable"]
+        return unloadable
+
+    async def _ask(self, header: Header, body: bytes = b"") -> Header:
+        await self._up.wait()
+        assert self._writer is not None
+        self._last_id += 1
+        answered: asyncio.Future[Header] = asyncio.get_running_loop().create_future()
+        self._asked[self._last_id] = answered
+        self._writer.write(packed({**header, "id": self._last_id}, len(body)))
+        self._writer.write(body)
+        answer = await answered
+        if told := answer.get("error"):
+            raise ERRORS[told](answer["message"]) if told in ERRORS else EngineDied
+        return answer
+
+    async def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "app.engine.child", str(theirs.fileno()), json.dumps(asdict(self._orders))),
+                pass_fds=[theirs.fileno()],
+                cwd=PROJECT_DIR,
+                stdin=asyncio.subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": str(PROJECT_DIR)},
+            )
+        ours.setblocking(False)
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        self._reading = asyncio.create_task(self._read(reader))
+        self._up.set()
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        """Hand answers to who asked, until the process hangs up."""
+        try:
+            while True:
+                header_bytes, _ = LENGTHS.unpack(await reader.readexactly(LENGTHS.size))
+                answer: dict[str, Any] = json.loads(await reader.readexactly(header_bytes))
+                future = self._asked.pop(answer["id"])
+                if not future.done():
+                    future.set_result(answer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+
+    async def _keep(self) -> None:
+        """Start the process anew whenever it ends."""
+        while True:
+            await asyncio.wait([self._reading])
+            in_hand = len(self._asked)
+            log.error("The engine died (%s) with %d images in hand: starting it anew", await self._stop(), in_hand)
+            await asyncio.sleep(RESTART_SECONDS)
+            await self._start()
+
+    async def _stop(self) -> int:
+        """Hang up, which ends the process; whoever waits for it learns that it is gone."""
+        self._up.clear()
+        self._reading.cancel()
+        assert self._writer is not None
+        self._writer.close()
+        try:
+            status = await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            self._process.kill()
+            status = await self._process.wait()
+        self._fail_all()
+        return status
+
+    def _fail_all(self) -> None:
+        for future in self._asked.values():
+            if not future.done():
+                future.set_exception(EngineDied())
+        self._asked.clear()

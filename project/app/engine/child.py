@@ -1,0 +1,101 @@
+"""The engine's own process: decodes and classifies in threads, one per core, until the service hangs up.
+
+A process apart, so that no Python of the service's makes a core wait, and a file that brings a decoder down takes
+nothing else along. Run as ``python -m app.engine.child``; what it is told comes as frames over the socket it inherits.
+"""
+
+import gc
+import json
+import logging.config
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Final
+
+from app.domain import ServiceError
+from app.engine.frames import LENGTHS, Header, Orders, packed
+from app.manifest import read_model
+from app.registry import Registry
+
+log = logging.getLogger(__name__)
+
+NICENESS: Final = 10
+"""Requests and the database go first: they take a moment, and here there is always work."""
+
+
+class Child:
+    """Answers frames from ``threads`` threads."""
+
+    def __init__(self, service: socket.socket, registry: Registry, threads: int) -> None:
+        self._service = service
+        self._registry = registry
+        self._jobs: queue.SimpleQueue[tuple[Header, bytes]] = queue.SimpleQueue()
+        self._sending = threading.Lock()
+        for number in range(threads):
+            threading.Thread(target=self._work, name=f"classify-{number}", daemon=True).start()
+
+    def run(self) -> None:
+        """Take frames until the service hangs up."""
+        with self._service.makefile("rb", buffering=2**18) as frames:
+            while lengths := frames.read(LENGTHS.size):
+                header_bytes, body_bytes = LENGTHS.unpack(lengths)
+                header = json.loads(frames.read(header_bytes))
+                self._jobs.put((header, frames.read(body_bytes)))
+
+    def _work(self) -> None:
+        while True:
+            header, body = self._jobs.get()
+            try:
+                answer = self._answer(header, body)
+            except ServiceError as error:
+                answer = {"error": type(error).__name__, "message": error.message}
+            except Exception:
+                log.exception("The engine failed at %s", header)
+                answer = {"error": "Exception"}
+            with self._sending:
+                self._service.sendall(packed({"id": header["id"], **answer}))
+
+    def _answer(self, header: Header, body: bytes) -> Header:
+        match header["do"]:
+            case "classify":
+                classifier = self._registry.classifier(header["model"])
+                scores = [(score.label, score.confidence) for score in classifier.classify(body)]
+                return {"scores": scores, "model": classifier.model.name, "version": classifier.model.version}
+            case "check":
+                self._registry.scan()
+                return {"unloadable": self._registry.check("image")}
+            case "load":
+                for name in header["models"]:
+                    self._registry.classifier(name)
+        return {"loaded": self._registry.loaded}
+
+
+def main() -> None:
+    """Do as the service says."""
+    # Ctrl-C reaches every process of the terminal; the service finishes what is in hand, and then hangs up.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    service = socket.socket(fileno=int(sys.argv[1]))
+    orders = Orders(**json.loads(sys.argv[2]))
+    logging.config.dictConfig(orders.log_config)
+    os.nice(NICENESS)
+    folder = Path(orders.models_dir)
+    registry = Registry(
+        folder,
+        read_model(folder / orders.default),
+        threads=orders.threads,
+        memory_bytes=orders.memory_bytes,
+        level=logging.DEBUG,
+    )
+    gc.freeze()
+    Child(service, registry, orders.threads).run()
+    # Nobody waits for what a thread is still at.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""The engine as a process: its answers, its errors, its death."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.config import Settings
+from app.domain import EngineDied, ImageUnreadable, ModelBroken, ModelUnknown
+from app.engine import Engine
+from app.engine.frames import Orders
+from tests.conftest import FALLBACK
+from tests.integration.conftest import AddModel
+from tests.integration.test_registry import damage
+from tests.pictures import jpeg
+
+PLENTY = 2**40
+
+
+def orders(models: Path, threads: int = 2) -> Orders:
+    return Orders(str(models), FALLBACK, threads, PLENTY, Settings().log_config)
+
+
+@pytest.fixture
+async def engine(models_dir: Path) -> AsyncIterator[Engine]:
+    engine = Engine(orders(models_dir))
+    async with engine.running():
+        yield engine
+
+
+def process() -> psutil.Process:
+    """The engine's process, of which there is one."""
+    (child,) = (one for one in psutil.Process().children() if "app.engine.child" in one.cmdline())
+    return child
+
+
+async def test_it_says_what_the_model_says(engine: Engine) -> None:
+    said = await engine.classify(FALLBACK, jpeg())
+    assert len(said.scores) == 5
+    assert said.model == FALLBACK
+    assert await engine.loaded() == [FALLBACK]
+    assert await asyncio.gather(*(engine.classify(FALLBACK, jpeg()) for _ in range(20))) == [said] * 20
+
+
+async def test_errors_come_back_as_they_are(engine: Engine) -> None:
+    with pytest.raises(ImageUnreadable):
+        await engine.classify(FALLBACK, jpeg()[:2000])
+    with pytest.raises(ModelUnknown, match="no model 'nothing'"):
+        await engine.classify("nothing", jpeg())
+
+
+async def test_a_damaged_model_is_told(folder: Path, add_model: AddModel) -> None:
+    add_model()
+    damage(add_model("damaged"))
+    engine = Engine(orders(folder))
+    async with engine.running():
+        with pytest.raises(ModelBroken, match="LiteRT cannot load"):
+            await engine.load(["damaged"])
+        found = await engine.check()
+        assert found.keys() == {"damaged"}
+        assert "LiteRT cannot load" in found["damaged"]
+
+
+async def test_what_is_in_hand_at_its_death_fails_and_the_next_is_answered(engine: Engine) -> None:
+    await engine.load([FALLBACK])
+    first = process()
+    first.send_signal(signal.SIGSTOP)
+    in_hand = [asyncio.create_task(engine.classify(FALLBACK, jpeg())) for _ in range(20)]
+    # As many as are sent at once; the others wait for the engine to come back.
+    async with asyncio.timeout(10):
+        while len(engine._asked) < 4:
+            await asyncio.sleep(0.01)
+    first.kill()
+    results = await asyncio.gather(*in_hand, return_exceptions=True)
+    assert sum(isinstance(result, EngineDied) for result in results) == 4
+    assert sum(not isinstance(result, BaseException) for result in results) == 16
+    assert process().pid != first.pid
+    assert engine.is_alive
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_signals_to_the_group_do_not_stop_it(engine: Engine, number: signal.Signals) -> None:
+    await engine.load([FALLBACK])
+    process().send_signal(number)
+    assert (await engine.classify(FALLBACK, jpeg())).scores
+
+
+async def test_it_ends_with_the_service(models_dir: Path) -> None:
+    async with Engine(orders(models_dir)).running():
+        child = process()
+    assert not child.is_running()
+
+
+async def test_it_ends_where_the_service_just_vanishes(engine: Engine) -> None:
+    await engine.load([FALLBACK])
+    child = process()
+    # What is left of a service that was killed: a closed socket.
+    assert engine._writer is not None
+    engine._writer.transport.abort()
+    async with asyncio.timeout(10):
+        while psutil.pid_exists(child.pid):
+            await asyncio.sleep(0.01)
