@@ -61,18 +61,38 @@ iris: $(TABULAR_VENV)/stamp ## Train and export two tabular models, for /predict
 openvino: $(VENV)/run.stamp ## Install OpenVINO, a second runtime (about 50 MB to download)
 	@$(BIN)/$(PIP_INSTALL) -r project/requirements-openvino.txt
 
+BENCH_ENVIRONMENTS := $(foreach name,baseline litserve bentoml ray,.venv-bench-$(name)/stamp)
+BENCH_IMAGES ?= $(abspath $(wildcard ../shared/images))
+
+bench: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp $(BENCH_ENVIRONMENTS) ## Measure the service beside its floor, a tutorial's and its peers (BENCH_IMAGES=folder)
+	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: say BENCH_IMAGES=folder, with JPEG files to upload" >&2; exit 1; }
+	@[ -n "$(TEST_WEIGHTS)" ] || { echo "error: say MODEL_WEIGHTS=file, MobileNetV2's Keras weights" >&2; exit 1; }
+	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
+	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS) MODEL_PRECISION=int8 CALIBRATION_IMAGES=$(BENCH_IMAGES))
+	@cd project && exec ../$(BIN)/python -m benchmarks --models $(TEST_MODELS) --weights $(TEST_WEIGHTS) \
+	  --images $(BENCH_IMAGES) --output $(CURDIR)/data/benchmark $(BENCH_ARGS)
+
 lock: $(VENV)/dev.stamp ## Pin the newest versions of all dependencies, with hashes
 	@cd project && for name in requirements requirements-dev requirements-export requirements-tabular requirements-openvino; do \
 	  echo "==> $$name.txt"; \
 	  constraint=""; [ $$name = requirements ] || constraint="-c requirements.txt"; \
 	  ../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-header --no-annotate $$constraint $$name.in -o $$name.txt; done
+	@cd project/benchmarks && for name in baseline litserve bentoml ray; do echo "==> benchmarks/requirements-$$name.txt"; \
+	  ../../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-emit-find-links --no-header --no-annotate requirements-$$name.in -o requirements-$$name.txt; done
 
 verify-containers: ## Build the images and try docker-compose.yml for real (needs a container engine; takes minutes)
 	@project/tests/containers/verify.sh $(STEP)
 
 clean: ## Remove what was installed; data/ stays
-	rm -rf $(VENV) $(EXPORT_VENV) $(TABULAR_VENV)
+	rm -rf $(VENV) $(EXPORT_VENV) $(TABULAR_VENV) .venv-bench-*
+
+.venv-bench-%/stamp: project/benchmarks/requirements-%.txt
+	@echo "==> Installing what $* needs into .venv-bench-$*"
+	@$(PYTHON) -m venv --clear .venv-bench-$*
+	@.venv-bench-$*/bin/$(PIP_INSTALL) -q -r $<
+	@touch $@
 
 # --- set-up, once and again only when the requirements change ---------------------------------------------------------
 

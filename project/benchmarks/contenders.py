@@ -13,8 +13,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
 from benchmarks.client import Service
-from benchmarks.processes import Watch, free_port, processes_since
+from benchmarks.processes import Watch, free_port, processes_beside
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 PROJECT: Final = REPOSITORY / "project"
@@ -134,7 +136,7 @@ def drive(service: Service, bench: Bench, *, seconds: float) -> dict[str, Any]:
 @contextmanager
 def _running(command: list[str], variables: dict[str, str], work: Path) -> Iterator[None]:
     """A process, and everything it leaves behind, stopped at the end."""
-    began = time.time()
+    others = set(psutil.pids())
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "TF_CPP_MIN_LOG_LEVEL": "2", **variables}
     with (work / "log.txt").open("wb") as log:
         process = subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -147,7 +149,7 @@ def _running(command: list[str], variables: dict[str, str], work: Path) -> Itera
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        for left in processes_since(began, naming=str(REPOSITORY / ".venv-bench")):
+        for left in processes_beside(others, naming=str(REPOSITORY / ".venv-bench")):
             left.kill()
 
 

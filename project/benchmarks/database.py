@@ -10,7 +10,8 @@ from app.postgres import embedded_postgres
 async def main() -> None:
     """Run it."""
     async with embedded_postgres(Path(sys.argv[1]), 60) as url:
-        print(url.replace("postgresql://", "postgres://"), flush=True)
+        # Tortoise in the tutorial's way takes the URL as it is, and knows neither this scheme nor these options.
+        print(url.replace("postgresql://", "postgres://").partition("?")[0], flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
 

@@ -32,7 +32,7 @@ def installed(environment: Path, package: str) -> str:
 
 def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    known = dict(line.split("\t: ", 1) for line in lines if "\t: " in line)
+    known = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     flags = known.get("flags", "").split()
     wide = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8") if name in flags]
     return f"{known.get('model name', platform.processor() or platform.machine()).strip()} ({', '.join(wide)})"

@@ -1,15 +1,12 @@
 """Which processes a contender consists of, and what they use."""
 
-import os
 import socket
 import threading
-import time
 from typing import Final, Self
 
 import psutil
 
 SAMPLE_SECONDS: Final = 1.5
-CLOCK_SLACK: Final = 0.05
 
 
 def free_port() -> int:
@@ -20,13 +17,12 @@ def free_port() -> int:
     return port
 
 
-def processes_since(began: float, naming: str = "") -> list[psutil.Process]:
-    """Processes started after ``began``, other than the client; with ``naming``, those whose command line has it."""
+def processes_beside(others: set[int], naming: str = "") -> list[psutil.Process]:
+    """Processes that are none of ``others`` nor the client; with ``naming``, those whose command line has it."""
     found = []
-    for process in psutil.process_iter(["create_time", "cmdline"]):
+    for process in psutil.process_iter(["cmdline"]):
         command = " ".join(process.info["cmdline"] or [])
-        young = process.info["create_time"] > began - CLOCK_SLACK and process.pid != os.getpid()
-        if young and "benchmarks.client" not in command and naming in command:
+        if process.pid not in others and "benchmarks.client" not in command and naming in command:
             found.append(process)
     return found
 
@@ -38,7 +34,7 @@ class Watch:
     """
 
     def __init__(self) -> None:
-        self._began = time.time()
+        self._others = set(psutil.pids())
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._cpu: dict[int, float] = {}
@@ -64,7 +60,7 @@ class Watch:
 
     def _cpu_now(self) -> dict[int, float]:
         used = {}
-        for process in processes_since(self._began):
+        for process in processes_beside(self._others):
             try:
                 times = process.cpu_times()
             except psutil.NoSuchProcess:
@@ -75,7 +71,7 @@ class Watch:
     def _sample(self) -> None:
         while not self._stop.wait(SAMPLE_SECONDS):
             total = 0
-            for process in processes_since(self._began):
+            for process in processes_beside(self._others):
                 try:
                     total += process.memory_full_info().pss
                 except psutil.Error:

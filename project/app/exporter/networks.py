@@ -130,7 +130,8 @@ def keras_application(name: str, weights: str | Path) -> tuple[keras.Model, Inpu
         raise StartupError(
             f"Keras cannot download the weights of {name}: fetch them elsewhere and say --weights FILE. ({error})"
         ) from error
-    return model, _table_of(sys.modules[build.__module__].preprocess_input, model.input_shape)
+    preprocessing = preprocessing_of(sys.modules[build.__module__].preprocess_input)
+    return model, InputTable(**_geometry(model.input_shape), **preprocessing)
 
 
 def is_keras_application(name: str) -> bool:
@@ -147,6 +148,21 @@ def registry_name(application: str) -> str:
 def input_table(shape: Any, preprocessing: str) -> InputTable:
     """What a network of an input shape (batch, size, size, 3) expects, by the name of its preprocessing."""
     return InputTable(**_geometry(shape), **PREPROCESSINGS[preprocessing])
+
+
+def preprocessing_of(preprocess: Callable[[Any], Any]) -> dict[str, Any]:
+    """What a ``preprocess_input`` does, found by trying it: all of Keras' are affine, and some exchange channels."""
+    black = np.asarray(preprocess(np.zeros((1, 1, 3), np.float32)), np.float64).ravel()
+    steps = [np.asarray(preprocess(255 * np.eye(3, dtype=np.float32)[i][None, None])).ravel() - black for i in range(3)]
+    bgr = bool(abs(steps[0][2]) > abs(steps[0][0]))
+    scale = [float(step[2 - i if bgr else i]) / 255 for i, step in enumerate(steps)]
+    if bgr:
+        scale.reverse()
+    return {
+        "channels": "bgr" if bgr else "rgb",
+        "scale": _one_or_three(scale),
+        "offset": _one_or_three([float(value) for value in black]),
+    }
 
 
 def weights_digest(model: keras.Model) -> str:
@@ -170,22 +186,6 @@ def _geometry(shape: Any) -> dict[str, int]:
     if len(sides) != _IMAGE_RANK - 1 or sides[0] is None or sides[0] != sides[1] or sides[2] != 3:  # noqa: PLR2004
         raise StartupError(f"The model takes {tuple(shape)}; (batch, size, size, 3) with a fixed size is needed.")
     return {"size": int(sides[0]), "short_side": round(sides[0] * SHORT_SIDE_RATIO)}
-
-
-def _table_of(preprocess: Callable[[Any], Any], shape: Any) -> InputTable:
-    """What ``preprocess_input`` does, found by trying it: every one of Keras' is affine, and some exchange channels."""
-    black = np.asarray(preprocess(np.zeros((1, 1, 3), np.float32)), np.float64).ravel()
-    steps = [np.asarray(preprocess(255 * np.eye(3, dtype=np.float32)[i][None, None])).ravel() - black for i in range(3)]
-    bgr = abs(steps[0][2]) > abs(steps[0][0])
-    scale = [float(step[2 - i if bgr else i]) / 255 for i, step in enumerate(steps)]
-    if bgr:
-        scale.reverse()
-    return InputTable(
-        **_geometry(shape),
-        channels="bgr" if bgr else "rgb",
-        scale=_one_or_three(scale),
-        offset=_one_or_three(list(black)),
-    )
 
 
 def _one_or_three(values: list[float]) -> float | tuple[float, float, float]:

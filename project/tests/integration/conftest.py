@@ -1,6 +1,7 @@
 """The real application on a real PostgreSQL: one database for each test, cloned from a migrated template."""
 
 import asyncio
+import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -111,6 +112,15 @@ async def connected(settings: Settings, database_url: str) -> AsyncIterator[None
     """The database alone, without an application."""
     async with db.connected(database_url, settings):
         yield
+
+
+@pytest.fixture(scope="session")
+def export_python() -> str:
+    """The interpreter that has TensorFlow."""
+    python = os.environ.get("TEST_EXPORT_PYTHON")
+    if not python:
+        pytest.exit("The tests compare with Keras: run `make test`.", returncode=2)
+    return python
 
 
 class Upload(Protocol):

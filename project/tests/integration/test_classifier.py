@@ -23,15 +23,6 @@ TOLERANCE = 1e-3
 KERAS_SCORES = Path(__file__).with_name("keras_scores.py")
 
 
-@pytest.fixture(scope="session")
-def export_python() -> str:
-    """The interpreter that has TensorFlow."""
-    python = os.environ.get("TEST_EXPORT_PYTHON")
-    if not python:
-        pytest.exit("The tests compare with Keras: run `make test`.", returncode=2)
-    return python
-
-
 def tensors() -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
     """Inputs of several kinds: a picture, noise, and the ends of the range."""
     noise = np.random.default_rng(0).uniform(-1, 1, (224, 224, 3)).astype(np.float32)

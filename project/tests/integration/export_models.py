@@ -1,0 +1,115 @@
+"""Run with TensorFlow: small models of every kind, exported as a user would, and what the originals say of an image.
+
+Arguments: a folder, which has ``pixels32.npy`` and ``pixels224.npy`` (float32, 0..255) and a folder ``pictures``.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.config import Settings
+from app.domain import StartupError
+from app.exporter.export import Request, export_model
+from app.exporter.networks import PREPROCESSINGS, preprocessing_of, registry_name
+
+folder = Path(sys.argv[1])
+labels = folder / "labels.txt"
+labels.write_text("".join(f"label {n}\n" for n in range(6)))
+pixels = {size: np.load(folder / f"pixels{size}.npy")[np.newaxis] for size in (32, 224)}
+expected: dict[str, list[float]] = {}
+errors: dict[str, str] = {}
+
+
+def settings(**changes: Any) -> Settings:
+    return Settings(_env_file=None, models_dir=folder / "models", **changes)  # type: ignore[call-arg]
+
+
+def small(*, softmax: bool) -> keras.Model:
+    keras.utils.set_random_seed(1)
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, keras.layers.Dense(6, activation="softmax" if softmax else None)(x))
+
+
+def says(model: keras.Model, tensor: Any) -> list[float]:
+    scores = np.asarray(model(tensor, training=False))[0]
+    if not np.isclose(scores.sum(), 1, atol=1e-3):
+        scores = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+    return [float(score) for score in scores]
+
+
+def refused(name: str, request: Request, **changes: Any) -> None:
+    try:
+        export_model(settings(**changes), request)
+    except StartupError as error:
+        errors[name] = error.message
+
+
+unit, signed = pixels[32] / 255, pixels[32] / 127.5 - 1
+own = small(softmax=True)
+own.save(folder / "own.keras")
+export_model(settings(), Request(str(folder / "own.keras"), labels=labels, preprocessing="unit"))
+expected["own"] = says(own, unit)
+
+logits = small(softmax=False)
+logits.save(folder / "logits.h5")
+export_model(
+    settings(), Request(str(folder / "logits.h5"), labels=labels, preprocessing="tf", name="named", squash=True)
+)
+expected["named"] = says(logits, signed)
+
+own.export(folder / "saved", verbose=False)
+export_model(settings(), Request(str(folder / "saved"), labels=labels, preprocessing="unit"))
+expected["saved"] = says(own, unit)
+
+int8 = {"model_precision": "int8", "calibration_images": folder / "pictures"}
+export_model(settings(**int8), Request(str(folder / "own.keras"), labels=labels, preprocessing="unit"))
+expected["own_int8"] = expected["own"]
+
+export_model(settings(), Request("MobileNetV3Small", weights="random"))
+keras.utils.set_random_seed(8004)
+expected["mobilenet_v3_small"] = says(keras.applications.MobileNetV3Small(weights=None), pixels[224])
+
+refused("no source", Request("Nonsense"))
+refused("no labels", Request(str(folder / "own.keras"), preprocessing="unit"))
+refused("no preprocessing", Request(str(folder / "own.keras"), labels=labels))
+refused("no calibration", Request(), model_precision="int8")
+(folder / "three.txt").write_text("one\ntwo\nthree\n")
+refused("other labels", Request(str(folder / "own.keras"), labels=folder / "three.txt", preprocessing="unit"))
+(folder / "broken.keras").write_bytes(b"no model")
+refused("broken", Request(str(folder / "broken.keras"), labels=labels, preprocessing="unit"))
+refused("weights of another", Request("MobileNetV3Small", weights=str(folder / "logits.h5")))
+refused("no such default", Request(), model="resnet50")
+
+modules = keras.applications
+preprocessings = {
+    name: preprocessing_of(module.preprocess_input)
+    for name, module in {
+        "caffe": modules.resnet,
+        "tf": modules.mobilenet_v2,
+        "torch": modules.densenet,
+        "raw": modules.efficientnet,
+    }.items()
+}
+names = [
+    "MobileNetV2",
+    "MobileNetV3Large",
+    "EfficientNetB0",
+    "EfficientNetV2S",
+    "ResNet50",
+    "ResNet50V2",
+    "NASNetMobile",
+]
+result = {
+    "expected": expected,
+    "errors": errors,
+    "preprocessings": preprocessings,
+    "named": {name: PREPROCESSINGS[name] for name in preprocessings},
+    "names": {name: registry_name(name) for name in [*names, "ConvNeXtTiny", "InceptionResNetV2", "VGG16", "Xception"]},
+}
+(folder / "result.json").write_text(json.dumps(result))

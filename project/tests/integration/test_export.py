@@ -1,0 +1,111 @@
+"""Exporting Keras applications and a user's own models: what is exported says what the original says."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.classifier import Classifier
+from app.imaging import InputSpec, to_tensor
+from app.manifest import ImageManifest, read_model
+from tests.pictures import encoded, jpeg, scene
+
+SCRIPT = Path(__file__).with_name("export_models.py")
+PICTURE = jpeg(600, 400)
+
+
+@pytest.fixture(scope="module")
+def exported(export_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which all models of the script were exported, once."""
+    folder = tmp_path_factory.mktemp("export")
+    for size, short_side in ((32, 37), (224, 256)):
+        np.save(folder / f"pixels{size}.npy", to_tensor(PICTURE, InputSpec(size, "crop", short_side, "rgb", 1.0, 0.0)))
+    (folder / "pictures").mkdir()
+    for width in range(200, 400, 20):
+        (folder / "pictures" / f"{width}.jpg").write_bytes(encoded(scene(width, 300), "JPEG"))
+    (folder / "pictures" / "notes.txt").write_text("no picture, and passed over")
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[2]), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    done = subprocess.run([export_python, str(SCRIPT), str(folder)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(exported: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((exported / "result.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize("name", ["own", "saved", "mobilenet_v3_small"])
+def test_it_says_what_the_original_says(exported: Path, result: dict[str, Any], name: str) -> None:
+    model = read_model(exported / "models" / name)
+    assert isinstance(model.manifest, ImageManifest)
+    scores = Classifier(model, threads=1).scores(to_tensor(PICTURE, model.manifest.input.spec))
+    np.testing.assert_allclose(scores, result["expected"][name], atol=1e-3)
+
+
+def test_logits_and_squashing_are_in_the_manifest(exported: Path, result: dict[str, Any]) -> None:
+    model = read_model(exported / "models" / "named")
+    assert isinstance(model.manifest, ImageManifest)
+    assert (model.manifest.output.activation, model.manifest.input.resize) == ("softmax", "squash")
+    cropped = model.manifest.input.model_copy(update={"resize": "crop"}).spec
+    scores = Classifier(model, threads=1).scores(to_tensor(PICTURE, cropped))
+    np.testing.assert_allclose(scores, result["expected"]["named"], atol=1e-3)
+
+
+def test_int8_is_another_model_whose_small_scores_survive(exported: Path, result: dict[str, Any]) -> None:
+    model = read_model(exported / "models" / "own_int8")
+    original = read_model(exported / "models" / "own")
+    assert isinstance(model.manifest, ImageManifest)
+    assert (model.name, model.version) == ("own_int8", f"{original.version}-int8")
+    assert (model.manifest.precision, model.manifest.output.activation) == ("int8", "softmax")
+    scores = Classifier(model, threads=1).scores(to_tensor(PICTURE, model.manifest.input.spec))
+    np.testing.assert_allclose(scores, result["expected"]["own_int8"], atol=0.02)
+    assert scores.min() > 0
+    assert model.path.stat().st_size < original.path.stat().st_size * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("no source", "Nonsense is neither a model of keras.applications"),
+        ("no labels", "say --labels FILE"),
+        ("no preprocessing", "say --preprocessing"),
+        ("no calibration", "set CALIBRATION_IMAGES"),
+        ("other labels", "knows 6 labels, but "),
+        ("broken", "Keras cannot load "),
+        ("weights of another", "MobileNetV3Small cannot be made with the weights "),
+        ("no such default", "MODEL is resnet50, which is not made by itself"),
+    ],
+)
+def test_what_cannot_be_exported_is_told_in_one_line(result: dict[str, Any], name: str, told: str) -> None:
+    assert told in result["errors"][name]
+    assert "\n" not in result["errors"][name]
+
+
+def test_what_keras_does_to_pixels_is_found_out(result: dict[str, Any]) -> None:
+    for name, expected in result["named"].items():
+        found = result["preprocessings"][name]
+        assert found.get("channels", "rgb") == expected.get("channels", "rgb"), name
+        for part in ("scale", "offset"):
+            np.testing.assert_allclose(found[part], expected[part], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_names_are_easy_to_type(result: dict[str, Any]) -> None:
+    assert result["names"] == {
+        "MobileNetV2": "mobilenet_v2",
+        "MobileNetV3Large": "mobilenet_v3_large",
+        "EfficientNetB0": "efficientnet_b0",
+        "EfficientNetV2S": "efficientnet_v2_s",
+        "ResNet50": "resnet50",
+        "ResNet50V2": "resnet50_v2",
+        "NASNetMobile": "nasnet_mobile",
+        "ConvNeXtTiny": "convnext_tiny",
+        "InceptionResNetV2": "inceptionresnet_v2",
+        "VGG16": "vgg16",
+        "Xception": "xception",
+    }
