@@ -13,7 +13,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
 
 from app import __version__
-from app.api import models, ping, predict, predictions
+from app.api import models, ping, predict, predictions, uploads
 from app.api.body_limit import BodyLimit
 from app.api.deps import Runtime, check_models, make_runtime
 from app.api.errors import add_error_handlers
@@ -77,6 +77,7 @@ def create_application(settings: Settings) -> FastAPI:
     app.add_middleware(PlainStartupErrors)
     add_error_handlers(app)
     answer_both_slashes(app)
+    app.include_router(uploads.router)
     app.include_router(predictions.router)
     app.include_router(predict.router)
     app.include_router(models.router)

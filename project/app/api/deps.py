@@ -103,11 +103,12 @@ def _inspect(data: bytes, max_pixels: int) -> ImageInfo | ServiceError:
         return error
 
 
-async def _runtime(request: Request) -> Runtime:
+async def running(request: Request) -> Runtime:
+    """What the lifespan built. A dependency, and callable."""
     # Not a plain function, which FastAPI would call in a thread, at every request.
     runtime = request.state.runtime
     assert isinstance(runtime, Runtime)
     return runtime
 
 
-Running = Annotated[Runtime, Depends(_runtime)]
+Running = Annotated[Runtime, Depends(running)]

@@ -25,7 +25,7 @@ errors: dict[str, str] = {}
 
 
 def settings(**changes: Any) -> Settings:
-    return Settings(_env_file=None, models_dir=folder / "models", **changes)  # type: ignore[call-arg]
+    return Settings(_env_file=None, models_dir=folder / "models", **changes)
 
 
 def small(*, softmax: bool) -> keras.Model:

@@ -93,9 +93,11 @@ async def test_the_openapi_description_is_complete(client: httpx.AsyncClient) ->
     schemas = description["components"]["schemas"]
     for name in ("PredictionRead", "PredictionCorrection", "PredictionDeleted", "Problem", "Ping", "Ready", "Info"):
         assert schemas[name]["examples"], name
-    file = schemas["Body_upload_image_predictions__post"]["properties"]["file"]
+    upload = description["paths"]["/predictions/"]["post"]
+    form = upload["requestBody"]["content"]["multipart/form-data"]["schema"]
     # What makes Swagger UI show a file chooser.
-    assert file["contentMediaType"] == "application/octet-stream" or file.get("format") == "binary"
+    assert (form["properties"]["file"]["type"], form["properties"]["file"]["format"]) == ("string", "binary")
+    assert [parameter["name"] for parameter in upload["parameters"]] == ["prefer"]
     for operations in description["paths"].values():
         for operation in operations.values():
             assert operation["summary"]

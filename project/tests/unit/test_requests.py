@@ -3,7 +3,8 @@
 import pytest
 from fastapi.exceptions import RequestValidationError
 
-from app.api.predictions import _decoded, _encoded, _shown_name, _wait_seconds
+from app.api.predictions import _decoded, _encoded
+from app.api.uploads import _shown_name, _wait_seconds
 
 
 @pytest.mark.parametrize(
