@@ -93,8 +93,7 @@ class Engine:
         self._last_id += 1
         answered: asyncio.Future[Header] = asyncio.get_running_loop().create_future()
         self._asked[self._last_id] = answered
-        self._writer.write(packed({**header, "id": self._last_id}, len(body)))
-        self._writer.write(body)
+        self._writer.writelines([packed({**header, "id": self._last_id}, len(body)), body])
         answer = await answered
         if told := answer.get("error"):
             raise ERRORS[told](answer["message"]) if told in ERRORS else EngineDied

@@ -8,7 +8,6 @@ import gc
 import json
 import logging.config
 import os
-import queue
 import signal
 import socket
 import sys
@@ -28,27 +27,24 @@ NICENESS: Final = 10
 
 
 class Child:
-    """Answers frames from ``threads`` threads."""
+    """Answers frames from ``threads`` threads, each of which takes the next one itself."""
 
     def __init__(self, service: socket.socket, registry: Registry, threads: int) -> None:
         self._service = service
         self._registry = registry
-        self._jobs: queue.SimpleQueue[tuple[Header, bytes]] = queue.SimpleQueue()
-        self._sending = threading.Lock()
-        for number in range(threads):
-            threading.Thread(target=self._work, name=f"classify-{number}", daemon=True).start()
+        self._receiving, self._sending = threading.Lock(), threading.Lock()
+        self._threads = [threading.Thread(target=self._work, name=f"classify-{n}", daemon=True) for n in range(threads)]
 
     def run(self) -> None:
-        """Take frames until the service hangs up."""
-        with self._service.makefile("rb", buffering=2**18) as frames:
-            while lengths := frames.read(LENGTHS.size):
-                header_bytes, body_bytes = LENGTHS.unpack(lengths)
-                header = json.loads(frames.read(header_bytes))
-                self._jobs.put((header, frames.read(body_bytes)))
+        """Answer until the service hangs up; what a thread is still at then is let go."""
+        for thread in self._threads:
+            thread.start()
+        for thread in self._threads:
+            thread.join()
 
     def _work(self) -> None:
-        while True:
-            header, body = self._jobs.get()
+        while frame := self._next():
+            header, body = frame
             try:
                 answer = self._answer(header, body)
             except ServiceError as error:
@@ -58,6 +54,20 @@ class Child:
                 answer = {"error": "Exception"}
             with self._sending:
                 self._service.sendall(packed({"id": header["id"], **answer}))
+        # The first thread to learn of it ends them all: nobody waits for the others' answers.
+        os._exit(0)
+
+    def _next(self) -> tuple[Header, bytes] | None:
+        with self._receiving:
+            lengths = self._receive(LENGTHS.size)
+            if len(lengths) < LENGTHS.size:
+                return None
+            header_bytes, body_bytes = LENGTHS.unpack(lengths)
+            return json.loads(self._receive(header_bytes)), self._receive(body_bytes)
+
+    def _receive(self, count: int) -> bytes:
+        """So many bytes; fewer where the service hung up."""
+        return self._service.recv(count, socket.MSG_WAITALL) if count else b""
 
     def _answer(self, header: Header, body: bytes) -> Header:
         match header["do"]:
@@ -93,8 +103,6 @@ def main() -> None:
     )
     gc.freeze()
     Child(service, registry, orders.threads).run()
-    # Nobody waits for what a thread is still at.
-    os._exit(0)
 
 
 if __name__ == "__main__":
