@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint migrate model iris openvino bench lock format verify-containers clean
+.PHONY: help run test check lint migrate model iris openvino bench vitals lock format verify-containers clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -60,6 +60,11 @@ iris: $(TABULAR_VENV)/stamp ## Train and export two tabular models, for /predict
 
 openvino: $(VENV)/run.stamp ## Install OpenVINO, a second runtime (about 50 MB to download)
 	@$(BIN)/$(PIP_INSTALL) -r project/requirements-openvino.txt
+
+vitals: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure start, latencies and memory against what is promised (BENCH_IMAGES=folder)
+	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: say BENCH_IMAGES=folder, with JPEG files to upload" >&2; exit 1; }
+	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
+	@cd project && exec ../$(BIN)/python -m benchmarks.vitals --models $(TEST_MODELS) --images $(BENCH_IMAGES)
 
 BENCH_ENVIRONMENTS := $(foreach name,baseline litserve bentoml ray,.venv-bench-$(name)/stamp)
 BENCH_IMAGES ?= $(abspath $(wildcard ../shared/images))

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -55,38 +56,38 @@ def images_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.jpg"))}
 
 
-def drive(service: Service, images: dict[str, bytes], *, seconds: float, connections: int) -> Outcome:
-    """Upload images over and over from ``connections`` connections; uploads begun within ``seconds`` are finished."""
+def drive(
+    service: Service, images: dict[str, bytes], *, seconds: float, connections: int, uploads: int = 2**63
+) -> Outcome:
+    """Upload images over and over from so many connections, for so many seconds or uploads; all are finished."""
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(_drive(service, images, seconds, connections))
-    return uvloop.run(_drive(service, images, seconds, connections))
+        return asyncio.run(_drive(service, images, seconds, connections, uploads))
+    return uvloop.run(_drive(service, images, seconds, connections, uploads))
 
 
-async def _drive(service: Service, images: dict[str, bytes], seconds: float, connections: int) -> Outcome:
+async def _drive(service: Service, images: dict[str, bytes], seconds: float, connections: int, uploads: int) -> Outcome:
     requests = [(name, _upload_request(service, name, data)) for name, data in images.items()]
     outcome = Outcome()
     began = time.perf_counter()
+    left = iter(range(uploads))
     await asyncio.gather(
         *(
-            _connection(
-                service,
-                requests[offset % len(requests) :] + requests[: offset % len(requests)],
-                began + seconds,
-                outcome,
-            )
-            for offset in range(0, connections * 7, 7)
+            _connection(service, requests[first:] + requests[:first], began + seconds, left, outcome)
+            for first in (number * 7 % len(requests) for number in range(connections))
         )
     )
     outcome.seconds = time.perf_counter() - began
     return outcome
 
 
-async def _connection(service: Service, requests: list[tuple[str, bytes]], until: float, outcome: Outcome) -> None:
+async def _connection(
+    service: Service, requests: list[tuple[str, bytes]], until: float, left: Iterator[int], outcome: Outcome
+) -> None:
     connection = _Connection(service.host, service.port)
     turn = 0
-    while time.perf_counter() < until:
+    while time.perf_counter() < until and next(left, None) is not None:
         name, request = requests[turn % len(requests)]
         turn += 1
         sent = time.perf_counter()
@@ -179,9 +180,11 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--connections", type=int, required=True)
+    parser.add_argument("--uploads", type=int, default=2**63)
     given = parser.parse_args()
     service = Service(**given.service)
-    outcome = drive(service, images_in(given.images), seconds=given.seconds, connections=given.connections)
+    images = images_in(given.images)
+    outcome = drive(service, images, seconds=given.seconds, connections=given.connections, uploads=given.uploads)
     print(json.dumps(outcome.as_dict()))
 
 

@@ -85,7 +85,7 @@ class Contender:
             expanded = {name: value.format(**given) for name, value in variables.items()}
             command = [word.format(**given) for word in self.command]
             binary = REPOSITORY / self.environment / "bin" / command[0]
-            stack.enter_context(_running([str(binary), *command[1:]], {**expanded, "PORT": str(port)}, work))
+            stack.enter_context(running([str(binary), *command[1:]], {**expanded, "PORT": str(port)}, work))
             _until_ready(f"http://127.0.0.1:{port}{self.ready}")
             drive(service, bench, seconds=2.0)
             watch.begin()
@@ -134,14 +134,14 @@ def drive(service: Service, bench: Bench, *, seconds: float) -> dict[str, Any]:
 
 
 @contextmanager
-def _running(command: list[str], variables: dict[str, str], work: Path) -> Iterator[None]:
+def running(command: list[str], variables: dict[str, str], work: Path) -> Iterator[psutil.Process]:
     """A process, and everything it leaves behind, stopped at the end."""
     others = set(psutil.pids())
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "TF_CPP_MIN_LOG_LEVEL": "2", **variables}
     with (work / "log.txt").open("wb") as log:
         process = subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
-        yield
+        yield psutil.Process(process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -103,7 +103,7 @@ class Engine:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "app.engine.child", str(theirs.fileno()), json.dumps(asdict(self._orders))),
+                *(sys.executable, "-m", "app.engine.child", str(theirs.fileno())),
                 pass_fds=[theirs.fileno()],
                 cwd=PROJECT_DIR,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -111,6 +111,7 @@ class Engine:
             )
         ours.setblocking(False)
         reader, self._writer = await asyncio.open_connection(sock=ours)
+        self._writer.write(packed(asdict(self._orders)))
         self._reading = asyncio.create_task(self._read(reader))
         self._up.set()
 

@@ -5,7 +5,6 @@ nothing else along. Run as ``python -m app.engine.child``; what it is told comes
 """
 
 import gc
-import json
 import logging.config
 import os
 import signal
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from app.domain import ServiceError
-from app.engine.frames import LENGTHS, Header, Orders, packed
+from app.engine.frames import Header, Orders, packed, receive
 from app.manifest import read_model
 from app.registry import Registry
 
@@ -59,15 +58,7 @@ class Child:
 
     def _next(self) -> tuple[Header, bytes] | None:
         with self._receiving:
-            lengths = self._receive(LENGTHS.size)
-            if len(lengths) < LENGTHS.size:
-                return None
-            header_bytes, body_bytes = LENGTHS.unpack(lengths)
-            return json.loads(self._receive(header_bytes)), self._receive(body_bytes)
-
-    def _receive(self, count: int) -> bytes:
-        """So many bytes; fewer where the service hung up."""
-        return self._service.recv(count, socket.MSG_WAITALL) if count else b""
+            return receive(self._service)
 
     def _answer(self, header: Header, body: bytes) -> Header:
         match header["do"]:
@@ -90,7 +81,10 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     service = socket.socket(fileno=int(sys.argv[1]))
-    orders = Orders(**json.loads(sys.argv[2]))
+    first = receive(service)
+    if first is None:
+        return
+    orders = Orders(**first[0])
     logging.config.dictConfig(orders.log_config)
     os.nice(NICENESS)
     folder = Path(orders.models_dir)

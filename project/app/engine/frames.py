@@ -1,6 +1,7 @@
 """What travels between the service and its engine: orders at the start, then frames of a JSON header and a body."""
 
 import json
+import socket
 import struct
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,3 +27,16 @@ class Orders:
     threads: int
     memory_bytes: int
     log_config: dict[str, Any]
+
+
+def receive(peer: socket.socket) -> tuple[Header, bytes] | None:
+    """The next frame of a blocking socket, header and body; None where the peer hung up."""
+    lengths = peer.recv(LENGTHS.size, socket.MSG_WAITALL)
+    if len(lengths) < LENGTHS.size:
+        return None
+    header_bytes, body_bytes = LENGTHS.unpack(lengths)
+    header = peer.recv(header_bytes, socket.MSG_WAITALL)
+    body = peer.recv(body_bytes, socket.MSG_WAITALL) if body_bytes else b""
+    if len(header) + len(body) < header_bytes + body_bytes:
+        return None
+    return json.loads(header), body
