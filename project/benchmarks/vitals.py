@@ -70,8 +70,7 @@ def measure(
         _drive(service, images, connections=CONNECTIONS, uploads=FIRST)
         before = _resident(process)
         tell(("resident, all Python processes", before, 350, "MiB"))
-        load = subprocess.Popen(_command(service, images, CONNECTIONS, PREDICTIONS - FIRST), cwd=PROJECT, stdout=-1)
-        pings, reads = asyncio.run(_probe(port, load))
+        pings, reads = asyncio.run(_probe(port, _command(service, images, CONNECTIONS, PREDICTIONS - FIRST)))
         tell(("GET /ping under full load, p99", _p99(pings), 25, "ms"))
         tell(("GET /predictions/{id}/ under full load, p99", _p99(reads), 50, "ms"))
         tell((f"growth from {FIRST} to {PREDICTIONS} predictions", 100 * (_resident(process) / before - 1), 5, "%"))
@@ -132,11 +131,13 @@ def _drive(service: Service, images: Path, *, connections: int, uploads: int) ->
     return outcome
 
 
-async def _probe(port: int, load: subprocess.Popen[bytes]) -> tuple[list[float], list[float]]:
-    """Milliseconds that /ping and one prediction took, asked in turn for as long as the load lasts."""
+async def _probe(port: int, load: list[str]) -> tuple[list[float], list[float]]:
+    """Milliseconds that /ping and one prediction took, asked in turn for as long as a command, the load, lasts."""
+    process = await asyncio.create_subprocess_exec(*load, cwd=PROJECT, stdout=asyncio.subprocess.PIPE)
+    finished = asyncio.create_task(process.communicate())
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     taken: dict[str, list[float]] = {"/ping": [], "/predictions/1/": []}
-    while load.poll() is None:
+    while not finished.done():
         for path, times in taken.items():
             began = time.perf_counter()
             writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
@@ -146,7 +147,7 @@ async def _probe(port: int, load: subprocess.Popen[bytes]) -> tuple[list[float],
             times.append(1000 * (time.perf_counter() - began))
             await asyncio.sleep(PAUSE_SECONDS)
     writer.close()
-    outcome = json.loads(load.communicate()[0])
+    outcome = json.loads((await finished)[0])
     assert outcome["lost"] == 0, outcome["errors"]
     return taken["/ping"], taken["/predictions/1/"]
 
