@@ -3,6 +3,7 @@
 import csv
 import os
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -122,3 +123,24 @@ def test_logits_become_probabilities_where_the_manifest_says_so(models_dir: Path
     assert scores.sum() == pytest.approx(1)
     # Of what were probabilities already, differences of at most 1: nothing is more than e times likelier than another.
     assert 1 < scores.max() / scores.min() <= np.e + 1e-3
+
+
+def test_openvino_says_the_same(models_dir: Path) -> None:
+    pytest.importorskip("openvino", reason="an extra: `make openvino` installs it")
+    model = read_model(models_dir / FALLBACK)
+    assert isinstance(model.manifest, ImageManifest)
+    other = replace(model, manifest=model.manifest.model_copy(update={"runtime": "openvino"}))
+    expected = Classifier(model, threads=1).scores(to_tensor(jpeg()))
+    found = Classifier(other, threads=2)
+    for _ in range(3):
+        np.testing.assert_allclose(found.scores(to_tensor(jpeg())), expected, atol=1e-4)
+
+
+def test_a_runtime_that_is_not_installed_is_told(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "app.runtimes.openvino", raising=False)
+    model = read_model(models_dir / FALLBACK)
+    assert isinstance(model.manifest, ImageManifest)
+    other = replace(model, manifest=model.manifest.model_copy(update={"runtime": "openvino"}))
+    with pytest.raises(ModelBroken, match="make openvino"):
+        Classifier(other, threads=1)
