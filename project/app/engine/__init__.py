@@ -23,7 +23,7 @@ ERRORS: Final[dict[str, type[ServiceError]]] = {
 IN_HAND_PER_THREAD: Final = 2
 """Images sent to the engine at once: one at work, and the next. All of them have to be tried again if it dies."""
 RESTART_SECONDS: Final = 1.0
-STOP_SECONDS: Final = 5.0
+STOP_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)

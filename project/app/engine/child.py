@@ -4,6 +4,7 @@ A process apart, so that no Python of the service's makes a core wait, and a fil
 nothing else along. Run as ``python -m app.engine.child``; what it is told comes as frames over the socket it inherits.
 """
 
+import contextlib
 import gc
 import logging.config
 import os
@@ -51,14 +52,18 @@ class Child:
             except Exception:
                 log.exception("The engine failed at %s", header)
                 answer = {"error": "Exception"}
-            with self._sending:
+            with self._sending, contextlib.suppress(OSError):
+                # Where the service hung up meanwhile, the next frame is none.
                 self._service.sendall(packed({"id": header["id"], **answer}))
         # The first thread to learn of it ends them all: nobody waits for the others' answers.
         os._exit(0)
 
     def _next(self) -> tuple[Header, bytes] | None:
-        with self._receiving:
-            return receive(self._service)
+        try:
+            with self._receiving:
+                return receive(self._service)
+        except ConnectionError:
+            return None
 
     def _answer(self, header: Header, body: bytes) -> Header:
         match header["do"]:
