@@ -6,8 +6,8 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -101,7 +101,9 @@ class Engine:
 
     async def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        ours.setblocking(False)
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        with theirs, _closed_on_error(self._writer):
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "app.engine.child", str(theirs.fileno())),
                 pass_fds=[theirs.fileno()],
@@ -109,8 +111,6 @@ class Engine:
                 stdin=asyncio.subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": str(PROJECT_DIR)},
             )
-        ours.setblocking(False)
-        reader, self._writer = await asyncio.open_connection(sock=ours)
         self._writer.write(packed(asdict(self._orders)))
         self._reading = asyncio.create_task(self._read(reader))
         self._up.set()
@@ -133,8 +133,13 @@ class Engine:
             await asyncio.wait([self._reading])
             in_hand = len(self._asked)
             log.error("The engine died (%s) with %d images in hand: starting it anew", await self._stop(), in_hand)
-            await asyncio.sleep(RESTART_SECONDS)
-            await self._start()
+            while not self._up.is_set():
+                await asyncio.sleep(RESTART_SECONDS)
+                try:
+                    await self._start()
+                except OSError:
+                    # No memory, no more processes: this loop is what brings the engine back, so it must not end.
+                    log.exception("The engine could not be started. Trying again.")
 
     async def _stop(self) -> int:
         """Hang up, which ends the process; whoever waits for it learns that it is gone."""
@@ -143,7 +148,9 @@ class Engine:
         assert self._writer is not None
         self._writer.close()
         try:
-            status = await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
+            # Not wait_for, which before Python 3.12 loses a cancellation that comes with the result.
+            async with asyncio.timeout(STOP_SECONDS):
+                status = await self._process.wait()
         except TimeoutError:
             self._process.kill()
             status = await self._process.wait()
@@ -155,3 +162,12 @@ class Engine:
             if not future.done():
                 future.set_exception(EngineDied())
         self._asked.clear()
+
+
+@contextmanager
+def _closed_on_error(writer: asyncio.StreamWriter) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        writer.close()
+        raise

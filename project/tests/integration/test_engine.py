@@ -103,3 +103,15 @@ async def test_it_ends_where_the_service_just_vanishes(engine: Engine) -> None:
     async with asyncio.timeout(10):
         while psutil.pid_exists(child.pid):
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_it_can_be_stopped_at_the_moment_of_its_death(models_dir: Path, turns: int) -> None:
+    engine = Engine(orders(models_dir))
+    async with asyncio.timeout(10), engine.running():
+        await engine.load([FALLBACK])
+        process().kill()
+        await engine._process.wait()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    assert not [one for one in psutil.Process().children() if "app.engine.child" in one.cmdline()]
