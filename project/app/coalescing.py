@@ -11,8 +11,8 @@ Result = TypeVar("Result")
 class Coalescer(Generic[Item, Result]):
     """Calls ``run`` with all items that came while its last call was under way.
 
-    One that comes alone is taken at once, so nobody waits for company, unless ``may_wait`` (told how many there are)
-    allows it: then ``patience`` seconds at most. ``run`` gives one result for each item, in their order; a result that
+    One that comes alone is taken at once, so nobody waits for company, unless ``may_wait`` (told what there is) allows
+    it: then ``patience`` seconds at most. ``run`` gives one result for each item, in their order; a result that
     is an exception is raised for its item only.
     """
 
@@ -21,7 +21,7 @@ class Coalescer(Generic[Item, Result]):
         run: Callable[[list[Item]], Awaitable[Sequence[Result | Exception]]],
         most: int,
         *,
-        may_wait: Callable[[int], bool] = lambda _: False,
+        may_wait: Callable[[Sequence[Item]], bool] = lambda _: False,
         patience: float = 0,
     ) -> None:
         self._run = run
@@ -41,7 +41,7 @@ class Coalescer(Generic[Item, Result]):
         return await future
 
     def _start_or_wait(self) -> None:
-        if not self._may_wait(len(self._waiting)):
+        if not self._may_wait([item for item, _ in self._waiting]):
             self._start()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._patience, self._start)
@@ -58,7 +58,7 @@ class Coalescer(Generic[Item, Result]):
             while True:
                 batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 await self._run_batch(batch)
-                if not self._waiting or self._may_wait(len(self._waiting)):
+                if not self._waiting or self._may_wait([item for item, _ in self._waiting]):
                     break
         finally:
             self._running = None

@@ -158,6 +158,11 @@ async def execute(query: str, values: list[Any] | None = None) -> list[dict[str,
     return rows
 
 
+def columns(rows: list[tuple[Any, ...]]) -> list[Any]:
+    """Rows as the arrays that ``unnest`` makes rows of again: one statement for any number of them."""
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
 async def migrate(url: str, settings: Settings) -> list[str]:
     """Bring the tables up to date; gives the names of the migrations that were applied.
 

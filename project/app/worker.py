@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Final
 
-from app import crud
+from app import attempts, crud
+from app.attempts import Answer
 from app.coalescing import Coalescer
-from app.crud import Answer
+from app.crud import Attempt, NewPrediction
 from app.domain import (
     AttemptsExhausted,
     Claim,
@@ -33,11 +34,14 @@ IN_HAND_PER_THREAD: Final = 8
 """Predictions claimed at once: enough that the engine need not wait while answers are written and others claimed."""
 KEPT_BYTES: Final = 64 * 2**20
 """Uploaded bytes that are kept for the worker, beyond which images are read from the storage again."""
-MOST_WRITTEN: Final = 32
+MOST_WRITTEN: Final = 128
 """Predictions claimed, or answers written, in one statement."""
-WORTH_WRITING: Final = 8
-PATIENCE_SECONDS: Final = 0.04
+WORTH_WRITING_PER_THREAD: Final = 4
+PATIENCE_SECONDS: Final = 0.1
 """While every thread has more to do, answers are written when there are so many, or one has waited for so long."""
+
+FINAL: Final = (ImageMissing, ImageUnreadable, ModelBroken, ModelUnknown)
+"""What would be the same at every further attempt."""
 
 
 class Worker:
@@ -47,10 +51,14 @@ class Worker:
         self._engine = engine
         self._storage = storage
         self._policy = policy
-        self._claims = Coalescer[int, Claim | None](lambda ids: crud.claim_all(ids, policy), most=MOST_WRITTEN)
+        self._claims = Coalescer[int, Claim | None](lambda ids: attempts.claim_all(ids, policy), most=MOST_WRITTEN)
         self._answers = Coalescer[Answer, Prediction | None](
-            crud.succeed_all, most=MOST_WRITTEN, may_wait=self._is_busy, patience=PATIENCE_SECONDS
+            attempts.succeed_all, most=MOST_WRITTEN, may_wait=self._is_busy, patience=PATIENCE_SECONDS
         )
+        self.create_attempted = Coalescer[NewPrediction, Prediction](
+            self._create_attempted, most=MOST_WRITTEN, may_wait=self._are_in_order, patience=PATIENCE_SECONDS
+        )
+        """Makes the row of an image that was attempted before."""
         self._threads = threads
         self._turn = asyncio.Semaphore(threads * IN_HAND_PER_THREAD)
         # An image that kills the process takes those claimed with it along; so what was tried before is tried alone,
@@ -59,9 +67,9 @@ class Worker:
         self._in_hand: dict[int, asyncio.Task[Prediction | None]] = {}
         self._kept: dict[int, bytes] = {}
         self._kept_bytes = 0
-        self._decoding: set[asyncio.Task[Said]] = set()
+        self._asked: set[asyncio.Task[Said]] = set()
         self._stopping = False
-        self._looked_at = self._patience = 0.0
+        self._looked_at = self._patience = self._last_answered = 0.0
 
     @asynccontextmanager
     async def running(self, recover_seconds: float, *, only_process: bool) -> AsyncIterator[None]:
@@ -92,7 +100,7 @@ class Worker:
         ``data``: the image's bytes, where the caller has them at hand. Called again for a prediction in hand, it waits
         for that.
         """
-        task = self._task(prediction_id, data)
+        task = self.start(prediction_id, data)
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError:
@@ -101,15 +109,31 @@ class Worker:
             return None
         return task.result()
 
-    def _task(
-        self, prediction_id: int, data: bytes | None = None, attempts: int = 0
-    ) -> asyncio.Task[Prediction | None]:
+    async def attempt(self, model: str, data: bytes, seconds: float) -> Attempt | None:
+        """Classify an image that has no row yet, for a client that waits: nobody misses the row before the answer.
+
+        None where nothing is known of it after ``seconds``, or too much is in memory already: then it needs its row.
+        """
+        if self._kept_bytes + len(data) > KEPT_BYTES:
+            return None
+        began = time.monotonic()
+        asked = self._ask(model, data)
+        self._kept_bytes += len(data)
+        try:
+            await asyncio.wait([asked], timeout=seconds)
+            return _attempt(asked, began) if asked.done() and not asked.cancelled() else None
+        finally:
+            self._kept_bytes -= len(data)
+            asked.cancel()
+
+    def start(self, prediction_id: int, data: bytes | None = None, tried: int = 0) -> asyncio.Task[Prediction | None]:
+        """The task of ``classify``, to be waited for and never cancelled. ``tried``: attempts made before."""
         task = self._in_hand.get(prediction_id)
         if task is None:
             if data is not None and self._kept_bytes + len(data) <= KEPT_BYTES:
                 self._kept[prediction_id] = data
                 self._kept_bytes += len(data)
-            task = asyncio.create_task(self._take(prediction_id, attempts), name=f"classify-{prediction_id}")
+            task = asyncio.create_task(self._take(prediction_id, tried), name=f"classify-{prediction_id}")
             self._in_hand[prediction_id] = task
             task.add_done_callback(lambda _: self._let_go(prediction_id))
         return task
@@ -123,9 +147,9 @@ class Worker:
         self._kept_bytes -= len(data or b"")
         return data
 
-    async def _take(self, prediction_id: int, attempts: int) -> Prediction | None:
+    async def _take(self, prediction_id: int, tried: int) -> Prediction | None:
         async with AsyncExitStack() as turn:
-            if attempts:
+            if tried:
                 await turn.enter_async_context(self._alone)
             await turn.enter_async_context(self._turn)
             # Still pending, or processing under a lease that runs out: whatever goes wrong, it is found again.
@@ -138,39 +162,46 @@ class Worker:
     async def _process(self, held: Claim) -> Prediction | None:
         try:
             data = self._forget(held.prediction_id) or await self._storage.read(held.image_path)
-            said = await self._classified(held.model, data)
-        except (ImageMissing, ImageUnreadable, ModelBroken, ModelUnknown) as error:
+            said = await self._ask(held.model, data)
+        except FINAL as error:
             log.info("Prediction %d failed: %s", held.prediction_id, error.code)
-            return await crud.fail(held, error)
+            return await attempts.fail(held, error)
         except asyncio.CancelledError:
             # The service stops: no fault of the image's, so the attempt is given back.
-            await crud.release(held, count_attempt=False)
+            await attempts.release(held, count_attempt=False)
             return None
         except Exception:
             log.exception("Attempt %d at prediction %d went wrong", held.attempt, held.prediction_id)
             if held.attempt < self._policy.max_attempts:
-                await crud.release(held, count_attempt=True)
+                await attempts.release(held, count_attempt=True)
                 return None
-            return await crud.fail(held, AttemptsExhausted())
+            return await attempts.fail(held, AttemptsExhausted())
         written = await self._answers(Answer(held, said.scores, said.model, said.version))
         if written is None:
             log.warning("Prediction %d was deleted or taken over meanwhile", held.prediction_id)
         return written
 
-    async def _classified(self, model: str, data: bytes) -> Said:
-        """What the engine says of an image. Raises CancelledError where the worker stops before that."""
-        decoding = asyncio.create_task(self._engine.classify(model, data))
-        self._decoding.add(decoding)
-        try:
-            if self._stopping:
-                decoding.cancel()
-            return await decoding
-        finally:
-            self._decoding.discard(decoding)
+    def _ask(self, model: str, data: bytes) -> asyncio.Task[Said]:
+        """What the engine says of an image; cancelled where the worker stops before that."""
+        asked = asyncio.create_task(self._engine.classify(model, data))
+        self._asked.add(asked)
+        asked.add_done_callback(self._asked.discard)
+        if self._stopping:
+            asked.cancel()
+        return asked
 
-    def _is_busy(self, answers: int) -> bool:
+    async def _create_attempted(self, new: list[NewPrediction]) -> list[Prediction]:
+        self._last_answered = max(self._last_answered, *(one.came for one in new))
+        return await crud.create_all(new)
+
+    def _are_in_order(self, new: Sequence[NewPrediction]) -> bool:
+        """Whether uploads may wait for others: not once a later one was answered."""
+        return self._is_busy(new) and min(one.came for one in new) > self._last_answered
+
+    def _is_busy(self, answers: Sequence[object]) -> bool:
         """Whether answers may wait for others: nobody is kept from working meanwhile."""
-        return answers < WORTH_WRITING and len(self._decoding) > 2 * self._threads and not self._stopping
+        enough = WORTH_WRITING_PER_THREAD * self._threads
+        return len(answers) < enough and len(self._asked) > 2 * self._threads and not self._stopping
 
     async def _recover_forever(self, seconds: float) -> None:
         while True:
@@ -181,7 +212,7 @@ class Worker:
 
     async def _make_lost_pending(self, *, all_processing: bool) -> None:
         with _logged("Looking for lost predictions"):
-            found = await crud.recover(self._policy, list(self._in_hand), all_processing=all_processing)
+            found = await attempts.recover(self._policy, list(self._in_hand), all_processing=all_processing)
             if found.failed or found.orphaned:
                 log.info("Lost predictions: %d to be classified again, %d failed", found.orphaned, found.failed)
 
@@ -190,17 +221,28 @@ class Worker:
         room = MOST_RECOVERED - len(self._in_hand)
         with _logged("Taking pending predictions"):
             if room > 0:
-                for prediction_id, attempts in await crud.pending(list(self._in_hand), room):
-                    self._task(prediction_id, attempts=attempts)
+                for prediction_id, tried in await attempts.pending(list(self._in_hand), room):
+                    self.start(prediction_id, tried=tried)
 
     async def _hand_back(self) -> None:
         # Only the waiting for the engine is broken off: of a statement cut short nobody knows whether it was done.
         self._stopping = True
-        for decoding in self._decoding:
-            decoding.cancel()
+        for asked in self._asked:
+            asked.cancel()
         if tasks := list(self._in_hand.values()):
             log.info("Stopping: %d predictions are left for the next start", len(tasks))
             await asyncio.wait(tasks)
+
+
+def _attempt(asked: asyncio.Task[Said], began: float) -> Attempt:
+    try:
+        said = asked.result()
+    except FINAL as error:
+        return Attempt(began, error=error)
+    except Exception:
+        log.exception("The first attempt at an image went wrong")
+        return Attempt(began)
+    return Attempt(began, said.scores, version=said.version)
 
 
 @contextmanager

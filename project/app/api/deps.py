@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from app import crud, imaging
 from app.coalescing import Coalescer
 from app.config import Settings
-from app.domain import ImageInfo, ImageTooLarge, LabelScore, NotAnImage, ServiceError
+from app.domain import ImageInfo, ImageTooLarge, LabelScore, NotAnImage, ServiceError, StorageUnavailable
 from app.engine import Engine
 from app.models.tortoise import Prediction
 from app.registry import Registry
@@ -23,24 +23,26 @@ MOST_RECEIVED: Final = 16
 MOST_ROWS: Final = 64
 
 
+StoredImage = tuple[bytes, str]
+"""An image and the ending of its name."""
 TabularKey = tuple[str, str, tuple[tuple[float, ...], ...]]
 """Name and version of a model, and the rows it was asked about."""
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """An upload that is stored: what its bytes are, their SHA-256 in hexadecimal, and the storage's key."""
+class Inspected:
+    """What the bytes of an upload are, and their SHA-256 in hexadecimal."""
 
     image: ImageInfo
     sha256: str
-    image_path: str
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """What the lifespan of the application builds and the routes use.
 
-    ``receive``, ``create`` and ``get`` do together what requests want at the same time: one thread, one statement.
+    ``inspect``, ``store``, ``create`` and ``get`` do together what requests want at the same time: one thread, one
+    statement.
     """
 
     settings: Settings
@@ -48,7 +50,9 @@ class Runtime:
     registry: Registry
     engine: Engine
     worker: Worker
-    receive: Coalescer[bytes, Received]
+    inspect: Coalescer[bytes, Inspected]
+    store: Coalescer[StoredImage, str]
+    """Gives the storage's key."""
     create: Coalescer[crud.NewPrediction, Prediction]
     get: Coalescer[int, Prediction]
     tabular_cache: TTLCache[TabularKey, list[list[LabelScore]]]
@@ -58,8 +62,11 @@ class Runtime:
 def make_runtime(settings: Settings, storage: Storage, registry: Registry, engine: Engine, worker: Worker) -> Runtime:
     """Put together what the lifespan built."""
 
-    def receive(uploads: list[bytes]) -> Awaitable[list[Received | ServiceError]]:
-        return asyncio.to_thread(_receive_all, storage, settings.max_image_pixels, uploads)
+    def inspect(uploads: list[bytes]) -> Awaitable[list[Inspected | ServiceError]]:
+        return asyncio.to_thread(lambda: [_inspected(data, settings.max_image_pixels) for data in uploads])
+
+    def store(images: list[StoredImage]) -> Awaitable[list[str | StorageUnavailable]]:
+        return asyncio.to_thread(storage.put_all, images)
 
     return Runtime(
         settings,
@@ -67,7 +74,8 @@ def make_runtime(settings: Settings, storage: Storage, registry: Registry, engin
         registry,
         engine,
         worker,
-        receive=Coalescer(receive, most=MOST_RECEIVED),
+        inspect=Coalescer(inspect, most=MOST_RECEIVED),
+        store=Coalescer(store, most=MOST_RECEIVED),
         create=Coalescer(crud.create_all, most=MOST_ROWS),
         get=Coalescer(crud.get_all, most=MOST_ROWS),
         tabular_cache=TTLCache(settings.predict_cache_rows, settings.predict_cache_seconds, getsizeof=len),
@@ -81,24 +89,9 @@ async def check_models(engine: Engine, registry: Registry) -> None:
     registry.leave_out(await engine.check())
 
 
-def _receive_all(storage: Storage, max_pixels: int, uploads: list[bytes]) -> list[Received | ServiceError]:
-    """Look at uploads and store those that are images; an error each for the others."""
-    looks = [_inspect(data, max_pixels) for data in uploads]
-    images = [(data, look.extension) for data, look in zip(uploads, looks, strict=True) if isinstance(look, ImageInfo)]
-    keys = iter(storage.put_all(images))
-    return [
-        _received(data, look, next(keys)) if isinstance(look, ImageInfo) else look
-        for data, look in zip(uploads, looks, strict=True)
-    ]
-
-
-def _received(data: bytes, image: ImageInfo, key: str | ServiceError) -> Received | ServiceError:
-    return key if isinstance(key, ServiceError) else Received(image, hashlib.sha256(data).hexdigest(), key)
-
-
-def _inspect(data: bytes, max_pixels: int) -> ImageInfo | ServiceError:
+def _inspected(data: bytes, max_pixels: int) -> Inspected | ServiceError:
     try:
-        return imaging.inspect(data, max_pixels)
+        return Inspected(imaging.inspect(data, max_pixels), hashlib.sha256(data).hexdigest())
     except (NotAnImage, ImageTooLarge) as error:
         return error
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import time
 import unicodedata
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -16,7 +17,7 @@ from app.api.deps import Running, Runtime, running
 from app.api.errors import problem_responses
 from app.api.forms import Part, read_form
 from app.api.predictions import Id
-from app.domain import MAX_FILENAME, DatabaseUnavailable, ModelUnknown, PredictionNotFound, UploadTooLarge
+from app.domain import MAX_FILENAME, DatabaseUnavailable, ModelUnknown, PredictionNotFound, Status, UploadTooLarge
 from app.manifest import Model
 from app.models.pydantic import PredictionRead, Reclassification
 from app.models.tortoise import Prediction
@@ -72,6 +73,7 @@ async def upload_image(request: Request) -> Response:
 
     Poll `GET /predictions/{id}/` for the result, or send `Prefer: wait=10` to have it in this answer.
     """
+    came = time.monotonic()
     runtime = await running(request)
     form = await read_form(request)
     file = _file(form.get("file"))
@@ -80,25 +82,31 @@ async def upload_image(request: Request) -> Response:
     limit = runtime.settings.max_upload_bytes
     if len(data) > limit:
         raise UploadTooLarge(f"The upload is larger than {limit} bytes.")
-    received = await runtime.receive(data)
+    inspected = await runtime.inspect(data)
+    storing = asyncio.create_task(runtime.store((data, inspected.image.extension)))
+    wait = _wait(request, runtime)
+    # Who waits learns the answer with the row; the disk works meanwhile.
+    attempt = await runtime.worker.attempt(chosen.name, data, wait) if wait else None
+    image_path = await storing
+    new = crud.NewPrediction(
+        filename=_shown_name(file.filename),
+        image_path=image_path,
+        image=inspected.image,
+        size_bytes=len(data),
+        sha256=inspected.sha256,
+        model=chosen.name,
+        model_version=attempt.version if attempt and attempt.version else chosen.version,
+        came=came,
+        attempt=attempt,
+    )
     try:
-        prediction = await runtime.create(
-            crud.NewPrediction(
-                filename=_shown_name(file.filename),
-                image_path=received.image_path,
-                image=received.image,
-                size_bytes=len(data),
-                sha256=received.sha256,
-                model=chosen.name,
-                model_version=chosen.version,
-            )
-        )
+        prediction = await (runtime.worker.create_attempted(new) if attempt else runtime.create(new))
     except Exception as error:
         # Where the row may have been committed after all, it needs its image.
         if not (isinstance(error, DatabaseUnavailable) and error.maybe_done):
-            await runtime.storage.delete(received.image_path)
+            await runtime.storage.delete(image_path)
         raise
-    response = await _classified(prediction, data, request, runtime, HTTPStatus.CREATED)
+    response = await _classified(prediction, runtime, HTTPStatus.CREATED, data=data, wait=wait, came=came)
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/predictions/{prediction.id}/"
     return response
 
@@ -123,9 +131,10 @@ async def reclassify_prediction(
 
     A person's correction belongs to the old answer and goes with it.
     """
+    came = time.monotonic()
     chosen = await _image_model(runtime, wanted.model if wanted else model)
     prediction = await crud.reclassify(id, chosen.name, chosen.version)
-    return await _classified(prediction, None, request, runtime, HTTPStatus.ACCEPTED)
+    return await _classified(prediction, runtime, HTTPStatus.ACCEPTED, wait=_wait(request, runtime), came=came)
 
 
 def _file(part: Part | None) -> Part:
@@ -156,20 +165,31 @@ async def _image_model(runtime: Runtime, name: str) -> Model:
     return model
 
 
+def _wait(request: Request, runtime: Runtime) -> int | None:
+    # A header may have several lines (RFC 9110, 5.3).
+    return _wait_seconds(", ".join(request.headers.getlist("prefer")), runtime.settings.max_wait_seconds)
+
+
 async def _classified(
-    prediction: Prediction, data: bytes | None, request: Request, runtime: Runtime, status: HTTPStatus
+    prediction: Prediction,
+    runtime: Runtime,
+    status: HTTPStatus,
+    *,
+    data: bytes | None = None,
+    wait: int | None,
+    came: float,
 ) -> Response:
     """The prediction as a response: at once, to be classified afterwards, or after the wait asked for."""
-    # A header may have several lines (RFC 9110, 5.3).
-    wait = _wait_seconds(", ".join(request.headers.getlist("prefer")), runtime.settings.max_wait_seconds)
     if wait is None:
         return _response(prediction, status, BackgroundTask(runtime.worker.classify, prediction.id, data))
-    # The worker keeps at it when the time is over; only the waiting ends.
-    done, _ = await asyncio.wait([asyncio.create_task(runtime.worker.classify(prediction.id, data))], timeout=wait)
-    finished = done.pop().result() if done else None
-    # It is accepted, whatever happens to the row or the database now: no error may make a client send it again.
-    with contextlib.suppress(DatabaseUnavailable, PredictionNotFound):
-        prediction = finished or await runtime.get(prediction.id)
+    if prediction.status == Status.PENDING:
+        task = runtime.worker.start(prediction.id, data, prediction.attempts)
+        # The worker keeps at it when the time is over; only the waiting ends.
+        done, _ = await asyncio.wait([task], timeout=max(0.0, came + wait - time.monotonic()))
+        finished = task.result() if done else None
+        # It is accepted, whatever happens to the row or the database now: no error may make a client send it again.
+        with contextlib.suppress(DatabaseUnavailable, PredictionNotFound):
+            prediction = finished or await runtime.get(prediction.id)
     response = _response(prediction, status)
     response.headers["Preference-Applied"] = f"wait={wait}"
     return response

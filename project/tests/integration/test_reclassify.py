@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from app import crud
+from app import attempts, crud
 from app.config import Settings
 from app.db import execute
 from app.domain import AttemptsExhausted
@@ -122,12 +122,12 @@ async def test_a_late_answer_of_the_time_before_is_not_written(client: httpx.Asy
     prediction_id = int(str(row["id"]))
     policy = Settings().retry_policy
     await crud.reclassify(prediction_id, FALLBACK, "1")
-    (late,) = await crud.claim_all([prediction_id], policy)
+    (late,) = await attempts.claim_all([prediction_id], policy)
     assert late is not None
     await Prediction.filter(id=prediction_id).update(status="failed")
     await crud.reclassify(prediction_id, OTHER, "1")
-    (now,) = await crud.claim_all([prediction_id], policy)
+    (now,) = await attempts.claim_all([prediction_id], policy)
     assert now is not None
     assert now.attempt == late.attempt
-    assert await crud.fail(late, AttemptsExhausted()) is None
-    assert await crud.fail(now, AttemptsExhausted()) is not None
+    assert await attempts.fail(late, AttemptsExhausted()) is None
+    assert await attempts.fail(now, AttemptsExhausted()) is not None

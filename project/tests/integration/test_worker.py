@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -9,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from app import crud, db
+from app import attempts, crud, db
+from app.attempts import Answer
 from app.config import Settings
-from app.crud import Answer
 from app.domain import Claim, EngineDied, ImageInfo, LabelScore, PredictionNotFound, RetryPolicy, Status
 from app.engine import Engine, Said
 from app.imaging import to_tensor
@@ -68,6 +69,7 @@ async def pending(storage: Storage, data: bytes | None = None) -> Prediction:
             sha256="0" * 64,
             model="fake",
             model_version="1",
+            came=time.monotonic(),
         )
     )
 
@@ -224,21 +226,21 @@ async def test_many_lost_rows_are_found_by_pages(
 async def test_of_two_workers_that_hold_a_row_the_later_writes(storage: Storage, settings: Settings) -> None:
     row = await pending(storage)
     policy = settings.retry_policy
-    (first,) = await crud.claim_all([row.id], policy)
+    (first,) = await attempts.claim_all([row.id], policy)
     assert first is not None
-    assert await crud.claim_all([row.id], policy) == [None]
+    assert await attempts.claim_all([row.id], policy) == [None]
     await set_columns(row, lease_expires_at=await now_plus(0))
-    await crud.recover(policy, [], all_processing=False)
-    (second,) = await crud.claim_all([row.id], policy)
+    await attempts.recover(policy, [], all_processing=False)
+    (second,) = await attempts.claim_all([row.id], policy)
     assert second is not None
     assert second == Claim(row.id, 2, second.started_at, row.image_path, "fake")
     late, good = Answer(first, SCORES, "fake", "2"), Answer(second, SCORES, "fake", "2")
-    assert await crud.succeed_all([late]) == [None]
-    assert not await crud.release(first, count_attempt=True)
-    (written,) = await crud.succeed_all([good])
+    assert await attempts.succeed_all([late]) == [None]
+    assert not await attempts.release(first, count_attempt=True)
+    (written,) = await attempts.succeed_all([good])
     assert written is not None
     assert (written.id, written.status, written.model_version) == (row.id, Status.SUCCEEDED, "2")
-    assert await crud.succeed_all([good]) == [None]
+    assert await attempts.succeed_all([good]) == [None]
 
 
 async def test_a_slow_worker_does_not_rob_itself(settings: Settings, storage: Storage, fake: FakeEngine) -> None:
@@ -339,7 +341,7 @@ async def test_the_worker_outlives_an_absence_of_the_database(
         return await real(query, values)
 
     row = await pending(storage)
-    monkeypatch.setattr(crud, "execute", flaky)
+    monkeypatch.setattr(attempts, "execute", flaky)
     async with running(worker):
         assert (await finished(row)).status == Status.SUCCEEDED
         assert worker.is_alive

@@ -81,7 +81,7 @@ async def test_some_may_wait_for_others(enough: Callable[[], str | None]) -> Non
     recorder = Recorder()
     recorder.let_go.set()
     in_number = enough() is not None
-    square = Coalescer(recorder.run, most=9, may_wait=lambda count: count < 3, patience=30 if in_number else 0.001)
+    square = Coalescer(recorder.run, most=9, may_wait=lambda items: len(items) < 3, patience=30 if in_number else 0.001)
     two = [asyncio.create_task(square(item)) for item in (1, 2)]
     await turns()
     assert recorder.batches == []

@@ -1,0 +1,160 @@
+"""What a worker does to predictions: it claims them, ends them, hands them back, and finds those that were lost.
+
+Every function raises DatabaseUnavailable while the database is away.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from app.crud import scores_json
+from app.db import columns, execute, unavailable_when_away
+from app.domain import AttemptsExhausted, Claim, LabelScore, RetryPolicy, ServiceError
+from app.models.tortoise import Prediction
+
+# Counted at claim, so that an image that kills the process still runs out of attempts. Rows are locked in the order of
+# their ids, here and below: statements on many rows at once would wait for each other for ever otherwise.
+_CLAIM: Final = """
+UPDATE predictions
+SET status = 'processing', attempts = attempts + 1, started_at = now(), lease_expires_at = now() + $2::interval
+WHERE id IN (
+    SELECT id FROM predictions
+    WHERE id = ANY($1) AND status = 'pending' AND attempts < $3 ORDER BY id FOR UPDATE SKIP LOCKED
+)
+RETURNING id, attempts, started_at, image_path, model
+"""
+
+
+@unavailable_when_away()
+async def claim_all(prediction_ids: list[int], policy: RetryPolicy) -> list[Claim | None]:
+    """Take pending predictions for classifying, in one statement; None for one that is gone, taken or finished."""
+    rows = await execute(_CLAIM, [prediction_ids, policy.lease, policy.max_attempts])
+    held = {
+        row["id"]: Claim(row["id"], row["attempts"], row["started_at"], row["image_path"], row["model"]) for row in rows
+    }
+    return [held.get(prediction_id) for prediction_id in prediction_ids]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model said of an image: at least one label, highest first, and which model it was."""
+
+    held: Claim
+    scores: list[LabelScore]
+    model: str
+    model_version: str
+
+
+# A person may have corrected the row while it was classified: their answer stands, the model's goes beside it.
+_SUCCEED: Final = """
+WITH answers AS (
+    SELECT * FROM unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::text[], $5::text[], $6::float8[], $7::text[],
+                         $8::text[])
+        AS answer (id, attempt, started, scores, label, confidence, model, model_version)
+), held AS (
+    SELECT id FROM predictions JOIN answers USING (id)
+    WHERE status = 'processing' AND attempts = attempt AND started_at = started ORDER BY id FOR UPDATE OF predictions
+)
+UPDATE predictions
+SET status = 'succeeded', completed_at = now(), lease_expires_at = NULL, all_predictions = answers.scores::jsonb,
+    model = answers.model, model_version = answers.model_version, error_code = NULL, error_message = NULL,
+    top_prediction = CASE WHEN corrected_at IS NULL THEN answers.label ELSE top_prediction END,
+    confidence = CASE WHEN corrected_at IS NULL THEN answers.confidence ELSE predictions.confidence END
+FROM answers JOIN held USING (id)
+WHERE predictions.id = answers.id
+RETURNING predictions.*
+"""
+
+
+@unavailable_when_away()
+async def succeed_all(answers: list[Answer]) -> list[Prediction | None]:
+    """Write what the models said, in one statement; None for one whose claim is no longer held."""
+    rows = [
+        (
+            *(one.held.prediction_id, one.held.attempt, one.held.started_at, scores_json(one.scores)),
+            *(one.scores[0].label, one.scores[0].confidence, one.model, one.model_version),
+        )
+        for one in answers
+    ]
+    written = {row["id"]: Prediction.of(row) for row in await execute(_SUCCEED, columns(rows))}
+    return [written.get(one.held.prediction_id) for one in answers]
+
+
+_FAIL: Final = """
+UPDATE predictions
+SET status = 'failed', completed_at = now(), lease_expires_at = NULL, error_code = $4, error_message = $5
+WHERE id = $1 AND status = 'processing' AND attempts = $2 AND started_at = $3
+RETURNING *
+"""
+
+
+@unavailable_when_away()
+async def fail(held: Claim, error: ServiceError) -> Prediction | None:
+    """End a prediction for good; None where the claim is no longer held."""
+    rows = await execute(_FAIL, [held.prediction_id, held.attempt, held.started_at, error.code, error.message])
+    return Prediction.of(rows[0]) if rows else None
+
+
+_RELEASE: Final = """
+UPDATE predictions
+SET status = 'pending', lease_expires_at = NULL, started_at = NULL, attempts = attempts - $4
+WHERE id = $1 AND status = 'processing' AND attempts = $2 AND started_at = $3
+RETURNING id
+"""
+
+
+@unavailable_when_away()
+async def release(held: Claim, *, count_attempt: bool) -> bool:
+    """Hand a prediction back, to be classified later; False where the claim is no longer held."""
+    return bool(await execute(_RELEASE, [held.prediction_id, held.attempt, held.started_at, 0 if count_attempt else 1]))
+
+
+_EXHAUST: Final = """
+UPDATE predictions
+SET status = 'failed', completed_at = now(), lease_expires_at = NULL, error_code = $2, error_message = $3
+WHERE id IN (
+    SELECT id FROM predictions
+    WHERE attempts >= $1 AND id <> ALL($5::bigint[])
+        AND (status = 'pending' OR (status = 'processing' AND ($4 OR lease_expires_at < now())))
+    ORDER BY id FOR UPDATE SKIP LOCKED
+)
+RETURNING id
+"""
+_ORPHANS: Final = """
+UPDATE predictions SET status = 'pending', lease_expires_at = NULL, started_at = NULL
+WHERE id IN (
+    SELECT id FROM predictions
+    WHERE status = 'processing' AND id <> ALL($2::bigint[]) AND ($1 OR lease_expires_at < now())
+    ORDER BY id FOR UPDATE SKIP LOCKED
+)
+RETURNING id
+"""
+_PENDING: Final = """
+SELECT id, attempts FROM predictions WHERE status = 'pending' AND id <> ALL($1::bigint[]) ORDER BY id LIMIT $2
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """How many predictions a look for lost ones failed, and how many it made pending again."""
+
+    failed: int
+    orphaned: int
+
+
+@unavailable_when_away()
+async def recover(policy: RetryPolicy, in_hand: list[int], *, all_processing: bool) -> Recovered:
+    """Find predictions whose process died: make them pending again, or failed if they had their attempts.
+
+    ``in_hand``: ids that this process is at, and knows to be alive, however long it takes.
+    ``all_processing``: no other process works on this database, so every other lease is a dead one's.
+    """
+    spent = AttemptsExhausted(f"The prediction was tried {policy.max_attempts} times and never finished.")
+    failed = await execute(_EXHAUST, [policy.max_attempts, spent.code, spent.message, all_processing, in_hand])
+    orphaned = await execute(_ORPHANS, [all_processing, in_hand])
+    return Recovered(len(failed), len(orphaned))
+
+
+@unavailable_when_away()
+async def pending(in_hand: list[int], limit: int) -> list[tuple[int, int]]:
+    """Ids and attempts of at most ``limit`` pending predictions other than those ``in_hand``, oldest first."""
+    return [(row["id"], row["attempts"]) for row in await execute(_PENDING, [in_hand, limit])]
