@@ -156,7 +156,7 @@ class Settings(BaseSettings):
             "loggers": {
                 **{
                     name: {"level": quiet}
-                    for name in ("PIL", "absl", "asyncio", "httpx", "tensorflow", "tortoise", "uvicorn")
+                    for name in ("PIL", "absl", "asyncio", "httpx", "tensorflow", "tf2onnx", "tortoise", "uvicorn")
                 },
                 "uvicorn.access": {"level": self.log_level},
             },

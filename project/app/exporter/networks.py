@@ -56,16 +56,11 @@ class Network:
     """Whether the answers still want a softmax."""
 
 
-def of_keras(model: keras.Model, table: InputTable, *, logits: bool = False) -> Network:
-    """A Keras model of one input and one output of shape (batch, classes).
-
-    ``logits``: take the softmax at its end away, if there is one. Raises StartupError for a model of another shape.
-    """
+def of_keras(model: keras.Model, table: InputTable) -> Network:
+    """A Keras model of one input and one output of shape (batch, classes). Raises StartupError for another shape."""
     shape = model.output_shape
     if isinstance(shape, list | dict) or len(shape) != 2 or shape[1] is None:  # noqa: PLR2004 - batch and classes
         raise StartupError(f"The model answers with {shape}; one output of (batch, labels) is needed.")
-    if logits:
-        model = _without_softmax(model)
     outputs = {"scores": model.output, **_features(model)}
     exported = keras.Model(model.input, outputs)
 
@@ -191,18 +186,6 @@ def _geometry(shape: Any) -> dict[str, int]:
 def _one_or_three(values: list[float]) -> float | tuple[float, float, float]:
     first, second, third = (float(f"{value:.7g}") for value in values)
     return first if first == second == third else (first, second, third)
-
-
-def _without_softmax(model: keras.Model) -> keras.Model:
-    last = model.layers[-1]
-    if isinstance(last, keras.layers.Softmax) or (
-        isinstance(last, keras.layers.Activation) and last.activation is keras.activations.softmax
-    ):
-        return keras.Model(model.input, last.input)
-    if getattr(last, "activation", None) is keras.activations.softmax:
-        last.activation = keras.activations.linear
-        return keras.Model(model.input, last(last.input))
-    return model
 
 
 def _features(model: keras.Model) -> dict[str, Any]:

@@ -69,7 +69,10 @@ expected["saved"] = says(own, unit)
 
 int8 = {"model_precision": "int8", "calibration_images": folder / "pictures"}
 export_model(settings(**int8), Request(str(folder / "own.keras"), labels=labels, preprocessing="unit"))
-expected["own_int8"] = expected["own"]
+export_model(settings(**int8), Request(str(folder / "saved"), labels=labels, preprocessing="unit"))
+export_model(
+    settings(**int8), Request(str(folder / "logits.h5"), labels=labels, preprocessing="tf", name="named", squash=True)
+)
 
 export_model(settings(), Request("MobileNetV3Small", weights="random"))
 keras.utils.set_random_seed(8004)

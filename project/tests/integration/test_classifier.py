@@ -126,7 +126,6 @@ def test_logits_become_probabilities_where_the_manifest_says_so(models_dir: Path
 
 
 def test_openvino_says_the_same(models_dir: Path) -> None:
-    pytest.importorskip("openvino", reason="an extra: `make openvino` installs it")
     model = read_model(models_dir / FALLBACK)
     assert isinstance(model.manifest, ImageManifest)
     other = replace(model, manifest=model.manifest.model_copy(update={"runtime": "openvino"}))

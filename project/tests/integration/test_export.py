@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from app.classifier import Classifier
 from app.imaging import InputSpec, to_tensor
-from app.manifest import ImageManifest, read_model
+from app.manifest import ImageManifest, RuntimeName, read_model
 from tests.pictures import encoded, jpeg, scene
 
 SCRIPT = Path(__file__).with_name("export_models.py")
@@ -57,16 +58,26 @@ def test_logits_and_squashing_are_in_the_manifest(exported: Path, result: dict[s
     np.testing.assert_allclose(scores, result["expected"]["named"], atol=1e-3)
 
 
-def test_int8_is_another_model_whose_small_scores_survive(exported: Path, result: dict[str, Any]) -> None:
-    model = read_model(exported / "models" / "own_int8")
-    original = read_model(exported / "models" / "own")
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+@pytest.mark.parametrize("name", ["own", "saved", "named"])
+def test_int8_is_another_model_whose_small_scores_survive(
+    exported: Path, result: dict[str, Any], name: str, runtime: RuntimeName
+) -> None:
+    model = read_model(exported / "models" / f"{name}_int8")
+    original = read_model(exported / "models" / name)
+    assert isinstance(original.manifest, ImageManifest)
     assert isinstance(model.manifest, ImageManifest)
-    assert (model.name, model.version) == ("own_int8", f"{original.version}-int8")
-    assert (model.manifest.precision, model.manifest.output.activation) == ("int8", "softmax")
-    scores = Classifier(model, threads=1).scores(to_tensor(PICTURE, model.manifest.input.spec))
-    np.testing.assert_allclose(scores, result["expected"]["own_int8"], atol=0.02)
+    assert (model.name, model.version) == (f"{name}_int8", f"{original.version}-int8")
+    assert (model.manifest.precision, model.manifest.runtime) == ("int8", "onnx")
+    assert (model.manifest.input, model.manifest.output) == (original.manifest.input, original.manifest.output)
+    other = replace(model, manifest=model.manifest.model_copy(update={"runtime": runtime}))
+    cropped = model.manifest.input.model_copy(update={"resize": "crop"}).spec
+    scores = Classifier(other, threads=1).scores(to_tensor(PICTURE, cropped))
+    np.testing.assert_allclose(scores, result["expected"][name], atol=0.02)
     assert scores.min() > 0
-    assert model.path.stat().st_size < original.path.stat().st_size * 2
+    graph = model.path.read_bytes()
+    assert b"QuantizeLinear" in graph
+    assert b"DequantizeLinear" in graph
 
 
 @pytest.mark.parametrize(

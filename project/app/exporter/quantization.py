@@ -1,0 +1,90 @@
+"""A LiteRT file to an int8 ONNX file, calibrated on pictures that the user names.
+
+Weights become signed int8 for each channel, activations unsigned int8 for each tensor (QDQ; Jacob et al., 2018), in the
+form that both ONNX Runtime and OpenVINO run on int8 instructions (``docs/decisions/0013-…``).
+"""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+import onnxruntime
+import tf2onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from app.exporter.conversion import litert_answers
+
+log = logging.getLogger(__name__)
+
+OPSET: Final = 17
+KEPT_FLOAT: Final = {"Softmax"}
+"""Through 256 steps, every probability below 1/256 would be zero."""
+AGREEMENT: Final = 0.9
+"""Part of the calibration pictures that int8 should give the first label of fp32; with less, it is said loudly."""
+
+Tensor = NDArray[np.float32]
+
+
+def to_int8_onnx(lite: bytes, calibration: Sequence[Tensor], classes: int) -> bytes:
+    """An int8 ONNX file with float32 input and outputs, whose ranges are those of the calibration tensors.
+
+    ``lite``: a float32 LiteRT file that answers with (1, classes). The ranges are means of each picture's own, so that
+    one odd picture does not coarsen all.
+    """
+    with tempfile.TemporaryDirectory(prefix="int8-") as name:
+        folder = Path(name)
+        (folder / "network.tflite").write_bytes(lite)
+        with warnings.catch_warnings():
+            # It reads the file with an interpreter that TensorFlow is about to move elsewhere.
+            warnings.simplefilter("ignore")
+            tf2onnx.convert.from_tflite(
+                str(folder / "network.tflite"), opset=OPSET, output_path=str(folder / "float.onnx")
+            )
+        quant_pre_process(folder / "float.onnx", folder / "prepared.onnx", skip_symbolic_shape=True)
+        graph = onnx.load(folder / "prepared.onnx").graph
+        quantize_static(
+            folder / "prepared.onnx",
+            folder / "int8.onnx",
+            _Pictures(graph.input[0].name, calibration),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=sorted({node.op_type for node in graph.node} - KEPT_FLOAT),
+            extra_options={
+                "CalibMovingAverage": True,
+                # What a softmax is taken of.
+                "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"],
+            },
+        )
+        quantized = (folder / "int8.onnx").read_bytes()
+    _compare(lite, quantized, calibration, classes)
+    return quantized
+
+
+class _Pictures(CalibrationDataReader):
+    """Gives one tensor after the other."""
+
+    def __init__(self, name: str, tensors: Sequence[Tensor]) -> None:
+        self._name = name
+        self._tensors = iter(tensors)
+
+    def get_next(self) -> dict[str, Tensor] | None:
+        tensor = next(self._tensors, None)
+        return None if tensor is None else {self._name: tensor[np.newaxis]}
+
+
+def _compare(lite: bytes, quantized: bytes, calibration: Sequence[Tensor], classes: int) -> None:
+    session = onnxruntime.InferenceSession(quantized, providers=["CPUExecutionProvider"])
+    given = session.get_inputs()[0].name
+    (scores,) = (output.name for output in session.get_outputs() if list(output.shape)[1:] == [classes])
+    answers = np.stack([session.run([scores], {given: tensor[np.newaxis]})[0][0] for tensor in calibration])
+    same = answers.argmax(axis=1) == litert_answers(lite, np.stack(calibration), classes).argmax(axis=1)
+    say: Callable[..., None] = log.info if same.mean() >= AGREEMENT else log.warning
+    say("int8 gives the label of fp32 for %d of the %d calibration pictures", same.sum(), len(same))
