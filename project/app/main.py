@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from app import __version__
 from app.api import models, ping, predict, predictions, uploads
 from app.api.body_limit import BodyLimit
-from app.api.deps import Runtime, check_models, make_runtime
+from app.api.deps import Runtime, make_runtime
 from app.api.errors import add_error_handlers
 from app.api.head import HeadAsGet
 from app.api.slashes import answer_both_slashes
@@ -24,6 +24,7 @@ from app.config import Settings
 from app.db import connected, database_url
 from app.domain import ModelBroken, StartupError
 from app.engine import Engine
+from app.engine.checker import Checker
 from app.engine.frames import Orders
 from app.manifest import Model
 from app.registry import MAKE_ONE, Registry, find_default
@@ -52,7 +53,8 @@ def create_application(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         registry = await run_in_threadpool(_registry, settings)
-        engine = Engine(_orders(settings, registry.default))
+        orders = _orders(settings, registry.default)
+        engine, checker = Engine(orders), Checker(orders, registry)
         storage = Storage(settings.uploads)
         storage.prepare()
         worker = Worker(engine, storage, settings.retry_policy, settings.worker_threads)
@@ -61,12 +63,12 @@ def create_application(settings: Settings) -> FastAPI:
             engine.running(),
             database_url(settings) as url,
             connected(url, settings),
-            _loaded(engine, registry, everything=settings.models_loading == "start"),
+            _loaded(engine, checker, registry, everything=settings.models_loading == "start"),
             worker.running(settings.recover_seconds, only_process=embedded),
         ):
             # What was made until now stays: looking through it for garbage again and again holds requests up.
             gc.freeze()
-            yield State(runtime=make_runtime(settings, storage, registry, engine, worker))
+            yield State(runtime=make_runtime(settings, storage, registry, checker, engine, worker))
 
     # Swagger UI and ReDoc from a package instead of a CDN: they work without the internet.
     app = FastAPIOffline(
@@ -106,21 +108,23 @@ def _orders(settings: Settings, default: Model) -> Orders:
 
 
 @asynccontextmanager
-async def _loaded(engine: Engine, registry: Registry, *, everything: bool) -> AsyncIterator[None]:
+async def _loaded(engine: Engine, checker: Checker, registry: Registry, *, everything: bool) -> AsyncIterator[None]:
     """With the default model loaded, or all; which of the others cannot be is learnt beside the first requests.
 
     Raises StartupError where the default model cannot be loaded.
     """
-    others = [model.name for model in registry.models if model.manifest.kind == "image" and model != registry.default]
+    others = [model for model in registry.models if model.manifest.kind == "image" and model != registry.default]
     # The default last, so that it is the last to be unloaded.
-    for name in [*(others if everything else []), registry.default.name]:
+    for model in [*(others if everything else []), registry.default]:
+        fault = None
         try:
-            await engine.load([name])
+            await engine.load([model.name])
         except ModelBroken as error:
-            if name == registry.default.name:
+            if model == registry.default:
                 raise StartupError(f"{error.message} To make it again, {MAKE_ONE}.") from error
-            registry.leave_out({name: error.message})
-    task = asyncio.create_task(check_models(engine, registry))
+            fault = error.message
+        registry.note_checked({model: fault})
+    task = asyncio.create_task(checker.look())
     try:
         yield
     finally:

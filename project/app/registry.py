@@ -4,12 +4,12 @@ A model is a folder in ``MODELS_DIR`` (``manifest.py``). The folder is looked at
 somebody asks for the list or for a name that is not known yet, so that a model dropped in is there without a restart.
 """
 
-import contextlib
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from app.classifier import Classifier
 from app.domain import ModelBroken, ModelUnknown, StartupError
@@ -28,7 +28,6 @@ FALLBACK_NOTE: Final = (
 MAKE_ONE: Final = "run `make model`, or `python -m app export-model` where TensorFlow is installed"
 
 Loaded = Classifier | TabularClassifier
-Kind = Literal["image", "tabular"]
 
 
 def folder_name(name: str, precision: Precision) -> str:
@@ -138,20 +137,20 @@ class Registry:
                 log.info("Model %s has changed or is gone: unloaded", name)
                 del self._loaded[name]
 
-    def check(self, kind: Kind) -> dict[str, str]:
-        """Load each model of a kind that never was, to learn whether it can be; gives what is wrong, by their names."""
-        for model in self.models:
-            if model.manifest.kind == kind and model not in self._checked and model.name not in self._loaded:
-                with contextlib.suppress(ModelBroken):
-                    self._read(model, threads=1)
-        return {model.name: told for model, told in self._unloadable.items()}
+    @property
+    def unchecked(self) -> list[Model]:
+        """Models of which nobody knows whether they can be loaded."""
+        return [model for model in self.models if model not in self._checked and model.name not in self.loaded]
 
-    def leave_out(self, unloadable: dict[str, str]) -> None:
-        """Models that another process could not load, by their names with what is wrong: they are broken here too."""
-        for name, told in unloadable.items():
-            if name in self._models:
-                self._unloadable[self._models[name]] = told
+    def note_checked(self, faults: Mapping[Model, str | None]) -> None:
+        """What another process found out about loading models; those with a fault are broken here too."""
+        self._checked.update(faults)
+        self._unloadable.update({model: told for model, told in faults.items() if told})
         self.scan()
+
+    def check(self, name: str) -> None:
+        """Load a model, for nobody. Raises ModelUnknown or ModelBroken."""
+        self._read(self.get(name), threads=1)
 
     def get(self, name: str) -> Model:
         """A model by its name. Raises ModelUnknown that lists those there are."""
@@ -204,7 +203,6 @@ class Registry:
             self._unloadable[model] = error.message
             self.scan()
             raise
-        self._checked.add(model)
         return loaded
 
     def _unload_what_is_too_much(self) -> None:

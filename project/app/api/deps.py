@@ -14,6 +14,7 @@ from app.coalescing import Coalescer
 from app.config import Settings
 from app.domain import ImageInfo, ImageTooLarge, LabelScore, NotAnImage, ServiceError, StorageUnavailable
 from app.engine import Engine
+from app.engine.checker import Checker
 from app.models.tortoise import Prediction
 from app.registry import Registry
 from app.storage import Storage
@@ -48,6 +49,7 @@ class Runtime:
     settings: Settings
     storage: Storage
     registry: Registry
+    checker: Checker
     engine: Engine
     worker: Worker
     inspect: Coalescer[bytes, Inspected]
@@ -59,7 +61,9 @@ class Runtime:
     """What tabular models answered lately; its size counts rows."""
 
 
-def make_runtime(settings: Settings, storage: Storage, registry: Registry, engine: Engine, worker: Worker) -> Runtime:
+def make_runtime(
+    settings: Settings, storage: Storage, registry: Registry, checker: Checker, engine: Engine, worker: Worker
+) -> Runtime:
     """Put together what the lifespan built."""
 
     def inspect(uploads: list[bytes]) -> Awaitable[list[Inspected | ServiceError]]:
@@ -72,6 +76,7 @@ def make_runtime(settings: Settings, storage: Storage, registry: Registry, engin
         settings,
         storage,
         registry,
+        checker,
         engine,
         worker,
         inspect=Coalescer(inspect, most=MOST_RECEIVED),
@@ -80,13 +85,6 @@ def make_runtime(settings: Settings, storage: Storage, registry: Registry, engin
         get=Coalescer(crud.get_all, most=MOST_ROWS),
         tabular_cache=TTLCache(settings.predict_cache_rows, settings.predict_cache_seconds, getsizeof=len),
     )
-
-
-async def check_models(engine: Engine, registry: Registry) -> None:
-    """Look at the folder of models again, and learn which of those that are new cannot be loaded."""
-    await asyncio.to_thread(registry.scan)
-    await asyncio.to_thread(registry.check, "tabular")
-    registry.leave_out(await engine.check())
 
 
 def _inspected(data: bytes, max_pixels: int) -> Inspected | ServiceError:

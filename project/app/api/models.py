@@ -6,7 +6,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from app import crud
-from app.api.deps import Running, check_models
+from app.api.deps import Running
 from app.api.errors import problem_responses
 from app.manifest import ImageManifest, Model
 from app.models.pydantic import FeatureRead, Info, ModelRead
@@ -21,9 +21,9 @@ INFO_IMAGES: Final = 500
 async def list_models(runtime: Running) -> list[ModelRead]:
     """Name, version, labels and input of each; folders that hold no usable model come last and say why."""
     # Models that were dropped in since the last look are there at once, and known to work.
-    registry, engine = runtime.registry, runtime.engine
-    await check_models(engine, registry)
-    loaded = {*registry.loaded, *await engine.loaded()}
+    await runtime.checker.look()
+    registry = runtime.registry
+    loaded = {*registry.loaded, *await runtime.engine.loaded()}
     usable = [_read(registry, model, loaded=model.name in loaded) for model in registry.models]
     broken = [ModelRead(name=folder, status="broken", error=told) for folder, told in sorted(registry.broken.items())]
     return usable + broken

@@ -82,10 +82,9 @@ class Engine:
         names: list[str] = (await self._ask({"do": "list"}))["loaded"]
         return names
 
-    async def check(self) -> dict[str, str]:
-        """What is wrong with the models that cannot be loaded, by their names."""
-        unloadable: dict[str, str] = (await self._ask({"do": "check"}))["unloadable"]
-        return unloadable
+    async def check(self, model: str) -> None:
+        """Load a model of any kind, for nobody. Raises ModelUnknown, ModelBroken, or EngineDied."""
+        await self._ask({"do": "check", "model": model})
 
     async def _ask(self, header: Header, body: bytes = b"") -> Header:
         await self._up.wait()

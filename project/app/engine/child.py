@@ -72,8 +72,7 @@ class Child:
                 scores = [(score.label, score.confidence) for score in classifier.classify(body)]
                 return {"scores": scores, "model": classifier.model.name, "version": classifier.model.version}
             case "check":
-                self._registry.scan()
-                return {"unloadable": self._registry.check("image")}
+                self._registry.check(header["model"])
             case "load":
                 for name in header["models"]:
                     self._registry.classifier(name)

@@ -57,11 +57,14 @@ async def test_a_damaged_model_is_told(folder: Path, add_model: AddModel) -> Non
     damage(add_model("damaged"))
     engine = Engine(orders(folder))
     async with engine.running():
+        await engine.check(FALLBACK)
+        assert await engine.loaded() == []
+        with pytest.raises(ModelBroken, match="LiteRT cannot load"):
+            await engine.check("damaged")
+    engine = Engine(orders(folder))
+    async with engine.running():
         with pytest.raises(ModelBroken, match="LiteRT cannot load"):
             await engine.load(["damaged"])
-        found = await engine.check()
-        assert found.keys() == {"damaged"}
-        assert "LiteRT cannot load" in found["damaged"]
 
 
 async def test_what_is_in_hand_at_its_death_fails_and_the_next_is_answered(engine: Engine) -> None:

@@ -3,13 +3,17 @@
 import logging
 import threading
 from pathlib import Path
+from unittest.mock import patch
 
 import httpx
 import pytest
 
 from app.classifier import Classifier
 from app.config import Settings
-from app.domain import ModelBroken, ModelUnknown, StartupError
+from app.domain import EngineDied, ModelBroken, ModelUnknown, StartupError
+from app.engine import Engine
+from app.engine.checker import Checker
+from app.engine.frames import Orders
 from app.manifest import read_model
 from app.registry import Registry, find_default
 from tests.conftest import FALLBACK
@@ -53,7 +57,7 @@ def test_a_model_dropped_in_is_there(folder: Path, add_model: AddModel) -> None:
     assert [model.name for model in registry.models] == [FALLBACK, "other"]
 
 
-def test_broken_folders_are_named_and_the_others_load(
+async def test_broken_folders_are_named_and_the_others_load(
     folder: Path, add_model: AddModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     add_model()
@@ -64,7 +68,8 @@ def test_broken_folders_are_named_and_the_others_load(
     (folder / ".hidden").mkdir()
     (folder / "empty").mkdir()
     registry = registry_of(folder)
-    registry.check("image")
+    await Checker(Orders(str(folder), FALLBACK, 1, 2**30, Settings().log_config), registry).look()
+    assert registry.unchecked == []
     assert {model.name for model in registry.models} == {FALLBACK, "good"}
     assert registry.broken.keys() == {"unreadable", "twin", "damaged", "empty"}
     for name in registry.broken:
@@ -72,6 +77,22 @@ def test_broken_folders_are_named_and_the_others_load(
     registry.classifier("good").classify(jpeg())
     with pytest.raises(ModelUnknown):
         registry.classifier("damaged")
+
+
+async def test_a_model_that_kills_whoever_loads_it_is_left_out(folder: Path, add_model: AddModel) -> None:
+    add_model()
+    add_model("killer")
+    registry = registry_of(folder)
+    checker = Checker(Orders(str(folder), FALLBACK, 1, PLENTY, Settings().log_config), registry)
+
+    async def dies_of_one(_engine: Engine, name: str) -> None:
+        if name == "killer":
+            raise EngineDied
+
+    with patch.object(Engine, "check", dies_of_one):
+        await checker.look()
+    assert registry.broken == {"killer": "The model killer kills the process that loads it."}
+    assert [model.name for model in registry.models] == [FALLBACK]
 
 
 def test_a_model_that_is_mended_is_there_again(folder: Path, add_model: AddModel, models_dir: Path) -> None:
