@@ -30,7 +30,7 @@ class Classifier:
         self._channels_first = manifest.input.layout == "nchw"
         self._softmax = manifest.output.activation == "softmax"
         shape = (1, 3, size, size) if self._channels_first else (1, size, size, 3)
-        network = load_network(manifest.runtime, model.path, shape, len(model.labels), threads)
+        network = load_network(manifest.runtime, model.path, shape, len(model.labels))
         # The last one used has the warmest caches.
         self._free: queue.LifoQueue[Session] = queue.LifoQueue()
         for _ in range(threads):

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -10,24 +11,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from app.manifest import MANIFEST
 from benchmarks.contenders import REPOSITORY, Bench, Contender, Round, floor
 from benchmarks.machine import installed, machine
 from benchmarks.report import markdown, summary
 
-ENVIRONMENTS: Final = {
-    ".venv-bench-baseline": "project/benchmarks/baseline/requirements.txt",
-    ".venv-bench-litserve": "project/benchmarks/peers/requirements-litserve.txt",
-    ".venv-bench-bentoml": "project/benchmarks/peers/requirements-bentoml.txt",
-    ".venv-bench-ray": "project/benchmarks/peers/requirements-ray.txt",
-}
-OURS: Final = {"MODELS_DIR": "{MODELS}", "DATA_DIR": "{WORK}/data", "WORKER_THREADS": "", "LOG_LEVEL": "WARNING"}
+OURS: Final = {"DATA_DIR": "{WORK}/data", "WORKER_THREADS": "", "LOG_LEVEL": "WARNING"}
 
 
 def contenders(model: str) -> dict[str, Callable[[Bench], Round]]:
     """Everybody, by name."""
 
     def ours(name: str, chosen: str) -> Contender:
-        variables = {**OURS, "MODEL": chosen}
+        # A folder with that model alone, as most services have it.
+        variables = {**OURS, "MODEL": chosen, "MODELS_DIR": f"{{MODELS}}/only/{chosen}"}
         command = ("python", "-m", "benchmarks.service")
         return Contender(
             name, ".venv", command, variables, "/predictions/", ready="/ready", headers="Prefer: wait=60\r\n"
@@ -37,6 +34,7 @@ def contenders(model: str) -> dict[str, Callable[[Bench], Round]]:
     all_of_them = [
         ours("service fp32", model),
         ours("service int8", f"{model}_int8"),
+        ours("service int8, OpenVINO", f"{model}_int8_openvino"),
         Contender("LitServe", ".venv-bench-litserve", ("python", "-m", "benchmarks.peers.litserve_server"), peer),
         Contender(
             "BentoML",
@@ -60,8 +58,25 @@ def contenders(model: str) -> dict[str, Callable[[Bench], Round]]:
     return {
         "floor fp32": floor(model),
         "floor int8": floor(f"{model}_int8"),
+        "floor int8, OpenVINO": floor(f"{model}_int8_openvino"),
         **{contender.name: contender.run for contender in all_of_them},
     }
+
+
+def lay_out(models: Path, model: str, folder: Path) -> Path:
+    """A folder of the models that are measured, and below ``only`` a folder for each with nothing but it.
+
+    The int8 file is there twice, since OpenVINO runs it as well as ONNX Runtime.
+    """
+    for name in (model, f"{model}_int8"):
+        shutil.copytree(models / name, folder / name)
+    openvino = f"{model}_int8_openvino"
+    shutil.copytree(folder / f"{model}_int8", folder / openvino)
+    manifest = (folder / openvino / MANIFEST).read_text().replace(f'name = "{model}_int8"', f'name = "{openvino}"')
+    (folder / openvino / MANIFEST).write_text(manifest.replace('runtime = "onnx"', 'runtime = "openvino"'))
+    for one in list(folder.iterdir()):
+        shutil.copytree(one, folder / "only" / one.name / one.name)
+    return folder
 
 
 def main() -> int:
@@ -76,16 +91,16 @@ def main() -> int:
         "--weights", type=Path, required=True, help="the model's Keras weights, for the tutorial's service"
     )
     parser.add_argument("--images", type=Path, required=True, help="folder of JPEG files to upload")
-    parser.add_argument("--only", default="", help="names, separated by commas")
+    parser.add_argument("--only", default="", help="names, separated by semicolons")
     parser.add_argument("--output", type=Path, required=True, help="folder for results.json and results.md")
     given = parser.parse_args()
     chosen = contenders(given.model)
     if given.only:
-        chosen = {name: run for name, run in chosen.items() if name in given.only.split(",")}
+        chosen = {name: run for name, run in chosen.items() if name in given.only.split(";")}
     rounds: dict[str, list[Round]] = {name: [] for name in chosen}
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         bench = Bench(
-            models=given.models.resolve(),
+            models=lay_out(given.models, given.model, Path(work) / "models"),
             model=given.model,
             images=given.images.resolve(),
             weights=given.weights.resolve(),

@@ -18,7 +18,8 @@ def machine() -> dict[str, str]:
         "memory": f"{memory:.0f} GiB",
         "system": f"{platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}",
         **{
-            name: metadata.version(name) for name in ("fastapi", "uvicorn", "ai-edge-litert", "tortoise-orm", "asyncpg")
+            name: metadata.version(name)
+            for name in ("fastapi", "uvicorn", "ai-edge-litert", "onnxruntime", "openvino", "tortoise-orm", "asyncpg")
         },
     }
 

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -55,7 +56,14 @@ def measure(
 ) -> None:
     """All of it, on one data folder."""
     port = free_port()
-    variables = {"MODELS_DIR": str(models), "MODEL": model, "DATA_DIR": str(work / "data"), "LOG_LEVEL": "WARNING"}
+    # A folder with that model alone, as most services have it.
+    shutil.copytree(models / model, work / "models" / model)
+    variables = {
+        "MODELS_DIR": str(work / "models"),
+        "MODEL": model,
+        "DATA_DIR": str(work / "data"),
+        "LOG_LEVEL": "WARNING",
+    }
     variables["PORT"] = str(port)
     service = Service("127.0.0.1", port, headers="Prefer: wait=60\r\n")
     subprocess.run([sys.executable, "-m", "app", "migrate"], cwd=PROJECT, env=_environment(variables), check=True)

@@ -24,8 +24,8 @@ class Network(Protocol):
         """One more way into it, for one more thread."""
 
 
-def load_network(runtime: RuntimeName, path: Path, shape: tuple[int, ...], labels: int, threads: int) -> Network:
-    """Load a network's file for ``threads`` threads.
+def load_network(runtime: RuntimeName, path: Path, shape: tuple[int, ...], labels: int) -> Network:
+    """Load a network's file.
 
     ``shape``: of the float32 tensors it will be given; ``labels``: how many scores it has to answer with.
     Raises ModelBroken where the file cannot be loaded or takes or gives something else.
@@ -45,4 +45,4 @@ def load_network(runtime: RuntimeName, path: Path, shape: tuple[int, ...], label
         raise ModelBroken(
             f"{path.parent} wants the runtime openvino: install it with `make openvino` (requirements-openvino.txt)."
         ) from error
-    return OpenVINONetwork(path, shape, labels, threads)
+    return OpenVINONetwork(path, shape, labels)
