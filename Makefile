@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint migrate model iris openvino bench vitals lock format verify-containers clean
+.PHONY: help run test check lint migrate model iris openvino bench vitals accuracy lock format verify-containers clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,6 +15,8 @@ APP := PYTHONPATH=project $(BIN)/python -m app
 PIP_INSTALL := pip install --require-hashes --no-deps --disable-pip-version-check --no-input
 # The tests' models stand apart from the user's. No network: MobileNetV2 is only tested where its weights are at hand.
 TEST_MODELS := $(CURDIR)/data/test-models
+TEST_IMAGES := $(abspath $(wildcard ../shared/images))
+INT8 = MODEL_PRECISION=int8 CALIBRATION_IMAGES=$(1)
 TEST_WEIGHTS := $(abspath $(or $(MODEL_WEIGHTS),$(wildcard ../shared/weights/mobilenet_v2_imagenet.h5)))
 EXPORT := TF_CPP_MIN_LOG_LEVEL=2 PYTHONPATH=project $(EXPORT_VENV)/bin/python -m app export-model
 export-for-tests = export MODELS_DIR=$(TEST_MODELS) MODEL=$(1) $(2); \
@@ -30,6 +32,7 @@ run: $(VENV)/run.stamp ## Set everything up and serve on http://localhost:8004
 
 test: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp $(TABULAR_VENV)/stamp ## Set everything up and run the whole test suite on a real PostgreSQL
 	@$(if $(TEST_WEIGHTS),$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS)))
+	@$(if $(TEST_WEIGHTS),$(if $(TEST_IMAGES),$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS) $(call INT8,$(TEST_IMAGES)))))
 	@$(call export-for-tests,efficientnet_lite0,MODEL_WEIGHTS=)
 	@[ -d $(TEST_MODELS)/iris_random_forest ] || MODELS_DIR=$(TEST_MODELS) $(MAKE) --no-print-directory iris
 	@cd project && TEST_MODELS_DIR=$(TEST_MODELS) TEST_WEIGHTS=$(TEST_WEIGHTS) TEST_EXPORT_PYTHON=$(CURDIR)/$(EXPORT_VENV)/bin/python \
@@ -61,21 +64,27 @@ iris: $(TABULAR_VENV)/stamp ## Train and export two tabular models, for /predict
 openvino: $(VENV)/run.stamp ## Install OpenVINO, a second runtime (about 50 MB to download)
 	@$(BIN)/$(PIP_INSTALL) -r project/requirements-openvino.txt
 
+BENCH_IMAGES ?= $(wildcard ../shared/images)
+BENCH_PICTURES = $(abspath $(BENCH_IMAGES))
+
 vitals: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure start, latencies and memory against what is promised (BENCH_IMAGES=folder)
 	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: say BENCH_IMAGES=folder, with JPEG files to upload" >&2; exit 1; }
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
-	@cd project && exec ../$(BIN)/python -m benchmarks.vitals --models $(TEST_MODELS) --images $(BENCH_IMAGES)
+	@cd project && exec ../$(BIN)/python -m benchmarks.vitals --models $(TEST_MODELS) --images $(BENCH_PICTURES)
+
+accuracy: $(VENV)/dev.stamp ## Compare MODELS="folder folder" on labelled pictures (BENCH_IMAGES=folder, with labels.csv)
+	@[ -n "$(MODELS)" -a -n "$(BENCH_IMAGES)" ] || { echo "error: say MODELS=\"folder folder\" BENCH_IMAGES=folder" >&2; exit 1; }
+	@cd project && exec ../$(BIN)/python -m benchmarks.accuracy --images $(BENCH_PICTURES) $(abspath $(MODELS))
 
 BENCH_ENVIRONMENTS := $(foreach name,baseline litserve bentoml ray,.venv-bench-$(name)/stamp)
-BENCH_IMAGES ?= $(abspath $(wildcard ../shared/images))
 
 bench: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp $(BENCH_ENVIRONMENTS) ## Measure the service beside its floor, a tutorial's and its peers (BENCH_IMAGES=folder)
 	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: say BENCH_IMAGES=folder, with JPEG files to upload" >&2; exit 1; }
 	@[ -n "$(TEST_WEIGHTS)" ] || { echo "error: say MODEL_WEIGHTS=file, MobileNetV2's Keras weights" >&2; exit 1; }
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
-	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS) MODEL_PRECISION=int8 CALIBRATION_IMAGES=$(BENCH_IMAGES))
+	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS) $(call INT8,$(BENCH_PICTURES)))
 	@cd project && exec ../$(BIN)/python -m benchmarks --models $(TEST_MODELS) --weights $(TEST_WEIGHTS) \
-	  --images $(BENCH_IMAGES) --output $(CURDIR)/data/benchmark $(BENCH_ARGS)
+	  --images $(BENCH_PICTURES) --output $(CURDIR)/data/benchmark $(BENCH_ARGS)
 
 lock: $(VENV)/dev.stamp ## Pin the newest versions of all dependencies, with hashes
 	@cd project && for name in requirements requirements-dev requirements-export requirements-tabular requirements-openvino; do \

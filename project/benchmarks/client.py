@@ -6,6 +6,7 @@ It is lean on purpose (bodies are made once, answers are barely parsed): it shar
 import argparse
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,7 @@ from typing import Any, Final
 BOUNDARY: Final = "benchmark-5f2a9c"
 POLL_SECONDS: Final = 0.02
 ANSWER_SECONDS: Final = 120.0
+JPEG_SUFFIXES: Final = {".jpg", ".jpeg"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,10 @@ class Outcome:
 
 def images_in(folder: Path) -> dict[str, bytes]:
     """The JPEG files of a folder by name."""
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.jpg"))}
+    images = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix.lower() in JPEG_SUFFIXES}
+    if not images:
+        sys.exit(f"error: there are no JPEG files in {folder}: say BENCH_IMAGES=folder")
+    return images
 
 
 def drive(

@@ -1,0 +1,37 @@
+"""MobileNetV2 quantised is as good as it was, in both runtimes that run it.
+
+Calibrated on the pictures it is judged on; what it says of others is in ``docs/models.md``.
+"""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.classifier import Classifier
+from app.manifest import ImageManifest, Model, RuntimeName, read_model
+
+MOST_LOST = 0.02
+"""Of top-1."""
+
+
+def right(classifier: Classifier, images: Path) -> float:
+    with (images / "labels.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    said = [classifier.classify((images / row["file"]).read_bytes())[0].label for row in rows]
+    return sum(label == row["label"] for label, row in zip(said, rows, strict=True)) / len(rows)
+
+
+def run_by(runtime: RuntimeName, model: Model) -> Classifier:
+    assert isinstance(model.manifest, ImageManifest)
+    return Classifier(replace(model, manifest=model.manifest.model_copy(update={"runtime": runtime})), threads=1)
+
+
+@pytest.mark.usefixtures("mobilenet_weights")
+def test_int8_is_as_often_right(models_dir: Path, labelled_images: Path) -> None:
+    fp32 = right(Classifier(read_model(models_dir / "mobilenet_v2"), threads=1), labelled_images)
+    int8 = read_model(models_dir / "mobilenet_v2_int8")
+    assert right(run_by("onnx", int8), labelled_images) >= fp32 - MOST_LOST
+    assert right(run_by("openvino", int8), labelled_images) >= fp32 - MOST_LOST
+    assert int8.path.stat().st_size < 0.4 * read_model(models_dir / "mobilenet_v2").path.stat().st_size
