@@ -123,12 +123,12 @@ $(VENV)/run.stamp: project/requirements.txt | $(VENV)/bin/python
 	$(BIN)/$(PIP_INSTALL) -r $<; touch $@
 
 $(VENV)/dev.stamp: project/requirements-dev.txt project/requirements.txt | $(VENV)/bin/python
-	@echo "==> Installing what serves, tests and checks (about 150 MB to download)"
+	@echo "==> Installing what serves, tests and checks (about 210 MB to download)"
 	@$(BIN)/$(PIP_INSTALL) -r $<
 	@touch $@
 
 $(EXPORT_VENV)/stamp: project/requirements-export.txt
-	@echo "==> Installing TensorFlow into $(EXPORT_VENV), to make the model (about 400 MB to download, 1.6 GB on disk)"
+	@echo "==> Installing TensorFlow into $(EXPORT_VENV), to make the model (about 400 MB to download, 1.8 GB on disk)"
 	@$(PYTHON) -m venv --clear $(EXPORT_VENV)
 	@$(EXPORT_VENV)/bin/$(PIP_INSTALL) -r $<
 	@touch $@
