@@ -141,6 +141,12 @@ class EngineDied(ServiceError):
     code = "engine_died"
 
 
+class EngineFailed(ServiceError):
+    """The process that decodes images and runs their models met an error that nobody foresaw."""
+
+    code = "engine_failed"
+
+
 class PredictionUnfinished(ServiceError):
     """The prediction is not finished yet: wait until its status is succeeded or failed."""
 

@@ -22,7 +22,7 @@ from app.api.slashes import answer_both_slashes
 from app.api.startup_errors import PlainStartupErrors
 from app.config import Settings
 from app.db import connected, database_url
-from app.domain import ModelBroken, StartupError
+from app.domain import EngineDied, EngineFailed, ModelBroken, StartupError
 from app.engine import Engine
 from app.engine.checker import Checker
 from app.engine.frames import Orders
@@ -113,6 +113,9 @@ async def _loaded(engine: Engine, checker: Checker, registry: Registry, *, every
 
     Raises StartupError where the default model cannot be loaded.
     """
+    if everything:
+        # Those that cannot be loaded are left out before they are met.
+        await checker.look()
     others = [model for model in registry.models if model.manifest.kind == "image" and model != registry.default]
     # The default last, so that it is the last to be unloaded.
     for model in [*(others if everything else []), registry.default]:
@@ -123,6 +126,11 @@ async def _loaded(engine: Engine, checker: Checker, registry: Registry, *, every
             if model == registry.default:
                 raise StartupError(f"{error.message} To make it again, {MAKE_ONE}.") from error
             fault = error.message
+        except (EngineDied, EngineFailed) as error:
+            if model == registry.default:
+                raise StartupError(f"The model {model.name} cannot be loaded. To make it again, {MAKE_ONE}.") from error
+            log.exception("The model %s could not be loaded at the start", model.name)
+            continue
         registry.note_checked({model: fault})
     task = asyncio.create_task(checker.look())
     try:

@@ -121,7 +121,7 @@ class Worker:
         self._kept_bytes += len(data)
         try:
             await asyncio.wait([asked], timeout=seconds)
-            return _attempt(asked, began) if asked.done() and not asked.cancelled() else None
+            return self._attempt(asked, began) if asked.done() and not asked.cancelled() else None
         finally:
             self._kept_bytes -= len(data)
             asked.cancel()
@@ -181,6 +181,16 @@ class Worker:
             log.warning("Prediction %d was deleted or taken over meanwhile", held.prediction_id)
         return written
 
+    def _attempt(self, asked: asyncio.Task[Said], began: float) -> Attempt:
+        try:
+            said = asked.result()
+        except FINAL as error:
+            return Attempt(began, error=error)
+        except Exception:
+            log.exception("The first attempt at an image went wrong")
+            return Attempt(began, error=AttemptsExhausted() if self._policy.max_attempts == 1 else None)
+        return Attempt(began, said.scores, version=said.version)
+
     def _ask(self, model: str, data: bytes) -> asyncio.Task[Said]:
         """What the engine says of an image; cancelled where the worker stops before that."""
         asked = asyncio.create_task(self._engine.classify(model, data))
@@ -232,17 +242,6 @@ class Worker:
         if tasks := list(self._in_hand.values()):
             log.info("Stopping: %d predictions are left for the next start", len(tasks))
             await asyncio.wait(tasks)
-
-
-def _attempt(asked: asyncio.Task[Said], began: float) -> Attempt:
-    try:
-        said = asked.result()
-    except FINAL as error:
-        return Attempt(began, error=error)
-    except Exception:
-        log.exception("The first attempt at an image went wrong")
-        return Attempt(began)
-    return Attempt(began, said.scores, version=said.version)
 
 
 @contextmanager

@@ -73,9 +73,10 @@ async def upload_image(request: Request) -> Response:
 
     Poll `GET /predictions/{id}/` for the result, or send `Prefer: wait=10` to have it in this answer.
     """
-    came = time.monotonic()
     runtime = await running(request)
     form = await read_form(request)
+    # A wait counts from the whole request (RFC 7240, 4.3), not from its first byte.
+    came = time.monotonic()
     file = _file(form.get("file"))
     chosen = await _image_model(runtime, _field(form.get("model")))
     data = file.data
@@ -86,8 +87,13 @@ async def upload_image(request: Request) -> Response:
     storing = asyncio.create_task(runtime.store((data, inspected.image.extension)))
     wait = _wait(request, runtime)
     # Who waits learns the answer with the row; the disk works meanwhile.
-    attempt = await runtime.worker.attempt(chosen.name, data, wait) if wait else None
-    image_path = await storing
+    try:
+        attempt = await runtime.worker.attempt(chosen.name, data, came + wait - time.monotonic()) if wait else None
+        image_path = await asyncio.shield(storing)
+    except asyncio.CancelledError:
+        # The service stops, and answers nobody any longer: an image without a row would stay for ever.
+        await runtime.storage.delete(await storing)
+        raise
     new = crud.NewPrediction(
         filename=_shown_name(file.filename),
         image_path=image_path,

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from app.config import PROJECT_DIR
-from app.domain import EngineDied, ImageUnreadable, LabelScore, ModelBroken, ModelUnknown, ServiceError
+from app.domain import EngineDied, EngineFailed, ImageUnreadable, LabelScore, ModelBroken, ModelUnknown, ServiceError
 from app.engine.frames import LENGTHS, Header, Orders, packed
 
 log = logging.getLogger(__name__)
@@ -38,8 +38,10 @@ class Said:
 class Engine:
     """Starts the process, sends it work, and starts it anew when it dies."""
 
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, orders: Orders, name: str = "The engine") -> None:
+        """``name``: of the process, in the log."""
         self._orders = orders
+        self._name = name
         self._turn = asyncio.Semaphore(orders.threads * IN_HAND_PER_THREAD)
         self._asked: dict[int, asyncio.Future[Header]] = {}
         self._last_id = 0
@@ -66,10 +68,17 @@ class Engine:
     async def classify(self, model: str, data: bytes) -> Said:
         """The best labels of an image.
 
-        Raises ImageUnreadable, ModelUnknown or ModelBroken, and EngineDied where the process died over it.
+        Raises ImageUnreadable, ModelUnknown or ModelBroken, EngineFailed, or EngineDied where the process died.
         """
-        async with self._turn:
-            answer = await self._ask({"do": "classify", "model": model}, data)
+        await self._turn.acquire()
+        try:
+            answered = await self._send({"do": "classify", "model": model}, data)
+        except BaseException:
+            self._turn.release()
+            raise
+        # What was sent is worked at, though nobody may wait for it: only its answer makes room for the next.
+        answered.add_done_callback(lambda _: self._turn.release())
+        answer = await _result(answered)
         scores = [LabelScore(label, confidence) for label, confidence in answer["scores"]]
         return Said(scores, answer["model"], answer["version"])
 
@@ -83,20 +92,20 @@ class Engine:
         return names
 
     async def check(self, model: str) -> None:
-        """Load a model of any kind, for nobody. Raises ModelUnknown, ModelBroken, or EngineDied."""
+        """Load a model of any kind, for nobody. Raises ModelUnknown, ModelBroken, EngineFailed or EngineDied."""
         await self._ask({"do": "check", "model": model})
 
-    async def _ask(self, header: Header, body: bytes = b"") -> Header:
+    async def _ask(self, header: Header) -> Header:
+        return await _result(await self._send(header))
+
+    async def _send(self, header: Header, body: bytes = b"") -> asyncio.Future[Header]:
         await self._up.wait()
         assert self._writer is not None
         self._last_id += 1
         answered: asyncio.Future[Header] = asyncio.get_running_loop().create_future()
         self._asked[self._last_id] = answered
         self._writer.writelines([packed({**header, "id": self._last_id}, len(body)), body])
-        answer = await answered
-        if told := answer.get("error"):
-            raise ERRORS[told](answer["message"]) if told in ERRORS else EngineDied
-        return answer
+        return answered
 
     async def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -131,14 +140,15 @@ class Engine:
         while True:
             await asyncio.wait([self._reading])
             in_hand = len(self._asked)
-            log.error("The engine died (%s) with %d images in hand: starting it anew", await self._stop(), in_hand)
+            status = await self._stop()
+            log.error("%s died (%s) with %d requests in hand: starting it anew", self._name, status, in_hand)
             while not self._up.is_set():
                 await asyncio.sleep(RESTART_SECONDS)
                 try:
                     await self._start()
                 except OSError:
                     # No memory, no more processes: this loop is what brings the engine back, so it must not end.
-                    log.exception("The engine could not be started. Trying again.")
+                    log.exception("%s could not be started. Trying again.", self._name)
 
     async def _stop(self) -> int:
         """Hang up, which ends the process; whoever waits for it learns that it is gone."""
@@ -161,6 +171,13 @@ class Engine:
             if not future.done():
                 future.set_exception(EngineDied())
         self._asked.clear()
+
+
+async def _result(answered: asyncio.Future[Header]) -> Header:
+    answer = await asyncio.shield(answered)
+    if told := answer.get("error"):
+        raise ERRORS[told](answer["message"]) if told in ERRORS else EngineFailed(f"{told}: {answer['message']}")
+    return answer
 
 
 @contextmanager

@@ -49,9 +49,9 @@ class Child:
                 answer = self._answer(header, body)
             except ServiceError as error:
                 answer = {"error": type(error).__name__, "message": error.message}
-            except Exception:
+            except Exception as error:
                 log.exception("The engine failed at %s", header)
-                answer = {"error": "Exception"}
+                answer = {"error": type(error).__name__, "message": str(error)}
             with self._sending, contextlib.suppress(OSError):
                 # Where the service hung up meanwhile, the next frame is none.
                 self._service.sendall(packed({"id": header["id"], **answer}))

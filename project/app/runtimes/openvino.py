@@ -1,6 +1,7 @@
-"""OpenVINO, an extra (``requirements-openvino.txt``): the fastest for int8 on x86; reads the others' files."""
+"""OpenVINO, an extra (``requirements-openvino.txt``): for int8 as fast as ONNX Runtime, or faster; reads its files."""
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import openvino
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.domain import ModelBroken
 
-OPTIONS = {
+OPTIONS: Final = {
     # A network of one thread runs in the thread that calls it; with several it hands over to threads of its own, and
     # pinned to cores they get into each other's way: 355 images a second on two cores, against 320 and 195.
     "INFERENCE_NUM_THREADS": 1,
@@ -39,8 +40,10 @@ class OpenVINONetwork:
             compiled = self._core.compile_model(self._network, "CPU", OPTIONS)
         except RuntimeError as error:
             raise self._broken(error) from error
+        scores = openvino.PartialShape([1, self._labels])
         for output in compiled.outputs:
-            if tuple(output.shape) == (1, self._labels):
+            # Another output may have no shape of its own.
+            if output.partial_shape == scores:
                 return _OpenVINOSession(compiled.create_infer_request(), output)
         raise ModelBroken(f"{self._path} has no output of {self._labels} scores, one for each label.")
 
