@@ -146,9 +146,9 @@ class Model:
 def read_model(folder: Path) -> Model:
     """Read a model's folder. Raises ModelBroken that says what is wrong with it."""
     try:
-        manifest = _ANY_KIND.validate_python(tomllib.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+        manifest = _ANY_KIND.validate_python(tomllib.loads(_text(folder / MANIFEST)))
         labels = _labels(folder / manifest.labels)
-        file = (folder / manifest.file).stat()
+        file = _regular(folder / manifest.file).stat()
     except FileNotFoundError as error:
         missing = Path(error.filename).name
         raise ModelBroken(f"The model in {folder} is incomplete: {missing} is missing.") from error
@@ -164,4 +164,15 @@ def read_model(folder: Path) -> Model:
 
 def _labels(path: Path) -> tuple[str, ...]:
     """One label a line; the empty ones at the end are no labels."""
-    return tuple(line.strip() for line in path.read_text(encoding="utf-8").rstrip().split("\n"))
+    return tuple(line.strip() for line in _text(path).rstrip().split("\n"))
+
+
+def _text(path: Path) -> str:
+    return _regular(path).read_text(encoding="utf-8")
+
+
+def _regular(path: Path) -> Path:
+    # A pipe would be waited for, for ever.
+    if path.exists() and not path.is_file():
+        raise ModelBroken(f"{path} is no file.")
+    return path

@@ -61,8 +61,9 @@ def of_keras(model: keras.Model, table: InputTable) -> Network:
     shape = model.output_shape
     if isinstance(shape, list | dict) or len(shape) != 2 or shape[1] is None:  # noqa: PLR2004 - batch and classes
         raise StartupError(f"The model answers with {shape}; one output of (batch, labels) is needed.")
-    outputs = {"scores": model.output, **_features(model)}
-    exported = keras.Model(model.input, outputs)
+    # Not `output`, which a Sequential does not have before it was called.
+    outputs = {"scores": model.outputs[0], **_features(model)}
+    exported = keras.Model(model.inputs[0], outputs)
 
     def answers(tensors: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.concatenate([np.asarray(exported(one[np.newaxis], training=False)["scores"]) for one in tensors])

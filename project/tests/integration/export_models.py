@@ -56,6 +56,11 @@ own.save(folder / "own.keras")
 export_model(settings(), Request(str(folder / "own.keras"), labels=labels, preprocessing="unit"))
 expected["own"] = says(own, unit)
 
+sequential = keras.Sequential([keras.Input((32, 32, 3)), *own.layers[1:]])
+sequential.save(folder / "sequential.keras")
+export_model(settings(), Request(str(folder / "sequential.keras"), labels=labels, preprocessing="unit"))
+expected["sequential"] = says(own, unit)
+
 logits = small(softmax=False)
 logits.save(folder / "logits.h5")
 export_model(

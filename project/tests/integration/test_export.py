@@ -41,7 +41,7 @@ def result(exported: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", ["own", "saved", "mobilenet_v3_small"])
+@pytest.mark.parametrize("name", ["own", "sequential", "saved", "mobilenet_v3_small"])
 def test_it_says_what_the_original_says(exported: Path, result: dict[str, Any], name: str) -> None:
     model = read_model(exported / "models" / name)
     assert isinstance(model.manifest, ImageManifest)

@@ -1,6 +1,7 @@
 """The registry on real model folders, alone and through the API."""
 
 import logging
+import os
 import threading
 from pathlib import Path
 from unittest.mock import patch
@@ -67,11 +68,13 @@ async def test_broken_folders_are_named_and_the_others_load(
     damage(add_model("damaged"))
     (folder / ".hidden").mkdir()
     (folder / "empty").mkdir()
+    (folder / "pipe").mkdir()
+    os.mkfifo(folder / "pipe" / "model.toml")
     registry = registry_of(folder)
     await Checker(Orders(str(folder), FALLBACK, 1, 2**30, Settings().log_config), registry).look()
     assert registry.unchecked == []
     assert {model.name for model in registry.models} == {FALLBACK, "good"}
-    assert registry.broken.keys() == {"unreadable", "twin", "damaged", "empty"}
+    assert registry.broken.keys() == {"unreadable", "twin", "damaged", "empty", "pipe"}
     for name in registry.broken:
         assert sum(str(folder / name) in record.message for record in caplog.records) == 1
     registry.classifier("good").classify(jpeg())
