@@ -14,11 +14,12 @@ import pytest
 from app import crud, worker
 from app.config import Settings
 from app.crud import Attempt, NewPrediction
-from app.domain import EngineDied, ImageInfo, ImageUnreadable, Status
+from app.domain import AttemptsExhausted, EngineDied, ImageInfo, ImageUnreadable, Status
 from app.engine import Engine, Said
+from app.models.tortoise import Prediction
 from app.storage import Storage
 from app.worker import Worker
-from tests.integration.conftest import Upload, uploaded_files
+from tests.integration.conftest import Upload, serving, uploaded_files
 from tests.integration.test_worker import SCORES, FakeEngine
 from tests.pictures import jpeg
 
@@ -71,7 +72,46 @@ async def test_nothing_is_known_where_it_takes_too_long(settings: Settings) -> N
     let_go = threading.Event()
     worker = make(settings, FakeEngine(until(let_go)))
     assert await worker.attempt("fake", jpeg(), 0.01) is None
+    await let_go_of(worker)
     let_go.set()
+
+
+async def let_go_of(worker: Worker) -> None:
+    """Sees that nothing is in hand and nothing in memory, once what was cancelled has ended."""
+    async with asyncio.timeout(10):
+        while worker._asked:
+            await asyncio.sleep(0)
+    assert worker._kept_bytes == 0
+
+
+@pytest.mark.parametrize("data", [jpeg(), jpeg()[:2000]])
+async def test_nothing_stays_in_memory_of_an_attempt_that_ended(settings: Settings, data: bytes) -> None:
+    worker = make(settings, FakeEngine())
+    await worker.attempt("fake", data, FOREVER)
+    await let_go_of(worker)
+
+
+async def test_nothing_stays_of_an_attempt_that_was_broken_off(settings: Settings) -> None:
+    let_go = threading.Event()
+    worker = make(settings, FakeEngine(until(let_go)))
+    attempt = asyncio.create_task(worker.attempt("fake", jpeg(), FOREVER))
+    async with asyncio.timeout(10):
+        while not worker._asked:
+            await asyncio.sleep(0)
+    attempt.cancel()
+    await asyncio.wait([attempt])
+    await let_go_of(worker)
+    let_go.set()
+
+
+async def test_the_only_attempt_fails_for_good_where_the_engine_dies_of_it(settings: Settings) -> None:
+    def dies() -> None:
+        raise EngineDied
+
+    once = settings.model_copy(update={"max_attempts": 1})
+    attempt = await make(once, FakeEngine(dies)).attempt("fake", jpeg(), FOREVER)
+    assert attempt is not None
+    assert isinstance(attempt.error, AttemptsExhausted)
 
 
 async def test_nothing_is_attempted_beyond_the_memory_for_it(
@@ -115,19 +155,27 @@ async def test_while_the_engine_is_busy_rows_wait_for_others_until_a_later_one_w
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "PATIENCE_SECONDS", FOREVER)
+    real, batches = crud.create_all, []
+
+    async def create_all(new: list[NewPrediction]) -> list[Prediction]:
+        batches.append([one.came for one in new])
+        return await real(new)
+
+    monkeypatch.setattr(crud, "create_all", create_all)
     let_go = threading.Event()
     busy = make(settings, FakeEngine(until(let_go)), threads=1)
     attempts = [asyncio.create_task(busy.attempt("fake", jpeg(), FOREVER)) for _ in range(8)]
     answered = Attempt(0, SCORES, "1")
     async with asyncio.timeout(20):
         together = [asyncio.create_task(busy.create_attempted(new(answered, came))) for came in (3, 4, 5)]
-        await crud.create(new())
-        # Time enough to be written, had they not waited for a fourth.
-        assert not any(row.done() for row in together)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert batches == []
         await busy.create_attempted(new(answered, came=6))
         await asyncio.gather(*together)
         # It came before those, so it waits for nobody.
         await busy.create_attempted(new(answered, came=2))
+    assert batches == [[3, 4, 5, 6], [2]]
     let_go.set()
     await asyncio.gather(*attempts)
 
@@ -155,3 +203,23 @@ async def test_an_upload_that_cannot_be_stored_is_503_however_well_it_was_classi
         assert (await upload(jpeg(), Prefer="wait=30")).status_code == 503
     assert uploaded_files(settings) == []
     assert (await client.get("/predictions/")).json() == []
+
+
+async def test_an_upload_broken_off_while_it_waits_leaves_no_image(settings: Settings) -> None:
+    asked = asyncio.Event()
+
+    async def never(_engine: Engine, _model: str, _data: bytes) -> Said:
+        asked.set()
+        await asyncio.Future()
+        raise AssertionError
+
+    with patch.object(Engine, "classify", never):
+        async with serving(settings) as client:
+            files, headers = {"file": ("a.jpg", jpeg())}, {"Prefer": "wait=30"}
+            waiting = asyncio.create_task(client.post("/predictions/", files=files, headers=headers))
+            async with asyncio.timeout(20):
+                await asked.wait()
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            assert (await client.get("/predictions/")).json() == []
+    assert uploaded_files(settings) == []

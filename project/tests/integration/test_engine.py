@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -82,6 +83,49 @@ async def test_what_is_in_hand_at_its_death_fails_and_the_next_is_answered(engin
     assert sum(not isinstance(result, BaseException) for result in results) == 16
     assert process().pid != first.pid
     assert engine.is_alive
+
+
+async def test_what_nobody_waits_for_any_longer_keeps_its_turn_until_it_is_answered(engine: Engine) -> None:
+    await engine.load([FALLBACK])
+    process().send_signal(signal.SIGSTOP)
+    given_up = [asyncio.create_task(engine.classify(FALLBACK, jpeg())) for _ in range(4)]
+    async with asyncio.timeout(10):
+        while len(engine._asked) < 4:
+            await asyncio.sleep(0.01)
+    for task in given_up:
+        task.cancel()
+    await asyncio.wait(given_up)
+    next_one = asyncio.create_task(engine.classify(FALLBACK, jpeg()))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(engine._asked) == 4
+    process().send_signal(signal.SIGCONT)
+    async with asyncio.timeout(10):
+        assert (await next_one).scores
+
+
+async def test_it_comes_back_though_no_process_can_be_started_for_a_while(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await engine.load([FALLBACK])
+    real, refused = asyncio.create_subprocess_exec, 0
+
+    async def refuses_twice(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+        nonlocal refused
+        if refused < 2:
+            refused += 1
+            raise OSError(12, "Cannot allocate memory")
+        return await real(*arguments, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuses_twice)
+    monkeypatch.setattr("app.engine.RESTART_SECONDS", 0)
+    process().kill()
+    async with asyncio.timeout(10):
+        while refused < 2:
+            await asyncio.sleep(0.01)
+        assert (await engine.classify(FALLBACK, jpeg())).scores
+    assert refused == 2
+    assert sum("could not be started" in record.message for record in caplog.records) == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

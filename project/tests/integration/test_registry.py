@@ -2,7 +2,10 @@
 
 import logging
 import os
+import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -13,7 +16,7 @@ from app.classifier import Classifier
 from app.config import Settings
 from app.domain import EngineDied, ModelBroken, ModelUnknown, StartupError
 from app.engine import Engine
-from app.engine.checker import Checker
+from app.engine.checker import MOST_DEATHS, Checker
 from app.engine.frames import Orders
 from app.manifest import read_model
 from app.registry import Registry, find_default
@@ -71,7 +74,7 @@ async def test_broken_folders_are_named_and_the_others_load(
     (folder / "pipe").mkdir()
     os.mkfifo(folder / "pipe" / "model.toml")
     registry = registry_of(folder)
-    await Checker(Orders(str(folder), FALLBACK, 1, 2**30, Settings().log_config), registry).look()
+    await checker_of(folder, registry).look()
     assert registry.unchecked == []
     assert {model.name for model in registry.models} == {FALLBACK, "good"}
     assert registry.broken.keys() == {"unreadable", "twin", "damaged", "empty", "pipe"}
@@ -82,20 +85,92 @@ async def test_broken_folders_are_named_and_the_others_load(
         registry.classifier("damaged")
 
 
+@contextmanager
+def killing(name: str, times: int) -> Iterator[None]:
+    """Within, the process that tries models is killed ``times`` times while it is at one of them."""
+    real, left = Engine.check, times
+
+    async def check(engine: Engine, model: str) -> None:
+        nonlocal left
+        if model == name and left:
+            left -= 1
+            engine._process.kill()
+        await real(engine, model)
+
+    with patch.object(Engine, "check", check), patch("app.engine.RESTART_SECONDS", 0):
+        yield
+    assert not left
+
+
+def checker_of(folder: Path, registry: Registry) -> Checker:
+    return Checker(Orders(str(folder), FALLBACK, 1, PLENTY, Settings().log_config), registry)
+
+
 async def test_a_model_that_kills_whoever_loads_it_is_left_out(folder: Path, add_model: AddModel) -> None:
+    for name in (FALLBACK, "killer", "other"):
+        add_model(name)
+    damage(add_model("damaged"))
+    registry = registry_of(folder)
+    with killing("killer", MOST_DEATHS):
+        await checker_of(folder, registry).look()
+    assert registry.broken["killer"] == "The model killer kills the process that loads it."
+    assert registry.broken.keys() == {"killer", "damaged"}
+    assert registry.unchecked == []
+
+
+async def test_a_model_is_not_blamed_for_what_else_the_process_died_of(folder: Path, add_model: AddModel) -> None:
+    add_model()
+    add_model("other")
+    registry = registry_of(folder)
+    with killing("other", MOST_DEATHS - 1):
+        await checker_of(folder, registry).look()
+    assert registry.broken == {}
+    assert registry.unchecked == []
+
+
+async def test_what_cannot_be_tried_now_is_tried_at_the_next_look(folder: Path, add_model: AddModel) -> None:
+    add_model()
+    add_model("other")
+    registry = registry_of(folder)
+    with patch.object(Engine, "loaded", side_effect=EngineDied):
+        await checker_of(folder, registry).look()
+    assert registry.broken == {}
+    assert {model.name for model in registry.unchecked} == {FALLBACK, "other"}
+    with patch.object(Engine, "check", side_effect=ModelUnknown("It is gone.")):
+        await checker_of(folder, registry).look()
+    assert registry.broken == {}
+    await checker_of(folder, registry).look()
+    assert registry.unchecked == []
+
+
+async def test_one_that_takes_for_ever_is_left_out(folder: Path, add_model: AddModel) -> None:
+    add_model()
+    add_model("slow")
+    registry = registry_of(folder)
+    real = Engine.check
+
+    async def check(engine: Engine, model: str) -> None:
+        if model == "slow":
+            engine._process.send_signal(signal.SIGSTOP)
+            monkeypatch.setattr("app.engine.checker.CHECK_SECONDS", 0.01)
+        await real(engine, model)
+
+    with pytest.MonkeyPatch.context() as monkeypatch, patch.object(Engine, "check", check):
+        await checker_of(folder, registry).look()
+    assert registry.broken.keys() == {"slow"}
+    assert "takes longer than" in registry.broken["slow"]
+
+
+async def test_the_service_starts_without_a_model_that_kills_whoever_loads_it(
+    settings: Settings, folder: Path, add_model: AddModel
+) -> None:
     add_model()
     add_model("killer")
-    registry = registry_of(folder)
-    checker = Checker(Orders(str(folder), FALLBACK, 1, PLENTY, Settings().log_config), registry)
-
-    async def dies_of_one(_engine: Engine, name: str) -> None:
-        if name == "killer":
-            raise EngineDied
-
-    with patch.object(Engine, "check", dies_of_one):
-        await checker.look()
-    assert registry.broken == {"killer": "The model killer kills the process that loads it."}
-    assert [model.name for model in registry.models] == [FALLBACK]
+    changed = settings.model_copy(update={"models_dir": folder, "models_loading": "start"})
+    with killing("killer", MOST_DEATHS):
+        async with serving(changed) as client:
+            listed = {model["name"]: model["status"] for model in (await client.get("/models")).json()}
+    assert listed == {FALLBACK: "ok", "killer": "broken"}
 
 
 def test_a_model_that_is_mended_is_there_again(folder: Path, add_model: AddModel, models_dir: Path) -> None:
