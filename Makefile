@@ -65,16 +65,16 @@ openvino: $(VENV)/run.stamp ## Install OpenVINO, a second runtime (about 50 MB t
 	@$(BIN)/$(PIP_INSTALL) -r project/requirements-openvino.txt
 
 BENCH_IMAGES ?= $(wildcard ../shared/images)
-BENCH_PICTURES = $(abspath $(BENCH_IMAGES))
+BENCH_FOLDER = $(abspath $(BENCH_IMAGES))
 
 vitals: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure start, latencies and memory against what is promised (BENCH_IMAGES=folder)
 	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: say BENCH_IMAGES=folder, with JPEG files to upload" >&2; exit 1; }
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
-	@cd project && exec ../$(BIN)/python -m benchmarks.vitals --models $(TEST_MODELS) --images $(BENCH_PICTURES)
+	@cd project && exec ../$(BIN)/python -m benchmarks.vitals --models $(TEST_MODELS) --images $(BENCH_FOLDER)
 
-accuracy: $(VENV)/dev.stamp ## Compare MODELS="folder folder" on labelled pictures (BENCH_IMAGES=folder, with labels.csv)
+accuracy: $(VENV)/dev.stamp ## Compare MODELS="folder folder" on labelled images (BENCH_IMAGES=folder, with labels.csv)
 	@[ -n "$(MODELS)" -a -n "$(BENCH_IMAGES)" ] || { echo "error: say MODELS=\"folder folder\" BENCH_IMAGES=folder" >&2; exit 1; }
-	@cd project && exec ../$(BIN)/python -m benchmarks.accuracy --images $(BENCH_PICTURES) $(abspath $(MODELS))
+	@cd project && exec ../$(BIN)/python -m benchmarks.accuracy --images $(BENCH_FOLDER) $(abspath $(MODELS))
 
 BENCH_ENVIRONMENTS := $(foreach name,baseline litserve bentoml ray,.venv-bench-$(name)/stamp)
 
@@ -82,9 +82,9 @@ bench: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp $(BENCH_ENVIRONMENTS) ## Measure t
 	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: say BENCH_IMAGES=folder, with JPEG files to upload" >&2; exit 1; }
 	@[ -n "$(TEST_WEIGHTS)" ] || { echo "error: say MODEL_WEIGHTS=file, MobileNetV2's Keras weights" >&2; exit 1; }
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
-	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS) $(call INT8,$(BENCH_PICTURES)))
+	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS) $(call INT8,$(BENCH_FOLDER)))
 	@cd project && exec ../$(BIN)/python -m benchmarks --models $(TEST_MODELS) --weights $(TEST_WEIGHTS) \
-	  --images $(BENCH_PICTURES) --output $(CURDIR)/data/benchmark $(BENCH_ARGS)
+	  --images $(BENCH_FOLDER) --output $(CURDIR)/data/benchmark $(BENCH_ARGS)
 
 lock: $(VENV)/dev.stamp ## Pin the newest versions of all dependencies, with hashes
 	@cd project && for name in requirements requirements-dev requirements-export requirements-tabular requirements-openvino; do \

@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     ] = None
 
     calibration_images: Annotated[
-        Path | None, Field(description="Folder of pictures that MODEL_PRECISION=int8 is calibrated on when it is made.")
+        Path | None, Field(description="Folder of images that MODEL_PRECISION=int8 is calibrated on when it is made.")
     ] = None
 
     models_loading: Annotated[
@@ -103,7 +103,7 @@ class Settings(BaseSettings):
         Field(
             ge=0,
             le=_DAY,
-            description="How long a stop waits for predictions in hand; the rest follow later.",
+            description="How long a stop waits for what is in hand; predictions that are not finished follow later.",
         ),
     ] = 10
 

@@ -39,7 +39,7 @@ def size(data: bytes) -> tuple[int, int]:
 
 
 def _scans(data: bytes) -> int:
-    """How many scans a file begins; ``bytes.count`` takes ten times as long."""
+    """How many scans a file begins; ``bytes.count`` takes six times as long over a photograph of 100 kB."""
     octets = np.frombuffer(data, np.uint8)
     return int(np.count_nonzero((octets[:-1] == _SCAN[0]) & (octets[1:] == _SCAN[1])))
 

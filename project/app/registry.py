@@ -160,7 +160,10 @@ class Registry:
             return self._models[name]
         except KeyError:
             known = ", ".join(model.name for model in self.models)
-            raise ModelUnknown(f"There is no model {name!r}; there are {known}.") from None
+            told = (
+                f"The model {name!r} is broken, see /models" if name in self._broken else f"There is no model {name!r}"
+            )
+            raise ModelUnknown(f"{told}; there are {known}.") from None
 
     def classifier(self, name: str) -> Classifier:
         """An image model, loaded. Raises ModelUnknown, also for one of another kind, or ModelBroken."""

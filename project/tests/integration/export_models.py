@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import onnx
 
 from app.config import Settings
 from app.domain import StartupError
@@ -79,6 +80,29 @@ export_model(
     settings(**int8), Request(str(folder / "logits.h5"), labels=labels, preprocessing="tf", name="named", squash=True)
 )
 
+image = keras.Input((32, 32, 3))
+maps = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(image)
+logit_map = keras.layers.Conv2D(6, 1)(keras.layers.GlobalAveragePooling2D(keepdims=True)(maps))
+convolutional = keras.Model(image, keras.layers.Softmax()(keras.layers.Flatten()(logit_map)))
+convolutional.save(folder / "convolutional.keras")
+request = Request(str(folder / "convolutional.keras"), labels=labels, preprocessing="unit")
+for precision in ({}, int8):
+    export_model(settings(**precision), request)
+expected["convolutional"] = says(convolutional, unit)
+
+
+def before_softmax(name: str) -> list[str]:
+    """What an int8 file does between its last convolution or matrix and the softmax, backwards."""
+    graph = onnx.load(folder / "models" / name / f"{name}.onnx").graph
+    producers = {output: node for node in graph.node for output in node.output}
+    (node,) = (node for node in graph.node if node.op_type == "Softmax")
+    found: list[str] = []
+    while node.op_type not in {"Conv", "Gemm", "MatMul"}:
+        node = producers[node.input[0]]
+        found.append(node.op_type)
+    return found
+
+
 export_model(settings(), Request("MobileNetV3Small", weights="random"))
 keras.utils.set_random_seed(8004)
 expected["mobilenet_v3_small"] = says(keras.applications.MobileNetV3Small(weights=None), pixels[224])
@@ -116,6 +140,7 @@ names = [
 result = {
     "expected": expected,
     "errors": errors,
+    "before_softmax": {name: before_softmax(f"{name}_int8") for name in ("own", "convolutional")},
     "preprocessings": preprocessings,
     "named": {name: PREPROCESSINGS[name] for name in preprocessings},
     "names": {name: registry_name(name) for name in [*names, "ConvNeXtTiny", "InceptionResNetV2", "VGG16", "Xception"]},

@@ -1,5 +1,6 @@
 """Exporting Keras applications and a user's own models: what is exported says what the original says."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -59,15 +60,16 @@ def test_logits_and_squashing_are_in_the_manifest(exported: Path, result: dict[s
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
-@pytest.mark.parametrize("name", ["own", "saved", "named"])
+@pytest.mark.parametrize("name", ["own", "saved", "named", "convolutional"])
 def test_int8_is_another_model_whose_small_scores_survive(
     exported: Path, result: dict[str, Any], name: str, runtime: RuntimeName
 ) -> None:
     model = read_model(exported / "models" / f"{name}_int8")
+    digest = hashlib.sha256(model.path.read_bytes()).hexdigest()[:6]
     original = read_model(exported / "models" / name)
     assert isinstance(original.manifest, ImageManifest)
     assert isinstance(model.manifest, ImageManifest)
-    assert (model.name, model.version) == (f"{name}_int8", f"{original.version}-int8")
+    assert (model.name, model.version) == (f"{name}_int8", f"{original.version}-int8-{digest}")
     assert (model.manifest.precision, model.manifest.runtime) == ("int8", "onnx")
     assert (model.manifest.input, model.manifest.output) == (original.manifest.input, original.manifest.output)
     other = replace(model, manifest=model.manifest.model_copy(update={"runtime": runtime}))
@@ -78,6 +80,11 @@ def test_int8_is_another_model_whose_small_scores_survive(
     graph = model.path.read_bytes()
     assert b"QuantizeLinear" in graph
     assert b"DequantizeLinear" in graph
+
+
+@pytest.mark.parametrize("name", ["own", "convolutional"])
+def test_what_a_softmax_is_taken_of_stays_float(result: dict[str, Any], name: str) -> None:
+    assert "DequantizeLinear" not in result["before_softmax"][name]
 
 
 @pytest.mark.parametrize(

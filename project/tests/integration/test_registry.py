@@ -82,6 +82,8 @@ async def test_broken_folders_are_named_and_the_others_load(
         assert sum(str(folder / name) in record.message for record in caplog.records) == 1
     registry.classifier("good").classify(jpeg())
     with pytest.raises(ModelUnknown):
+        registry.classifier("nothing")
+    with pytest.raises(ModelUnknown, match=rf"'damaged' is broken, see /models; there are {FALLBACK}, good\."):
         registry.classifier("damaged")
 
 
