@@ -14,7 +14,7 @@ MAX_FILENAME = 255
 
 
 class Status(StrEnum):
-    """The states of a prediction: pending → processing → succeeded or failed."""
+    """The states of a prediction: pending → processing → succeeded or failed, or at once the latter if its client waits."""
 
     PENDING = "pending"
     PROCESSING = "processing"

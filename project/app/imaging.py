@@ -40,7 +40,7 @@ FORMATS: Final[dict[str | None, tuple[str, str]]] = {
     AvifImagePlugin.AvifImageFile.format: ("image/avif", "avif"),
     pillow_heif.HeifImageFile.format: ("image/heic", "heic"),
 }
-"""Pillow's name of each format it is asked for, its media type and the ending of its files; JPEG is ``jpeg.py``'s."""
+"""Pillow's name of each format it is asked for, the media type and extension of its files; JPEG is ``jpeg.py``'s."""
 
 # Named, not all of Pillow's forty: every reader is a door.
 _READERS: Final = [name for name in FORMATS if name]

@@ -35,7 +35,7 @@ class Storage:
             ) from error
 
     def put_all(self, images: Sequence[tuple[bytes, str]]) -> list[str | StorageUnavailable]:
-        """Store images, each with the ending of its name, and give their keys; they survive a power cut then.
+        """Store images, each with the extension given, and give their keys; they survive a power cut then.
 
         Blocks: call it from a thread. StorageUnavailable stands for one that the disk, full or not writable, refused.
         """

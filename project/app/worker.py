@@ -40,7 +40,7 @@ WORTH_WRITING_PER_THREAD: Final = 4
 PATIENCE_SECONDS: Final = 0.1
 """While every thread has more to do, answers are written when there are so many, or one has waited for so long."""
 
-FINAL: Final = (ImageMissing, ImageUnreadable, ModelBroken, ModelUnknown)
+PERMANENT: Final = (ImageMissing, ImageUnreadable, ModelBroken, ModelUnknown)
 """What would be the same at every further attempt."""
 
 
@@ -69,7 +69,7 @@ class Worker:
         self._kept_bytes = 0
         self._asked: set[asyncio.Task[Said]] = set()
         self._stopping = False
-        self._looked_at = self._patience = self._last_answered = 0.0
+        self._looked_at = self._alive_for = self._last_answered = 0.0
 
     @asynccontextmanager
     async def running(self, recover_seconds: float, *, only_process: bool) -> AsyncIterator[None]:
@@ -79,12 +79,12 @@ class Worker:
         """
         # Before anything is taken: afterwards, what is processing may be ours.
         await self._make_lost_pending(all_processing=only_process)
-        self._looked_at, self._patience = time.monotonic(), recover_seconds + LATE_SECONDS
+        self._looked_at, self._alive_for = time.monotonic(), recover_seconds + LATE_SECONDS
         recovery = asyncio.create_task(self._recover_forever(recover_seconds))
         try:
             yield
         finally:
-            self._patience = 0.0
+            self._alive_for = 0.0
             recovery.cancel()
             await asyncio.wait([recovery])
             await self._hand_back()
@@ -92,7 +92,7 @@ class Worker:
     @property
     def is_alive(self) -> bool:
         """Whether the worker has looked for predictions lately."""
-        return time.monotonic() - self._looked_at < self._patience
+        return time.monotonic() - self._looked_at < self._alive_for
 
     async def classify(self, prediction_id: int, data: bytes | None = None) -> Prediction | None:
         """Classify one prediction, if it is still pending; returns when it is finished, with its row, or handed back.
@@ -163,7 +163,7 @@ class Worker:
         try:
             data = self._forget(held.prediction_id) or await self._storage.read(held.image_path)
             said = await self._ask(held.model, data)
-        except FINAL as error:
+        except PERMANENT as error:
             log.info("Prediction %d failed: %s", held.prediction_id, error.code)
             return await attempts.fail(held, error)
         except asyncio.CancelledError:
@@ -184,7 +184,7 @@ class Worker:
     def _attempt(self, asked: asyncio.Task[Said], began: float) -> Attempt:
         try:
             said = asked.result()
-        except FINAL as error:
+        except PERMANENT as error:
             return Attempt(began, error=error)
         except Exception:
             log.exception("The first attempt at an image went wrong")

@@ -24,8 +24,8 @@ MOST_RECEIVED: Final = 16
 MOST_ROWS: Final = 64
 
 
-StoredImage = tuple[bytes, str]
-"""An image and the ending of its name."""
+UnstoredImage = tuple[bytes, str]
+"""An image and the extension of its file."""
 TabularKey = tuple[str, str, tuple[tuple[float, ...], ...]]
 """Name and version of a model, and the rows it was asked about."""
 
@@ -53,7 +53,7 @@ class Runtime:
     engine: Engine
     worker: Worker
     inspect: Coalescer[bytes, Inspected]
-    store: Coalescer[StoredImage, str]
+    store: Coalescer[UnstoredImage, str]
     """Gives the storage's key."""
     create: Coalescer[crud.NewPrediction, Prediction]
     get: Coalescer[int, Prediction]
@@ -69,7 +69,7 @@ def make_runtime(
     def inspect(uploads: list[bytes]) -> Awaitable[list[Inspected | ServiceError]]:
         return asyncio.to_thread(lambda: [_inspected(data, settings.max_image_pixels) for data in uploads])
 
-    def store(images: list[StoredImage]) -> Awaitable[list[str | StorageUnavailable]]:
+    def store(images: list[UnstoredImage]) -> Awaitable[list[str | StorageUnavailable]]:
         return asyncio.to_thread(storage.put_all, images)
 
     return Runtime(

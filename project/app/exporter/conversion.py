@@ -3,11 +3,13 @@
 import contextlib
 import io
 import logging
+import re
 from typing import Any, Final
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
+from tensorflow.lite.python.convert_phase import ConverterError
 
 from app.domain import StartupError
 from app.exporter.networks import Network, reference_tensors
@@ -33,8 +35,17 @@ def to_litert(network: Network) -> bytes:
 def _convert(converter: Any) -> bytes:
     # The converter tells of every variable on standard output.
     with contextlib.redirect_stdout(io.StringIO()):
-        lite: bytes = converter.convert()
+        try:
+            lite: bytes = converter.convert()
+        except ConverterError as error:
+            raise StartupError(f"The model cannot be converted to LiteRT: {_reason(str(error))}") from error
     return lite
+
+
+def _reason(dump: str) -> str:
+    """The line of a converter's report that says why: which operations LiteRT does not have, or the first."""
+    lacking = dict.fromkeys(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", dump))
+    return f"it has no {', '.join(lacking)}." if lacking else dump.strip().splitlines()[0]
 
 
 def litert_answers(lite: bytes, tensors: Tensor, classes: int) -> Tensor:
