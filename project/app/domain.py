@@ -14,7 +14,7 @@ MAX_FILENAME = 255
 
 
 class Status(StrEnum):
-    """The states of a prediction: pending → processing → succeeded or failed, or at once the latter if its client waits."""
+    """The states of a prediction: pending → processing → succeeded or failed, or one of these at once (record 12)."""
 
     PENDING = "pending"
     PROCESSING = "processing"
