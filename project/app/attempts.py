@@ -4,30 +4,45 @@ Every function raises DatabaseUnavailable while the database is away.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from datetime import timedelta
+from typing import Final, Literal
 
 from app.crud import scores_json
 from app.db import columns, execute, unavailable_when_away
 from app.domain import AttemptsExhausted, Claim, LabelScore, RetryPolicy, ServiceError
 from app.models.tortoise import Prediction
 
+Claimant = Literal["alive", "dead", "ours"]
+
 # Counted at claim, so that an image that kills the process still runs out of attempts. Rows are locked in the order of
 # their ids, here and below: statements on many rows at once would wait for each other for ever otherwise.
 _CLAIM: Final = """
 UPDATE predictions
-SET status = 'processing', attempts = attempts + 1, started_at = now(), lease_expires_at = now() + $2::interval
+SET status = 'processing', attempts = attempts + CASE WHEN status = 'pending' OR $4 <> 'ours' THEN 1 ELSE 0 END,
+    started_at = now(), lease_expires_at = now() + $2::interval
 WHERE id IN (
     SELECT id FROM predictions
-    WHERE id = ANY($1) AND status = 'pending' AND attempts < $3 ORDER BY id FOR UPDATE SKIP LOCKED
+    WHERE id = ANY($1) AND (
+        (attempts < $3 AND (status = 'pending' OR ($4 = 'dead' AND status = 'processing')))
+        OR ($4 = 'ours' AND status = 'processing')
+    )
+    ORDER BY id FOR UPDATE SKIP LOCKED
 )
 RETURNING id, attempts, started_at, image_path, model
 """
 
 
 @unavailable_when_away()
-async def claim_all(prediction_ids: list[int], policy: RetryPolicy) -> list[Claim | None]:
-    """Take pending predictions for classifying, in one statement; None for one that is gone, taken or finished."""
-    rows = await execute(_CLAIM, [prediction_ids, policy.lease, policy.max_attempts])
+async def claim_all(
+    prediction_ids: list[int], lease: timedelta, *, attempts_below: int, claimed_by: Claimant = "alive"
+) -> list[Claim | None]:
+    """Take pending predictions for classifying, in one statement; None for one that is gone, taken or finished.
+
+    ``attempts_below``: only those that were tried less often. ``claimed_by``: who holds those that are processing:
+    somebody who may be ``alive``, and keeps them; somebody ``dead``; or this process itself (``ours``), which did not
+    hear of its success, so that no further attempt is counted.
+    """
+    rows = await execute(_CLAIM, [prediction_ids, lease, attempts_below, claimed_by])
     held = {
         row["id"]: Claim(row["id"], row["attempts"], row["started_at"], row["image_path"], row["model"]) for row in rows
     }
@@ -128,6 +143,12 @@ WHERE id IN (
 )
 RETURNING id
 """
+_EXHAUST_ONE: Final = """
+UPDATE predictions
+SET status = 'failed', completed_at = now(), lease_expires_at = NULL, error_code = $3, error_message = $4
+WHERE id = $1 AND attempts >= $2 AND status IN ('pending', 'processing')
+RETURNING *
+"""
 _PENDING: Final = """
 SELECT id, attempts FROM predictions WHERE status = 'pending' AND id <> ALL($1::bigint[]) ORDER BY id LIMIT $2
 """
@@ -148,10 +169,29 @@ async def recover(policy: RetryPolicy, in_hand: list[int], *, all_processing: bo
     ``in_hand``: ids that this process is at, and knows to be alive, however long it takes.
     ``all_processing``: no other process works on this database, so every other lease is a dead one's.
     """
-    spent = AttemptsExhausted(f"The prediction was tried {policy.max_attempts} times and never finished.")
+    spent = _spent(policy)
     failed = await execute(_EXHAUST, [policy.max_attempts, spent.code, spent.message, all_processing, in_hand])
     orphaned = await execute(_ORPHANS, [all_processing, in_hand])
     return Recovered(len(failed), len(orphaned))
+
+
+@unavailable_when_away()
+async def exhaust(prediction_id: int, policy: RetryPolicy) -> Prediction | None:
+    """End a prediction that had its attempts, whoever was at the last one; None where it did not, or is finished."""
+    spent = _spent(policy)
+    rows = await execute(_EXHAUST_ONE, [prediction_id, policy.max_attempts, spent.code, spent.message])
+    return Prediction.of(rows[0]) if rows else None
+
+
+def _spent(policy: RetryPolicy) -> AttemptsExhausted:
+    return AttemptsExhausted(f"The prediction was tried {policy.max_attempts} times and never finished.")
+
+
+@unavailable_when_away()
+async def is_pending(prediction_id: int) -> bool:
+    """Whether a prediction waits for a worker."""
+    rows = await execute("SELECT 1 FROM predictions WHERE id = $1 AND status = 'pending'", [prediction_id])
+    return bool(rows)
 
 
 @unavailable_when_away()

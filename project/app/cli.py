@@ -1,4 +1,4 @@
-"""The command line: ``python -m app serve | migrate | export-model | has-model``."""
+"""The command line: ``python -m app serve | worker | migrate | export-model | has-model``."""
 
 import argparse
 import asyncio
@@ -77,6 +77,17 @@ def serve(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
+def worker(settings: Settings, _options: argparse.Namespace) -> int:
+    """Take jobs from the queue until SIGINT or SIGTERM."""
+    from uvicorn.loops.auto import auto_loop_factory
+
+    from app.worker_process import work
+
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+        runner.run(work(settings))
+    return 0
+
+
 def migrate(settings: Settings, _options: argparse.Namespace) -> int:
     """Bring the database's tables up to date."""
     from app.db import database_url
@@ -85,6 +96,10 @@ def migrate(settings: Settings, _options: argparse.Namespace) -> int:
     async def run() -> None:
         async with database_url(settings) as url:
             applied = await apply(url, settings)
+            if settings.queue == "pgqueuer":
+                from app.queue import install
+
+                await install(url)
         log.info("Migrations applied: %s", ", ".join(applied) or "none, the tables are up to date")
 
     asyncio.run(run())
@@ -152,6 +167,7 @@ Command = Callable[[Settings, argparse.Namespace], int]
 
 COMMANDS: Final[dict[str, tuple[Command, str]]] = {
     "serve": (serve, "Serve HTTP until stopped."),
+    "worker": (worker, "Take jobs from the queue until stopped (QUEUE=pgqueuer)."),
     "migrate": (migrate, "Bring the database's tables up to date."),
     "export-model": (export_model, "Make a model's folder (needs TensorFlow)."),
     "export-iris-models": (export_iris_models, "Train and export two tabular models (needs scikit-learn)."),

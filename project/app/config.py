@@ -3,10 +3,10 @@
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import Field, PositiveInt, SecretStr, field_validator
+from pydantic import Field, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.domain import RetryPolicy
@@ -82,6 +82,19 @@ class Settings(BaseSettings):
         PositiveInt, Field(description="Above this, the model that was not used for longest is unloaded.")
     ] = 2**30
 
+    queue: Annotated[
+        Literal["local", "pgqueuer"],
+        Field(
+            description="Who classifies: this process, or any number of `python -m app worker` (needs DATABASE_URL)."
+        ),
+    ] = "local"
+    heartbeat_seconds: Annotated[
+        float,
+        Field(
+            gt=0, le=_DAY, description="QUEUE=pgqueuer: a worker that is silent for so long loses its jobs to others."
+        ),
+    ] = 8
+
     predict_cache_rows: Annotated[
         int, Field(ge=0, description="Rows whose answers /predict keeps for identical requests; 0: none.")
     ] = 10_000
@@ -126,6 +139,12 @@ class Settings(BaseSettings):
         if options.keys() - {"sslmode"} or options.get("sslmode", "prefer") not in SSL_MODES:
             raise ValueError(f"may have one option, sslmode, one of {', '.join(SSL_MODES)}")
         return value
+
+    @model_validator(mode="after")
+    def _queue_has_a_database(self) -> Self:
+        if self.queue == "pgqueuer" and self.database_url is None:
+            raise ValueError("QUEUE=pgqueuer needs DATABASE_URL: the embedded database is for one process alone")
+        return self
 
     @property
     def uploads(self) -> Path:

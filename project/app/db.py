@@ -12,6 +12,7 @@ import asyncpg
 from tortoise import connections
 from tortoise.context import TortoiseContext
 from tortoise.exceptions import DBConnectionError
+from tortoise.transactions import in_transaction
 
 from app.config import MIGRATIONS_DIR, Settings
 from app.domain import DatabaseUnavailable, StartupError
@@ -53,7 +54,7 @@ def tortoise_config(url: str, pool_size: int, statement_seconds: float | None = 
     The address is taken apart here: Tortoise reads a URL without decoding its user name, and turns ``ssl=disable`` on.
     """
     credentials = {
-        **_address(url),
+        **address(url),
         "minsize": 1,
         "maxsize": pool_size,
         "timeout": 5,
@@ -74,7 +75,8 @@ async def _nothing_to_reset(_connection: object) -> None:
     """What asyncpg awaits before a connection goes back to the pool."""
 
 
-def _address(url: str) -> dict[str, Any]:
+def address(url: str) -> dict[str, Any]:
+    """Where a database is and who asks, as asyncpg's keyword arguments."""
     parts = urlsplit(url)
     return {
         "host": parts.hostname or "localhost",
@@ -163,6 +165,37 @@ def columns(rows: list[tuple[Any, ...]]) -> list[Any]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
+@asynccontextmanager
+async def transaction() -> AsyncIterator[None]:
+    """All statements inside, from whichever function, are carried out together or not at all.
+
+    Raises DatabaseUnavailable.
+    """
+    async with unavailable_when_away(), in_transaction(CONNECTION):
+        yield
+
+
+@asynccontextmanager
+async def raw_connection() -> AsyncIterator[asyncpg.Connection]:
+    """The connection of asyncpg behind Tortoise's: that of the transaction around it, or any of the pool."""
+    async with connections.get(CONNECTION).acquire_connection() as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def own_connection(url: str, statement_seconds: float | None = 10) -> AsyncIterator[asyncpg.Connection]:
+    """A connection beside the pool, for what belongs to one session: locks and LISTEN."""
+    connection = await asyncpg.connect(**address(url), timeout=5, command_timeout=statement_seconds)
+    try:
+        yield connection
+    except BaseException:
+        # Saying good-bye takes as long as the network likes.
+        connection.terminate()
+        raise
+    else:
+        await connection.close()
+
+
 async def migrate(url: str, settings: Settings) -> list[str]:
     """Bring the tables up to date; gives the names of the migrations that were applied.
 
@@ -172,15 +205,11 @@ async def migrate(url: str, settings: Settings) -> list[str]:
     from aerich import Command
 
     command = Command(tortoise_config(url, pool_size=2, statement_seconds=None), app=APP, location=str(MIGRATIONS_DIR))
-    async with connected(url, settings):
-        lock = await asyncpg.connect(**_address(url))
-        try:
-            await lock.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
-            await command.init()
-            return await command.upgrade(run_in_transaction=True)
-        finally:
-            # Closing the session gives the lock back.
-            await lock.close()
+    async with connected(url, settings), own_connection(url, statement_seconds=None) as lock:
+        # Closing the session gives the lock back.
+        await lock.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+        await command.init()
+        return await command.upgrade(run_in_transaction=True)
 
 
 @cache

@@ -147,6 +147,12 @@ class EngineFailed(ServiceError):
     code = "engine_failed"
 
 
+class NoWorkerYet(ServiceError):
+    """No worker has started yet, so no model is known: start `python -m app worker`, and try again."""
+
+    code = "no_worker_yet"
+
+
 class PredictionUnfinished(ServiceError):
     """The prediction is not finished yet: wait until its status is succeeded or failed."""
 

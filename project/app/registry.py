@@ -60,14 +60,16 @@ class Registry:
     def __init__(
         self,
         models_dir: Path,
-        default: Model,
+        default: Model | None,
         note: str | None = None,
         *,
         threads: int = 1,
         memory_bytes: int,
         level: int = logging.WARNING,
     ) -> None:
-        """``threads``: how many may use one model at once. ``memory_bytes``: above this, models are unloaded.
+        """``default``: None where image models are asked for elsewhere, and the folder may be missing.
+
+        ``threads``: how many may use one model at once. ``memory_bytes``: above this, models are unloaded.
 
         ``level``: of what is logged about broken models.
         """
@@ -80,7 +82,7 @@ class Registry:
         self._lock = threading.Lock()
         # Held while a model is read, which takes a while; those that are loaded can be had meanwhile.
         self._loading = threading.RLock()
-        self._models: dict[str, Model] = {default.name: default}
+        self._models: dict[str, Model] = {default.name: default} if default else {}
         self._broken: dict[str, str] = {}
         self._unloadable: dict[Model, str] = {}
         self._checked: set[Model] = set()
@@ -91,13 +93,18 @@ class Registry:
     @property
     def default(self) -> Model:
         """The model that is used where none is named."""
+        assert self._default is not None
         return self._models.get(self._default.name, self._default)
+
+    @property
+    def default_name(self) -> str:
+        """Its name; empty where there is none."""
+        return self._default.name if self._default else ""
 
     @property
     def models(self) -> list[Model]:
         """All models that can be used, the default first."""
-        default = self.default
-        return [default, *(model for name, model in sorted(self._models.items()) if name != default.name)]
+        return sorted(self._models.values(), key=lambda model: (model.name != self.default_name, model.name))
 
     @property
     def broken(self) -> dict[str, str]:
@@ -114,9 +121,10 @@ class Registry:
         """Look at the folder again. Broken models are logged once and left out; the others are there."""
         models: dict[str, Model] = {}
         broken: dict[str, str] = {}
-        folders = sorted(path for path in self._folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        present = self._folder.iterdir() if self._default or self._folder.is_dir() else []
+        folders = sorted(path for path in present if path.is_dir() and not path.name.startswith("."))
         # The default's name is its own.
-        folders.sort(key=lambda folder: folder != self._default.folder)
+        folders.sort(key=lambda folder: self._default is None or folder != self._default.folder)
         for folder in folders:
             try:
                 model = read_model(folder)
@@ -130,7 +138,8 @@ class Registry:
                     log.log(self._level, "%s It is left out.", error.message)
             else:
                 models[model.name] = model
-        models.setdefault(self._default.name, self._default)
+        if self._default:
+            models.setdefault(self._default.name, self._default)
         with self._lock:
             self._models, self._broken = models, broken
             for name in [name for name, loaded in self._loaded.items() if loaded.model != models.get(name)]:

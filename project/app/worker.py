@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from typing import Final, TypeVar
 
 from app import attempts, crud
 from app.attempts import Answer
@@ -40,18 +41,38 @@ WORTH_WRITING_PER_THREAD: Final = 4
 PATIENCE_SECONDS: Final = 0.1
 """While every thread has more to do, answers are written when there are so many, or one has waited for so long."""
 
+AWAY_SECONDS: Final = 0.5
+"""Pause before a database that is away is tried again."""
+
 PERMANENT: Final = (ImageMissing, ImageUnreadable, ModelBroken, ModelUnknown)
 """What would be the same at every further attempt."""
+
+
+Result = TypeVar("Result")
 
 
 class Worker:
     """Has predictions classified by the engine; the event loop only waits for it."""
 
-    def __init__(self, engine: Engine, storage: Storage, policy: RetryPolicy, threads: int) -> None:
+    def __init__(
+        self, engine: Engine, storage: Storage, policy: RetryPolicy, threads: int, *, from_queue: bool = False
+    ) -> None:
+        """``from_queue``: a queue gives a prediction to one process at a time, so whoever claimed it before is dead."""
         self._engine = engine
         self._storage = storage
         self._policy = policy
-        self._claims = Coalescer[int, Claim | None](lambda ids: attempts.claim_all(ids, policy), most=MOST_WRITTEN)
+        self._from_queue = from_queue
+
+        def claims(below: int, claimed_by: attempts.Claimant) -> Coalescer[int, Claim | None]:
+            def claim(ids: list[int]) -> Awaitable[list[Claim | None]]:
+                return attempts.claim_all(ids, policy.lease, attempts_below=below, claimed_by=claimed_by)
+
+            return Coalescer(claim, most=MOST_WRITTEN)
+
+        # What was tried before is claimed apart, and a queue does not say whether it was.
+        self._claims = claims(1 if from_queue else policy.max_attempts, "alive")
+        self._claims_again = claims(policy.max_attempts, "dead" if from_queue else "alive")
+        self._claims_of_ours = claims(policy.max_attempts, "ours" if from_queue else "alive")
         self._answers = Coalescer[Answer, Prediction | None](
             attempts.succeed_all, most=MOST_WRITTEN, may_wait=self._is_busy, patience=PATIENCE_SECONDS
         )
@@ -68,7 +89,7 @@ class Worker:
         self._kept: dict[int, bytes] = {}
         self._kept_bytes = 0
         self._asked: set[asyncio.Task[Said]] = set()
-        self._stopping = False
+        self._stop = asyncio.Event()
         self._looked_at = self._alive_for = self._last_answered = 0.0
 
     @asynccontextmanager
@@ -87,7 +108,7 @@ class Worker:
             self._alive_for = 0.0
             recovery.cancel()
             await asyncio.wait([recovery])
-            await self._hand_back()
+            await self.hand_back()
 
     @property
     def is_alive(self) -> bool:
@@ -108,6 +129,12 @@ class Worker:
             log.debug("Nobody waits for prediction %d any longer", prediction_id)
             return None
         return task.result()
+
+    async def do_job(self, prediction_id: int) -> bool:
+        """Classify a prediction for a queue; False where it was handed back, and the queue has to give it again."""
+        if await self.classify(prediction_id):
+            return True
+        return not await self._patiently(partial(attempts.is_pending, prediction_id))
 
     async def attempt(self, model: str, data: bytes, seconds: float) -> Attempt | None:
         """Classify an image that has no row yet, for a client that waits: nobody misses the row before the answer.
@@ -148,16 +175,49 @@ class Worker:
         return data
 
     async def _take(self, prediction_id: int, tried: int) -> Prediction | None:
-        async with AsyncExitStack() as turn:
-            if tried:
-                await turn.enter_async_context(self._alone)
-            await turn.enter_async_context(self._turn)
-            # Still pending, or processing under a lease that runs out: whatever goes wrong, it is found again.
-            with _logged(f"Prediction {prediction_id}"):
-                held = None if self._stopping else await self._claims(prediction_id)
-                if held is not None:
-                    return await self._process(held)
+        # Still pending, or processing under a lease that runs out: whatever goes wrong, it is found again.
+        with _logged(f"Prediction {prediction_id}"):
+            if not tried:
+                async with self._turn:
+                    held = await self._claimed(self._claims, prediction_id)
+                    if held is not None:
+                        return await self._process(held)
+            if tried or self._from_queue:
+                async with self._alone, self._turn:
+                    held = await self._claimed(self._claims_again, prediction_id)
+                    if held is not None:
+                        return await self._process(held)
+                    if self._from_queue and not self._stop.is_set():
+                        return await self._patiently(partial(attempts.exhaust, prediction_id, self._policy))
         return None
+
+    async def _claimed(self, claims: Coalescer[int, Claim | None], prediction_id: int) -> Claim | None:
+        using = claims
+
+        async def claim() -> Claim | None:
+            nonlocal using
+            try:
+                return await using(prediction_id)
+            except DatabaseUnavailable as error:
+                using = self._claims_of_ours if error.maybe_done else using
+                raise
+
+        return None if self._stop.is_set() else await self._patiently(claim)
+
+    async def _patiently(self, statement: Callable[[], Awaitable[Result]]) -> Result:
+        """What a statement gives, as often as the database is away for it: that is no fault of the prediction's.
+
+        Raises DatabaseUnavailable where the worker stops meanwhile.
+        """
+        while True:
+            try:
+                return await statement()
+            except DatabaseUnavailable:
+                if self._stop.is_set():
+                    raise
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(AWAY_SECONDS):
+                        await self._stop.wait()
 
     async def _process(self, held: Claim) -> Prediction | None:
         try:
@@ -165,7 +225,7 @@ class Worker:
             said = await self._ask(held.model, data)
         except PERMANENT as error:
             log.info("Prediction %d failed: %s", held.prediction_id, error.code)
-            return await attempts.fail(held, error)
+            return await self._patiently(partial(attempts.fail, held, error))
         except asyncio.CancelledError:
             # The service stops: no fault of the image's, so the attempt is given back.
             await attempts.release(held, count_attempt=False)
@@ -173,10 +233,11 @@ class Worker:
         except Exception:
             log.exception("Attempt %d at prediction %d went wrong", held.attempt, held.prediction_id)
             if held.attempt < self._policy.max_attempts:
-                await attempts.release(held, count_attempt=True)
+                await self._patiently(partial(attempts.release, held, count_attempt=True))
                 return None
-            return await attempts.fail(held, AttemptsExhausted())
-        written = await self._answers(Answer(held, said.scores, said.model, said.version))
+            return await self._patiently(partial(attempts.fail, held, AttemptsExhausted()))
+        answer = Answer(held, said.scores, said.model, said.version)
+        written = await self._patiently(partial(self._answers, answer))
         if written is None:
             log.warning("Prediction %d was deleted or taken over meanwhile", held.prediction_id)
         return written
@@ -196,7 +257,7 @@ class Worker:
         asked = asyncio.create_task(self._engine.classify(model, data))
         self._asked.add(asked)
         asked.add_done_callback(self._asked.discard)
-        if self._stopping:
+        if self._stop.is_set():
             asked.cancel()
         return asked
 
@@ -211,7 +272,7 @@ class Worker:
     def _is_busy(self, answers: Sequence[object]) -> bool:
         """Whether answers may wait for others: nobody is kept from working meanwhile."""
         enough = WORTH_WRITING_PER_THREAD * self._threads
-        return len(answers) < enough and len(self._asked) > 2 * self._threads and not self._stopping
+        return len(answers) < enough and len(self._asked) > 2 * self._threads and not self._stop.is_set()
 
     async def _recover_forever(self, seconds: float) -> None:
         while True:
@@ -234,13 +295,14 @@ class Worker:
                 for prediction_id, tried in await attempts.pending(list(self._in_hand), room):
                     self.start(prediction_id, tried=tried)
 
-    async def _hand_back(self) -> None:
+    async def hand_back(self) -> None:
+        """Stop: what is not finished is left for others, or for the next start."""
         # Only the waiting for the engine is broken off: of a statement cut short nobody knows whether it was done.
-        self._stopping = True
+        self._stop.set()
         for asked in self._asked:
             asked.cancel()
         if tasks := list(self._in_hand.values()):
-            log.info("Stopping: %d predictions are left for the next start", len(tasks))
+            log.info("Stopping: %d predictions are handed back", len(tasks))
             await asyncio.wait(tasks)
 
 

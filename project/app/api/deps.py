@@ -12,13 +12,11 @@ from fastapi import Depends, Request
 from app import crud, imaging
 from app.coalescing import Coalescer
 from app.config import Settings
+from app.dispatch import Dispatch
 from app.domain import ImageInfo, ImageTooLarge, LabelScore, NotAnImage, ServiceError, StorageUnavailable
-from app.engine import Engine
-from app.engine.checker import Checker
 from app.models.tortoise import Prediction
 from app.registry import Registry
 from app.storage import Storage
-from app.worker import Worker
 
 MOST_RECEIVED: Final = 16
 MOST_ROWS: Final = 64
@@ -42,28 +40,22 @@ class Inspected:
 class Runtime:
     """What the lifespan of the application builds and the routes use.
 
-    ``inspect``, ``store``, ``create`` and ``get`` do together what requests want at the same time: one thread, one
-    statement.
+    ``inspect``, ``store`` and ``get`` do together what requests want at the same time: one thread, one statement.
     """
 
     settings: Settings
     storage: Storage
     registry: Registry
-    checker: Checker
-    engine: Engine
-    worker: Worker
+    dispatch: Dispatch
     inspect: Coalescer[bytes, Inspected]
     store: Coalescer[UnstoredImage, str]
     """Gives the storage's key."""
-    create: Coalescer[crud.NewPrediction, Prediction]
     get: Coalescer[int, Prediction]
     tabular_cache: TTLCache[TabularKey, list[list[LabelScore]]]
     """What tabular models answered lately; its size counts rows."""
 
 
-def make_runtime(
-    settings: Settings, storage: Storage, registry: Registry, checker: Checker, engine: Engine, worker: Worker
-) -> Runtime:
+def make_runtime(settings: Settings, storage: Storage, registry: Registry, dispatch: Dispatch) -> Runtime:
     """Put together what the lifespan built."""
 
     def inspect(uploads: list[bytes]) -> Awaitable[list[Inspected | ServiceError]]:
@@ -76,12 +68,9 @@ def make_runtime(
         settings,
         storage,
         registry,
-        checker,
-        engine,
-        worker,
+        dispatch,
         inspect=Coalescer(inspect, most=MOST_RECEIVED),
         store=Coalescer(store, most=MOST_RECEIVED),
-        create=Coalescer(crud.create_all, most=MOST_ROWS),
         get=Coalescer(crud.get_all, most=MOST_ROWS),
         tabular_cache=TTLCache(settings.predict_cache_rows, settings.predict_cache_seconds, getsizeof=len),
     )

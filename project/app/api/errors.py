@@ -23,6 +23,7 @@ STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
     domain.NotAnImage: HTTPStatus.BAD_REQUEST,
     domain.UploadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     domain.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    domain.NoWorkerYet: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.StorageUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }

@@ -36,18 +36,16 @@ async def health() -> Health:
 async def ready(runtime: Running, response: Response) -> Ready:
     """Checks the database and its tables, the model and the worker: use it to decide whether to send requests here."""
     database = await _database_state()
-    note = runtime.registry.note
-    worker = "ok" if runtime.worker.is_alive else "The worker is not running: restart the service."
-    model = "ok" if runtime.engine.is_alive else "The engine died and is being started anew: try again in a moment."
-    is_ready = database == model == worker == "ok"
+    health = await runtime.dispatch.health()
+    is_ready = database == health.model == health.worker == "ok"
     if not is_ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return Ready(
         status="ready" if is_ready else "not ready",
         database=database,
-        model=model,
-        worker=worker,
-        notes=[note] if note else [],
+        model=health.model,
+        worker=health.worker,
+        notes=health.notes,
     )
 
 

@@ -17,8 +17,8 @@ from app.api.deps import Running, Runtime, running
 from app.api.errors import problem_responses
 from app.api.forms import Part, read_form
 from app.api.predictions import Id
+from app.dispatch import ImageModel
 from app.domain import MAX_FILENAME, DatabaseUnavailable, ModelUnknown, PredictionNotFound, Status, UploadTooLarge
-from app.manifest import Model
 from app.models.pydantic import PredictionRead, Reclassification
 from app.models.tortoise import Prediction
 
@@ -88,7 +88,7 @@ async def upload_image(request: Request) -> Response:
     wait = _wait(request, runtime)
     # Who waits learns the answer with the row; the disk works meanwhile.
     try:
-        attempt = await runtime.worker.attempt(chosen.name, data, came + wait - time.monotonic()) if wait else None
+        attempt = await runtime.dispatch.attempt(chosen.name, data, came + wait - time.monotonic()) if wait else None
         image_path = await asyncio.shield(storing)
     except asyncio.CancelledError:
         # The service stops, and answers nobody any longer: an image without a row would stay for ever.
@@ -106,7 +106,7 @@ async def upload_image(request: Request) -> Response:
         attempt=attempt,
     )
     try:
-        prediction = await (runtime.worker.create_attempted(new) if attempt else runtime.create(new))
+        prediction = await runtime.dispatch.create(new)
     except Exception as error:
         # Where the row may have been committed after all, it needs its image.
         if not (isinstance(error, DatabaseUnavailable) and error.maybe_done):
@@ -139,7 +139,7 @@ async def reclassify_prediction(
     """
     came = time.monotonic()
     chosen = await _image_model(runtime, wanted.model if wanted else model)
-    prediction = await crud.reclassify(id, chosen.name, chosen.version)
+    prediction = await runtime.dispatch.reclassify(id, chosen)
     return await _classified(prediction, runtime, HTTPStatus.ACCEPTED, wait=_wait(request, runtime), came=came)
 
 
@@ -155,20 +155,13 @@ def _field(part: Part | None) -> str:
     return part.data.decode(errors="replace") if part else ""
 
 
-async def _image_model(runtime: Runtime, name: str) -> Model:
+async def _image_model(runtime: Runtime, name: str) -> ImageModel:
     """The model that an upload or reclassification asks for; the default one where it names none."""
-    registry = runtime.registry
-    if not name or name == registry.default.name:
-        return registry.default
     try:
-        # Looks at the folder where the name is unknown: the model may have been dropped in just now.
-        model = await asyncio.to_thread(registry.get, name)
-        told = f"The model {name!r} classifies no images"
+        return await runtime.dispatch.image_model(name)
     except ModelUnknown as error:
-        model, told = None, error.message
-    if model is None or model.manifest.kind != "image":
-        raise RequestValidationError([{"type": "model_unknown", "loc": ("body", "model"), "msg": told, "input": name}])
-    return model
+        told = {"type": "model_unknown", "loc": ("body", "model"), "msg": error.message, "input": name}
+        raise RequestValidationError([told]) from error
 
 
 def _wait(request: Request, runtime: Runtime) -> int | None:
@@ -187,12 +180,10 @@ async def _classified(
 ) -> Response:
     """The prediction as a response: at once, to be classified afterwards, or after the wait asked for."""
     if wait is None:
-        return _response(prediction, status, BackgroundTask(runtime.worker.classify, prediction.id, data))
+        afterwards = runtime.dispatch.afterwards(prediction, data)
+        return _response(prediction, status, BackgroundTask(afterwards) if afterwards else None)
     if prediction.status == Status.PENDING:
-        task = runtime.worker.start(prediction.id, data, prediction.attempts)
-        # The worker keeps at it when the time is over; only the waiting ends.
-        done, _ = await asyncio.wait([task], timeout=max(0.0, came + wait - time.monotonic()))
-        finished = task.result() if done else None
+        finished = await runtime.dispatch.finished(prediction, data, came + wait - time.monotonic())
         # It is accepted, whatever happens to the row or the database now: no error may make a client send it again.
         with contextlib.suppress(DatabaseUnavailable, PredictionNotFound):
             prediction = finished or await runtime.get(prediction.id)

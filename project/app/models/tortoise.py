@@ -104,3 +104,18 @@ class TabularPrediction(Model):
 
         table = "tabular_predictions"
         indexes = (("model", "id"),)
+
+
+class WorkerProcess(Model):
+    """A process that takes jobs from the queue, as it last announced itself."""
+
+    id = fields.UUIDField(primary_key=True)
+    name = fields.CharField(max_length=255, description="Host and process id, for people.")
+    models: fields.JSONField[list[dict[str, object]]] = fields.JSONField(description="What it can be asked for.")
+    started_at = fields.DatetimeField()
+    seen_at = fields.DatetimeField()
+
+    class Meta:
+        """Table."""
+
+        table = "workers"

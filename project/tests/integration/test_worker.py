@@ -226,12 +226,12 @@ async def test_many_lost_rows_are_found_by_pages(
 async def test_of_two_workers_that_hold_a_row_the_later_writes(storage: Storage, settings: Settings) -> None:
     row = await pending(storage)
     policy = settings.retry_policy
-    (first,) = await attempts.claim_all([row.id], policy)
+    (first,) = await attempts.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts)
     assert first is not None
-    assert await attempts.claim_all([row.id], policy) == [None]
+    assert await attempts.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts) == [None]
     await set_columns(row, lease_expires_at=await now_plus(0))
     await attempts.recover(policy, [], all_processing=False)
-    (second,) = await attempts.claim_all([row.id], policy)
+    (second,) = await attempts.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts)
     assert second is not None
     assert second == Claim(row.id, 2, second.started_at, row.image_path, "fake")
     late, good = Answer(first, SCORES, "fake", "2"), Answer(second, SCORES, "fake", "2")

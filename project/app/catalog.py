@@ -1,0 +1,35 @@
+"""What can be told of the registry's models."""
+
+from collections.abc import Collection
+
+from app.manifest import ImageManifest, Model
+from app.models.pydantic import FeatureRead, ModelRead
+from app.registry import Registry
+
+
+def read_models(registry: Registry, loaded: Collection[str]) -> list[ModelRead]:
+    """The usable models, the default first, then the folders that hold none; ``loaded``: names of those in memory."""
+    usable = [_read(registry, model, loaded=model.name in loaded) for model in registry.models]
+    broken = [ModelRead(name=folder, status="broken", error=told) for folder, told in sorted(registry.broken.items())]
+    return usable + broken
+
+
+def _read(registry: Registry, model: Model, *, loaded: bool) -> ModelRead:
+    manifest = model.manifest
+    is_default = model.name == registry.default_name
+    read = ModelRead(
+        name=model.name,
+        status="ok",
+        kind=manifest.kind,
+        version=model.version,
+        default=is_default,
+        loaded=loaded,
+        runtime=manifest.runtime,
+        labels=len(model.labels),
+        note=registry.note if is_default else None,
+    )
+    if isinstance(manifest, ImageManifest):
+        size = manifest.input.size
+        return read.model_copy(update={"precision": manifest.precision, "input_shape": [size, size, 3]})
+    features = [FeatureRead(**feature.model_dump()) for feature in manifest.features]
+    return read.model_copy(update={"features": features})

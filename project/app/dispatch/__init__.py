@@ -1,0 +1,60 @@
+"""How predictions come to be classified: in this process, or by workers that take them from a queue."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.crud import Attempt, NewPrediction
+from app.models.pydantic import ModelRead
+from app.models.tortoise import Prediction
+
+Afterwards = Callable[[], Awaitable[object]]
+"""What is left to be done when a client has its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageModel:
+    """A model that classifies images: its name in the registry, and what identifies its weights."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether predictions can be made: ``ok`` or what is wrong, and what an operator should know."""
+
+    model: str
+    worker: str
+    notes: list[str]
+
+
+class Dispatch(Protocol):
+    """What the routes need. Every method raises DatabaseUnavailable while the database is away."""
+
+    async def image_model(self, name: str) -> ImageModel:
+        """A model by its name, the default one for an empty name. Raises ModelUnknown, or NoWorkerYet."""
+
+    async def models(self) -> list[ModelRead]:
+        """All models, the broken ones too."""
+
+    async def attempt(self, model: str, data: bytes, seconds: float) -> Attempt | None:
+        """Classify an image that has no row yet, where that can be done; None where it needs its row."""
+
+    async def create(self, new: NewPrediction) -> Prediction:
+        """Make a prediction's row; when this returns it is committed, and is classified, come what may."""
+
+    async def reclassify(self, prediction_id: int, model: ImageModel) -> Prediction:
+        """Make a finished prediction pending again. Raises PredictionNotFound or PredictionUnfinished."""
+
+    async def finished(self, prediction: Prediction, data: bytes | None, seconds: float) -> Prediction | None:
+        """Wait until a pending prediction is finished; None where ``seconds`` were not enough.
+
+        ``data``: the image's bytes, where they are at hand.
+        """
+
+    def afterwards(self, prediction: Prediction, data: bytes | None) -> Afterwards | None:
+        """What classifies a pending prediction for which nobody waits, if that is not done by others."""
+
+    async def health(self) -> Health:
+        """Whether predictions can be made."""

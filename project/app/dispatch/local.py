@@ -1,0 +1,103 @@
+"""Predictions are classified beside the web server, on the same machine (``QUEUE=local``)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+
+from app import crud
+from app.catalog import read_models
+from app.coalescing import Coalescer
+from app.config import Settings
+from app.crud import Attempt, NewPrediction
+from app.db import connected, database_url
+from app.dispatch import Afterwards, Health, ImageModel
+from app.domain import ModelUnknown
+from app.engine import Engine
+from app.engine.checker import Checker
+from app.engine.loading import find_models, loaded, orders_of
+from app.models.pydantic import ModelRead
+from app.models.tortoise import Prediction
+from app.registry import Registry
+from app.storage import Storage
+from app.worker import Worker
+
+MOST_ROWS: Final = 64
+
+
+class LocalDispatch:
+    """Hands predictions to the worker of this process."""
+
+    def __init__(self, registry: Registry, checker: Checker, engine: Engine, worker: Worker) -> None:
+        self._registry = registry
+        self._checker = checker
+        self._engine = engine
+        self._worker = worker
+        self._create = Coalescer(crud.create_all, most=MOST_ROWS)
+
+    async def image_model(self, name: str) -> ImageModel:
+        """A model by its name, the default one for an empty name. Raises ModelUnknown."""
+        default = self._registry.default
+        if not name or name == default.name:
+            return ImageModel(default.name, default.version)
+        # Looks at the folder where the name is unknown: the model may have been dropped in just now.
+        model = await asyncio.to_thread(self._registry.get, name)
+        if model.manifest.kind != "image":
+            raise ModelUnknown(f"The model {name!r} classifies no images")
+        return ImageModel(model.name, model.version)
+
+    async def models(self) -> list[ModelRead]:
+        """All models, those that were dropped in since the last look too, each known to work or not."""
+        await self._checker.look()
+        return read_models(self._registry, {*self._registry.loaded, *await self._engine.loaded()})
+
+    async def attempt(self, model: str, data: bytes, seconds: float) -> Attempt | None:
+        """Classify an image that has no row yet; None where the time is over, or too much is in memory."""
+        return await self._worker.attempt(model, data, seconds)
+
+    async def create(self, new: NewPrediction) -> Prediction:
+        """Make a prediction's row, together with others that come at the same time."""
+        return await (self._worker.create_attempted(new) if new.attempt else self._create(new))
+
+    async def reclassify(self, prediction_id: int, model: ImageModel) -> Prediction:
+        """Make a finished prediction pending again. Raises PredictionNotFound or PredictionUnfinished."""
+        return await crud.reclassify(prediction_id, model.name, model.version)
+
+    async def finished(self, prediction: Prediction, data: bytes | None, seconds: float) -> Prediction | None:
+        """Classify a pending prediction; the worker keeps at it when the time is over, only the waiting ends."""
+        task = self._worker.start(prediction.id, data, prediction.attempts)
+        done, _ = await asyncio.wait([task], timeout=max(0.0, seconds))
+        return task.result() if done else None
+
+    def afterwards(self, prediction: Prediction, data: bytes | None) -> Afterwards:
+        """What classifies a pending prediction for which nobody waits."""
+        return partial(self._worker.classify, prediction.id, data)
+
+    async def health(self) -> Health:
+        """Whether the engine and the worker are alive."""
+        return Health(
+            model="ok"
+            if self._engine.is_alive
+            else "The engine died and is being started anew: try again in a moment.",
+            worker="ok" if self._worker.is_alive else "The worker is not running: restart the service.",
+            notes=[self._registry.note] if self._registry.note else [],
+        )
+
+
+@asynccontextmanager
+async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[tuple[Registry, LocalDispatch]]:
+    """The engine, the database and the worker run while inside. Raises StartupError."""
+    registry = await asyncio.to_thread(find_models, settings)
+    orders = orders_of(settings, registry.default)
+    engine, checker = Engine(orders), Checker(orders, registry)
+    worker = Worker(engine, storage, settings.retry_policy, settings.worker_threads)
+    embedded = settings.database_url is None
+    async with (
+        engine.running(),
+        database_url(settings) as url,
+        connected(url, settings),
+        loaded(engine, checker, registry, everything=settings.models_loading == "start"),
+        worker.running(settings.recover_seconds, only_process=embedded),
+    ):
+        yield registry, LocalDispatch(registry, checker, engine, worker)

@@ -1,0 +1,135 @@
+"""Predictions are classified by workers on any number of hosts, which take jobs from a queue (``QUEUE=pgqueuer``)."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from cachetools import TTLCache
+
+from app import crud, fleet, queue
+from app.catalog import read_models
+from app.coalescing import Coalescer
+from app.config import Settings
+from app.crud import Attempt, NewPrediction
+from app.db import connected, database_url, transaction
+from app.dispatch import Afterwards, Health, ImageModel
+from app.domain import DatabaseUnavailable, ModelUnknown, NoWorkerYet, PredictionNotFound, Status
+from app.models.pydantic import ModelRead
+from app.models.tortoise import Prediction
+from app.notices import Notices
+from app.registry import Registry
+from app.storage import Storage
+
+MOST_ROWS: Final = 64
+MODELS_SECONDS: Final = 2.0
+"""How long the workers' models are remembered; one that nobody knows is looked for at once."""
+LOOK_SECONDS: Final = 2.0
+"""Who waits looks at the row so often, whatever became of the notice of its change."""
+
+
+class QueuedDispatch:
+    """Adds jobs for workers, and waits for what becomes of them."""
+
+    def __init__(self, notices: Notices, registry: Registry) -> None:
+        """``registry``: of the tabular models, which this process answers itself, at once."""
+        self._notices = notices
+        self._registry = registry
+        self._create = Coalescer(_create_all, most=MOST_ROWS)
+        self._models: TTLCache[str, list[ModelRead]] = TTLCache(1, MODELS_SECONDS)
+
+    async def image_model(self, name: str) -> ImageModel:
+        """A model that a worker has, by its name, the default one for an empty name.
+
+        Raises ModelUnknown, or NoWorkerYet.
+        """
+        for remembered in (True, False):
+            known = await self._workers_models(remembered=remembered)
+            for model in known:
+                if model.status == "ok" and model.kind == "image" and (model.name == name if name else model.default):
+                    return ImageModel(model.name, model.version or "")
+        if not known:
+            raise NoWorkerYet
+        names = ", ".join(model.name for model in known if model.status == "ok" and model.kind == "image")
+        raise ModelUnknown(f"No worker has an image model {name!r}; there are {names}.")
+
+    async def models(self) -> list[ModelRead]:
+        """Models of the workers, and the tabular ones of this process."""
+        image_models = [model for model in await self._workers_models(remembered=False) if model.kind != "tabular"]
+        await asyncio.to_thread(self._registry.scan)
+        here = read_models(self._registry, self._registry.loaded)
+        return image_models + [model for model in here if model.kind == "tabular"]
+
+    async def attempt(self, model: str, data: bytes, seconds: float) -> Attempt | None:  # noqa: ARG002 - a protocol's
+        """None: nothing is classified here."""
+        return None
+
+    async def create(self, new: NewPrediction) -> Prediction:
+        """Make a prediction's row and its job in one transaction, together with others that come at the same time."""
+        return await self._create(new)
+
+    async def reclassify(self, prediction_id: int, model: ImageModel) -> Prediction:
+        """Make a finished prediction pending again, with a job. Raises PredictionNotFound or PredictionUnfinished."""
+        async with transaction():
+            prediction = await crud.reclassify(prediction_id, model.name, model.version)
+            await queue.enqueue([prediction_id], again=str(time.time_ns()))
+        return prediction
+
+    async def finished(
+        self,
+        prediction: Prediction,
+        data: bytes | None,  # noqa: ARG002 - a protocol's
+        seconds: float,
+    ) -> Prediction | None:
+        """Wait until a worker has finished a prediction; None where ``seconds`` were not enough, or it is gone."""
+        with self._notices.watch(prediction.id) as changed, suppress(TimeoutError, PredictionNotFound):
+            async with asyncio.timeout(seconds):
+                while True:
+                    changed.clear()
+                    with suppress(DatabaseUnavailable):
+                        prediction = await crud.get(prediction.id)
+                    if prediction.status in {Status.SUCCEEDED, Status.FAILED}:
+                        return prediction
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK_SECONDS):
+                            await changed.wait()
+        return None
+
+    def afterwards(self, prediction: Prediction, data: bytes | None) -> Afterwards | None:  # noqa: ARG002 - a protocol's
+        """None: the job is there already."""
+        return None
+
+    async def health(self) -> Health:
+        """Whether a worker is alive; it announces itself only while its model answers."""
+        with suppress(DatabaseUnavailable):
+            alive = await fleet.count_alive()
+            notes = [model.note for model in await self._workers_models(remembered=True) if model.note]
+            if alive:
+                return Health(model="ok", worker="ok", notes=notes)
+        told = f"No worker was alive in the last {fleet.ALIVE_FOR.seconds} s: start `python -m app worker`."
+        return Health(model="ok", worker=told, notes=[])
+
+    async def _workers_models(self, *, remembered: bool) -> list[ModelRead]:
+        known: list[ModelRead] | None = self._models.get("") if remembered else None
+        if known is None:
+            known = self._models[""] = await fleet.models()
+        return known
+
+
+async def _create_all(new: list[NewPrediction]) -> list[Prediction]:
+    async with transaction():
+        created = await crud.create_all(new)
+        await queue.enqueue([prediction.id for prediction in created])
+    return created
+
+
+@asynccontextmanager
+async def queued_dispatch(settings: Settings, _storage: Storage) -> AsyncIterator[tuple[Registry, QueuedDispatch]]:
+    """The database is connected while inside; image models are neither needed nor loaded here. Raises StartupError."""
+    registry = await asyncio.to_thread(Registry, settings.models, None, memory_bytes=settings.models_memory_bytes)
+    async with database_url(settings) as url, connected(url, settings):
+        await queue.check_installed()
+        notices = Notices(url)
+        async with notices.listening():
+            yield registry, QueuedDispatch(notices, registry)

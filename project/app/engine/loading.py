@@ -1,0 +1,65 @@
+"""What an engine starts with: the registry of models, and the default one loaded."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from app.config import Settings
+from app.domain import EngineDied, EngineFailed, ModelBroken, StartupError
+from app.engine import Engine
+from app.engine.checker import Checker
+from app.engine.frames import Orders
+from app.manifest import Model
+from app.registry import MAKE_ONE, Registry, find_default
+
+log = logging.getLogger(__name__)
+
+
+def find_models(settings: Settings) -> Registry:
+    """All models of the folder. Raises StartupError where the default one is not there."""
+    default, note = find_default(settings.models, settings.model, settings.model_precision)
+    if note:
+        log.warning("%s", note)
+    return Registry(settings.models, default, note, memory_bytes=settings.models_memory_bytes)
+
+
+def orders_of(settings: Settings, default: Model) -> Orders:
+    """What an engine's process is told when it starts."""
+    folder = str(settings.models.resolve())
+    return Orders(
+        folder, default.folder.name, settings.worker_threads, settings.models_memory_bytes, settings.log_config
+    )
+
+
+@asynccontextmanager
+async def loaded(engine: Engine, checker: Checker, registry: Registry, *, everything: bool) -> AsyncIterator[None]:
+    """With the default model loaded, or all; which of the others cannot be is learnt beside the first requests.
+
+    Raises StartupError where the default model cannot be loaded.
+    """
+    if everything:
+        # Those that cannot be loaded are left out before they are met.
+        await checker.look()
+    others = [model for model in registry.models if model.manifest.kind == "image" and model != registry.default]
+    # The default last, so that it is the last to be unloaded.
+    for model in [*(others if everything else []), registry.default]:
+        fault = None
+        try:
+            await engine.load([model.name])
+        except ModelBroken as error:
+            if model == registry.default:
+                raise StartupError(f"{error.message} To make it again, {MAKE_ONE}.") from error
+            fault = error.message
+        except (EngineDied, EngineFailed) as error:
+            if model == registry.default:
+                raise StartupError(f"The model {model.name} cannot be loaded. To make it again, {MAKE_ONE}.") from error
+            log.exception("The model %s could not be loaded at the start", model.name)
+            continue
+        registry.note_checked({model: fault})
+    task = asyncio.create_task(checker.look())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])

@@ -1,0 +1,177 @@
+"""The queue of jobs for workers on any number of hosts (``QUEUE=pgqueuer``); the only code that knows PgQueuer.
+
+A job is a prediction's id. It is added in the transaction that makes the row pending, so that there is never one
+without the other; the row alone tells what became of it (record 14).
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Final
+
+import asyncpg
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver, AsyncpgPoolDriver
+from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment, QueryQueueBuilder
+from pgqueuer.adapters.persistence.queries import Queries
+from pgqueuer.core.qm import QueueManager
+from pgqueuer.domain.errors import FailingListenerError, RetryRequested
+from pgqueuer.domain.models import Job
+from pgqueuer.domain.settings import DBSettings, Durability
+from pgqueuer.ports.driver import Driver
+
+from app.db import AWAY, address, execute, own_connection, raw_connection, transaction
+from app.domain import DatabaseUnavailable, StartupError
+
+log = logging.getLogger(__name__)
+
+ENTRYPOINT: Final = "classify"
+# Any numbers will do, as long as every process takes the same ones.
+_INSTALL_LOCK: Final = 8004_2027
+_RECONCILE_LOCK: Final = 8004_2028
+
+JOBS_PER_THREAD: Final = 32
+"""Jobs that a worker takes at once: enough that its threads need not wait for the queue's pauses of 0.1 s."""
+RETRY_DELAY: Final = timedelta(seconds=1)
+RESTART_SECONDS: Final = 1.0
+MOST_RECONCILED: Final = 1_000
+"""Rows that get their lost jobs back in one transaction."""
+
+_WITHOUT_JOB: Final = """
+SELECT id FROM predictions
+WHERE (status = 'pending' OR (status = 'processing' AND lease_expires_at < now())) AND NOT EXISTS (
+    SELECT FROM pgqueuer
+    WHERE entrypoint = $1 AND status IN ('queued', 'picked') AND split_part(dedupe_key, '/', 1) = predictions.id::text
+)
+ORDER BY id LIMIT $2
+"""
+# PgQueuer writes three rows a job and never removes one. Nothing here reads them; they are for who looks for a fault.
+_PRUNE_LOG: Final = """
+DELETE FROM pgqueuer_log WHERE id IN (
+    SELECT id FROM pgqueuer_log WHERE created < now() - interval '10 minutes' ORDER BY created LIMIT 10000
+)
+"""
+
+
+def _queries(driver: Driver) -> Queries:
+    # The log need not survive a crash of PostgreSQL: not to have it in the WAL saves a third of what a job costs there.
+    settings = DBSettings(durability=Durability.balanced)
+    return Queries(driver, QueryBuilderEnvironment(settings), QueryQueueBuilder(settings))
+
+
+async def install(url: str) -> None:
+    """Make the queue's tables, or bring them up to date. Any number of processes may do so at once."""
+    async with own_connection(url, statement_seconds=None) as connection:
+        await connection.execute("SELECT pg_advisory_lock($1)", _INSTALL_LOCK)
+        queries = _queries(AsyncpgDriver(connection))
+        if await queries.schema_is_installed():
+            await queries.upgrade()
+        else:
+            await queries.install()
+
+
+async def check_installed() -> None:
+    """Raises StartupError where the queue's tables are missing."""
+    (table,) = await execute("SELECT to_regclass('pgqueuer') IS NOT NULL AS exists")
+    if not table["exists"]:
+        raise StartupError("The tables of QUEUE=pgqueuer are missing: run `python -m app migrate` with that setting.")
+
+
+async def enqueue(prediction_ids: Sequence[int], *, again: str = "") -> None:
+    """Add a job for each prediction, in the transaction around it; one that has its job already gets no second one.
+
+    ``again``: tells jobs of the same prediction apart, where the last one may still be there though it is done.
+    """
+    if not prediction_ids:
+        return
+    count = len(prediction_ids)
+    async with raw_connection() as connection:
+        await _queries(AsyncpgDriver(connection)).enqueue(
+            [ENTRYPOINT] * count,
+            [str(prediction_id).encode() for prediction_id in prediction_ids],
+            [0] * count,
+            dedupe_key=[f"{prediction_id}/{again}" for prediction_id in prediction_ids],
+            on_conflict="skip",
+        )
+
+
+async def reconcile() -> int:
+    """Give open predictions whose job is gone a new one, and tidy up; gives how many. One process at a time does it.
+
+    Raises DatabaseUnavailable.
+    """
+    async with transaction():
+        (row,) = await execute("SELECT pg_try_advisory_xact_lock($1) AS mine", [_RECONCILE_LOCK])
+        if not row["mine"]:
+            return 0
+        lost = [row["id"] for row in await execute(_WITHOUT_JOB, [ENTRYPOINT, MOST_RECONCILED])]
+        await enqueue(lost)
+        await execute(_PRUNE_LOG)
+    return len(lost)
+
+
+class Jobs:
+    """Takes jobs from the queue and has them done, until it is told to stop."""
+
+    def __init__(
+        self, url: str, work: Callable[[int], Awaitable[bool]], *, threads: int, heartbeat: float, poll: float
+    ) -> None:
+        """``work`` is given a prediction's id and tells whether its job is done; otherwise it is asked again later.
+
+        ``heartbeat``: seconds of silence after which a worker's jobs go to others. ``poll``: seconds between looks for
+        jobs of which no notice arrived.
+        """
+        self._url = url
+        self._work = work
+        self._batch = threads * JOBS_PER_THREAD // 2
+        self._heartbeat = timedelta(seconds=heartbeat)
+        self._poll = timedelta(seconds=poll)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Take jobs until ``stop`` is set, and finish those in hand. The database may go away and come back."""
+        stopping = asyncio.create_task(stop.wait())
+        while not stop.is_set():
+            try:
+                async with _pool(self._url) as pool:
+                    await self._run_on(pool, stopping)
+            except (*AWAY, asyncpg.InterfaceError, FailingListenerError, DatabaseUnavailable) as error:
+                log.warning("Taking jobs was interrupted, the database is away: %s", error or type(error).__name__)
+            except Exception:
+                log.exception("Taking jobs went wrong; it goes on in a moment")
+            await asyncio.wait([stopping], timeout=RESTART_SECONDS)
+
+    async def _run_on(self, pool: asyncpg.Pool, stopping: "asyncio.Task[bool]") -> None:
+        manager = QueueManager(_queries(AsyncpgPoolDriver(pool)))
+        manager.entrypoint(ENTRYPOINT)(self._do)
+        stopping.add_done_callback(lambda _: manager.shutdown.set())
+        if stopping.done():
+            return
+        await manager.run(
+            dequeue_timeout=self._poll,
+            batch_size=self._batch,
+            max_concurrent_tasks=self._batch * 2,
+            shutdown_on_listener_failure=True,
+            heartbeat_timeout=self._heartbeat,
+            # Nobody reads its statistics.
+            log_aggregation_interval=timedelta(0),
+        )
+
+    async def _do(self, job: Job) -> None:
+        try:
+            done = await self._work(int(job.payload or b"0"))
+        except Exception as error:
+            log.exception("The job of prediction %s went wrong", job.payload)
+            raise RetryRequested(delay=RETRY_DELAY, reason=str(error)) from error
+        if not done:
+            raise RetryRequested(delay=RETRY_DELAY, reason="handed back")
+
+
+@asynccontextmanager
+async def _pool(url: str) -> AsyncIterator[asyncpg.Pool]:
+    pool = await asyncpg.create_pool(**address(url), min_size=2, max_size=4, timeout=5, command_timeout=30)
+    try:
+        yield pool
+    finally:
+        # Everything was handed in, or the connections are broken; a polite end could wait for a network that is gone.
+        pool.terminate()

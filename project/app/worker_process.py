@@ -1,0 +1,133 @@
+"""A worker process: takes jobs from the queue, on any host, until it is told to stop (``python -m app worker``)."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from app import fleet, queue
+from app.catalog import read_models
+from app.config import Settings
+from app.db import connected, database_url
+from app.domain import DatabaseUnavailable, StartupError
+from app.engine import Engine
+from app.engine.checker import Checker
+from app.engine.loading import find_models, loaded, orders_of
+from app.registry import Registry
+from app.storage import Storage
+from app.worker import Worker
+
+log = logging.getLogger(__name__)
+
+STOPPED_AT_ONCE: Final = 1
+
+
+async def work(settings: Settings) -> None:
+    """Take jobs until SIGTERM or SIGINT, then finish those in hand; a second signal ends the process at once.
+
+    What is not finished after SHUTDOWN_SECONDS is handed back. Raises StartupError.
+    """
+    if settings.queue != "pgqueuer":
+        raise StartupError("A worker takes jobs from the queue: set QUEUE=pgqueuer, here and for `serve`.")
+    stop = _stop_on_signals()
+    registry = await asyncio.to_thread(find_models, settings)
+    orders = orders_of(settings, registry.default)
+    engine, checker = Engine(orders), Checker(orders, registry)
+    storage = Storage(settings.uploads)
+    storage.prepare()
+    worker = Worker(engine, storage, settings.retry_policy, settings.worker_threads, from_queue=True)
+    async with (
+        engine.running(),
+        database_url(settings) as url,
+        connected(url, settings),
+        loaded(engine, checker, registry, everything=settings.models_loading == "start"),
+    ):
+        await queue.check_installed()
+        jobs = queue.Jobs(
+            url,
+            worker.do_job,
+            threads=settings.worker_threads,
+            heartbeat=settings.heartbeat_seconds,
+            poll=settings.recover_seconds,
+        )
+        async with _announced(engine, registry), _reconciling(settings.recover_seconds):
+            taking = asyncio.create_task(jobs.run(stop))
+            log.info("Taking jobs (Ctrl-C stops)")
+            await stop.wait()
+            log.info("Stopping")
+            done, _ = await asyncio.wait([taking], timeout=settings.shutdown_seconds)
+            if not done:
+                await worker.hand_back()
+                await asyncio.wait([taking], timeout=settings.shutdown_seconds)
+    log.info("Stopped")
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            log.warning("Stopped at once: what was in hand is taken by other workers")
+            os._exit(STOPPED_AT_ONCE)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    return stop
+
+
+@asynccontextmanager
+async def _announced(engine: Engine, registry: Registry) -> AsyncIterator[None]:
+    """The worker is known to the web processes while inside, as long as its engine is alive."""
+    worker_id, name = uuid.uuid4(), f"{socket.gethostname()}:{os.getpid()}"
+
+    async def announce() -> None:
+        if engine.is_alive:
+            models = await asyncio.to_thread(read_models, registry, await engine.loaded())
+            await fleet.announce(worker_id, name, models)
+
+    async with _repeating(announce, fleet.ANNOUNCE_SECONDS, "Announcing this worker"):
+        yield
+    try:
+        await fleet.leave(worker_id)
+    except DatabaseUnavailable:
+        log.debug("The database is away: this worker is missed in %s", fleet.ALIVE_FOR)
+
+
+@asynccontextmanager
+async def _reconciling(seconds: float) -> AsyncIterator[None]:
+    """Predictions whose job was lost get another while inside."""
+
+    async def reconcile() -> None:
+        if lost := await queue.reconcile():
+            log.info("%d predictions had lost their jobs and have new ones", lost)
+
+    async with _repeating(reconcile, seconds, "Looking for lost jobs"):
+        yield
+
+
+@asynccontextmanager
+async def _repeating(step: Callable[[], Awaitable[None]], seconds: float, doing: str) -> AsyncIterator[None]:
+    """A step is taken at once, and every ``seconds`` again while inside; what goes wrong is logged."""
+
+    async def repeat() -> None:
+        while True:
+            try:
+                await step()
+            except DatabaseUnavailable:
+                log.warning("%s has to wait: the database is away", doing)
+            except Exception:
+                log.exception("%s went wrong", doing)
+            await asyncio.sleep(seconds)
+
+    task = asyncio.create_task(repeat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
