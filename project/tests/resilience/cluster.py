@@ -1,0 +1,240 @@
+"""Real processes on one machine: a PostgreSQL, web processes, workers; and the books that are kept of what they do."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+
+from app.config import PROJECT_DIR
+from tests.conftest import FALLBACK
+from tests.pictures import jpeg_with
+
+START_SECONDS = 60
+FINISH_SECONDS = 90
+COMMENT = b"\xff\xfe"
+
+# Whatever writes an answer, twice or once, is written down here by the database itself.
+BOOKS = """
+CREATE TABLE written (id bigint NOT NULL, status text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
+CREATE FUNCTION write_down() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO written (id, status) VALUES (NEW.id, NEW.status);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER books AFTER INSERT OR UPDATE OF completed_at ON predictions FOR EACH ROW
+    WHEN (NEW.status IN ('succeeded', 'failed')) EXECUTE FUNCTION write_down();
+"""
+
+
+@dataclass(frozen=True)
+class Books:
+    """What became of the uploads; each figure is checked by the tests."""
+
+    accepted: int
+    finished: int
+    succeeded: int
+    failed: int
+    written_twice: int
+    rows_without_file: int
+    files_without_row: int
+    accepted_without_row: int
+    most_attempts: int
+
+
+class Process:
+    """One process of the cluster; what it says goes to a file."""
+
+    def __init__(self, name: str, command: list[str], environment: dict[str, str], folder: Path) -> None:
+        self.name = name
+        self._command = command
+        self._environment = environment
+        self.log = folder / f"{name}.log"
+
+    def start(self, told: str) -> str:
+        """Start it and wait until it says something that matches; gives the first group, or all that matched."""
+        with self.log.open("w") as output:
+            self.process = subprocess.Popen(
+                self._command, env=self._environment, stdout=output, stderr=output, cwd=PROJECT_DIR
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not (found := re.search(told, self.log.read_text())):
+            assert self.process.poll() is None, f"{self.name} ended: {self.log.read_text()}"
+            assert time.monotonic() < deadline, f"{self.name} does not start: {self.log.read_text()}"
+            time.sleep(0.02)
+        return found[found.lastindex or 0]
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(START_SECONDS)
+
+    def stop(self) -> int:
+        self.send(signal.SIGTERM)
+        return self.process.wait(START_SECONDS)
+
+
+class Cluster:
+    """Everything in one folder; ``settings`` are environment variables."""
+
+    def __init__(self, folder: Path, models_dir: Path, **settings: str) -> None:
+        self.folder = folder
+        self.uploads = Path(settings.get("UPLOADS_DIR", str(folder / "uploads")))
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(PROJECT_DIR),
+            "MODELS_DIR": str(models_dir),
+            "MODEL": FALLBACK,
+            "UPLOADS_DIR": str(self.uploads),
+            "QUEUE": "pgqueuer",
+            "PORT": "0",
+            "WORKER_THREADS": "1",
+            **settings,
+        }
+        self.database = Process("database", self._python("tests.resilience.database", str(folder)), {}, folder)
+        self.database._environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT_DIR)}
+        self.workers: list[Process] = []
+        self.webs: list[Process] = []
+        self.accepted: list[int] = []
+
+    @staticmethod
+    def _python(*arguments: str) -> list[str]:
+        return [sys.executable, "-m", *arguments]
+
+    async def start(self, workers: int = 1) -> "Cluster":
+        """Start a database, one web process and workers."""
+        self.url = self.database.start(r"(postgres://\S+)\n")
+        self.environment["DATABASE_URL"] = self.url
+        done = subprocess.run(
+            self._python("app", "migrate"), env=self.environment, capture_output=True, text=True, cwd=PROJECT_DIR
+        )
+        assert done.returncode == 0, done.stderr
+        connection = await asyncpg.connect(self.url)
+        await connection.execute(BOOKS)
+        await connection.close()
+        for _ in range(workers):
+            self.add_worker()
+        self.add_web()
+        return self
+
+    def add_worker(self, *command: str) -> Process:
+        """Start another worker."""
+        arguments = command or ("app", "worker")
+        worker = Process(f"worker-{len(self.workers)}", self._python(*arguments), self.environment, self.folder)
+        worker.start("Taking jobs")
+        self.workers.append(worker)
+        return worker
+
+    def add_web(self) -> str:
+        """Start another web process, and give its address."""
+        web = Process(f"web-{len(self.webs)}", self._python("app", "serve"), self.environment, self.folder)
+        self.webs.append(web)
+        self.web_url = web.start(r"Serving on (http://\S+)")
+        return self.web_url
+
+    def end(self) -> None:
+        """Kill everything that is left; the database is stopped, so that its server goes too."""
+        for process in [*self.workers, *self.webs]:
+            if process.process.poll() is None:
+                process.send(signal.SIGCONT)
+                process.kill()
+        if hasattr(self.database, "process") and self.database.process.poll() is None:
+            self.database.send(signal.SIGCONT)
+            self.database.stop()
+
+    def postmaster(self) -> int:
+        """The process id of the PostgreSQL server."""
+        return int((self.folder / "postgres" / "postmaster.pid").read_text().split()[0])
+
+    async def execute(self, statement: str, *values: Any) -> list[Any]:
+        """Ask the database itself."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            rows: list[Any] = await connection.fetch(statement, *values)
+            return rows
+        finally:
+            await connection.close()
+
+    async def upload(self, count: int, at_once: int = 16, after: "tuple[int, Callable[[], object]] | None" = None) -> None:
+        """Send uploads, each another image; ``after`` so many were accepted, something happens.
+
+        One that is refused, or gets no answer, is sent again: that is what clients do.
+        """
+        numbers = iter(range(count))
+        first = len(self.accepted)
+
+        async def send(client: httpx.AsyncClient) -> None:
+            for number in numbers:
+                data = jpeg_with(COMMENT, f"number {first + number}".encode(), 1)
+                deadline = time.monotonic() + FINISH_SECONDS
+                while True:
+                    with contextlib.suppress(httpx.TransportError):
+                        answer = await client.post(f"{self.web_url}/predictions/", files={"file": ("a.jpg", data)})
+                        if answer.status_code == 201:
+                            self.accepted.append(answer.json()["id"])
+                            break
+                        assert answer.status_code == 503, answer.text
+                    assert time.monotonic() < deadline, "uploads are refused for too long"
+                    await asyncio.sleep(0.2)
+                if after and len(self.accepted) - first == after[0]:
+                    after[1]()
+
+        async with httpx.AsyncClient(timeout=30) as client:
+            await asyncio.gather(*(send(client) for _ in range(at_once)))
+
+    async def finished(self, seconds: float = FINISH_SECONDS) -> float:
+        """Wait until no prediction is open; gives how long that took, in seconds."""
+        began = time.monotonic()
+        await self.until(lambda: self._none_open(), seconds)
+        return time.monotonic() - began
+
+    async def _none_open(self) -> bool:
+        return not await self.execute("SELECT 1 FROM predictions WHERE status IN ('pending', 'processing') LIMIT 1")
+
+    async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float = FINISH_SECONDS) -> None:
+        """Wait for something to be so; the database may be away meanwhile."""
+        deadline = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                if await condition():
+                    return
+            assert time.monotonic() < deadline, await self._told()
+            await asyncio.sleep(0.05)
+
+    async def _told(self) -> str:
+        rows = await self.execute("SELECT status, attempts, count(*) FROM predictions GROUP BY 1, 2 ORDER BY 1, 2")
+        jobs = await self.execute("SELECT status, count(*) FROM pgqueuer GROUP BY 1")
+        logs = "".join(f"\n--- {one.name}\n{one.log.read_text()[-3000:]}" for one in [*self.webs, *self.workers])
+        return f"{[tuple(row) for row in rows]} {[tuple(row) for row in jobs]}{logs}"
+
+    async def books(self) -> Books:
+        """What became of everything."""
+        rows = await self.execute("SELECT id, status, attempts, image_path FROM predictions")
+        twice = await self.execute("SELECT id FROM written GROUP BY id HAVING count(*) > 1")
+        files = {str(path.relative_to(self.uploads)) for path in self.uploads.rglob("*") if path.is_file()}
+        named = {row["image_path"] for row in rows}
+        statuses = [row["status"] for row in rows]
+        return Books(
+            accepted=len(self.accepted),
+            finished=statuses.count("succeeded") + statuses.count("failed"),
+            succeeded=statuses.count("succeeded"),
+            failed=statuses.count("failed"),
+            written_twice=len(twice),
+            rows_without_file=len(named - files),
+            files_without_row=len(files - named),
+            accepted_without_row=len(set(self.accepted) - {row["id"] for row in rows}),
+            most_attempts=max((row["attempts"] for row in rows), default=0),
+        )

@@ -1,0 +1,24 @@
+"""Clusters that are gone when their test is over."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.resilience.cluster import Cluster
+
+NewCluster = Callable[..., Cluster]
+
+
+@pytest.fixture
+def new_cluster(tmp_path: Path, models_dir: Path) -> Iterator[NewCluster]:
+    """Makes a cluster, not started yet."""
+    made: list[Cluster] = []
+
+    def make(**settings: str) -> Cluster:
+        made.append(Cluster(tmp_path, models_dir, **settings))
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.end()

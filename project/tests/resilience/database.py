@@ -1,0 +1,20 @@
+"""A PostgreSQL that comes back on the same port when it is killed: ``python -m tests.resilience.database FOLDER``."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from app.postgres import embedded_postgres
+
+
+async def main(folder: Path) -> None:
+    """Run until SIGTERM."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with embedded_postgres(folder, 60) as url:
+        print(url, flush=True)
+        await stop.wait()
+
+
+asyncio.run(main(Path(sys.argv[1])))

@@ -1,0 +1,47 @@
+"""Nothing is lost, and nothing done twice, when a process is killed in the middle of 500 predictions."""
+
+import os
+import signal
+from typing import Literal
+
+import pytest
+
+from tests.resilience.cluster import Books, Cluster
+from tests.resilience.conftest import NewCluster
+
+PREDICTIONS = 500
+IN_THE_MIDDLE = 250
+ORPHANED_SECONDS = 15
+"""What an orphaned job may take to come back, by default."""
+
+Victim = Literal["worker", "web", "postgres"]
+
+
+def kill(cluster: Cluster, victim: Victim) -> None:
+    if victim == "worker":
+        cluster.workers[0].kill()
+        cluster.add_worker()
+    elif victim == "web":
+        cluster.webs[0].kill()
+        cluster.add_web()
+    else:
+        os.kill(cluster.postmaster(), signal.SIGKILL)
+
+
+def all_right(books: Books, predictions: int) -> None:
+    assert books.accepted == predictions
+    assert books.accepted_without_row == 0
+    assert books.succeeded == books.finished >= predictions
+    assert (books.failed, books.written_twice) == (0, 0)
+    assert books.rows_without_file == 0
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("victim", ["worker", "web", "postgres"])
+async def test_kill_9_in_the_middle_of_500(new_cluster: NewCluster, victim: Victim, workers: int) -> None:
+    cluster = await new_cluster().start(workers)
+    await cluster.upload(PREDICTIONS, after=(IN_THE_MIDDLE, lambda: kill(cluster, victim)))
+    await cluster.finished()
+    books = await cluster.books()
+    print(victim, workers, books)
+    all_right(books, PREDICTIONS)
