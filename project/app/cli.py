@@ -1,4 +1,4 @@
-"""The command line: ``python -m app serve | worker | migrate | export-model | has-model``."""
+"""The command line: ``python -m app serve | worker | migrate | sweep | export-model | has-model``."""
 
 import argparse
 import asyncio
@@ -7,13 +7,14 @@ import logging.config
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
 from app.config import Settings
-from app.domain import StartupError
+from app.domain import DatabaseUnavailable, StartupError, StorageUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands.add_parser(name, help=text, description=text).set_defaults(run=run)
     _add_export_options(commands.choices["export-model"])
     commands.choices["serve"].add_argument("--reload", action="store_true", help="restart when the code changes")
+    commands.choices["sweep"].add_argument(
+        "--older-than",
+        type=float,
+        metavar="SECONDS",
+        help="only images stored so long ago (default: an hour more than a client may wait)",
+    )
     options = parser.parse_args(arguments)
     # Like Ctrl-C: whatever was started is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -106,6 +113,27 @@ def migrate(settings: Settings, _options: argparse.Namespace) -> int:
     return 0
 
 
+def sweep(settings: Settings, options: argparse.Namespace) -> int:
+    """Remove images that no prediction names."""
+    from app.db import connected, database_url
+    from app.storage import make_storage
+    from app.sweeper import safe_age
+    from app.sweeper import sweep as remove
+
+    async def run() -> None:
+        storage = make_storage(settings)
+        await storage.prepare()
+        age = safe_age(settings) if options.older_than is None else timedelta(seconds=options.older_than)
+        async with database_url(settings) as url, connected(url, settings):
+            print(f"{await remove(storage, age)} images removed")
+
+    try:
+        asyncio.run(run())
+    except (DatabaseUnavailable, StorageUnavailable) as error:
+        raise StartupError(error.message) from error
+    return 0
+
+
 def export_model(settings: Settings, options: argparse.Namespace) -> int:
     """Make a model's folder; needs TensorFlow (requirements-export.txt)."""
     try:
@@ -169,6 +197,7 @@ COMMANDS: Final[dict[str, tuple[Command, str]]] = {
     "serve": (serve, "Serve HTTP until stopped."),
     "worker": (worker, "Take jobs from the queue until stopped (QUEUE=pgqueuer)."),
     "migrate": (migrate, "Bring the database's tables up to date."),
+    "sweep": (sweep, "Remove images that no prediction names."),
     "export-model": (export_model, "Make a model's folder (needs TensorFlow)."),
     "export-iris-models": (export_iris_models, "Train and export two tabular models (needs scikit-learn)."),
     "has-model": (has_model, "Tell whether the model to serve was exported."),

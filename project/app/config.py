@@ -46,6 +46,16 @@ class Settings(BaseSettings):
 
     data_dir: Annotated[Path, Field(description="Database, images and models lie here.")] = PROJECT_DIR.parent / "data"
     uploads_dir: Annotated[Path | None, Field(description="Uploaded images (default: DATA_DIR/uploads).")] = None
+    storage_url: Annotated[
+        str | None,
+        Field(
+            pattern=r"^s3://[^/]+(/.*)?$",
+            description="s3://bucket/prefix, credentials as AWS_… in the environment; unset: UPLOADS_DIR.",
+        ),
+    ] = None
+    sweep_seconds: Annotated[
+        float, Field(ge=0, description="Pause between removals of images that no prediction names; 0: never.")
+    ] = 6 * 3600
     models_dir: Annotated[Path | None, Field(description="Exported models (default: DATA_DIR/models).")] = None
 
     database_url: Annotated[

@@ -146,6 +146,13 @@ async def recent_image_paths(limit: int) -> list[str]:
 
 
 @unavailable_when_away()
+async def unnamed_images(image_paths: list[str]) -> list[str]:
+    """Those of some storage keys that no prediction has."""
+    named = await execute("SELECT image_path FROM predictions WHERE image_path = ANY($1)", [image_paths])
+    return sorted(set(image_paths) - {row["image_path"] for row in named})
+
+
+@unavailable_when_away()
 async def correct(prediction_id: int, label: str, confidence: float) -> Prediction:
     """Set a person's answer; the model's own stays in ``all_predictions``. Raises PredictionNotFound."""
     found = prediction_id <= MAX_ID and await execute(

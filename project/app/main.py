@@ -20,7 +20,7 @@ from app.api.startup_errors import PlainStartupErrors
 from app.config import Settings
 from app.dispatch.local import local_dispatch
 from app.dispatch.queued import queued_dispatch
-from app.storage import Storage
+from app.storage import make_storage
 
 DESCRIPTION = """
 Upload a picture, get an id at once, have MobileNetV2's five best labels a moment later.
@@ -41,8 +41,8 @@ def create_application(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
-        storage = Storage(settings.uploads)
-        storage.prepare()
+        storage = make_storage(settings)
+        await storage.prepare()
         dispatching = local_dispatch if settings.queue == "local" else queued_dispatch
         async with dispatching(settings, storage) as (registry, dispatch):
             # What was made until now stays: looking through it for garbage again and again holds requests up.

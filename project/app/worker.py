@@ -21,6 +21,7 @@ from app.domain import (
     ModelBroken,
     ModelUnknown,
     RetryPolicy,
+    StorageUnavailable,
 )
 from app.engine import Engine, Said
 from app.models.tortoise import Prediction
@@ -226,6 +227,11 @@ class Worker:
         except PERMANENT as error:
             log.info("Prediction %d failed: %s", held.prediction_id, error.code)
             return await self._patiently(partial(attempts.fail, held, error))
+        except StorageUnavailable:
+            # No fault of the image's: it is asked for again until the storage is back.
+            log.info("Prediction %d has to wait: the storage is away", held.prediction_id)
+            await self._patiently(partial(attempts.release, held, count_attempt=False))
+            return None
         except asyncio.CancelledError:
             # The service stops: no fault of the image's, so the attempt is given back.
             await attempts.release(held, count_attempt=False)

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -19,7 +19,9 @@ from app.engine import Engine
 from app.engine.checker import Checker
 from app.engine.loading import find_models, loaded, orders_of
 from app.registry import Registry
-from app.storage import Storage
+from app.repeating import repeating
+from app.storage import make_storage
+from app.sweeper import sweeping
 from app.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -38,8 +40,8 @@ async def work(settings: Settings) -> None:
     registry = await asyncio.to_thread(find_models, settings)
     orders = orders_of(settings, registry.default)
     engine, checker = Engine(orders), Checker(orders, registry)
-    storage = Storage(settings.uploads)
-    storage.prepare()
+    storage = make_storage(settings)
+    await storage.prepare()
     worker = Worker(engine, storage, settings.retry_policy, settings.worker_threads, from_queue=True)
     async with (
         engine.running(),
@@ -55,7 +57,11 @@ async def work(settings: Settings) -> None:
             heartbeat=settings.heartbeat_seconds,
             poll=settings.recover_seconds,
         )
-        async with _announced(engine, registry), _reconciling(settings.recover_seconds):
+        async with (
+            _announced(engine, registry),
+            repeating(_reconcile, settings.recover_seconds, "Looking for lost jobs"),
+            sweeping(url, storage, settings),
+        ):
             taking = asyncio.create_task(jobs.run(stop))
             log.info("Taking jobs (Ctrl-C stops)")
             await stop.wait()
@@ -91,7 +97,7 @@ async def _announced(engine: Engine, registry: Registry) -> AsyncIterator[None]:
             models = await asyncio.to_thread(read_models, registry, await engine.loaded())
             await fleet.announce(worker_id, name, models)
 
-    async with _repeating(announce, fleet.ANNOUNCE_SECONDS, "Announcing this worker"):
+    async with repeating(announce, fleet.ANNOUNCE_SECONDS, "Announcing this worker"):
         yield
     try:
         await fleet.leave(worker_id)
@@ -99,35 +105,7 @@ async def _announced(engine: Engine, registry: Registry) -> AsyncIterator[None]:
         log.debug("The database is away: this worker is missed in %s", fleet.ALIVE_FOR)
 
 
-@asynccontextmanager
-async def _reconciling(seconds: float) -> AsyncIterator[None]:
-    """Predictions whose job was lost get another while inside."""
-
-    async def reconcile() -> None:
-        if lost := await queue.reconcile():
-            log.info("%d predictions had lost their jobs and have new ones", lost)
-
-    async with _repeating(reconcile, seconds, "Looking for lost jobs"):
-        yield
-
-
-@asynccontextmanager
-async def _repeating(step: Callable[[], Awaitable[None]], seconds: float, doing: str) -> AsyncIterator[None]:
-    """A step is taken at once, and every ``seconds`` again while inside; what goes wrong is logged."""
-
-    async def repeat() -> None:
-        while True:
-            try:
-                await step()
-            except DatabaseUnavailable:
-                log.warning("%s has to wait: the database is away", doing)
-            except Exception:
-                log.exception("%s went wrong", doing)
-            await asyncio.sleep(seconds)
-
-    task = asyncio.create_task(repeat())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+async def _reconcile() -> None:
+    """Give predictions whose job was lost another."""
+    if lost := await queue.reconcile():
+        log.info("%d predictions had lost their jobs and have new ones", lost)

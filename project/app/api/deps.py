@@ -13,7 +13,7 @@ from app import crud, imaging
 from app.coalescing import Coalescer
 from app.config import Settings
 from app.dispatch import Dispatch
-from app.domain import ImageInfo, ImageTooLarge, LabelScore, NotAnImage, ServiceError, StorageUnavailable
+from app.domain import ImageInfo, ImageTooLarge, LabelScore, NotAnImage, ServiceError
 from app.models.tortoise import Prediction
 from app.registry import Registry
 from app.storage import Storage
@@ -22,8 +22,6 @@ MOST_RECEIVED: Final = 16
 MOST_ROWS: Final = 64
 
 
-UnstoredImage = tuple[bytes, str]
-"""An image and the extension of its file."""
 TabularKey = tuple[str, str, tuple[tuple[float, ...], ...]]
 """Name and version of a model, and the rows it was asked about."""
 
@@ -40,7 +38,7 @@ class Inspected:
 class Runtime:
     """What the lifespan of the application builds and the routes use.
 
-    ``inspect``, ``store`` and ``get`` do together what requests want at the same time: one thread, one statement.
+    ``inspect`` and ``get`` do together what requests want at the same time: one thread, one statement.
     """
 
     settings: Settings
@@ -48,8 +46,6 @@ class Runtime:
     registry: Registry
     dispatch: Dispatch
     inspect: Coalescer[bytes, Inspected]
-    store: Coalescer[UnstoredImage, str]
-    """Gives the storage's key."""
     get: Coalescer[int, Prediction]
     tabular_cache: TTLCache[TabularKey, list[list[LabelScore]]]
     """What tabular models answered lately; its size counts rows."""
@@ -61,16 +57,12 @@ def make_runtime(settings: Settings, storage: Storage, registry: Registry, dispa
     def inspect(uploads: list[bytes]) -> Awaitable[list[Inspected | ServiceError]]:
         return asyncio.to_thread(lambda: [_inspected(data, settings.max_image_pixels) for data in uploads])
 
-    def store(images: list[UnstoredImage]) -> Awaitable[list[str | StorageUnavailable]]:
-        return asyncio.to_thread(storage.put_all, images)
-
     return Runtime(
         settings,
         storage,
         registry,
         dispatch,
         inspect=Coalescer(inspect, most=MOST_RECEIVED),
-        store=Coalescer(store, most=MOST_RECEIVED),
         get=Coalescer(crud.get_all, most=MOST_ROWS),
         tabular_cache=TTLCache(settings.predict_cache_rows, settings.predict_cache_seconds, getsizeof=len),
     )

@@ -83,7 +83,7 @@ async def correct_prediction(id: Id, correction: PredictionCorrection) -> Predic
 async def delete_prediction(id: Id, runtime: Running) -> PredictionDeleted:
     """Removes the prediction and its image for good."""
     deleted = await crud.delete(id)
-    await runtime.storage.delete(deleted.image_path)
+    await runtime.storage.delete([deleted.image_path])
     return PredictionDeleted(id=deleted.id, filename=deleted.filename)
 
 

@@ -84,7 +84,7 @@ async def upload_image(request: Request) -> Response:
     if len(data) > limit:
         raise UploadTooLarge(f"The upload is larger than {limit} bytes.")
     inspected = await runtime.inspect(data)
-    storing = asyncio.create_task(runtime.store((data, inspected.image.extension)))
+    storing = asyncio.create_task(runtime.storage.put(data, inspected.image.extension))
     wait = _wait(request, runtime)
     # Who waits learns the answer with the row; the disk works meanwhile.
     try:
@@ -92,7 +92,7 @@ async def upload_image(request: Request) -> Response:
         image_path = await asyncio.shield(storing)
     except asyncio.CancelledError:
         # The service stops, and answers nobody any longer: an image without a row would stay for ever.
-        await runtime.storage.delete(await storing)
+        await runtime.storage.delete([await storing])
         raise
     new = crud.NewPrediction(
         filename=_shown_name(file.filename),
@@ -110,7 +110,7 @@ async def upload_image(request: Request) -> Response:
     except Exception as error:
         # Where the row may have been committed after all, it needs its image.
         if not (isinstance(error, DatabaseUnavailable) and error.maybe_done):
-            await runtime.storage.delete(image_path)
+            await runtime.storage.delete([image_path])
         raise
     response = await _classified(prediction, runtime, HTTPStatus.CREATED, data=data, wait=wait, came=came)
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/predictions/{prediction.id}/"

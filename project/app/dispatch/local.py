@@ -21,6 +21,7 @@ from app.models.pydantic import ModelRead
 from app.models.tortoise import Prediction
 from app.registry import Registry
 from app.storage import Storage
+from app.sweeper import sweeping
 from app.worker import Worker
 
 MOST_ROWS: Final = 64
@@ -99,5 +100,6 @@ async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[
         connected(url, settings),
         loaded(engine, checker, registry, everything=settings.models_loading == "start"),
         worker.running(settings.recover_seconds, only_process=embedded),
+        sweeping(url, storage, settings),
     ):
         yield registry, LocalDispatch(registry, checker, engine, worker)

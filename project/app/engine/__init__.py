@@ -77,10 +77,15 @@ class Engine:
             self._turn.release()
             raise
         # What was sent is worked at, though nobody may wait for it: only its answer makes room for the next.
-        answered.add_done_callback(lambda _: self._turn.release())
+        answered.add_done_callback(self._on_answered)
         answer = await _result(answered)
         scores = [LabelScore(label, confidence) for label, confidence in answer["scores"]]
         return Said(scores, answer["model"], answer["version"])
+
+    def _on_answered(self, answered: asyncio.Future[Header]) -> None:
+        self._turn.release()
+        # Nobody may be there to be told that the process died.
+        answered.exception()
 
     async def load(self, models: list[str]) -> None:
         """Load models. Raises ModelUnknown or ModelBroken."""

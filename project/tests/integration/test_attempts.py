@@ -17,7 +17,7 @@ from app.crud import Attempt, NewPrediction
 from app.domain import AttemptsExhausted, EngineDied, ImageInfo, ImageUnreadable, Status
 from app.engine import Engine, Said
 from app.models.tortoise import Prediction
-from app.storage import Storage
+from app.storage.folder import FolderStorage
 from app.worker import Worker
 from tests.integration.conftest import Upload, serving, uploaded_files
 from tests.integration.test_worker import SCORES, FakeEngine
@@ -42,7 +42,7 @@ def until(event: threading.Event) -> Callable[[], None]:
 
 
 def make(settings: Settings, fake: FakeEngine, threads: int = 2) -> Worker:
-    return Worker(cast(Engine, fake), Storage(settings.uploads), settings.retry_policy, threads)
+    return Worker(cast(Engine, fake), FolderStorage(settings.uploads), settings.retry_policy, threads)
 
 
 async def test_an_attempt_brings_scores_and_the_models_version(settings: Settings) -> None:
@@ -199,7 +199,7 @@ async def test_an_upload_that_the_engine_dies_of_is_tried_again(client: httpx.As
 async def test_an_upload_that_cannot_be_stored_is_503_however_well_it_was_classified(
     client: httpx.AsyncClient, upload: Upload, settings: Settings
 ) -> None:
-    with patch("app.storage._create", side_effect=OSError(28, "No space left on device")):
+    with patch("app.storage.folder._create", side_effect=OSError(28, "No space left on device")):
         assert (await upload(jpeg(), Prefer="wait=30")).status_code == 503
     assert uploaded_files(settings) == []
     assert (await client.get("/predictions/")).json() == []

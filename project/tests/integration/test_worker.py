@@ -18,6 +18,7 @@ from app.engine import Engine, Said
 from app.imaging import to_tensor
 from app.models.tortoise import Prediction
 from app.storage import Storage
+from app.storage.folder import FolderStorage
 from app.worker import Worker
 from tests.pictures import jpeg
 
@@ -49,7 +50,7 @@ def fake() -> FakeEngine:
 
 @pytest.fixture
 def storage(settings: Settings) -> Storage:
-    return Storage(settings.uploads)
+    return FolderStorage(settings.uploads)
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ async def test_what_was_tried_before_is_tried_alone(worker: Worker, storage: Sto
 
 async def test_a_missing_image_fails_at_once(worker: Worker, storage: Storage) -> None:
     row = await pending(storage)
-    await storage.delete(row.image_path)
+    await storage.delete([row.image_path])
     await worker.classify(row.id)
     row = await crud.get(row.id)
     assert (row.status, row.error_code, row.attempts) == (Status.FAILED, "image_missing", 1)

@@ -168,7 +168,9 @@ class Cluster:
         finally:
             await connection.close()
 
-    async def upload(self, count: int, at_once: int = 16, after: "tuple[int, Callable[[], object]] | None" = None) -> None:
+    async def upload(
+        self, count: int, at_once: int = 16, after: "tuple[int, Callable[[], object]] | None" = None
+    ) -> None:
         """Send uploads, each another image; ``after`` so many were accepted, something happens.
 
         One that is refused, or gets no answer, is sent again: that is what clients do.
@@ -198,7 +200,7 @@ class Cluster:
     async def finished(self, seconds: float = FINISH_SECONDS) -> float:
         """Wait until no prediction is open; gives how long that took, in seconds."""
         began = time.monotonic()
-        await self.until(lambda: self._none_open(), seconds)
+        await self.until(self._none_open, seconds)
         return time.monotonic() - began
 
     async def _none_open(self) -> bool:

@@ -1,5 +1,6 @@
 """Nothing is lost, and nothing done twice, when a process is killed in the middle of 500 predictions."""
 
+import logging
 import os
 import signal
 from typing import Literal
@@ -8,6 +9,8 @@ import pytest
 
 from tests.resilience.cluster import Books, Cluster
 from tests.resilience.conftest import NewCluster
+
+log = logging.getLogger(__name__)
 
 PREDICTIONS = 500
 IN_THE_MIDDLE = 250
@@ -43,5 +46,5 @@ async def test_kill_9_in_the_middle_of_500(new_cluster: NewCluster, victim: Vict
     await cluster.upload(PREDICTIONS, after=(IN_THE_MIDDLE, lambda: kill(cluster, victim)))
     await cluster.finished()
     books = await cluster.books()
-    print(victim, workers, books)
+    log.info("kill -9 of %s, %d workers: %s", victim, workers, books)
     all_right(books, PREDICTIONS)

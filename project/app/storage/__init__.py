@@ -1,0 +1,49 @@
+"""Where uploaded images are kept: in a folder, or where every host can read them. The server chooses their names."""
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from app.config import Settings
+
+
+class Storage(Protocol):
+    """A place for images. A key is a relative path such as ``2026/11/21/3f…c2.jpg``; clients have no say in it.
+
+    Nobody ever sees half an image, and one that was put survives a power cut.
+    """
+
+    async def prepare(self) -> None:
+        """Make it ready. Raises StartupError where images cannot be stored there."""
+
+    async def put(self, data: bytes, extension: str) -> str:
+        """Store one image and give its key. Raises StorageUnavailable."""
+
+    async def read(self, key: str) -> bytes:
+        """The bytes of an image.
+
+        Raises ImageMissing where it is gone, StorageUnavailable while the store is away, OSError for a broken disk.
+        """
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove images; those that are gone already are no error, and those that cannot be removed are only logged."""
+
+    def older_than(self, age: timedelta) -> AsyncIterator[list[str]]:
+        """Keys of all images that were stored so long ago, some at a time. Raises StorageUnavailable."""
+
+
+def make_storage(settings: Settings) -> Storage:
+    """The storage that the settings name: an S3-compatible one (STORAGE_URL), or a folder."""
+    if settings.storage_url:
+        from app.storage.objects import ObjectStorage
+
+        return ObjectStorage(settings.storage_url)
+    from app.storage.folder import FolderStorage
+
+    return FolderStorage(settings.uploads)
+
+
+def new_key(extension: str) -> str:
+    """A key that was never given before."""
+    return f"{datetime.now(UTC):%Y/%m/%d}/{uuid.uuid4().hex}.{extension}"

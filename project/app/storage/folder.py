@@ -1,0 +1,163 @@
+"""Images in a folder of this machine, or one that all hosts share."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import aiofiles.os
+
+from app.coalescing import Coalescer
+from app.domain import ImageMissing, StartupError, StorageUnavailable
+from app.storage import new_key
+
+log = logging.getLogger(__name__)
+
+MOST_STORED: Final = 16
+"""Images that are stored in one turn of a thread."""
+UNFINISHED: Final = ".part"
+"""Ending of a file that is being written; after a power cut it may stay."""
+
+UnstoredImage = tuple[bytes, str]
+"""An image and the extension of its file."""
+
+
+class FolderStorage:
+    """A folder of images."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._put: Coalescer[UnstoredImage, str] = Coalescer(self._put_all, most=MOST_STORED)
+
+    async def prepare(self) -> None:
+        """Make the folder. Raises StartupError where it cannot be written."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._folder):
+                pass
+        except OSError as error:
+            raise StartupError(
+                f"Images cannot be stored in {self._folder}: {error.strerror}. Set UPLOADS_DIR."
+            ) from error
+
+    async def put(self, data: bytes, extension: str) -> str:
+        """Store one image, together with others that come at the same time. Raises StorageUnavailable."""
+        return await self._put((data, extension))
+
+    async def read(self, key: str) -> bytes:
+        """The bytes of an image. Raises ImageMissing where it is gone, OSError where it cannot be read."""
+        try:
+            # One turn of a thread; aiofiles takes three.
+            return await asyncio.to_thread(self._path(key).read_bytes)
+        except FileNotFoundError as error:
+            raise ImageMissing from error
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove images; those that are gone already are no error, and those that cannot be removed are only logged."""
+        for key in keys:
+            try:
+                await aiofiles.os.remove(self._path(key))
+            except FileNotFoundError:
+                continue
+            except OSError:
+                log.exception("The image %s could not be removed", key)
+
+    async def older_than(self, age: timedelta) -> AsyncIterator[list[str]]:
+        """Keys of all images that were stored so long ago, a folder at a time. Raises StorageUnavailable."""
+        before = time.time() - age.total_seconds()
+        folders = iter(os.walk(self._folder, onerror=_raise))
+        try:
+            while folder := await asyncio.to_thread(next, folders, None):
+                if keys := await asyncio.to_thread(lambda names: list(self._old(*names, before)), folder[::2]):
+                    yield keys
+        except OSError as error:
+            raise _unavailable(error) from error
+
+    def _old(self, folder: str, names: list[str], before: float) -> Iterator[str]:
+        for name in names:
+            path = Path(folder, name)
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    yield path.relative_to(self._folder).as_posix()
+
+    def _put_all(self, images: Sequence[UnstoredImage]) -> Awaitable[list[str | StorageUnavailable]]:
+        return asyncio.to_thread(self._write_all, images)
+
+    def _write_all(self, images: Sequence[UnstoredImage]) -> list[str | StorageUnavailable]:
+        keys = [new_key(extension) for _, extension in images]
+        paths = [self._folder / key for key in keys]
+        errors = [_write(path, data) for path, (data, _) in zip(paths, images, strict=True)]
+        # The rows that will name the files survive a power cut, so their folders' entries for them have to as well.
+        synced = {folder: _sync(folder) for folder in {path.parent for path in paths}}
+        return [error or synced[path.parent] or key for key, path, error in zip(keys, paths, errors, strict=True)]
+
+    def _path(self, key: str) -> Path:
+        relative = PurePosixPath(key)
+        # Keys come from our own rows; this holds even if a row was tampered with.
+        if relative.is_absolute() or ".." in relative.parts:
+            raise ImageMissing
+        return self._folder / relative
+
+
+def _write(path: Path, data: bytes) -> StorageUnavailable | None:
+    """Write a file to the disk; it has its name only when it is whole."""
+    unfinished = path.with_name(path.name + UNFINISHED)
+    try:
+        try:
+            descriptor = _create(unfinished)
+        except FileNotFoundError:
+            _make_folder(path.parent)
+            descriptor = _create(unfinished)
+        try:
+            with open(descriptor, "wb", buffering=0, closefd=False) as file:
+                file.write(data)
+            os.fsync(descriptor)
+            unfinished.rename(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return _unavailable(error)
+    return None
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.exists():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _sync(folder: Path) -> StorageUnavailable | None:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return _unavailable(error)
+    return None
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _unavailable(error: OSError) -> StorageUnavailable:
+    unavailable = StorageUnavailable()
+    unavailable.__cause__ = error
+    return unavailable

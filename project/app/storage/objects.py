@@ -1,0 +1,92 @@
+"""Images in an S3-compatible store, where every host can read them."""
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from app.domain import ImageMissing, StartupError, StorageUnavailable
+from app.storage import new_key
+
+log = logging.getLogger(__name__)
+
+# A put is done within this, or the client is told to come again.
+RETRIES: Final = 3
+RETRY_SECONDS: Final = timedelta(seconds=15)
+TIMEOUT: Final = timedelta(seconds=10)
+CONNECT_TIMEOUT: Final = timedelta(seconds=3)
+MOST_LISTED: Final = 1_000
+
+
+class ObjectStorage:
+    """A bucket, or a part of one. Credentials, region and endpoint come from the environment (``AWS_…``)."""
+
+    def __init__(self, url: str) -> None:
+        """``url``: ``s3://bucket/prefix``."""
+        self._url = url
+        self._store = S3Store.from_url(
+            url,
+            # Plain HTTP only where the endpoint says so.
+            client_options={"allow_http": True, "timeout": TIMEOUT, "connect_timeout": CONNECT_TIMEOUT},
+            retry_config={"max_retries": RETRIES, "retry_timeout": RETRY_SECONDS},
+        )
+
+    async def prepare(self) -> None:
+        """Try to store something. Raises StartupError where that is not possible."""
+        try:
+            key = new_key("probe")
+            await obstore.put_async(self._store, key, b"")
+            await obstore.delete_async(self._store, key)
+        except (BaseError, OSError) as error:
+            raise StartupError(
+                f"Images cannot be stored in {self._url}: {_first_line(error)} "
+                "Check STORAGE_URL, AWS_ENDPOINT_URL and the credentials."
+            ) from error
+
+    async def put(self, data: bytes, extension: str) -> str:
+        """Store one image. Raises StorageUnavailable."""
+        key = new_key(extension)
+        try:
+            # An object appears whole, or not at all.
+            await obstore.put_async(self._store, key, data)
+        except (BaseError, OSError) as error:
+            raise StorageUnavailable from error
+        return key
+
+    async def read(self, key: str) -> bytes:
+        """The bytes of an image. Raises ImageMissing where it is gone, StorageUnavailable where nobody can tell."""
+        try:
+            found = await obstore.get_async(self._store, key)
+            return bytes(await found.bytes_async())
+        except FileNotFoundError as error:
+            raise ImageMissing from error
+        except (BaseError, OSError) as error:
+            raise StorageUnavailable from error
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove images; those that are gone already are no error, and those that cannot be removed are only logged."""
+        try:
+            await obstore.delete_async(self._store, list(keys))
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError) as error:
+            log.error("Images could not be removed (%s): %s", _first_line(error), ", ".join(keys))  # noqa: TRY400 - pages long
+
+    async def older_than(self, age: timedelta) -> AsyncIterator[list[str]]:
+        """Keys of all images that were stored so long ago, a thousand at a time. Raises StorageUnavailable."""
+        before = datetime.now(UTC) - age
+        try:
+            async for objects in obstore.list(self._store, chunk_size=MOST_LISTED):
+                if keys := [found["path"] for found in objects if found["last_modified"] < before]:
+                    yield keys
+        except (BaseError, OSError) as error:
+            raise StorageUnavailable from error
+
+
+def _first_line(error: Exception) -> str:
+    """What obstore says, without the pages of details that follow."""
+    return str(error).strip().split("\n", 1)[0].removesuffix(".") + "."
