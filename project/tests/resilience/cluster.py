@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ class Cluster:
         self.workers: list[Process] = []
         self.webs: list[Process] = []
         self.accepted: list[int] = []
+        self._made = 0
 
     @staticmethod
     def _python(*arguments: str) -> list[str]:
@@ -133,10 +135,23 @@ class Cluster:
     def add_worker(self, *command: str) -> Process:
         """Start another worker."""
         arguments = command or ("app", "worker")
-        worker = Process(f"worker-{len(self.workers)}", self._python(*arguments), self.environment, self.folder)
+        self._made += 1
+        worker = Process(f"worker-{self._made}", self._python(*arguments), self.environment, self.folder)
         worker.start("Taking jobs")
         self.workers.append(worker)
         return worker
+
+    async def restart_dead_workers(self, until: "asyncio.Task[Any]", *command: str) -> int:
+        """What a container engine does, until a task is done; gives how many had died."""
+        died = 0
+        while not until.done():
+            for worker in self.workers[:]:
+                if worker.process.poll() is not None:
+                    died += 1
+                    self.workers.remove(worker)
+                    self.add_worker(*command)
+            await asyncio.wait([until], timeout=0.2)
+        return died
 
     def add_web(self) -> str:
         """Start another web process, and give its address."""
@@ -167,6 +182,23 @@ class Cluster:
             return rows
         finally:
             await connection.close()
+
+    async def upload_one(self, data: bytes) -> int:
+        """Send one upload, and give its id."""
+        async with httpx.AsyncClient(timeout=30) as client:
+            answer = await client.post(f"{self.web_url}/predictions/", files={"file": ("a.jpg", data)})
+        assert answer.status_code == 201, answer.text
+        self.accepted.append(answer.json()["id"])
+        return self.accepted[-1]
+
+    async def ready(self) -> None:
+        """Wait until a worker is known."""
+
+        async def is_ready() -> bool:
+            async with httpx.AsyncClient() as client:
+                return (await client.get(f"{self.web_url}/ready")).status_code == HTTPStatus.OK
+
+        await self.until(is_ready)
 
     async def upload(
         self, count: int, at_once: int = 16, after: "tuple[int, Callable[[], object]] | None" = None

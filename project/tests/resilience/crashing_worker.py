@@ -1,0 +1,24 @@
+"""A worker whose process dies over one image, every time: ``python -m tests.resilience.crashing_worker``."""
+
+import os
+import signal
+import sys
+
+from app.cli import main
+from app.engine import Engine, Said
+
+POISON = b"poison"
+
+classify = Engine.classify
+
+
+async def die_over_poison(self: Engine, model: str, data: bytes) -> Said:
+    """What the engine says, unless the image is the one."""
+    if POISON in data:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return await classify(self, model, data)
+
+
+if __name__ == "__main__":
+    Engine.classify = die_over_poison  # type: ignore[method-assign]
+    sys.exit(main(["worker"]))

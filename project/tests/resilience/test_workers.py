@@ -1,0 +1,167 @@
+"""Workers that stop, are stopped, crash, or believe that they still own what others have finished."""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+
+import httpx
+
+from tests.pictures import jpeg_with
+from tests.resilience.cluster import COMMENT, Cluster
+from tests.resilience.conftest import NewCluster
+from tests.resilience.crashing_worker import POISON
+from tests.resilience.test_kills import all_right
+
+log = logging.getLogger(__name__)
+
+QUICK = {"HEARTBEAT_SECONDS": "1", "RECOVER_SECONDS": "0.5"}
+AWAY_SECONDS = 20
+"""Longer than the heartbeat and the poll together: every job looks orphaned when the database is back."""
+CRASHING = "tests.resilience.crashing_worker"
+
+
+async def statuses(cluster: Cluster) -> dict[str, int]:
+    rows = await cluster.execute("SELECT status, count(*) AS count FROM predictions GROUP BY 1")
+    return {row["status"]: row["count"] for row in rows}
+
+
+async def some_in_hand(cluster: Cluster) -> bool:
+    return "processing" in await statuses(cluster)
+
+
+async def test_sigterm_finishes_what_is_in_hand_and_takes_no_more(new_cluster: NewCluster) -> None:
+    cluster = await new_cluster().start(1)
+    await cluster.upload(300)
+    await cluster.until(lambda: some_in_hand(cluster))
+    began = time.monotonic()
+    assert cluster.workers[0].stop() == 0
+    log.info("SIGTERM: ended after %.2f s", time.monotonic() - began)
+    left = await statuses(cluster)
+    assert "processing" not in left
+    assert left["pending"] > 0, "it was to be stopped in the middle"
+    jobs = await cluster.execute("SELECT status::text FROM pgqueuer")
+    assert {job["status"] for job in jobs} == {"queued"}
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"{cluster.web_url}/ready")
+    assert (answer.status_code, "start `python -m app worker`" in answer.json()["worker"]) == (503, True)
+    cluster.add_worker()
+    await cluster.finished()
+    books = await cluster.books()
+    all_right(books, 300)
+    assert books.most_attempts == 1
+
+
+async def test_what_takes_longer_than_a_stop_is_handed_back_uncounted(new_cluster: NewCluster) -> None:
+    cluster = await new_cluster(SHUTDOWN_SECONDS="0").start(1)
+    await cluster.upload(300)
+    await cluster.until(lambda: some_in_hand(cluster))
+    assert cluster.workers[0].stop() == 0
+    assert "Traceback" not in cluster.workers[0].log.read_text()
+    assert "processing" not in await statuses(cluster)
+    cluster.add_worker()
+    await cluster.finished()
+    books = await cluster.books()
+    all_right(books, 300)
+    assert books.most_attempts == 1
+
+
+async def test_a_second_sigterm_ends_at_once(new_cluster: NewCluster) -> None:
+    cluster = await new_cluster(SHUTDOWN_SECONDS="3600", **QUICK).start(1)
+    await cluster.upload(300)
+    await cluster.until(lambda: some_in_hand(cluster))
+    worker = cluster.workers[0]
+    # Its engine stands still, so what is in hand would never be finished.
+    children = await asyncio.to_thread(_children, worker.process.pid)
+    for child in children:
+        os.kill(child, signal.SIGSTOP)
+    worker.send(signal.SIGTERM)
+    await cluster.until(lambda: _says(worker.log.read_text(), "Stopping"))
+    assert worker.process.poll() is None
+    worker.send(signal.SIGTERM)
+    assert worker.process.wait(2) == 1
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    cluster.add_worker()
+    await cluster.finished()
+    all_right(await cluster.books(), 300)
+
+
+async def _says(told: str, what: str) -> bool:
+    return what in told
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+async def test_a_worker_that_stood_still_writes_nothing_afterwards(new_cluster: NewCluster) -> None:
+    """Its leases ran out under it: another worker has done what it still believes to own."""
+    cluster = await new_cluster(**QUICK).start(2)
+    await cluster.upload(200)
+    still = cluster.workers[0]
+    await cluster.until(lambda: some_in_hand(cluster))
+    still.send(signal.SIGSTOP)
+    await cluster.finished()
+    taken_over = await cluster.execute("SELECT id FROM predictions WHERE attempts > 1")
+    still.send(signal.SIGCONT)
+    # It has something to say about each of them, and nobody listens.
+    await cluster.until(lambda: _says(still.log.read_text(), "was deleted or taken over meanwhile"))
+    await cluster.upload(50)
+    await cluster.finished()
+    books = await cluster.books()
+    log.info("SIGSTOP and SIGCONT: %d were taken over, %s", len(taken_over), books)
+    assert taken_over
+    all_right(books, 250)
+
+
+async def test_an_image_that_kills_its_worker_fails_and_holds_nobody_up(new_cluster: NewCluster) -> None:
+    cluster = await new_cluster(**QUICK).start(0)
+    for _ in range(2):
+        cluster.add_worker(CRASHING)
+    await cluster.ready()
+    poison = await cluster.upload_one(jpeg_with(COMMENT, POISON, 1))
+    uploading = asyncio.create_task(cluster.upload(200))
+    finished = asyncio.create_task(_all_finished(cluster, uploading))
+    died = await cluster.restart_dead_workers(finished, CRASHING)
+    await finished
+    books = await cluster.books()
+    log.info("An image that kills its worker: %d workers died, %s", died, books)
+    assert died == 3
+    (row,) = await cluster.execute("SELECT status, attempts, error_code FROM predictions WHERE id = $1", poison)
+    assert tuple(row) == ("failed", 3, "attempts_exhausted")
+    assert (books.succeeded, books.failed, books.written_twice, books.rows_without_file) == (200, 1, 0, 0)
+
+
+async def _all_finished(cluster: Cluster, uploading: "asyncio.Task[None]") -> None:
+    await uploading
+    await cluster.finished()
+
+
+async def test_a_database_that_is_away_for_long_is_waited_for(new_cluster: NewCluster) -> None:
+    cluster = await new_cluster().start(2)
+    await cluster.upload(300)
+    await cluster.until(lambda: some_in_hand(cluster))
+    # Who would start it again stands still.
+    cluster.database.send(signal.SIGSTOP)
+    os.kill(cluster.postmaster(), signal.SIGKILL)
+    await asyncio.sleep(AWAY_SECONDS)
+    cluster.database.send(signal.SIGCONT)
+    took = await cluster.finished()
+    books = await cluster.books()
+    log.info("PostgreSQL away for %d s: finished %.1f s after, %s", AWAY_SECONDS, took, books)
+    all_right(books, 300)
+    assert books.most_attempts == 1
+    for process in [*cluster.workers, *cluster.webs]:
+        assert process.process.poll() is None, process.log.read_text()
+
+
+async def test_a_postgresql_that_is_restarted_is_found_again(new_cluster: NewCluster) -> None:
+    cluster = await new_cluster().start(2)
+    await cluster.upload(300, after=(150, lambda: os.kill(cluster.postmaster(), signal.SIGINT)))
+    await cluster.finished()
+    books = await cluster.books()
+    all_right(books, 300)
+    assert books.most_attempts == 1
