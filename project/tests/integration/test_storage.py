@@ -1,0 +1,153 @@
+"""Folder and S3 behave the same: the tests of what a storage is are run on both."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.config import Settings
+from app.domain import ImageMissing, StartupError, StorageUnavailable
+from app.storage import Storage, make_storage
+from app.storage.folder import FolderStorage
+from app.storage.objects import ObjectStorage
+from app.sweeper import sweep
+from tests.integration.conftest import serving, uploaded_files
+from tests.pictures import jpeg
+from tests.s3 import S3Server, s3_server
+
+NOW = timedelta(0)
+HOUR = timedelta(hours=1)
+WAIT = {"Prefer": "wait=30"}
+
+
+@pytest.fixture
+def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    with s3_server(tmp_path / "s3") as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture(params=["folder", "s3"])
+async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "folder":
+        made: Storage = FolderStorage(tmp_path / "uploads")
+    else:
+        made = ObjectStorage(request.getfixturevalue("s3").url)
+    await made.prepare()
+    return made
+
+
+async def keys_of(storage: Storage, age: timedelta = NOW) -> set[str]:
+    return {key async for keys in storage.older_than(age) for key in keys}
+
+
+async def test_what_is_put_can_be_read_until_it_is_deleted(storage: Storage) -> None:
+    keys = await asyncio.gather(*(storage.put(b"image %d" % n, "jpg") for n in range(40)))
+    assert len(set(keys)) == 40
+    assert [await storage.read(key) for key in keys] == [b"image %d" % n for n in range(40)]
+    assert await keys_of(storage) == set(keys)
+    assert await keys_of(storage, HOUR) == set()
+    await storage.delete(keys[:30])
+    # Again, with others that are there.
+    await storage.delete(keys[20:35])
+    assert await keys_of(storage) == set(keys[35:])
+    with pytest.raises(ImageMissing):
+        await storage.read(keys[0])
+
+
+async def test_an_empty_storage_has_no_keys(storage: Storage) -> None:
+    assert await keys_of(storage) == set()
+
+
+async def test_a_sweep_removes_what_no_row_names(
+    storage: Storage, settings: Settings, client: httpx.AsyncClient
+) -> None:
+    row = (await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers=WAIT)).json()
+    named = FolderStorage(settings.uploads)
+    assert await sweep(named, NOW) == 0
+    assert await named.read(row["image_path"]) == jpeg()
+
+    await storage.put(b"left over", "jpg")
+    assert await sweep(storage, HOUR) == 0
+    assert await sweep(storage, NOW) == 1
+    assert await keys_of(storage) == set()
+
+
+async def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[set[str]] = []
+    sync = os.fsync
+
+    def looked_at(descriptor: int) -> None:
+        names.append({path.suffix for path in tmp_path.rglob("*") if path.is_file()})
+        sync(descriptor)
+
+    monkeypatch.setattr("os.fsync", looked_at)
+    await FolderStorage(tmp_path).put(b"bytes", "jpg")
+    assert {".part"} in names
+    assert {".jpg"} == names[-1]
+    assert {".jpg", ".part"} not in names
+
+
+@pytest.mark.usefixtures("connected")
+async def test_what_a_power_cut_left_half_written_is_swept_away(tmp_path: Path) -> None:
+    half = tmp_path / "2026" / "11" / "25" / "3fc2.jpg.part"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half an")
+    assert await sweep(FolderStorage(tmp_path), NOW) == 1
+    assert not half.exists()
+
+
+async def test_uploads_lie_in_the_bucket_and_nowhere_else(s3: S3Server, settings: Settings) -> None:
+    settings = settings.model_copy(update={"storage_url": s3.url})
+    async with serving(settings) as client:
+        answer = await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers=WAIT)
+        row = answer.json()
+        assert (answer.status_code, row["status"]) == (201, "succeeded")
+        assert s3.objects() == {row["image_path"]}
+        again = (await client.post(f"/predictions/{row['id']}/reclassify", headers=WAIT)).json()
+        assert (again["status"], again["top_prediction"]) == ("succeeded", row["top_prediction"])
+        await client.delete(f"/predictions/{row['id']}/")
+        assert s3.objects() == set()
+    assert uploaded_files(settings) == []
+
+
+async def test_a_store_that_is_away_is_503_and_waited_for(s3: S3Server, settings: Settings) -> None:
+    settings = settings.model_copy(update={"storage_url": s3.url, "recover_seconds": 0.2})
+    async with serving(settings) as client:
+        row = (await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers=WAIT)).json()
+        s3.kill()
+        refused = await client.post("/predictions/", files={"file": ("a.jpg", jpeg())})
+        assert (refused.status_code, refused.json()["code"]) == (503, "storage_unavailable")
+        assert "Retry-After" in refused.headers
+        # Its image cannot be read now, which is no fault of its own.
+        waiting = (await client.post(f"/predictions/{row['id']}/reclassify")).json()
+        assert waiting["status"] == "pending"
+        s3.start()
+        async with asyncio.timeout(30):
+            while (found := (await client.get(f"/predictions/{row['id']}/")).json())["status"] != "succeeded":
+                await asyncio.sleep(0.05)
+        assert found["attempts"] == 1
+        assert len((await client.get("/predictions/")).json()) == 1
+
+
+async def test_a_store_that_refuses_is_one_clear_line(
+    s3: S3Server, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    storage = make_storage(settings.model_copy(update={"storage_url": s3.url}))
+    with pytest.raises(StartupError) as raised:
+        await storage.prepare()
+    assert raised.value.message.startswith(f"Images cannot be stored in {s3.url}: ")
+    assert "\n" not in raised.value.message
+    with pytest.raises(StorageUnavailable):
+        await storage.put(b"bytes", "jpg")
+
+
+def test_an_address_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="storage_url"):
+        Settings(storage_url="ftp://somewhere/else")

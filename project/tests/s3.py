@@ -1,0 +1,69 @@
+"""A real S3 server for a test: rclone's, on a folder."""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+BUCKET = "images-of-a-test"
+START_SECONDS = 30
+
+
+class S3Server:
+    """One run of the server; its buckets are folders, its objects files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = f"s3://{BUCKET}/some/prefix"
+        self._address = "127.0.0.1:0"
+        (folder / BUCKET).mkdir(parents=True, exist_ok=True)
+        self.start()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client has to know."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://{self._address}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "us-east-1",
+        }
+
+    def start(self) -> None:
+        """Start it; a second time on the same port."""
+        log = self.folder.with_suffix(".log")
+        options = ["--auth-key", "test,secret", "--addr", self._address, "--config", "", "--cache-dir", f"{log}.cache"]
+        with log.open("w") as output:
+            self.process = subprocess.Popen(
+                [str(Path(sys.executable).with_name("rclone")), "serve", "s3", *options, str(self.folder)],
+                stdout=output,
+                stderr=output,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not (found := re.search(r"\[http://([^/]+)/\]", log.read_text())):
+            assert self.process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.02)
+        self._address = found[1]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def objects(self) -> set[str]:
+        """Names of all objects under the prefix."""
+        root = self.folder / BUCKET / "some" / "prefix"
+        return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[S3Server]:
+    """A server that is gone afterwards."""
+    server = S3Server(folder)
+    try:
+        yield server
+    finally:
+        server.kill()
