@@ -1,0 +1,220 @@
+"""The queue of jobs on a real PostgreSQL: what the web process adds, what a worker takes, what is mended."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import psutil
+import pytest
+
+from app import attempts, crud, fleet, queue
+from app.config import Settings
+from app.db import execute, own_connection
+from app.domain import Claim, DatabaseUnavailable, Status
+from app.engine import Engine
+from app.models.pydantic import ModelRead
+from app.storage.folder import FolderStorage
+from app.worker import Worker
+from tests.integration.conftest import serving, uploaded_files
+from tests.integration.test_worker import FakeEngine, finished
+from tests.pictures import jpeg
+
+MODEL = ModelRead(name="remote", status="ok", kind="image", version="7", default=True)
+OTHER = ModelRead(name="other", status="ok", kind="image", version="8")
+WAIT = {"Prefer": "wait=30"}
+
+
+@pytest.fixture
+async def settings(settings: Settings, database_url: str, tmp_path: Path) -> Settings:
+    await queue.install(database_url)
+    # No model anywhere near the web process.
+    return settings.model_copy(
+        update={"queue": "pgqueuer", "models_dir": tmp_path / "nothing", "recover_seconds": 0.2, "max_wait_seconds": 30}
+    )
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A web process that knows of a worker's models; nobody takes jobs yet."""
+    async with serving(settings) as client:
+        await fleet.announce(uuid.uuid4(), "test", [MODEL, OTHER])
+        yield client
+
+
+@asynccontextmanager
+async def taking_jobs(settings: Settings, fake: FakeEngine) -> AsyncIterator[Worker]:
+    """A worker whose model is a fake, in this process."""
+    storage = FolderStorage(settings.uploads)
+    worker = Worker(cast(Engine, fake), storage, settings.retry_policy, threads=2, from_queue=True)
+    assert settings.database_url
+    url = settings.database_url.get_secret_value()
+    jobs = queue.Jobs(url, worker.do_job, threads=2, heartbeat=1, poll=settings.recover_seconds)
+    stop = asyncio.Event()
+    task = asyncio.create_task(jobs.run(stop))
+    try:
+        yield worker
+    finally:
+        stop.set()
+        await task
+
+
+async def upload(client: httpx.AsyncClient, **headers: str) -> httpx.Response:
+    return await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers=headers)
+
+
+async def jobs() -> list[tuple[str, str]]:
+    rows = await execute("SELECT status::text, convert_from(payload, 'UTF8') AS id FROM pgqueuer ORDER BY id")
+    return [(row["status"], row["id"]) for row in rows]
+
+
+async def test_the_web_process_needs_no_model_and_loads_none(client: httpx.AsyncClient, settings: Settings) -> None:
+    assert not settings.models.exists()
+    children = [child.cmdline() for child in psutil.Process().children(recursive=True)]
+    assert not [command for command in children if "app.engine.child" in command]
+    answer = await upload(client)
+    row = answer.json()
+    assert (answer.status_code, row["status"], row["model"], row["model_version"]) == (201, "pending", "remote", "7")
+    assert await jobs() == [("queued", str(row["id"]))]
+    told = (await client.get("/models")).json()
+    assert [(model["name"], model["default"]) for model in told] == [("remote", True), ("other", False)]
+    assert (await client.get("/info")).json()["models"] == ["remote", "other"]
+
+
+async def test_what_a_worker_does_is_told_to_who_waits(client: httpx.AsyncClient, settings: Settings) -> None:
+    async with taking_jobs(settings, FakeEngine()):
+        answer = await upload(client, **WAIT)
+        row = answer.json()
+        assert (answer.status_code, row["status"], row["attempts"]) == (201, "succeeded", 1)
+        assert answer.headers["preference-applied"] == "wait=30"
+        again = await client.post(f"/predictions/{row['id']}/reclassify", json={"model": "other"}, headers=WAIT)
+        assert (again.status_code, again.json()["status"]) == (202, "succeeded")
+        assert len((await client.get(f"/predictions/{row['id']}/history")).json()) == 1
+
+
+async def test_a_wait_ends_with_what_there_is(client: httpx.AsyncClient) -> None:
+    answer = await upload(client, Prefer="wait=1")
+    assert (answer.status_code, answer.json()["status"]) == (201, "pending")
+
+
+async def test_one_deleted_while_a_client_waits_is_answered_as_it_was(client: httpx.AsyncClient) -> None:
+    waiting = asyncio.create_task(upload(client, **WAIT))
+    while not (found := await jobs()):
+        await asyncio.sleep(0.02)
+    assert (await client.delete(f"/predictions/{found[0][1]}/")).status_code == 200
+    async with asyncio.timeout(10):
+        answer = await waiting
+    assert (answer.status_code, answer.json()["status"]) == (201, "pending")
+
+
+@pytest.mark.parametrize("error", [DatabaseUnavailable(), RuntimeError("a mistake of ours")])
+async def test_without_its_job_there_is_no_row(
+    client: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("app.queue.enqueue", fail)
+    assert (await upload(client)).status_code in {500, 503}
+    assert await execute("SELECT 1 FROM predictions") == []
+    assert uploaded_files(settings) == []
+
+
+async def test_before_any_worker_uploads_are_503(settings: Settings) -> None:
+    async with serving(settings) as client:
+        answer = await upload(client)
+        assert (answer.status_code, answer.json()["code"]) == (503, "no_worker_yet")
+        assert "start `python -m app worker`" in answer.json()["detail"]
+        assert uploaded_files(settings) == []
+        ready = await client.get("/ready")
+        assert (ready.status_code, ready.json()["database"]) == (503, "ok")
+
+
+async def test_ready_means_that_a_worker_was_alive_in_the_last_15_seconds(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/ready")).status_code == 200
+    await execute("UPDATE workers SET seen_at = now() - interval '14 seconds'")
+    assert (await client.get("/ready")).status_code == 200
+    await execute("UPDATE workers SET seen_at = now() - interval '15 seconds'")
+    answer = await client.get("/ready")
+    assert answer.status_code == 503
+    assert answer.json()["worker"] == "No worker was alive in the last 15 s: start `python -m app worker`."
+    # What it knew can still be asked for: the job waits for the next one.
+    assert (await upload(client)).status_code == 201
+
+
+async def test_a_model_that_no_worker_has_is_422_and_a_new_one_is_found_at_once(client: httpx.AsyncClient) -> None:
+    async def ask(model: str) -> httpx.Response:
+        return await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, data={"model": model})
+
+    assert (await ask("other")).json()["model_version"] == "8"
+    refused = await ask("newest")
+    assert refused.status_code == 422
+    assert refused.json()["detail"][0]["msg"] == "No worker has an image model 'newest'; there are remote, other."
+    await fleet.announce(
+        uuid.uuid4(), "another", [MODEL, ModelRead(name="newest", status="ok", kind="image", version="9")]
+    )
+    assert (await ask("newest")).json()["model_version"] == "9"
+
+
+async def test_rows_whose_job_is_gone_get_another(client: httpx.AsyncClient, settings: Settings) -> None:
+    rows = [(await upload(client)).json()["id"] for _ in range(4)]
+    lost, dead, held, kept = rows
+    await execute("DELETE FROM pgqueuer WHERE convert_from(payload, 'UTF8')::bigint = ANY($1)", [[lost, dead, held]])
+    lease = "UPDATE predictions SET status = 'processing', lease_expires_at = now() + $2::interval WHERE id = $1"
+    await execute(lease, [dead, -settings.retry_policy.lease])
+    await execute(lease, [held, settings.retry_policy.lease])
+    assert await queue.reconcile() == 2
+    assert sorted(int(job) for _, job in await jobs()) == sorted([lost, dead, kept])
+    assert await queue.reconcile() == 0
+    async with taking_jobs(settings, FakeEngine()):
+        for prediction_id in (lost, dead, kept):
+            assert (await finished(await crud.get(prediction_id))).status == Status.SUCCEEDED
+
+
+async def test_one_process_at_a_time_reconciles(client: httpx.AsyncClient, database_url: str) -> None:
+    await upload(client)
+    await execute("DELETE FROM pgqueuer")
+    async with own_connection(database_url) as other:
+        await other.execute("SELECT pg_advisory_lock($1)", queue._RECONCILE_LOCK)
+        assert await queue.reconcile() == 0
+    assert await queue.reconcile() == 1
+
+
+async def test_an_attempt_that_goes_wrong_is_made_again_until_they_are_used_up(
+    client: httpx.AsyncClient, settings: Settings
+) -> None:
+    def go_wrong() -> None:
+        raise RuntimeError("the model is out of order")
+
+    fake = FakeEngine(go_wrong)
+    async with taking_jobs(settings, fake):
+        row = (await upload(client, **WAIT)).json()
+    assert (row["status"], row["attempts"], row["error"]["code"]) == ("failed", 3, "attempts_exhausted")
+    assert fake.calls == 3
+    assert await jobs() == []
+
+
+async def test_a_claim_whose_success_nobody_heard_of_is_not_counted_twice(
+    client: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim_all, told = attempts.claim_all, [True]
+
+    async def cut_off(*args: Any, **options: Any) -> list[Claim | None]:
+        claims = await claim_all(*args, **options)
+        if told.pop() if told else False:
+            raise DatabaseUnavailable(maybe_done=True)
+        return claims
+
+    monkeypatch.setattr("app.attempts.claim_all", cut_off)
+    async with taking_jobs(settings, FakeEngine()):
+        row = (await upload(client, **WAIT)).json()
+    assert told == []
+    assert (row["status"], row["attempts"]) == ("succeeded", 1)
+
+
+async def test_installing_twice_at_once_is_one_installation(empty_database_url: str) -> None:
+    await asyncio.gather(*(queue.install(empty_database_url) for _ in range(4)))
+    await queue.install(empty_database_url)
