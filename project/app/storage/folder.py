@@ -115,8 +115,10 @@ def _write(path: Path, data: bytes) -> StorageUnavailable | None:
             _make_folder(path.parent)
             descriptor = _create(unfinished)
         try:
-            with open(descriptor, "wb", buffering=0, closefd=False) as file:
-                file.write(data)
+            left = memoryview(data)
+            while left:
+                # The last write before a disk is full takes only what still fits.
+                left = left[os.write(descriptor, left) :]
             os.fsync(descriptor)
             unfinished.rename(path)
         except BaseException:

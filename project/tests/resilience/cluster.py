@@ -132,11 +132,11 @@ class Cluster:
         self.add_web()
         return self
 
-    def add_worker(self, *command: str) -> Process:
-        """Start another worker."""
-        arguments = command or ("app", "worker")
+    def add_worker(self, *command: str, before: "list[str] | None" = None, **settings: str) -> Process:
+        """Start another worker. ``before``: what goes before its command."""
         self._made += 1
-        worker = Process(f"worker-{self._made}", self._python(*arguments), self.environment, self.folder)
+        arguments = [*(before or []), *self._python(*(command or ("app", "worker")))]
+        worker = Process(f"worker-{self._made}", arguments, {**self.environment, **settings}, self.folder)
         worker.start("Taking jobs")
         self.workers.append(worker)
         return worker

@@ -1,0 +1,143 @@
+"""Two worker hosts, each in a network of its own; one is cut off, and joined again."""
+
+import asyncio
+import logging
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+from tests.resilience.cluster import Cluster
+from tests.resilience.conftest import NewCluster
+from tests.resilience.test_kills import all_right
+from tests.resilience.test_workers import QUICK
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Host:
+    """A network namespace with one link to the outside, whose other end has ``address``."""
+
+    name: str
+    link: str
+    address: str
+
+    def cut_off(self) -> None:
+        ip("link", "set", self.link, "down")
+
+    def join(self) -> None:
+        ip("link", "set", self.link, "up")
+
+
+def ip(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(["ip", *arguments], capture_output=True, text=True, check=True)
+
+
+@pytest.fixture
+def hosts() -> Iterator[list[Host]]:
+    if os.geteuid() or not shutil.which("ip"):
+        pytest.skip("networks of their own need root and the command ip (Debian: iproute2)")
+    made: list[Host] = []
+    try:
+        for number in range(2):
+            # Short: a link's name has 15 characters at most. A block of addresses that is for tests (RFC 2544).
+            name = f"t{uuid.uuid4().hex[:8]}"
+            octet = 2 * (os.getpid() % 100) + number
+            host = Host(name, f"{name}o", f"198.18.{octet}.1")
+            try:
+                ip("netns", "add", name)
+            except subprocess.CalledProcessError as error:
+                pytest.skip(f"networks of their own cannot be made here: {error.stderr.strip()}")
+            made.append(host)
+            ip("link", "add", host.link, "type", "veth", "peer", "name", f"{name}i", "netns", name)
+            ip("addr", "add", f"{host.address}/24", "dev", host.link)
+            ip("link", "set", host.link, "up")
+            ip("-n", name, "link", "set", "lo", "up")
+            ip("-n", name, "addr", "add", f"198.18.{octet}.2/24", "dev", f"{name}i")
+            ip("-n", name, "link", "set", f"{name}i", "up")
+        yield made
+    finally:
+        for host in made:
+            subprocess.run(["ip", "link", "del", host.link], capture_output=True)
+            subprocess.run(["ip", "netns", "del", host.name], capture_output=True)
+
+
+@asynccontextmanager
+async def forwarding(address: str, port: int) -> AsyncIterator[int]:
+    """The database, which listens on this machine only, under another address; gives the port."""
+    pipes: set[asyncio.Task[None]] = set()
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(2**16):
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            log.debug("A connection broke")
+        finally:
+            writer.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        for task in (asyncio.create_task(pipe(reader, back)), asyncio.create_task(pipe(there, writer))):
+            pipes.add(task)
+            task.add_done_callback(pipes.discard)
+
+    server = await asyncio.start_server(connect, address, 0)
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        for task in pipes:
+            task.cancel()
+        if pipes:
+            await asyncio.wait(pipes)
+
+
+def add_worker_on(cluster: Cluster, host: Host, port: int) -> None:
+    """A worker that reaches the database over the host's link."""
+    parts = urlsplit(cluster.url)
+    there = urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@{host.address}:{port}"))
+    cluster.add_worker(before=["ip", "netns", "exec", host.name], DATABASE_URL=there)
+
+
+async def alive(cluster: Cluster) -> int:
+    (row,) = await cluster.execute("SELECT count(*) AS n FROM workers WHERE seen_at > now() - interval '3 seconds'")
+    return int(row["n"])
+
+
+async def some_taken_by_both(cluster: Cluster) -> bool:
+    (row,) = await cluster.execute("SELECT count(DISTINCT queue_manager_id) AS n FROM pgqueuer WHERE status = 'picked'")
+    return int(row["n"]) == 2
+
+
+async def test_a_host_that_is_cut_off_and_joined_again(new_cluster: NewCluster, hosts: list[Host]) -> None:
+    cluster = await new_cluster(**QUICK).start(0)
+    port = urlsplit(cluster.url).port or 0
+    async with forwarding(hosts[0].address, port) as first, forwarding(hosts[1].address, port) as second:
+        await asyncio.to_thread(add_worker_on, cluster, hosts[0], first)
+        await asyncio.to_thread(add_worker_on, cluster, hosts[1], second)
+        await cluster.ready()
+        await cluster.upload(300)
+        await cluster.until(lambda: some_taken_by_both(cluster))
+        hosts[0].cut_off()
+        took = await cluster.finished()
+        log.info("A host was cut off: the other one had finished everything after %.1f s", took)
+        hosts[0].join()
+        await cluster.until(lambda: _both(cluster))
+        await cluster.upload(100)
+        await cluster.finished()
+    books = await cluster.books()
+    log.info("Joined again: %s", books)
+    all_right(books, 400)
+
+
+async def _both(cluster: Cluster) -> bool:
+    return await alive(cluster) == 2
