@@ -175,6 +175,16 @@ class DatabaseUnavailable(ServiceError):
         self.maybe_done = maybe_done
 
 
+class Overloaded(ServiceError):
+    """More predictions wait than the service takes. Try again later."""
+
+    code = "overloaded"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
 class StartupError(ServiceError):
     """The service cannot start."""
 

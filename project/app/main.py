@@ -17,6 +17,7 @@ from app.api.errors import add_error_handlers
 from app.api.head import HeadAsGet
 from app.api.slashes import answer_both_slashes
 from app.api.startup_errors import PlainStartupErrors
+from app.backlog import Backlog
 from app.config import Settings
 from app.dispatch.local import local_dispatch
 from app.dispatch.queued import queued_dispatch
@@ -44,10 +45,11 @@ def create_application(settings: Settings) -> FastAPI:
         storage = make_storage(settings)
         await storage.prepare()
         dispatching = local_dispatch if settings.queue == "local" else queued_dispatch
-        async with dispatching(settings, storage) as (registry, dispatch):
+        backlog = Backlog(settings.max_pending)
+        async with dispatching(settings, storage) as (registry, dispatch), backlog.watched():
             # What was made until now stays: looking through it for garbage again and again holds requests up.
             gc.freeze()
-            yield State(runtime=make_runtime(settings, storage, registry, dispatch))
+            yield State(runtime=make_runtime(settings, storage, registry, dispatch, backlog))
 
     # Swagger UI and ReDoc from a package instead of a CDN: they work without the internet.
     app = FastAPIOffline(

@@ -1,5 +1,6 @@
 """Running uvicorn: on a port that is taken first, with a word when it serves and none of its own before."""
 
+import contextlib
 import errno
 import logging
 import os
@@ -55,6 +56,7 @@ def serve(settings: Settings, *, reload: bool) -> None:
         server_header=False,
         ws="none",
     )
+    _allow_many_connections()
     listening = _listen(settings.host, settings.port)
     server = Server(config)
     try:
@@ -66,6 +68,15 @@ def serve(settings: Settings, *, reload: bool) -> None:
         # uvicorn sends itself the signal again once it has stopped. It was asked to stop, and it did.
         if not server.started:
             raise
+
+
+def _allow_many_connections() -> None:
+    """Each connection is an open file; what a process may have by default, often 1024, is meant for other programs."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource  # not on Windows
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,11 +1,11 @@
 """The limit on what a request may carry, applied while it arrives."""
 
-import asyncio
 from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.early import EarlyAnswer
 from app.api.errors import service_problem
 from app.domain import UploadTooLarge
 
@@ -14,9 +14,6 @@ MULTIPART_OVERHEAD: Final = 64 * 1024
 
 OTHER_BODIES: Final = 64 * 1024
 """Bytes that a body other than a form may have."""
-
-LINGER_BYTES: Final = 4 * 2**20
-LINGER_SECONDS: Final = 2.0
 
 
 class BodyLimit:
@@ -41,7 +38,7 @@ class BodyLimit:
         most = limit + MULTIPART_OVERHEAD if is_form else limit
         declared = headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > most:
-            await self._refuse(limit, receive, send)
+            await _refusal(limit)(scope, receive, send)
             return
         arrived = 0
         answered = False
@@ -62,33 +59,11 @@ class BodyLimit:
         try:
             await self._app(scope, limited_receive, watched_send)
         except _TooLarge:
-            await self._refuse(limit, receive, send)
-
-    async def _refuse(self, limit: int, receive: Receive, send: Send) -> None:
-        error = UploadTooLarge(f"The upload is larger than {limit} bytes.")
-        response = service_problem(error)
-        response.headers["Connection"] = "close"
-        await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
-        await send({"type": "http.response.body", "body": response.body, "more_body": True})
-        await _linger(receive)
-        await send({"type": "http.response.body", "body": b""})
+            await _refusal(limit)(scope, receive, send)
 
 
-async def _linger(receive: Receive) -> None:
-    """Read on for a moment before the connection is closed.
-
-    A connection closed on unread bytes is reset, and the answer with it, before the client has seen it (RFC 9112, 9.6).
-    """
-    read = 0
-    try:
-        async with asyncio.timeout(LINGER_SECONDS):
-            while read < LINGER_BYTES:
-                message = await receive()
-                read += len(message.get("body", b""))
-                if message["type"] == "http.disconnect" or not message.get("more_body"):
-                    return
-    except TimeoutError:
-        return
+def _refusal(limit: int) -> EarlyAnswer:
+    return EarlyAnswer.of(service_problem(UploadTooLarge(f"The upload is larger than {limit} bytes.")))
 
 
 class _TooLarge(BaseException):

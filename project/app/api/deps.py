@@ -10,6 +10,9 @@ from cachetools import TTLCache
 from fastapi import Depends, Request
 
 from app import crud, imaging
+from app.api.body_limit import MULTIPART_OVERHEAD
+from app.api.receiving import Room
+from app.backlog import Backlog
 from app.coalescing import Coalescer
 from app.config import Settings
 from app.dispatch import Dispatch
@@ -45,13 +48,17 @@ class Runtime:
     storage: Storage
     registry: Registry
     dispatch: Dispatch
+    backlog: Backlog
+    room: Room
     inspect: Coalescer[bytes, Inspected]
     get: Coalescer[int, Prediction]
     tabular_cache: TTLCache[TabularKey, list[list[LabelScore]]]
     """What tabular models answered lately; its size counts rows."""
 
 
-def make_runtime(settings: Settings, storage: Storage, registry: Registry, dispatch: Dispatch) -> Runtime:
+def make_runtime(
+    settings: Settings, storage: Storage, registry: Registry, dispatch: Dispatch, backlog: Backlog
+) -> Runtime:
     """Put together what the lifespan built."""
 
     def inspect(uploads: list[bytes]) -> Awaitable[list[Inspected | ServiceError]]:
@@ -62,6 +69,9 @@ def make_runtime(settings: Settings, storage: Storage, registry: Registry, dispa
         storage,
         registry,
         dispatch,
+        backlog,
+        # The largest upload has to find room.
+        Room(max(settings.max_receiving_bytes, settings.max_upload_bytes + MULTIPART_OVERHEAD)),
         inspect=Coalescer(inspect, most=MOST_RECEIVED),
         get=Coalescer(crud.get_all, most=MOST_ROWS),
         tabular_cache=TTLCache(settings.predict_cache_rows, settings.predict_cache_seconds, getsizeof=len),

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from app import domain
+from app.api.early import EarlyAnswer
 from app.models.pydantic import Problem
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
     domain.NotAnImage: HTTPStatus.BAD_REQUEST,
     domain.UploadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     domain.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    domain.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.NoWorkerYet: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.StorageUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -91,7 +93,8 @@ def add_error_handlers(app: FastAPI) -> None:
 def service_problem(error: domain.ServiceError) -> Response:
     """The response to one of the service's own errors."""
     status = _status_of(error)
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
+    seconds = error.retry_after if isinstance(error, domain.Overloaded) else RETRY_AFTER_SECONDS
+    headers = {"Retry-After": str(seconds)} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
     return problem(status, error.message, code=error.code, headers=headers)
 
 
@@ -101,6 +104,9 @@ def _status_of(error: domain.ServiceError) -> HTTPStatus:
 
 async def _service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, domain.ServiceError)
+    if isinstance(error, domain.Overloaded):
+        # Nothing is wrong here, and a line for each would make it worse.
+        return EarlyAnswer.of(service_problem(error))
     if _status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s %s: %s", request.method, request.url.path, error.message, exc_info=error.__cause__)
     return service_problem(error)

@@ -17,6 +17,7 @@ from app.api.deps import Running, Runtime, running
 from app.api.errors import problem_responses
 from app.api.forms import Part, read_form
 from app.api.predictions import Id
+from app.api.receiving import size_of
 from app.dispatch import ImageModel
 from app.domain import MAX_FILENAME, DatabaseUnavailable, ModelUnknown, PredictionNotFound, Status, UploadTooLarge
 from app.models.pydantic import PredictionRead, Reclassification
@@ -74,6 +75,18 @@ async def upload_image(request: Request) -> Response:
     Poll `GET /predictions/{id}/` for the result, or send `Prefer: wait=10` to have it in this answer.
     """
     runtime = await running(request)
+    wait = _wait(request, runtime)
+    with runtime.backlog.place():
+        async with runtime.room.taken(size_of(request, runtime.settings.max_upload_bytes)):
+            # Nothing of the upload outlives this but its row: while clients wait, others are received.
+            prediction, came = await _accept(request, runtime, wait)
+    response = await _classified(prediction, runtime, HTTPStatus.CREATED, wait=wait, came=came)
+    response.headers["Location"] = f"{request.scope.get('root_path', '')}/predictions/{prediction.id}/"
+    return response
+
+
+async def _accept(request: Request, runtime: Runtime, wait: int | None) -> tuple[Prediction, float]:
+    """Receive an upload, make its row, and start what classifies it; with the time it came, by ``time.monotonic``."""
     form = await read_form(request)
     # A wait counts from the whole request (RFC 7240, 4.3), not from its first byte.
     came = time.monotonic()
@@ -85,7 +98,6 @@ async def upload_image(request: Request) -> Response:
         raise UploadTooLarge(f"The upload is larger than {limit} bytes.")
     inspected = await runtime.inspect(data)
     storing = asyncio.create_task(runtime.storage.put(data, inspected.image.extension))
-    wait = _wait(request, runtime)
     # Who waits learns the answer with the row; the disk works meanwhile.
     try:
         attempt = await runtime.dispatch.attempt(chosen.name, data, came + wait - time.monotonic()) if wait else None
@@ -112,9 +124,10 @@ async def upload_image(request: Request) -> Response:
         if not (isinstance(error, DatabaseUnavailable) and error.maybe_done):
             await runtime.storage.delete([image_path])
         raise
-    response = await _classified(prediction, runtime, HTTPStatus.CREATED, data=data, wait=wait, came=came)
-    response.headers["Location"] = f"{request.scope.get('root_path', '')}/predictions/{prediction.id}/"
-    return response
+    if prediction.status == Status.PENDING:
+        runtime.backlog.note_pending()
+        runtime.dispatch.start(prediction, data)
+    return prediction, came
 
 
 @router.post(
@@ -139,7 +152,10 @@ async def reclassify_prediction(
     """
     came = time.monotonic()
     chosen = await _image_model(runtime, wanted.model if wanted else model)
-    prediction = await runtime.dispatch.reclassify(id, chosen)
+    with runtime.backlog.place():
+        prediction = await runtime.dispatch.reclassify(id, chosen)
+        runtime.backlog.note_pending()
+        runtime.dispatch.start(prediction, None)
     return await _classified(prediction, runtime, HTTPStatus.ACCEPTED, wait=_wait(request, runtime), came=came)
 
 
@@ -174,16 +190,15 @@ async def _classified(
     runtime: Runtime,
     status: HTTPStatus,
     *,
-    data: bytes | None = None,
     wait: int | None,
     came: float,
 ) -> Response:
     """The prediction as a response: at once, to be classified afterwards, or after the wait asked for."""
     if wait is None:
-        afterwards = runtime.dispatch.afterwards(prediction, data)
+        afterwards = runtime.dispatch.afterwards(prediction)
         return _response(prediction, status, BackgroundTask(afterwards) if afterwards else None)
     if prediction.status == Status.PENDING:
-        finished = await runtime.dispatch.finished(prediction, data, came + wait - time.monotonic())
+        finished = await runtime.dispatch.finished(prediction, came + wait - time.monotonic())
         # It is accepted, whatever happens to the row or the database now: no error may make a client send it again.
         with contextlib.suppress(DatabaseUnavailable, PredictionNotFound):
             prediction = finished or await runtime.get(prediction.id)

@@ -47,14 +47,17 @@ class Dispatch(Protocol):
     async def reclassify(self, prediction_id: int, model: ImageModel) -> Prediction:
         """Make a finished prediction pending again. Raises PredictionNotFound or PredictionUnfinished."""
 
-    async def finished(self, prediction: Prediction, data: bytes | None, seconds: float) -> Prediction | None:
-        """Wait until a pending prediction is finished; None where ``seconds`` were not enough.
+    def start(self, prediction: Prediction, data: bytes | None) -> None:
+        """Have a pending prediction classified, if that is not done by others.
 
-        ``data``: the image's bytes, where they are at hand.
+        ``data``: the image's bytes, where they are at hand; the caller need not keep them.
         """
 
-    def afterwards(self, prediction: Prediction, data: bytes | None) -> Afterwards | None:
-        """What classifies a pending prediction for which nobody waits, if that is not done by others."""
+    async def finished(self, prediction: Prediction, seconds: float) -> Prediction | None:
+        """Wait until a prediction that was started is finished; None where ``seconds`` were not enough."""
+
+    def afterwards(self, prediction: Prediction) -> Afterwards | None:
+        """What a response is followed by, until the prediction is finished; None where others do it."""
 
     async def health(self) -> Health:
         """Whether predictions can be made."""

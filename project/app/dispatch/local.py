@@ -65,15 +65,19 @@ class LocalDispatch:
         """Make a finished prediction pending again. Raises PredictionNotFound or PredictionUnfinished."""
         return await crud.reclassify(prediction_id, model.name, model.version)
 
-    async def finished(self, prediction: Prediction, data: bytes | None, seconds: float) -> Prediction | None:
-        """Classify a pending prediction; the worker keeps at it when the time is over, only the waiting ends."""
-        task = self._worker.start(prediction.id, data, prediction.attempts)
+    def start(self, prediction: Prediction, data: bytes | None) -> None:
+        """Have a pending prediction classified by the worker, which keeps the image where it has room for it."""
+        self._worker.start(prediction.id, data, prediction.attempts)
+
+    async def finished(self, prediction: Prediction, seconds: float) -> Prediction | None:
+        """Wait for the worker; it keeps at it when the time is over, only the waiting ends."""
+        task = self._worker.start(prediction.id, tried=prediction.attempts)
         done, _ = await asyncio.wait([task], timeout=max(0.0, seconds))
         return task.result() if done else None
 
-    def afterwards(self, prediction: Prediction, data: bytes | None) -> Afterwards:
+    def afterwards(self, prediction: Prediction) -> Afterwards:
         """What classifies a pending prediction for which nobody waits."""
-        return partial(self._worker.classify, prediction.id, data)
+        return partial(self._worker.classify, prediction.id)
 
     async def health(self) -> Health:
         """Whether the engine and the worker are alive."""

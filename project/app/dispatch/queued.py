@@ -76,12 +76,10 @@ class QueuedDispatch:
             await queue.enqueue([prediction_id], again=str(time.time_ns()))
         return prediction
 
-    async def finished(
-        self,
-        prediction: Prediction,
-        data: bytes | None,  # noqa: ARG002 - a protocol's
-        seconds: float,
-    ) -> Prediction | None:
+    def start(self, prediction: Prediction, data: bytes | None) -> None:
+        """Nothing: the job is there already."""
+
+    async def finished(self, prediction: Prediction, seconds: float) -> Prediction | None:
         """Wait until a worker has finished a prediction; None where ``seconds`` were not enough, or it is gone."""
         with self._notices.watch(prediction.id) as changed, suppress(TimeoutError, PredictionNotFound):
             async with asyncio.timeout(seconds):
@@ -96,8 +94,8 @@ class QueuedDispatch:
                             await changed.wait()
         return None
 
-    def afterwards(self, prediction: Prediction, data: bytes | None) -> Afterwards | None:  # noqa: ARG002 - a protocol's
-        """None: the job is there already."""
+    def afterwards(self, prediction: Prediction) -> Afterwards | None:  # noqa: ARG002 - a protocol's
+        """None: a worker does it."""
         return None
 
     async def health(self) -> Health:

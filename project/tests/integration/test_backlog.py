@@ -1,0 +1,83 @@
+"""Above MAX_PENDING uploads are refused, and told when to come again."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from app.backlog import Backlog
+from app.config import Settings
+from app.db import execute
+from app.domain import Overloaded
+from tests.integration.conftest import serving, uploaded_files
+from tests.pictures import jpeg
+
+ROW = """
+INSERT INTO predictions (filename, image_path, content_type, size_bytes, width, height, sha256, status, model,
+                         model_version, attempts, created_at)
+SELECT 'a.jpg', gen_random_uuid()::text, 'image/jpeg', 1, 1, 1, '0', $1, 'm', '1', 0, now() FROM generate_series(1, $2)
+"""
+
+
+@pytest.mark.usefixtures("connected")
+async def test_the_rate_is_that_of_what_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 1000.0
+    monkeypatch.setattr("app.backlog.time.monotonic", lambda: clock)
+    backlog = Backlog(100)
+    assert backlog.rate == 0
+    await execute(ROW, ["pending", 100])
+    await backlog._look()
+    with pytest.raises(Overloaded) as refused, backlog.place():
+        pass
+    # Nothing is finished as far as anyone can tell, so there is no telling when.
+    assert refused.value.retry_after == 300
+    await execute("UPDATE predictions SET status = 'succeeded' WHERE id IN (SELECT id FROM predictions LIMIT 50)")
+    await execute(ROW, ["pending", 70])
+    clock += 5
+    await backlog._look()
+    assert (backlog.open, backlog.rate) == (120, 10)
+    waits = []
+    for _ in range(30):
+        with pytest.raises(Overloaded) as refused, backlog.place():
+            pass
+        waits.append(refused.value.retry_after)
+    # Twenty too many and one place more: at ten a second two seconds and a bit, and later for who comes later.
+    assert (waits[0], waits[-1]) == (3, 5)
+    assert waits == sorted(waits)
+
+
+@pytest.mark.usefixtures("connected")
+async def test_what_was_taken_since_the_last_look_counts() -> None:
+    backlog = Backlog(3)
+    await backlog._look()
+    backlog.note_pending()
+    backlog.note_pending()
+    with backlog.place():
+        assert backlog.open == 3
+        with pytest.raises(Overloaded), backlog.place():
+            pass
+    assert backlog.open == 2
+    await backlog._look()
+    assert backlog.open == 0
+
+
+async def test_an_upload_too_many_is_503_with_retry_after(settings: Settings) -> None:
+    async with serving(settings.model_copy(update={"max_pending": 3, "recover_seconds": 3600})) as client:
+        # Of another process, which is slow.
+        await execute(ROW, ["processing", 3])
+        async with asyncio.timeout(10):
+            while (answer := await upload(client)).status_code == 201:
+                await asyncio.sleep(0.05)
+        assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
+        assert 1 <= int(answer.headers["Retry-After"]) <= 300
+        stored = len(uploaded_files(settings))
+        assert (await upload(client)).status_code == 503
+        assert len(uploaded_files(settings)) == stored
+        await execute("UPDATE predictions SET status = 'succeeded' WHERE filename = 'a.jpg'")
+        async with asyncio.timeout(10):
+            while (await upload(client)).status_code != 201:
+                await asyncio.sleep(0.05)
+
+
+async def upload(client: httpx.AsyncClient) -> httpx.Response:
+    return await client.post("/predictions/", files={"file": ("b.jpg", jpeg())})

@@ -1,0 +1,78 @@
+"""Room for uploads: bounded, first come first served, and nothing of it is lost."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from app.api.receiving import Room
+
+
+class Sender:
+    """Takes room when it can, and keeps it until told."""
+
+    def __init__(self, room: Room, count: int) -> None:
+        self.inside = asyncio.Event()
+        self.leave = asyncio.Event()
+        self.task = asyncio.create_task(self._run(room, count))
+
+    async def _run(self, room: Room, count: int) -> None:
+        async with room.taken(count):
+            self.inside.set()
+            await self.leave.wait()
+
+    async def end(self) -> None:
+        self.leave.set()
+        with suppress(asyncio.CancelledError):
+            await self.task
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_who_does_not_fit_waits_for_those_before() -> None:
+    room = Room(10)
+    first, second, third = Sender(room, 6), Sender(room, 5), Sender(room, 1)
+    await settle()
+    # The third would fit, but it came after the second.
+    assert [one.inside.is_set() for one in (first, second, third)] == [True, False, False]
+    await first.end()
+    await settle()
+    assert [one.inside.is_set() for one in (second, third)] == [True, True]
+    await second.end()
+    await third.end()
+    async with asyncio.timeout(1), room.taken(10):
+        pass
+
+
+async def test_what_is_larger_than_everything_gets_everything() -> None:
+    room = Room(10)
+    async with room.taken(1000):
+        late = Sender(room, 1)
+        await settle()
+        assert not late.inside.is_set()
+    await settle()
+    assert late.inside.is_set()
+    await late.end()
+
+
+@pytest.mark.parametrize("let_in_first", [False, True])
+async def test_who_leaves_the_line_holds_nobody_up(let_in_first: bool) -> None:
+    room = Room(10)
+    first = Sender(room, 10)
+    await settle()
+    leaving, last = Sender(room, 10), Sender(room, 10)
+    await settle()
+    if let_in_first:
+        first.leave.set()
+        while not first.task.done():
+            await asyncio.sleep(0)
+    leaving.task.cancel()
+    await first.end()
+    await settle()
+    await leaving.end()
+    await settle()
+    assert last.inside.is_set()
+    await last.end()
