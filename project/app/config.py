@@ -105,6 +105,11 @@ class Settings(BaseSettings):
         ),
     ] = 8
 
+    reuse_answers: Annotated[
+        bool,
+        Field(description="Whether bytes that a model has seen before get the same answer without asking it again."),
+    ] = True
+
     predict_cache_rows: Annotated[
         int, Field(ge=0, description="Rows whose answers /predict keeps for identical requests; 0: none.")
     ] = 10_000

@@ -28,20 +28,21 @@ class Attempt:
     """How an attempt ended that was made before there was a row: with scores, an error, or neither.
 
     ``began``: by ``time.monotonic``. ``version``: of the model that gave the scores. Where there are neither scores nor
-    error the attempt counts, and the image is to be tried again.
+    error the attempt counts, and the image is to be tried again. ``cached``: the scores are an earlier prediction's.
     """
 
     began: float
     scores: Sequence[LabelScore] = ()
     version: str = ""
     error: ServiceError | None = None
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class NewPrediction:
     """What is known of a prediction when its row is made. ``sha256`` is of the uploaded bytes, in hexadecimal.
 
-    ``came``: when the upload did, by ``time.monotonic``.
+    ``came``: when the upload did, by ``time.monotonic``. ``idempotency_key``: that the client may send again.
     """
 
     filename: str
@@ -53,23 +54,37 @@ class NewPrediction:
     model_version: str
     came: float
     attempt: Attempt | None = None
+    idempotency_key: str | None = None
 
 
 # Times are the database's, as everywhere, less what has passed by a clock that nobody sets.
 _CREATE: Final = """
-INSERT INTO predictions (filename, image_path, content_type, width, height, size_bytes, sha256, model, model_version,
-                         status, attempts, top_prediction, confidence, all_predictions, error_code, error_message,
-                         created_at, started_at, completed_at)
-SELECT filename, image_path, content_type, width, height, size_bytes, sha256, model, model_version,
-       status, attempts, top_prediction, confidence, all_predictions::jsonb, error_code, error_message,
-       now() - age, now() - attempt_age, CASE WHEN status <> 'pending' THEN now() END
-FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[], $6::bigint[], $7::text[], $8::text[], $9::text[],
-            $10::interval[], $11::text[], $12::int[], $13::text[], $14::float8[], $15::text[], $16::text[], $17::text[],
-            $18::interval[])
-    AS new (filename, image_path, content_type, width, height, size_bytes, sha256, model, model_version,
-            age, status, attempts, top_prediction, confidence, all_predictions, error_code, error_message, attempt_age)
-RETURNING *
+WITH new AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[], $6::bigint[], $7::text[],
+                         $8::text[], $9::text[], $10::interval[], $11::text[], $12::text[], $13::int[], $14::text[],
+                         $15::float8[], $16::text[], $17::text[], $18::text[], $19::interval[], $20::bool[])
+    AS new (filename, image_path, content_type, width, height, size_bytes, sha256,
+            model, model_version, age, idempotency_key, status, attempts, top_prediction,
+            confidence, all_predictions, error_code, error_message, attempt_age, cached)
+), created AS (
+    INSERT INTO predictions (filename, image_path, content_type, width, height, size_bytes, sha256, model,
+                             model_version, status, attempts, top_prediction, confidence, all_predictions, error_code,
+                             error_message, created_at, started_at, completed_at, cached)
+    SELECT filename, image_path, content_type, width, height, size_bytes, sha256, model,
+           model_version, status, attempts, top_prediction, confidence, all_predictions::jsonb, error_code,
+           error_message, now() - age, now() - attempt_age, CASE WHEN status <> 'pending' THEN now() END, cached
+    FROM new
+    RETURNING *
+)
 """
+# A key is noted together with the row, so that there is never one without the other.
+_NOTE_KEYS: Final = """
+, noted AS (
+    UPDATE idempotency_keys SET prediction_id = created.id
+    FROM created JOIN new USING (image_path) WHERE key = new.idempotency_key
+)
+"""
+_CREATED: Final = "SELECT * FROM created"
 
 
 @unavailable_when_away()
@@ -80,23 +95,28 @@ async def create_all(new: list[NewPrediction]) -> list[Prediction]:
         (
             *(one.filename, one.image_path, one.image.content_type, one.image.width, one.image.height),
             *(one.size_bytes, one.sha256, one.model, one.model_version, timedelta(seconds=now - one.came)),
+            one.idempotency_key,
             *_attempt_columns(one.attempt, now),
         )
         for one in new
     ]
-    made = {row["image_path"]: Prediction.of(row) for row in await execute(_CREATE, columns(rows))}
+    note_keys = _NOTE_KEYS if any(one.idempotency_key for one in new) else ""
+    created = await execute(_CREATE + note_keys + _CREATED, columns(rows))
+    made = {row["image_path"]: Prediction.of(row) for row in created}
     return [made[one.image_path] for one in new]
 
 
 def _attempt_columns(attempt: Attempt | None, now: float) -> tuple[Any, ...]:
-    """Status, attempts, top_prediction, confidence, all_predictions, error_code, error_message, age of the attempt."""
+    """The columns from status on. ``started_at`` is none where nothing was started."""
     if attempt is None or not (attempt.scores or attempt.error):
-        return Status.PENDING, 0 if attempt is None else 1, None, None, None, None, None, None
+        return Status.PENDING, 0 if attempt is None else 1, None, None, None, None, None, None, False
     age = timedelta(seconds=now - attempt.began)
     if attempt.error:
-        return Status.FAILED, 1, None, None, None, attempt.error.code, attempt.error.message, age
-    best = attempt.scores[0]
-    return Status.SUCCEEDED, 1, best.label, best.confidence, scores_json(attempt.scores), None, None, age
+        return Status.FAILED, 1, None, None, None, attempt.error.code, attempt.error.message, age, False
+    best, tried = attempt.scores[0], 0 if attempt.cached else 1
+    scores = scores_json(attempt.scores)
+    answer = (Status.SUCCEEDED, tried, best.label, best.confidence, scores, None, None)
+    return *answer, None if attempt.cached else age, attempt.cached
 
 
 def scores_json(scores: Sequence[LabelScore]) -> str:
@@ -108,6 +128,32 @@ async def create(new: NewPrediction) -> Prediction:
     """Add one prediction; when this returns, it is committed."""
     (prediction,) = await create_all([new])
     return prediction
+
+
+_KNOWN: Final = """
+SELECT n, all_predictions::text AS scores
+FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (sha256, model, model_version, n)
+CROSS JOIN LATERAL (
+    SELECT all_predictions FROM predictions
+    WHERE sha256 = asked.sha256 AND model = asked.model AND model_version = asked.model_version
+        AND status = 'succeeded'
+    LIMIT 1
+) AS known
+"""
+
+
+@unavailable_when_away()
+async def known_answers(asked: list[tuple[str, str, str]]) -> list[Attempt | None]:
+    """What a model said of the same bytes before, in one statement; None where they are new to it.
+
+    ``asked``: SHA-256 of the bytes, name and version of the model.
+    """
+    began = time.monotonic()
+    known: list[Attempt | None] = [None] * len(asked)
+    for row in await execute(_KNOWN, columns(asked)):
+        scores = [LabelScore(**score) for score in json.loads(row["scores"])]
+        known[row["n"] - 1] = Attempt(began, scores, version=asked[row["n"] - 1][2], cached=True)
+    return known
 
 
 @unavailable_when_away()
@@ -197,7 +243,7 @@ WITH old AS (
 UPDATE predictions
 SET status = 'pending', model = $2, model_version = $3, attempts = 0, lease_expires_at = NULL,
     top_prediction = NULL, confidence = NULL, all_predictions = NULL, error_code = NULL, error_message = NULL,
-    started_at = NULL, completed_at = NULL, corrected_at = NULL
+    started_at = NULL, completed_at = NULL, corrected_at = NULL, cached = false
 FROM old WHERE predictions.id = old.id
 RETURNING predictions.*
 """

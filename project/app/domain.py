@@ -175,6 +175,18 @@ class DatabaseUnavailable(ServiceError):
         self.maybe_done = maybe_done
 
 
+class IdempotencyKeyReused(ServiceError):
+    """This Idempotency-Key was used for another upload: use a new one for each image, and the same only to repeat."""
+
+    code = "idempotency_key_reused"
+
+
+class IdempotencyKeyInFlight(ServiceError):
+    """The first upload with this Idempotency-Key is not done yet: try again in a moment."""
+
+    code = "idempotency_key_in_flight"
+
+
 class Overloaded(ServiceError):
     """More predictions wait than the service takes. Try again later."""
 

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Final
 
-from app import crud
+from app import crud, idempotency
 from app.config import Settings
 from app.db import own_connection, unavailable_when_away
 from app.repeating import repeating
@@ -32,6 +32,7 @@ def sweeping(url: str, storage: Storage, settings: Settings) -> AbstractAsyncCon
         async with own_connection(url) as connection:
             # The lock ends with the connection.
             if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+                await idempotency.forget_old()
                 await sweep(storage, safe_age(settings))
 
     return repeating(step, settings.sweep_seconds, "Removing images that no prediction names")

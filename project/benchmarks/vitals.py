@@ -59,6 +59,8 @@ def measure(
     # A folder with that model alone, as most services have it.
     shutil.copytree(models / model, work / "models" / model)
     variables = {
+        # The same images again and again: each is to be classified.
+        "REUSE_ANSWERS": "0",
         "MODELS_DIR": str(work / "models"),
         "MODEL": model,
         "DATA_DIR": str(work / "data"),

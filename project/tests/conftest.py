@@ -52,7 +52,15 @@ def labelled_images() -> Path:
 @pytest.fixture
 def settings(tmp_path: Path, models_dir: Path) -> Settings:
     """Settings with a data folder of the test's own and the model that is always there."""
-    return Settings(data_dir=tmp_path / "data", models_dir=models_dir, model=FALLBACK, testing=True, port=0)
+    return Settings(
+        data_dir=tmp_path / "data",
+        models_dir=models_dir,
+        model=FALLBACK,
+        # Most tests send the same picture again and again, and want it classified.
+        reuse_answers=False,
+        testing=True,
+        port=0,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ class Inspected:
 class Runtime:
     """What the lifespan of the application builds and the routes use.
 
-    ``inspect`` and ``get`` do together what requests want at the same time: one thread, one statement.
+    ``inspect``, ``get`` and ``known`` do together what requests want at the same time: one thread, one statement.
     """
 
     settings: Settings
@@ -52,6 +52,7 @@ class Runtime:
     room: Room
     inspect: Coalescer[bytes, Inspected]
     get: Coalescer[int, Prediction]
+    known: Coalescer[tuple[str, str, str], crud.Attempt | None]
     tabular_cache: TTLCache[TabularKey, list[list[LabelScore]]]
     """What tabular models answered lately; its size counts rows."""
 
@@ -74,6 +75,7 @@ def make_runtime(
         Room(max(settings.max_receiving_bytes, settings.max_upload_bytes + MULTIPART_OVERHEAD)),
         inspect=Coalescer(inspect, most=MOST_RECEIVED),
         get=Coalescer(crud.get_all, most=MOST_ROWS),
+        known=Coalescer(crud.known_answers, most=MOST_ROWS),
         tabular_cache=TTLCache(settings.predict_cache_rows, settings.predict_cache_seconds, getsizeof=len),
     )
 

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
     domain.PredictionNotFound: HTTPStatus.NOT_FOUND,
     domain.PredictionUnfinished: HTTPStatus.CONFLICT,
+    domain.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    domain.IdempotencyKeyInFlight: HTTPStatus.CONFLICT,
     domain.ModelUnknown: HTTPStatus.NOT_FOUND,
     domain.ModelBroken: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.NotAnImage: HTTPStatus.BAD_REQUEST,

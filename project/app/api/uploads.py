@@ -1,10 +1,8 @@
 """Having images classified: uploads, and stored images again."""
 
-import asyncio
 import contextlib
 import re
 import time
-import unicodedata
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -12,20 +10,22 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.background import BackgroundTask
 
-from app import crud
+from app import idempotency
+from app.api.accepting import accept, image_model
 from app.api.deps import Running, Runtime, running
 from app.api.errors import problem_responses
-from app.api.forms import Part, read_form
 from app.api.predictions import Id
 from app.api.receiving import size_of
-from app.dispatch import ImageModel
-from app.domain import MAX_FILENAME, DatabaseUnavailable, ModelUnknown, PredictionNotFound, Status, UploadTooLarge
+from app.domain import (
+    DatabaseUnavailable,
+    PredictionNotFound,
+    Status,
+)
+from app.idempotency import LONGEST_KEY, Replay
 from app.models.pydantic import PredictionRead, Reclassification
 from app.models.tortoise import Prediction
 
 router = APIRouter(prefix="/predictions", tags=["predictions"])
-
-UNNAMED: Final = "unnamed"
 
 _PREFER: Final[dict[str, Any]] = {
     "name": "prefer",
@@ -33,6 +33,14 @@ _PREFER: Final[dict[str, Any]] = {
     "required": False,
     "schema": {"type": "string", "title": "Prefer"},
     "description": "`wait=N`: answer when the prediction is finished, or after N seconds.",
+}
+_IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
+    "name": "idempotency-key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "title": "Idempotency-Key", "maxLength": LONGEST_KEY},
+    "description": "Any text of yours, a new one for each image: sent again with it, the upload is not done again, but "
+    "answered as the first time. Kept for 24 hours.",
 }
 _FORM: Final[dict[str, Any]] = {
     "type": "object",
@@ -61,11 +69,12 @@ _FORM: Final[dict[str, Any]] = {
     summary="Upload an image",
     response_description="The prediction, `pending`; with `Prefer: wait=N` finished, if it took no longer than that.",
     responses=problem_responses(
-        *(HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.SERVICE_UNAVAILABLE)
+        *(HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+        HTTPStatus.SERVICE_UNAVAILABLE,
     )
-    | {HTTPStatus.UNPROCESSABLE_ENTITY: {"description": "No file, or an unknown model"}},
+    | {HTTPStatus.UNPROCESSABLE_ENTITY: {"description": "No file, an unknown model, or a key of another upload"}},
     openapi_extra={
-        "parameters": [_PREFER],
+        "parameters": [_PREFER, _IDEMPOTENCY_KEY],
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}},
     },
 )
@@ -75,59 +84,45 @@ async def upload_image(request: Request) -> Response:
     Poll `GET /predictions/{id}/` for the result, or send `Prefer: wait=10` to have it in this answer.
     """
     runtime = await running(request)
-    wait = _wait(request, runtime)
+    wait, key = _wait(request, runtime), _idempotency_key(request)
     with runtime.backlog.place():
         async with runtime.room.taken(size_of(request, runtime.settings.max_upload_bytes)):
             # Nothing of the upload outlives this but its row: while clients wait, others are received.
-            prediction, came = await _accept(request, runtime, wait)
-    response = await _classified(prediction, runtime, HTTPStatus.CREATED, wait=wait, came=came)
-    response.headers["Location"] = f"{request.scope.get('root_path', '')}/predictions/{prediction.id}/"
+            accepted, came = await accept(request, runtime, wait, key)
+    if isinstance(accepted, Replay):
+        return await _replayed(accepted, runtime, wait=wait, came=came)
+    response = await _classified(accepted, runtime, HTTPStatus.CREATED, wait=wait, came=came)
+    response.headers["Location"] = f"{request.scope.get('root_path', '')}/predictions/{accepted.id}/"
+    if key:
+        with contextlib.suppress(DatabaseUnavailable):
+            await idempotency.keep_answer(key, bytes(response.body).decode())
     return response
 
 
-async def _accept(request: Request, runtime: Runtime, wait: int | None) -> tuple[Prediction, float]:
-    """Receive an upload, make its row, and start what classifies it; with the time it came, by ``time.monotonic``."""
-    form = await read_form(request)
-    # A wait counts from the whole request (RFC 7240, 4.3), not from its first byte.
-    came = time.monotonic()
-    file = _file(form.get("file"))
-    chosen = await _image_model(runtime, _field(form.get("model")))
-    data = file.data
-    limit = runtime.settings.max_upload_bytes
-    if len(data) > limit:
-        raise UploadTooLarge(f"The upload is larger than {limit} bytes.")
-    inspected = await runtime.inspect(data)
-    storing = asyncio.create_task(runtime.storage.put(data, inspected.image.extension))
-    # Who waits learns the answer with the row; the disk works meanwhile.
-    try:
-        attempt = await runtime.dispatch.attempt(chosen.name, data, came + wait - time.monotonic()) if wait else None
-        image_path = await asyncio.shield(storing)
-    except asyncio.CancelledError:
-        # The service stops, and answers nobody any longer: an image without a row would stay for ever.
-        await runtime.storage.delete([await storing])
-        raise
-    new = crud.NewPrediction(
-        filename=_shown_name(file.filename),
-        image_path=image_path,
-        image=inspected.image,
-        size_bytes=len(data),
-        sha256=inspected.sha256,
-        model=chosen.name,
-        model_version=attempt.version if attempt and attempt.version else chosen.version,
-        came=came,
-        attempt=attempt,
-    )
-    try:
-        prediction = await runtime.dispatch.create(new)
-    except Exception as error:
-        # Where the row may have been committed after all, it needs its image.
-        if not (isinstance(error, DatabaseUnavailable) and error.maybe_done):
-            await runtime.storage.delete([image_path])
-        raise
-    if prediction.status == Status.PENDING:
-        runtime.backlog.note_pending()
-        runtime.dispatch.start(prediction, data)
-    return prediction, came
+async def _replayed(replay: Replay, runtime: Runtime, *, wait: int | None, came: float) -> Response:
+    """The first answer again; who waits gets the prediction as it has become."""
+    response: Response | None = None
+    if wait is not None or replay.answer is None:
+        try:
+            prediction = await runtime.get(replay.prediction_id)
+            response = await _classified(prediction, runtime, HTTPStatus.CREATED, wait=wait, came=came)
+        except PredictionNotFound:
+            if replay.answer is None:
+                raise
+    response = response or Response(replay.answer, HTTPStatus.CREATED, media_type="application/json")
+    response.headers["Location"] = f"/predictions/{replay.prediction_id}/"
+    response.headers["Idempotency-Replayed"] = "true"
+    return response
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 0 < len(key) <= LONGEST_KEY:
+        told = f"The key should have 1 to {LONGEST_KEY} characters"
+        raise RequestValidationError(
+            [{"type": "idempotency_key_invalid", "loc": ("header", "idempotency-key"), "msg": told, "input": key}]
+        )
+    return key
 
 
 @router.post(
@@ -151,33 +146,12 @@ async def reclassify_prediction(
     A person's correction belongs to the old answer and goes with it.
     """
     came = time.monotonic()
-    chosen = await _image_model(runtime, wanted.model if wanted else model)
+    chosen = await image_model(runtime, wanted.model if wanted else model)
     with runtime.backlog.place():
         prediction = await runtime.dispatch.reclassify(id, chosen)
         runtime.backlog.note_pending()
         runtime.dispatch.start(prediction, None)
     return await _classified(prediction, runtime, HTTPStatus.ACCEPTED, wait=_wait(request, runtime), came=came)
-
-
-def _file(part: Part | None) -> Part:
-    if part is None or part.filename is None:
-        raise RequestValidationError(
-            [{"type": "missing", "loc": ("body", "file"), "msg": "Field required", "input": None}]
-        )
-    return part
-
-
-def _field(part: Part | None) -> str:
-    return part.data.decode(errors="replace") if part else ""
-
-
-async def _image_model(runtime: Runtime, name: str) -> ImageModel:
-    """The model that an upload or reclassification asks for; the default one where it names none."""
-    try:
-        return await runtime.dispatch.image_model(name)
-    except ModelUnknown as error:
-        told = {"type": "model_unknown", "loc": ("body", "model"), "msg": error.message, "input": name}
-        raise RequestValidationError([told]) from error
 
 
 def _wait(request: Request, runtime: Runtime) -> int | None:
@@ -210,12 +184,6 @@ async def _classified(
 def _response(prediction: Prediction, status: HTTPStatus, background: BackgroundTask | None = None) -> Response:
     body = PredictionRead.of(prediction).model_dump_json()
     return Response(body, status, media_type="application/json", background=background)
-
-
-def _shown_name(name: str | None) -> str:
-    """The client's file name, fit to be stored and shown: no control characters, at most 255 characters."""
-    visible = "".join("\ufffd" if unicodedata.category(c) in {"Cc", "Cs"} else c for c in name or "")
-    return visible[:MAX_FILENAME] or UNNAMED
 
 
 _WAIT: Final = re.compile(r'(?:^|,)\s*wait\s*=\s*"?0*(\d{1,9})\d*"?\s*(?:[,;]|$)', re.ASCII | re.IGNORECASE)

@@ -59,7 +59,8 @@ class LocalDispatch:
 
     async def create(self, new: NewPrediction) -> Prediction:
         """Make a prediction's row, together with others that come at the same time."""
-        return await (self._worker.create_attempted(new) if new.attempt else self._create(new))
+        attempted = new.attempt and not new.attempt.cached
+        return await (self._worker.create_attempted(new) if attempted else self._create(new))
 
     async def reclassify(self, prediction_id: int, model: ImageModel) -> Prediction:
         """Make a finished prediction pending again. Raises PredictionNotFound or PredictionUnfinished."""

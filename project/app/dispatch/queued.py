@@ -118,7 +118,7 @@ class QueuedDispatch:
 async def _create_all(new: list[NewPrediction]) -> list[Prediction]:
     async with transaction():
         created = await crud.create_all(new)
-        await queue.enqueue([prediction.id for prediction in created])
+        await queue.enqueue([prediction.id for prediction in created if prediction.status == Status.PENDING])
     return created
 
 

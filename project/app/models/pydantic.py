@@ -89,6 +89,7 @@ class PredictionRead(BaseModel):
     model_version: str = Field(description="Identifies the weights.")
     error: PredictionError | None
     attempts: int
+    cached: bool = Field(description="The same model said this of the same bytes before, and was not asked again.")
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None

@@ -39,6 +39,9 @@ class Prediction(Model):
     started_at = fields.DatetimeField(null=True)
     completed_at = fields.DatetimeField(null=True)
     corrected_at = fields.DatetimeField(null=True)
+    cached = fields.BooleanField(
+        db_default=False, description="Answered by an earlier one, of the same bytes and model."
+    )
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> Self:
@@ -52,6 +55,8 @@ class Prediction(Model):
         indexes = (
             # Pages of one status, newest first.
             ("status", "id"),
+            # What was said of the same bytes before.
+            ("sha256", "model_version"),
         )
 
 
@@ -119,3 +124,20 @@ class WorkerProcess(Model):
         """Table."""
 
         table = "workers"
+
+
+class IdempotencyKey(Model):
+    """An upload that a client may send again without having it done again (``Idempotency-Key``)."""
+
+    key = fields.CharField(max_length=255, primary_key=True)
+    fingerprint = fields.CharField(max_length=64, description="Of what was uploaded, SHA-256 in hexadecimal.")
+    # Without one the upload is on its way, or its process died.
+    prediction_id: int | None = fields.BigIntField(null=True)
+    answer: str | None = fields.TextField(null=True, description="The first answer, as it was sent.")
+    claimed_at = fields.DatetimeField()
+
+    class Meta:
+        """Table and indexes."""
+
+        table = "idempotency_keys"
+        indexes = (("claimed_at",),)

@@ -35,6 +35,7 @@ class Server:
             "MODELS_DIR": str(settings.models),
             "MODEL": settings.model,
             "PORT": "0",
+            "REUSE_ANSWERS": "0",
             **environment,
         }
 

@@ -19,7 +19,7 @@ CLIENTS = 2_000
 UPLOAD_BYTES = 1_000_000
 RECEIVING_BYTES = 32 * 2**20
 MOST_GROWTH = 300 * 2**20
-"""2,000 uploads are 2,000 MB, 500 of them 500. There is room for 32, the worker keeps 64; connections need some, too."""
+"""2,000 uploads are 2,000 MB, 500 of them 500. There is room for 32, the worker keeps 64, connections need some."""
 
 
 def request(number: int) -> bytes:

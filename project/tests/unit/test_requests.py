@@ -3,8 +3,9 @@
 import pytest
 from fastapi.exceptions import RequestValidationError
 
+from app.api.accepting import _shown_name
 from app.api.predictions import _decoded, _encoded
-from app.api.uploads import _shown_name, _wait_seconds
+from app.api.uploads import _wait_seconds
 
 
 @pytest.mark.parametrize(

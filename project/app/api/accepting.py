@@ -1,0 +1,136 @@
+"""Accepting an upload: it is received, kept, and has its row."""
+
+import asyncio
+import contextlib
+import time
+import unicodedata
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+
+from app import crud, idempotency
+from app.api.deps import Inspected, Runtime
+from app.api.forms import Part, read_form
+from app.dispatch import ImageModel
+from app.domain import MAX_FILENAME, DatabaseUnavailable, ModelUnknown, Status, StorageUnavailable, UploadTooLarge
+from app.idempotency import Replay
+from app.models.tortoise import Prediction
+
+UNNAMED: Final = "unnamed"
+IN_FLIGHT: Final = timedelta(minutes=1)
+"""An upload takes no longer than this and its wait; with neither row nor answer by then, its process has died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An image as a client sent it. ``came``, and ``until`` when it waits for its answer: by ``time.monotonic``."""
+
+    filename: str | None
+    data: bytes
+    model: ImageModel
+    came: float
+    until: float | None
+    idempotency_key: str | None
+
+
+async def accept(
+    request: Request, runtime: Runtime, wait: int | None, key: str | None
+) -> tuple[Prediction | Replay, float]:
+    """Receive an upload and make its row, or learn what became of it before.
+
+    With the time it came, by ``time.monotonic``.
+    """
+    form = await read_form(request)
+    # A wait counts from the whole request (RFC 7240, 4.3), not from its first byte.
+    came = time.monotonic()
+    file = _file(form.get("file"))
+    asked_for = _field(form.get("model"))
+    chosen = await image_model(runtime, asked_for)
+    upload = Upload(file.filename, file.data, chosen, came, came + wait if wait else None, key)
+    limit = runtime.settings.max_upload_bytes
+    if len(upload.data) > limit:
+        raise UploadTooLarge(f"The upload is larger than {limit} bytes.")
+    inspected = await runtime.inspect(upload.data)
+    if key is None:
+        return await _store(upload, inspected, runtime), came
+    in_flight = timedelta(seconds=runtime.settings.max_wait_seconds) + IN_FLIGHT
+    replay = await idempotency.claim(key, idempotency.fingerprint(inspected.sha256, asked_for), in_flight)
+    if replay:
+        return replay, came
+    try:
+        return await _store(upload, inspected, runtime), came
+    except BaseException:
+        await asyncio.shield(idempotency.release(key))
+        raise
+
+
+async def _store(upload: Upload, inspected: Inspected, runtime: Runtime) -> Prediction:
+    """Keep an image, make its row, and start what classifies it."""
+    data, model = upload.data, upload.model
+    storing = asyncio.create_task(runtime.storage.put(data, inspected.image.extension))
+    try:
+        attempt = None
+        if runtime.settings.reuse_answers:
+            attempt = await runtime.known((inspected.sha256, model.name, model.version))
+        if attempt is None and upload.until:
+            # Who waits learns the answer with the row; the disk works meanwhile.
+            attempt = await runtime.dispatch.attempt(model.name, data, upload.until - time.monotonic())
+        image_path = await asyncio.shield(storing)
+    except BaseException:
+        # The service stops, or the database is away: an image without a row would stay for ever.
+        with contextlib.suppress(StorageUnavailable):
+            await runtime.storage.delete([await storing])
+        raise
+    new = crud.NewPrediction(
+        filename=_shown_name(upload.filename),
+        image_path=image_path,
+        image=inspected.image,
+        size_bytes=len(data),
+        sha256=inspected.sha256,
+        model=model.name,
+        model_version=attempt.version if attempt and attempt.version else model.version,
+        came=upload.came,
+        attempt=attempt,
+        idempotency_key=upload.idempotency_key,
+    )
+    try:
+        prediction = await runtime.dispatch.create(new)
+    except Exception as error:
+        # Where the row may have been committed after all, it needs its image.
+        if not (isinstance(error, DatabaseUnavailable) and error.maybe_done):
+            await runtime.storage.delete([image_path])
+        raise
+    if prediction.status == Status.PENDING:
+        runtime.backlog.note_pending()
+        runtime.dispatch.start(prediction, data)
+    return prediction
+
+
+def _file(part: Part | None) -> Part:
+    if part is None or part.filename is None:
+        raise RequestValidationError(
+            [{"type": "missing", "loc": ("body", "file"), "msg": "Field required", "input": None}]
+        )
+    return part
+
+
+def _field(part: Part | None) -> str:
+    return part.data.decode(errors="replace") if part else ""
+
+
+async def image_model(runtime: Runtime, name: str) -> ImageModel:
+    """The model that an upload or reclassification asks for; the default one where it names none."""
+    try:
+        return await runtime.dispatch.image_model(name)
+    except ModelUnknown as error:
+        told = {"type": "model_unknown", "loc": ("body", "model"), "msg": error.message, "input": name}
+        raise RequestValidationError([told]) from error
+
+
+def _shown_name(name: str | None) -> str:
+    """The client's file name, fit to be stored and shown: no control characters, at most 255 characters."""
+    visible = "".join("\ufffd" if unicodedata.category(c) in {"Cc", "Cs"} else c for c in name or "")
+    return visible[:MAX_FILENAME] or UNNAMED
