@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
 from app import __version__
-from app.api import models, ping, predict, predictions, uploads
+from app.api import events, models, ping, predict, predictions, uploads
 from app.api.body_limit import BodyLimit
 from app.api.deps import Runtime, make_runtime
 from app.api.errors import add_error_handlers
@@ -46,10 +46,10 @@ def create_application(settings: Settings) -> FastAPI:
         await storage.prepare()
         dispatching = local_dispatch if settings.queue == "local" else queued_dispatch
         backlog = Backlog(settings.max_pending)
-        async with dispatching(settings, storage) as (registry, dispatch), backlog.watched():
+        async with dispatching(settings, storage) as beside, backlog.watched():
             # What was made until now stays: looking through it for garbage again and again holds requests up.
             gc.freeze()
-            yield State(runtime=make_runtime(settings, storage, registry, dispatch, backlog))
+            yield State(runtime=make_runtime(settings, storage, beside, backlog))
 
     # Swagger UI and ReDoc from a package instead of a CDN: they work without the internet.
     app = FastAPIOffline(
@@ -61,6 +61,7 @@ def create_application(settings: Settings) -> FastAPI:
     add_error_handlers(app)
     answer_both_slashes(app)
     app.include_router(uploads.router)
+    app.include_router(events.router)
     app.include_router(predictions.router)
     app.include_router(predict.router)
     app.include_router(models.router)

@@ -2,13 +2,18 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
 
+from app import crud
 from app.db import AWAY, own_connection
+from app.domain import Status
+from app.models.tortoise import Prediction
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +22,56 @@ CHANNEL: Final = "predictions"
 PROBE_SECONDS: Final = 10.0
 """A connection that was cut off says nothing, so it is asked."""
 RECONNECT_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 2.0
+"""Who waits looks at the row so often, whatever became of the notice of its change."""
+MOST_UNREAD: Final = 10_000
+"""Changes that are kept for somebody who does not keep up."""
+DELETED: Final = "deleted"
+FINISHED: Final = frozenset({Status.SUCCEEDED, Status.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happened to a prediction: its status now, or ``deleted``."""
+
+    id: int
+    status: str
+
+
+class Feed:
+    """Every change since it was opened; somebody who does not keep up is told that some are missing."""
+
+    def __init__(self) -> None:
+        self._unread: deque[Change] = deque()
+        self._arrived = asyncio.Event()
+        self._missed = False
+
+    def put(self, changes: list[Change]) -> None:
+        """Add changes, or note that there were too many."""
+        if len(self._unread) + len(changes) > MOST_UNREAD:
+            self.note_missed()
+        else:
+            self._unread.extend(changes)
+        self._arrived.set()
+
+    def note_missed(self) -> None:
+        """Some changes will never be told."""
+        self._unread.clear()
+        self._missed = True
+        self._arrived.set()
+
+    async def next(self, seconds: float) -> list[Change] | None:
+        """What came, after ``seconds`` at most, empty where nothing did; None where changes are missing."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._arrived.wait()
+        self._arrived.clear()
+        if self._missed:
+            self._missed = False
+            return None
+        changes = list(self._unread)
+        self._unread.clear()
+        return changes
 
 
 class Notices:
@@ -25,6 +80,49 @@ class Notices:
     def __init__(self, url: str) -> None:
         self._url = url
         self._watching: dict[int, set[asyncio.Event]] = {}
+        self._feeds: set[Feed] = set()
+        self.ended = asyncio.Event()
+        """The service stops: whoever follows changes without end has to end."""
+
+    def end(self) -> None:
+        """Let those who follow changes go."""
+        self.ended.set()
+        self._wake(list(self._watching))
+        for feed in self._feeds:
+            feed.put([])
+
+    async def finished(self, prediction_id: int, seconds: float) -> Prediction:
+        """A prediction when it is finished, or as it is after ``seconds``, or when the service stops.
+
+        Raises PredictionNotFound, also where it is deleted meanwhile, or DatabaseUnavailable.
+        """
+        deadline = asyncio.get_running_loop().time() + seconds
+        with self.watch(prediction_id) as changed:
+            while True:
+                changed.clear()
+                prediction = await crud.get(prediction_id)
+                left = deadline - asyncio.get_running_loop().time()
+                if prediction.status in FINISHED or left <= 0 or self.ended.is_set():
+                    return prediction
+                await self.wait_for(changed, min(left, LOOK_SECONDS))
+
+    async def wait_for(self, changed: asyncio.Event, seconds: float) -> bool:
+        """Whether an event of ``watch`` came within ``seconds``."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await changed.wait()
+        except TimeoutError:
+            return False
+
+    @contextmanager
+    def feed(self) -> Iterator[Feed]:
+        """Every change that happens while inside."""
+        feed = Feed()
+        self._feeds.add(feed)
+        try:
+            yield feed
+        finally:
+            self._feeds.discard(feed)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -50,25 +148,36 @@ class Notices:
                 self._watching.pop(prediction_id, None)
 
     async def _listen_forever(self) -> None:
+        interrupted = False
         while True:
             try:
                 async with own_connection(self._url) as connection:
+                    lost = asyncio.Event()
+                    connection.add_termination_listener(lambda _, lost=lost: lost.set())
                     await connection.add_listener(CHANNEL, self._on_notice)
                     # What happened while nobody listened is looked up by those who wait.
                     self._wake(list(self._watching))
-                    while True:
-                        await asyncio.sleep(PROBE_SECONDS)
+                    for feed in self._feeds if interrupted else ():
+                        feed.note_missed()
+                    while not await self.wait_for(lost, PROBE_SECONDS):
                         await connection.execute("SELECT 1")
+                    raise ConnectionResetError("the database closed the connection")
             except (*AWAY, asyncpg.InterfaceError) as error:
                 log.debug("Listening for changes of predictions was interrupted: %s", error or type(error).__name__)
+                interrupted = True
                 await asyncio.sleep(RECONNECT_SECONDS)
             except Exception:
                 # Who waits looks for themselves meanwhile, a little later.
                 log.exception("Listening for changes of predictions went wrong")
+                interrupted = True
                 await asyncio.sleep(RECONNECT_SECONDS)
 
     def _on_notice(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        self._wake([int(change.split(" ", 1)[0]) for change in str(payload).split(",")])
+        pairs = (change.split(" ", 1) for change in str(payload).split(","))
+        changes = [Change(int(prediction_id), status) for prediction_id, status in pairs]
+        self._wake([change.id for change in changes])
+        for feed in self._feeds:
+            feed.put(changes)
 
     def _wake(self, prediction_ids: list[int]) -> None:
         for prediction_id in prediction_ids:

@@ -32,6 +32,9 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish the requests in hand, then stop the application."""
         log.info("Stopping")
+        # Streams of events would go on until they are cut off.
+        if runtime := self.lifespan.state.get("runtime"):
+            runtime.notices.end()
         await super().shutdown(sockets)
         log.info("Stopped")
         # Everything is closed; only a thread that decodes a large image could still hold the process up.

@@ -9,15 +9,15 @@ from typing import Annotated, Final
 from cachetools import TTLCache
 from fastapi import Depends, Request
 
-from app import crud, imaging
+from app import crud, dispatch, imaging
 from app.api.body_limit import MULTIPART_OVERHEAD
 from app.api.receiving import Room
 from app.backlog import Backlog
 from app.coalescing import Coalescer
 from app.config import Settings
-from app.dispatch import Dispatch
 from app.domain import ImageInfo, ImageTooLarge, LabelScore, NotAnImage, ServiceError
 from app.models.tortoise import Prediction
+from app.notices import Notices
 from app.registry import Registry
 from app.storage import Storage
 
@@ -47,7 +47,8 @@ class Runtime:
     settings: Settings
     storage: Storage
     registry: Registry
-    dispatch: Dispatch
+    dispatch: dispatch.Dispatch
+    notices: Notices
     backlog: Backlog
     room: Room
     inspect: Coalescer[bytes, Inspected]
@@ -57,9 +58,7 @@ class Runtime:
     """What tabular models answered lately; its size counts rows."""
 
 
-def make_runtime(
-    settings: Settings, storage: Storage, registry: Registry, dispatch: Dispatch, backlog: Backlog
-) -> Runtime:
+def make_runtime(settings: Settings, storage: Storage, beside: dispatch.Running, backlog: Backlog) -> Runtime:
     """Put together what the lifespan built."""
 
     def inspect(uploads: list[bytes]) -> Awaitable[list[Inspected | ServiceError]]:
@@ -68,8 +67,9 @@ def make_runtime(
     return Runtime(
         settings,
         storage,
-        registry,
-        dispatch,
+        beside.registry,
+        beside.dispatch,
+        beside.notices,
         backlog,
         # The largest upload has to find room.
         Room(max(settings.max_receiving_bytes, settings.max_upload_bytes + MULTIPART_OVERHEAD)),

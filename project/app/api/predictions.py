@@ -64,22 +64,30 @@ async def list_predictions(
     return [PredictionRead.of(row) for row in rows]
 
 
-_ONE_RESPONSES = problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
+ONE_RESPONSES = problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-@router.get("/{id}/", summary="Read a prediction", responses=_ONE_RESPONSES)
-async def read_prediction(id: Id, runtime: Running) -> PredictionRead:
-    """The prediction as it stands; poll until `status` is `succeeded` or `failed`."""
+@router.get("/{id}/", summary="Read a prediction", responses=ONE_RESPONSES)
+async def read_prediction(
+    id: Id,
+    runtime: Running,
+    wait: Annotated[
+        int, Query(ge=0, description="Answer when it is finished, or after so many seconds (at most MAX_WAIT_SECONDS).")
+    ] = 0,
+) -> PredictionRead:
+    """The prediction as it stands; with `?wait=10` when `status` is `succeeded` or `failed`, or after ten seconds."""
+    if wait:
+        return PredictionRead.of(await runtime.notices.finished(id, min(wait, runtime.settings.max_wait_seconds)))
     return PredictionRead.of(await runtime.get(id))
 
 
-@router.put("/{id}/", summary="Correct a prediction", responses=_ONE_RESPONSES)
+@router.put("/{id}/", summary="Correct a prediction", responses=ONE_RESPONSES)
 async def correct_prediction(id: Id, correction: PredictionCorrection) -> PredictionRead:
     """Sets a person's answer; the model's own stays in `all_predictions`."""
     return PredictionRead.of(await crud.correct(id, correction.top_prediction, correction.confidence))
 
 
-@router.delete("/{id}/", summary="Delete a prediction", responses=_ONE_RESPONSES)
+@router.delete("/{id}/", summary="Delete a prediction", responses=ONE_RESPONSES)
 async def delete_prediction(id: Id, runtime: Running) -> PredictionDeleted:
     """Removes the prediction and its image for good."""
     deleted = await crud.delete(id)
@@ -87,7 +95,7 @@ async def delete_prediction(id: Id, runtime: Running) -> PredictionDeleted:
     return PredictionDeleted(id=deleted.id, filename=deleted.filename)
 
 
-@router.get("/{id}/history/", summary="Read what other models said before", responses=_ONE_RESPONSES)
+@router.get("/{id}/history/", summary="Read what other models said before", responses=ONE_RESPONSES)
 async def read_history(id: Id) -> list[PastAnswerRead]:
     """The answers that were replaced, newest first; empty where the prediction was never classified again."""
     return [PastAnswerRead.of(row) for row in await crud.history(id)]

@@ -7,6 +7,8 @@ from typing import Protocol
 from app.crud import Attempt, NewPrediction
 from app.models.pydantic import ModelRead
 from app.models.tortoise import Prediction
+from app.notices import Notices
+from app.registry import Registry
 
 Afterwards = Callable[[], Awaitable[object]]
 """What is left to be done when a client has its answer."""
@@ -61,3 +63,13 @@ class Dispatch(Protocol):
 
     async def health(self) -> Health:
         """Whether predictions can be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What runs beside the routes."""
+
+    registry: Registry
+    """Of the tabular models at least."""
+    dispatch: Dispatch
+    notices: Notices

@@ -12,13 +12,14 @@ from app.coalescing import Coalescer
 from app.config import Settings
 from app.crud import Attempt, NewPrediction
 from app.db import connected, database_url
-from app.dispatch import Afterwards, Health, ImageModel
+from app.dispatch import Afterwards, Health, ImageModel, Running
 from app.domain import ModelUnknown
 from app.engine import Engine
 from app.engine.checker import Checker
 from app.engine.loading import find_models, loaded, orders_of
 from app.models.pydantic import ModelRead
 from app.models.tortoise import Prediction
+from app.notices import Notices
 from app.registry import Registry
 from app.storage import Storage
 from app.sweeper import sweeping
@@ -92,7 +93,7 @@ class LocalDispatch:
 
 
 @asynccontextmanager
-async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[tuple[Registry, LocalDispatch]]:
+async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[Running]:
     """The engine, the database and the worker run while inside. Raises StartupError."""
     registry = await asyncio.to_thread(find_models, settings)
     orders = orders_of(settings, registry.default)
@@ -107,4 +108,6 @@ async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[
         worker.running(settings.recover_seconds, only_process=embedded),
         sweeping(url, storage, settings),
     ):
-        yield registry, LocalDispatch(registry, checker, engine, worker)
+        notices = Notices(url)
+        async with notices.listening():
+            yield Running(registry, LocalDispatch(registry, checker, engine, worker), notices)

@@ -14,19 +14,17 @@ from app.coalescing import Coalescer
 from app.config import Settings
 from app.crud import Attempt, NewPrediction
 from app.db import connected, database_url, transaction
-from app.dispatch import Afterwards, Health, ImageModel
+from app.dispatch import Afterwards, Health, ImageModel, Running
 from app.domain import DatabaseUnavailable, ModelUnknown, NoWorkerYet, PredictionNotFound, Status
 from app.models.pydantic import ModelRead
 from app.models.tortoise import Prediction
-from app.notices import Notices
+from app.notices import FINISHED, Notices
 from app.registry import Registry
 from app.storage import Storage
 
 MOST_ROWS: Final = 64
 MODELS_SECONDS: Final = 2.0
 """How long the workers' models are remembered; one that nobody knows is looked for at once."""
-LOOK_SECONDS: Final = 2.0
-"""Who waits looks at the row so often, whatever became of the notice of its change."""
 
 
 class QueuedDispatch:
@@ -81,17 +79,9 @@ class QueuedDispatch:
 
     async def finished(self, prediction: Prediction, seconds: float) -> Prediction | None:
         """Wait until a worker has finished a prediction; None where ``seconds`` were not enough, or it is gone."""
-        with self._notices.watch(prediction.id) as changed, suppress(TimeoutError, PredictionNotFound):
-            async with asyncio.timeout(seconds):
-                while True:
-                    changed.clear()
-                    with suppress(DatabaseUnavailable):
-                        prediction = await crud.get(prediction.id)
-                    if prediction.status in {Status.SUCCEEDED, Status.FAILED}:
-                        return prediction
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(LOOK_SECONDS):
-                            await changed.wait()
+        with suppress(PredictionNotFound, DatabaseUnavailable):
+            found = await self._notices.finished(prediction.id, seconds)
+            return found if found.status in FINISHED else None
         return None
 
     def afterwards(self, prediction: Prediction) -> Afterwards | None:  # noqa: ARG002 - a protocol's
@@ -123,11 +113,11 @@ async def _create_all(new: list[NewPrediction]) -> list[Prediction]:
 
 
 @asynccontextmanager
-async def queued_dispatch(settings: Settings, _storage: Storage) -> AsyncIterator[tuple[Registry, QueuedDispatch]]:
+async def queued_dispatch(settings: Settings, _storage: Storage) -> AsyncIterator[Running]:
     """The database is connected while inside; image models are neither needed nor loaded here. Raises StartupError."""
     registry = await asyncio.to_thread(Registry, settings.models, None, memory_bytes=settings.models_memory_bytes)
     async with database_url(settings) as url, connected(url, settings):
         await queue.check_installed()
         notices = Notices(url)
         async with notices.listening():
-            yield registry, QueuedDispatch(notices, registry)
+            yield Running(registry, QueuedDispatch(notices, registry), notices)

@@ -1,0 +1,192 @@
+"""Told when it is done: long poll and server-sent events, whoever makes the change."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+import uvicorn
+
+from app.config import Settings
+from app.db import execute
+from app.main import create_application
+from app.notices import MOST_UNREAD, Change, Feed
+from app.server import Server
+from tests.integration.test_backlog import ROW
+from tests.pictures import jpeg
+
+Event = tuple[str, dict[str, object]]
+
+
+@asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, Server]]:
+    """The application behind a real server: httpx' transport gives a response only when it is over."""
+    server = Server(uvicorn.Config(create_application(settings), port=0, log_config=None, timeout_graceful_shutdown=30))
+    serving = asyncio.create_task(server.serve())
+    async with asyncio.timeout(30):
+        while not server.started:
+            assert not serving.done()
+            await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        yield client, server
+        server.should_exit = True
+        async with asyncio.timeout(10):
+            await serving
+
+
+@pytest.fixture(autouse=True)
+def _no_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server ends its process when it has stopped; here that is the tests' own."""
+    monkeypatch.setattr("app.server.THREADS_END_SECONDS", 3600)
+
+
+@pytest.fixture
+async def web(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    # Nobody looks for pending rows: only the tests change them.
+    async with served(settings.model_copy(update={"recover_seconds": 3600})) as (client, _):
+        yield client
+
+
+async def row(status: str = "pending") -> int:
+    await execute(ROW, [status, 1])
+    (newest,) = await execute("SELECT max(id) AS id FROM predictions")
+    return int(newest["id"])
+
+
+async def finish(prediction_id: int) -> None:
+    await execute("UPDATE predictions SET status = 'succeeded', completed_at = now() WHERE id = $1", [prediction_id])
+
+
+async def events(response: httpx.Response) -> AsyncIterator[Event]:
+    name = ""
+    async for line in response.aiter_lines():
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield name, json.loads(line.removeprefix("data: "))
+
+
+async def test_a_long_poll_ends_with_the_change(web: httpx.AsyncClient) -> None:
+    prediction_id = await row()
+    polling = asyncio.create_task(web.get(f"/predictions/{prediction_id}/", params={"wait": 30}))
+    await asyncio.sleep(0)
+    await finish(prediction_id)
+    async with asyncio.timeout(1.5):
+        answer = await polling
+    assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
+
+
+async def test_a_long_poll_ends_with_the_time_and_at_once_where_it_is_finished(web: httpx.AsyncClient) -> None:
+    prediction_id = await row()
+    assert (await web.get(f"/predictions/{prediction_id}", params={"wait": 1})).json()["status"] == "pending"
+    await finish(prediction_id)
+    async with asyncio.timeout(1):
+        assert (await web.get(f"/predictions/{prediction_id}/", params={"wait": 30})).json()["status"] == "succeeded"
+    assert (await web.get("/predictions/1000/", params={"wait": 30})).status_code == 404
+    assert (await web.get("/predictions/1/", params={"wait": -1})).status_code == 422
+
+
+async def test_a_long_poll_of_one_that_is_deleted_is_404(web: httpx.AsyncClient) -> None:
+    prediction_id = await row()
+    polling = asyncio.create_task(web.get(f"/predictions/{prediction_id}/", params={"wait": 30}))
+    await asyncio.sleep(0.1)
+    await web.delete(f"/predictions/{prediction_id}/")
+    async with asyncio.timeout(2):
+        assert (await polling).status_code == 404
+
+
+async def test_one_prediction_is_followed_to_its_end(web: httpx.AsyncClient) -> None:
+    prediction_id = await row()
+    async with web.stream("GET", f"/predictions/{prediction_id}/events") as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        told = events(response)
+        name, first = await anext(told)
+        assert (name, first["status"]) == ("prediction", "pending")
+        await execute("UPDATE predictions SET status = 'processing' WHERE id = $1", [prediction_id])
+        assert (await anext(told))[1]["status"] == "processing"
+        await finish(prediction_id)
+        name, last = await anext(told)
+        assert (name, last) == ("prediction", (await web.get(f"/predictions/{prediction_id}/")).json())
+        assert [event async for event in told] == []
+    assert (await web.get("/predictions/1000/events")).status_code == 404
+
+
+async def test_the_end_may_be_a_deletion(web: httpx.AsyncClient) -> None:
+    prediction_id = await row()
+    async with web.stream("GET", f"/predictions/{prediction_id}/events") as response:
+        told = events(response)
+        await anext(told)
+        await web.delete(f"/predictions/{prediction_id}/")
+        assert [event async for event in told] == [("deleted", {"id": prediction_id})]
+
+
+async def test_all_predictions_are_followed(web: httpx.AsyncClient) -> None:
+    async with web.stream("GET", "/events") as response:
+        told = events(response)
+        answer = await web.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers={"Prefer": "wait=30"})
+        uploaded = answer.json()["id"]
+        assert await anext(told) == ("prediction", {"id": uploaded, "status": "succeeded"})
+        await execute(ROW, ["pending", 450])
+        many = [await anext(told) for _ in range(450)]
+        assert {event[1]["status"] for event in many} == {"pending"}
+        assert len({event[1]["id"] for event in many}) == 450
+        await web.delete(f"/predictions/{uploaded}/")
+        assert await anext(told) == ("deleted", {"id": uploaded, "status": "deleted"})
+
+
+async def test_two_web_processes_tell_of_each_others_predictions(web: httpx.AsyncClient, settings: Settings) -> None:
+    """The other one is the database itself, which the triggers are in."""
+    prediction_id = await row()
+    polling = [asyncio.create_task(web.get(f"/predictions/{prediction_id}/", params={"wait": 30})) for _ in range(50)]
+    await asyncio.sleep(0.1)
+    await finish(prediction_id)
+    async with asyncio.timeout(2):
+        answers = await asyncio.gather(*polling)
+    assert {answer.json()["status"] for answer in answers} == {"succeeded"}
+    assert settings.database_url
+
+
+async def test_after_the_connection_broke_changes_are_told_again(web: httpx.AsyncClient) -> None:
+    prediction_id = await row()
+    polling = asyncio.create_task(web.get(f"/predictions/{prediction_id}/", params={"wait": 30}))
+    async with web.stream("GET", "/events") as response:
+        told = events(response)
+        await execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' "
+            "AND datname = current_database()"
+        )
+        await finish(prediction_id)
+        async with asyncio.timeout(5):
+            assert (await polling).json()["status"] == "succeeded"
+            assert (await anext(told))[0] == "missed"
+            other = await row()
+            assert await anext(told) == ("prediction", {"id": other, "status": "pending"})
+
+
+async def test_a_stop_ends_streams_at_once(settings: Settings) -> None:
+    async with served(settings.model_copy(update={"recover_seconds": 3600})) as (client, server):
+        prediction_id = await row()
+        polling = asyncio.create_task(client.get(f"/predictions/{prediction_id}/", params={"wait": 60}))
+        async with (
+            client.stream("GET", "/events") as everything,
+            client.stream("GET", f"/predictions/{prediction_id}/events") as one,
+        ):
+            await anext(events(one))
+            server.should_exit = True
+            async with asyncio.timeout(5):
+                assert [event async for event in events(everything)] == []
+                assert (await polling).json()["status"] == "pending"
+
+
+async def test_who_does_not_keep_up_is_told_so() -> None:
+    feed = Feed()
+    feed.put([Change(1, "pending")])
+    assert await feed.next(1) == [Change(1, "pending")]
+    assert await feed.next(0.01) == []
+    feed.put([Change(n, "pending") for n in range(MOST_UNREAD)])
+    feed.put([Change(1, "pending")])
+    assert await feed.next(1) is None
+    assert await feed.next(0.01) == []
