@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValidationError as error:
         for told in error.errors():
             where = ".".join(str(part) for part in told["loc"]).upper()
-            # The URL holds a password.
-            given = "" if where == "DATABASE_URL" else f" is {told['input']!r}"
+            # Passwords and the like.
+            given = "" if where in {"DATABASE_URL", "WEBHOOK_SECRET", ""} else f" is {told['input']!r}"
             print(f"error: {where}{given}: {told['msg']}", file=sys.stderr)
     except StartupError as error:
         print(f"error: {error.message}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """The settings: the only reader of the environment and of ``.env``."""
 
+import base64
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -110,6 +111,14 @@ class Settings(BaseSettings):
         Field(description="Whether bytes that a model has seen before get the same answer without asking it again."),
     ] = True
 
+    webhook_secret: Annotated[
+        SecretStr | None,
+        Field(description="whsec_ and 24 to 64 bytes in base64, that sign webhooks; unset: there are none."),
+    ] = None
+    webhooks_to_private: Annotated[
+        bool, Field(description="Whether webhooks may go to private addresses, such as those of this network.")
+    ] = False
+
     predict_cache_rows: Annotated[
         int, Field(ge=0, description="Rows whose answers /predict keeps for identical requests; 0: none.")
     ] = 10_000
@@ -160,6 +169,20 @@ class Settings(BaseSettings):
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         if options.keys() - {"sslmode"} or options.get("sslmode", "prefer") not in SSL_MODES:
             raise ValueError(f"may have one option, sslmode, one of {', '.join(SSL_MODES)}")
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _is_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return value
+        prefix, _, key = value.get_secret_value().partition("_")
+        try:
+            is_one = prefix == "whsec" and len(base64.b64decode(key, validate=True)) in range(24, 65)
+        except ValueError:
+            is_one = False
+        if not is_one:
+            raise ValueError("should be whsec_ and 24 to 64 bytes in base64: echo whsec_$(openssl rand -base64 32)")
         return value
 
     @model_validator(mode="after")

@@ -43,6 +43,7 @@ class NewPrediction:
     """What is known of a prediction when its row is made. ``sha256`` is of the uploaded bytes, in hexadecimal.
 
     ``came``: when the upload did, by ``time.monotonic``. ``idempotency_key``: that the client may send again.
+    ``webhook_url``: where the prediction's end is told.
     """
 
     filename: str
@@ -55,17 +56,20 @@ class NewPrediction:
     came: float
     attempt: Attempt | None = None
     idempotency_key: str | None = None
+    webhook_url: str | None = None
 
 
 # Times are the database's, as everywhere, less what has passed by a clock that nobody sets.
 _CREATE: Final = """
 WITH new AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[], $6::bigint[], $7::text[],
-                         $8::text[], $9::text[], $10::interval[], $11::text[], $12::text[], $13::int[], $14::text[],
-                         $15::float8[], $16::text[], $17::text[], $18::text[], $19::interval[], $20::bool[])
+                         $8::text[], $9::text[], $10::interval[], $11::text[], $12::text[], $13::text[], $14::int[],
+                         $15::text[], $16::float8[], $17::text[], $18::text[], $19::text[], $20::interval[],
+                         $21::bool[])
     AS new (filename, image_path, content_type, width, height, size_bytes, sha256,
-            model, model_version, age, idempotency_key, status, attempts, top_prediction,
-            confidence, all_predictions, error_code, error_message, attempt_age, cached)
+            model, model_version, age, idempotency_key, webhook_url, status, attempts,
+            top_prediction, confidence, all_predictions, error_code, error_message, attempt_age,
+            cached)
 ), created AS (
     INSERT INTO predictions (filename, image_path, content_type, width, height, size_bytes, sha256, model,
                              model_version, status, attempts, top_prediction, confidence, all_predictions, error_code,
@@ -84,6 +88,15 @@ _NOTE_KEYS: Final = """
     FROM created JOIN new USING (image_path) WHERE key = new.idempotency_key
 )
 """
+# A webhook likewise; of a prediction that is finished already it is due at once.
+_ADD_WEBHOOKS: Final = """
+, hooked AS (
+    INSERT INTO deliveries (prediction_id, url, status, attempts, next_attempt_at, created_at)
+    SELECT created.id, webhook_url, CASE WHEN created.status = 'pending' THEN 'waiting' ELSE 'pending' END, 0,
+           CASE WHEN created.status <> 'pending' THEN now() END, now()
+    FROM created JOIN new USING (image_path) WHERE webhook_url IS NOT NULL
+)
+"""
 _CREATED: Final = "SELECT * FROM created"
 
 
@@ -95,13 +108,14 @@ async def create_all(new: list[NewPrediction]) -> list[Prediction]:
         (
             *(one.filename, one.image_path, one.image.content_type, one.image.width, one.image.height),
             *(one.size_bytes, one.sha256, one.model, one.model_version, timedelta(seconds=now - one.came)),
-            one.idempotency_key,
+            *(one.idempotency_key, one.webhook_url),
             *_attempt_columns(one.attempt, now),
         )
         for one in new
     ]
     note_keys = _NOTE_KEYS if any(one.idempotency_key for one in new) else ""
-    created = await execute(_CREATE + note_keys + _CREATED, columns(rows))
+    add_webhooks = _ADD_WEBHOOKS if any(one.webhook_url for one in new) else ""
+    created = await execute(_CREATE + note_keys + add_webhooks + _CREATED, columns(rows))
     made = {row["image_path"]: Prediction.of(row) for row in created}
     return [made[one.image_path] for one in new]
 

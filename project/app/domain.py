@@ -22,6 +22,15 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+class DeliveryStatus(StrEnum):
+    """The states of a webhook: waiting for the prediction's end → pending → delivered or failed."""
+
+    WAITING = "waiting"
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, slots=True)
 class LabelScore:
     """One label and how sure the model is of it, 0..1."""

@@ -1,7 +1,8 @@
 """The queue of jobs for workers on any number of hosts (``QUEUE=pgqueuer``); the only code that knows PgQueuer.
 
-A job is a prediction's id. It is added in the transaction that makes the row pending, so that there is never one
-without the other; the row alone tells what became of it (record 14).
+A job is the id of a prediction to be classified, or of a webhook to be delivered. A prediction's is added in the
+transaction that makes the row pending, so that there is never one without the other; the row alone tells what became of
+it (record 14).
 """
 
 import asyncio
@@ -26,13 +27,13 @@ from app.domain import DatabaseUnavailable, StartupError
 
 log = logging.getLogger(__name__)
 
-ENTRYPOINT: Final = "classify"
+CLASSIFY: Final = "classify"
+DELIVER: Final = "deliver"
 # Any numbers will do, as long as every process takes the same ones.
 _INSTALL_LOCK: Final = 8004_2027
 _RECONCILE_LOCK: Final = 8004_2028
+_DELIVERIES_LOCK: Final = 8004_2030
 
-JOBS_PER_THREAD: Final = 32
-"""Jobs that a worker takes at once: enough that its threads need not wait for the queue's pauses of 0.1 s."""
 RETRY_DELAY: Final = timedelta(seconds=1)
 RESTART_SECONDS: Final = 1.0
 MOST_RECONCILED: Final = 1_000
@@ -42,7 +43,15 @@ _WITHOUT_JOB: Final = """
 SELECT id FROM predictions
 WHERE (status = 'pending' OR (status = 'processing' AND lease_expires_at < now())) AND NOT EXISTS (
     SELECT FROM pgqueuer
-    WHERE entrypoint = $1 AND status IN ('queued', 'picked') AND split_part(dedupe_key, '/', 1) = predictions.id::text
+    WHERE entrypoint = $1 AND status IN ('queued', 'picked') AND split_part(dedupe_key, '/', 2) = predictions.id::text
+)
+ORDER BY id LIMIT $2
+"""
+_DELIVERIES_WITHOUT_JOB: Final = """
+SELECT id FROM deliveries
+WHERE status = 'pending' AND NOT EXISTS (
+    SELECT FROM pgqueuer
+    WHERE entrypoint = $1 AND status IN ('queued', 'picked') AND split_part(dedupe_key, '/', 2) = deliveries.id::text
 )
 ORDER BY id LIMIT $2
 """
@@ -78,20 +87,20 @@ async def check_installed() -> None:
         raise StartupError("The tables of QUEUE=pgqueuer are missing: run `python -m app migrate` with that setting.")
 
 
-async def enqueue(prediction_ids: Sequence[int], *, again: str = "") -> None:
-    """Add a job for each prediction, in the transaction around it; one that has its job already gets no second one.
+async def enqueue(ids: Sequence[int], entrypoint: str = CLASSIFY, *, again: str = "") -> None:
+    """Add a job for each id, in the transaction around it; one that has its job already gets no second one.
 
-    ``again``: tells jobs of the same prediction apart, where the last one may still be there though it is done.
+    ``again``: tells jobs of the same id apart, where the last one may still be there though it is done.
     """
-    if not prediction_ids:
+    if not ids:
         return
-    count = len(prediction_ids)
+    count = len(ids)
     async with raw_connection() as connection:
         await _queries(AsyncpgDriver(connection)).enqueue(
-            [ENTRYPOINT] * count,
-            [str(prediction_id).encode() for prediction_id in prediction_ids],
+            [entrypoint] * count,
+            [str(one).encode() for one in ids],
             [0] * count,
-            dedupe_key=[f"{prediction_id}/{again}" for prediction_id in prediction_ids],
+            dedupe_key=[f"{entrypoint}/{one}/{again}" for one in ids],
             on_conflict="skip",
         )
 
@@ -105,26 +114,46 @@ async def reconcile() -> int:
         (row,) = await execute("SELECT pg_try_advisory_xact_lock($1) AS mine", [_RECONCILE_LOCK])
         if not row["mine"]:
             return 0
-        lost = [row["id"] for row in await execute(_WITHOUT_JOB, [ENTRYPOINT, MOST_RECONCILED])]
+        lost = [row["id"] for row in await execute(_WITHOUT_JOB, [CLASSIFY, MOST_RECONCILED])]
         await enqueue(lost)
         await execute(_PRUNE_LOG)
     return len(lost)
+
+
+async def enqueue_deliveries() -> None:
+    """Give webhooks that are due, or whose job is gone, a job. One process at a time does it.
+
+    Raises DatabaseUnavailable.
+    """
+    async with transaction():
+        (row,) = await execute("SELECT pg_try_advisory_xact_lock($1) AS mine", [_DELIVERIES_LOCK])
+        if row["mine"]:
+            due = await execute(_DELIVERIES_WITHOUT_JOB, [DELIVER, MOST_RECONCILED])
+            await enqueue([delivery["id"] for delivery in due], DELIVER)
 
 
 class Jobs:
     """Takes jobs from the queue and has them done, until it is told to stop."""
 
     def __init__(
-        self, url: str, work: Callable[[int], Awaitable[bool]], *, threads: int, heartbeat: float, poll: float
+        self,
+        url: str,
+        entrypoint: str,
+        work: Callable[[int], Awaitable[timedelta | None]],
+        *,
+        at_once: int,
+        heartbeat: float,
+        poll: float,
     ) -> None:
-        """``work`` is given a prediction's id and tells whether its job is done; otherwise it is asked again later.
+        """``work`` is given an id, and tells after what pause it is to be asked again; None: the job is done.
 
         ``heartbeat``: seconds of silence after which a worker's jobs go to others. ``poll``: seconds between looks for
         jobs of which no notice arrived.
         """
         self._url = url
+        self._entrypoint = entrypoint
         self._work = work
-        self._batch = threads * JOBS_PER_THREAD // 2
+        self._batch = max(1, at_once // 2)
         self._heartbeat = timedelta(seconds=heartbeat)
         self._poll = timedelta(seconds=poll)
 
@@ -143,7 +172,7 @@ class Jobs:
 
     async def _run_on(self, pool: asyncpg.Pool, stopping: "asyncio.Task[bool]") -> None:
         manager = QueueManager(_queries(AsyncpgPoolDriver(pool)))
-        manager.entrypoint(ENTRYPOINT)(self._do)
+        manager.entrypoint(self._entrypoint)(self._do)
         stopping.add_done_callback(lambda _: manager.shutdown.set())
         if stopping.done():
             return
@@ -159,12 +188,12 @@ class Jobs:
 
     async def _do(self, job: Job) -> None:
         try:
-            done = await self._work(int(job.payload or b"0"))
+            pause = await self._work(int(job.payload or b"0"))
         except Exception as error:
-            log.exception("The job of prediction %s went wrong", job.payload)
+            log.exception("The job %s of %s went wrong", self._entrypoint, job.payload)
             raise RetryRequested(delay=RETRY_DELAY, reason=str(error)) from error
-        if not done:
-            raise RetryRequested(delay=RETRY_DELAY, reason="handed back")
+        if pause is not None:
+            raise RetryRequested(delay=pause, reason="to be asked again")
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import timedelta
 from functools import partial
 from typing import Final, TypeVar
 
@@ -42,6 +43,8 @@ WORTH_WRITING_PER_THREAD: Final = 4
 PATIENCE_SECONDS: Final = 0.1
 """While every thread has more to do, answers are written when there are so many, or one has waited for so long."""
 
+HANDED_BACK: Final = timedelta(seconds=1)
+"""Pause before a prediction that was handed back is tried again."""
 AWAY_SECONDS: Final = 0.5
 """Pause before a database that is away is tried again."""
 
@@ -131,11 +134,11 @@ class Worker:
             return None
         return task.result()
 
-    async def do_job(self, prediction_id: int) -> bool:
-        """Classify a prediction for a queue; False where it was handed back, and the queue has to give it again."""
+    async def do_job(self, prediction_id: int) -> timedelta | None:
+        """Classify a prediction for a queue; gives a pause where it was handed back, and has to be given again."""
         if await self.classify(prediction_id):
-            return True
-        return not await self._patiently(partial(attempts.is_pending, prediction_id))
+            return None
+        return HANDED_BACK if await self._patiently(partial(attempts.is_pending, prediction_id)) else None
 
     async def attempt(self, model: str, data: bytes, seconds: float) -> Attempt | None:
         """Classify an image that has no row yet, for a client that waits: nobody misses the row before the answer.

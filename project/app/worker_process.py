@@ -7,13 +7,15 @@ import signal
 import socket
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Final
 
 from app import fleet, queue
 from app.catalog import read_models
 from app.config import Settings
 from app.db import connected, database_url
+from app.deliverer import AT_ONCE, LOOK_SECONDS, make_deliverer
 from app.domain import DatabaseUnavailable, StartupError
 from app.engine import Engine
 from app.engine.checker import Checker
@@ -27,6 +29,8 @@ from app.worker import Worker
 log = logging.getLogger(__name__)
 
 STOPPED_AT_ONCE: Final = 1
+JOBS_PER_THREAD: Final = 32
+"""Jobs that are taken at once: enough that the threads need not wait for the queue's pauses of 0.1 s."""
 
 
 async def work(settings: Settings) -> None:
@@ -50,26 +54,26 @@ async def work(settings: Settings) -> None:
         loaded(engine, checker, registry, everything=settings.models_loading == "start"),
     ):
         await queue.check_installed()
-        jobs = queue.Jobs(
-            url,
-            worker.do_job,
-            threads=settings.worker_threads,
-            heartbeat=settings.heartbeat_seconds,
-            poll=settings.recover_seconds,
-        )
-        async with (
-            _announced(engine, registry),
-            repeating(_reconcile, settings.recover_seconds, "Looking for lost jobs"),
-            sweeping(url, storage, settings),
-        ):
-            taking = asyncio.create_task(jobs.run(stop))
+        taking = partial(queue.Jobs, url, heartbeat=settings.heartbeat_seconds, poll=settings.recover_seconds)
+        at_once = settings.worker_threads * JOBS_PER_THREAD
+        jobs = [taking(queue.CLASSIFY, worker.do_job, at_once=at_once)]
+        async with AsyncExitStack() as beside:
+            await beside.enter_async_context(_announced(engine, registry))
+            await beside.enter_async_context(sweeping(url, storage, settings))
+            await beside.enter_async_context(repeating(_reconcile, settings.recover_seconds, "Looking for lost jobs"))
+            if deliverer := make_deliverer(settings):
+                # Apart, so that slow receivers keep no prediction waiting.
+                jobs.append(taking(queue.DELIVER, deliverer.do_job, at_once=AT_ONCE))
+                looking = repeating(queue.enqueue_deliveries, LOOK_SECONDS, "Looking for webhooks")
+                await beside.enter_async_context(looking)
+            tasks = [asyncio.create_task(one.run(stop)) for one in jobs]
             log.info("Taking jobs (Ctrl-C stops)")
             await stop.wait()
             log.info("Stopping")
-            done, _ = await asyncio.wait([taking], timeout=settings.shutdown_seconds)
-            if not done:
+            _, left = await asyncio.wait(tasks, timeout=settings.shutdown_seconds)
+            if left:
                 await worker.hand_back()
-                await asyncio.wait([taking], timeout=settings.shutdown_seconds)
+                await asyncio.wait(left, timeout=settings.shutdown_seconds)
     log.info("Stopped")
 
 

@@ -18,6 +18,7 @@ from app.dispatch import ImageModel
 from app.domain import MAX_FILENAME, DatabaseUnavailable, ModelUnknown, Status, StorageUnavailable, UploadTooLarge
 from app.idempotency import Replay
 from app.models.tortoise import Prediction
+from app.webhooks import check_url
 
 UNNAMED: Final = "unnamed"
 IN_FLIGHT: Final = timedelta(minutes=1)
@@ -34,6 +35,7 @@ class Upload:
     came: float
     until: float | None
     idempotency_key: str | None
+    webhook_url: str | None
 
 
 async def accept(
@@ -49,7 +51,8 @@ async def accept(
     file = _file(form.get("file"))
     asked_for = _field(form.get("model"))
     chosen = await image_model(runtime, asked_for)
-    upload = Upload(file.filename, file.data, chosen, came, came + wait if wait else None, key)
+    webhook_url = _webhook_url(_field(form.get("webhook_url")), runtime)
+    upload = Upload(file.filename, file.data, chosen, came, came + wait if wait else None, key, webhook_url)
     limit = runtime.settings.max_upload_bytes
     if len(upload.data) > limit:
         raise UploadTooLarge(f"The upload is larger than {limit} bytes.")
@@ -95,6 +98,7 @@ async def _store(upload: Upload, inspected: Inspected, runtime: Runtime) -> Pred
         came=upload.came,
         attempt=attempt,
         idempotency_key=upload.idempotency_key,
+        webhook_url=upload.webhook_url,
     )
     try:
         prediction = await runtime.dispatch.create(new)
@@ -119,6 +123,24 @@ def _file(part: Part | None) -> Part:
 
 def _field(part: Part | None) -> str:
     return part.data.decode(errors="replace") if part else ""
+
+
+def _webhook_url(url: str, runtime: Runtime) -> str | None:
+    if not url:
+        return None
+    told = ""
+    if runtime.settings.webhook_secret is None:
+        told = "This service sends no webhooks: its operator has to set WEBHOOK_SECRET"
+    else:
+        try:
+            check_url(url)
+        except ValueError as error:
+            told = f"The webhook's address cannot be used: {error}"
+    if told:
+        raise RequestValidationError(
+            [{"type": "webhook_url_invalid", "loc": ("body", "webhook_url"), "msg": told, "input": url}]
+        )
+    return url
 
 
 async def image_model(runtime: Runtime, name: str) -> ImageModel:

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from app import crud
+from app import crud, deliveries
 from app.api.deps import Running
 from app.api.errors import problem_responses
 from app.domain import (
@@ -19,6 +19,7 @@ from app.domain import (
     Status,
 )
 from app.models.pydantic import (
+    DeliveryRead,
     PastAnswerRead,
     PredictionCorrection,
     PredictionDeleted,
@@ -99,6 +100,12 @@ async def delete_prediction(id: Id, runtime: Running) -> PredictionDeleted:
 async def read_history(id: Id) -> list[PastAnswerRead]:
     """The answers that were replaced, newest first; empty where the prediction was never classified again."""
     return [PastAnswerRead.of(row) for row in await crud.history(id)]
+
+
+@router.get("/{id}/deliveries/", summary="Read what became of webhooks", responses=ONE_RESPONSES)
+async def read_deliveries(id: Id) -> list[DeliveryRead]:
+    """The webhooks of a prediction, and how far each has come."""
+    return [DeliveryRead.model_validate(row) for row in await deliveries.of_prediction(id)]
 
 
 def _encoded(last_id: int) -> str:

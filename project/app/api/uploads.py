@@ -57,6 +57,11 @@ _FORM: Final[dict[str, Any]] = {
             "default": "",
             "description": "Name of a model from /models; empty for the default one.",
         },
+        "webhook_url": {
+            "type": "string",
+            "default": "",
+            "description": "Where the end of the prediction is told, by a POST signed as Standard Webhooks has it.",
+        },
     },
 }
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Final
 
@@ -12,6 +12,7 @@ from app.coalescing import Coalescer
 from app.config import Settings
 from app.crud import Attempt, NewPrediction
 from app.db import connected, database_url
+from app.deliverer import make_deliverer
 from app.dispatch import Afterwards, Health, ImageModel, Running
 from app.domain import ModelUnknown
 from app.engine import Engine
@@ -108,6 +109,6 @@ async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[
         worker.running(settings.recover_seconds, only_process=embedded),
         sweeping(url, storage, settings),
     ):
-        notices = Notices(url)
-        async with notices.listening():
+        notices, deliverer = Notices(url), make_deliverer(settings)
+        async with notices.listening(), deliverer.running() if deliverer else nullcontext():
             yield Running(registry, LocalDispatch(registry, checker, engine, worker), notices)

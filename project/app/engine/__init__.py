@@ -77,15 +77,10 @@ class Engine:
             self._turn.release()
             raise
         # What was sent is worked at, though nobody may wait for it: only its answer makes room for the next.
-        answered.add_done_callback(self._on_answered)
+        answered.add_done_callback(lambda _: self._turn.release())
         answer = await _result(answered)
         scores = [LabelScore(label, confidence) for label, confidence in answer["scores"]]
         return Said(scores, answer["model"], answer["version"])
-
-    def _on_answered(self, answered: asyncio.Future[Header]) -> None:
-        self._turn.release()
-        # Nobody may be there to be told that the process died.
-        answered.exception()
 
     async def load(self, models: list[str]) -> None:
         """Load models. Raises ModelUnknown or ModelBroken."""
@@ -109,6 +104,8 @@ class Engine:
         self._last_id += 1
         answered: asyncio.Future[Header] = asyncio.get_running_loop().create_future()
         self._asked[self._last_id] = answered
+        # Nobody may be there any longer to be told that the process died.
+        answered.add_done_callback(lambda done: done.exception())
         self._writer.writelines([packed({**header, "id": self._last_id}, len(body)), body])
         return answered
 

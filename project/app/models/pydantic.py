@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from app.domain import Status
+from app.domain import DeliveryStatus, Status
 from app.models.tortoise import PastAnswer, Prediction
 
 EXAMPLE_ERROR: dict[str, Any] = {
@@ -37,6 +37,7 @@ EXAMPLE_PREDICTION: dict[str, Any] = {
     "model_version": "802341c85b42",
     "error": None,
     "attempts": 1,
+    "cached": False,
     "created_at": "2026-11-21T09:00:00.000000Z",
     "started_at": "2026-11-21T09:00:00.004000Z",
     "completed_at": "2026-11-21T09:00:00.024000Z",
@@ -101,6 +102,24 @@ class PredictionRead(BaseModel):
         error = PredictionError(code=row.error_code, message=row.error_message or "") if row.error_code else None
         fields = {name: getattr(row, name) for name in cls.model_fields if name != "error"}
         return cls(error=error, **fields)
+
+
+class DeliveryRead(BaseModel):
+    """A webhook of a prediction."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    url: str
+    status: DeliveryStatus = Field(
+        description="`waiting` for the prediction's end, `pending`, `delivered` or `failed`."
+    )
+    attempts: int
+    next_attempt_at: datetime | None
+    response_status: int | None = Field(description="What the last attempt was answered with.")
+    error: str | None = Field(description="What was wrong with the last attempt.")
+    created_at: datetime
+    delivered_at: datetime | None
 
 
 class PastAnswerRead(BaseModel):

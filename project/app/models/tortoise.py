@@ -5,7 +5,7 @@ from typing import Any, Self
 from tortoise import fields
 from tortoise.models import Model
 
-from app.domain import MAX_FILENAME, Status
+from app.domain import MAX_FILENAME, DeliveryStatus, Status
 
 
 class Prediction(Model):
@@ -141,3 +141,33 @@ class IdempotencyKey(Model):
 
         table = "idempotency_keys"
         indexes = (("claimed_at",),)
+
+
+class Delivery(Model):
+    """A webhook: where a prediction's end is told, and how far that has come."""
+
+    id = fields.BigIntField(primary_key=True)
+    prediction: fields.ForeignKeyRelation[Prediction] = fields.ForeignKeyField(
+        "models.Prediction", related_name="deliveries", on_delete=fields.CASCADE, db_index=True
+    )
+    url = fields.TextField()
+    status = fields.CharEnumField(
+        DeliveryStatus, max_length=16, description="waiting (for the prediction), pending, delivered or failed"
+    )
+    attempts = fields.IntField(default=0)
+    next_attempt_at = fields.DatetimeField(null=True)
+    response_status = fields.IntField(null=True, description="Of the last attempt.")
+    error: str | None = fields.TextField(null=True, description="Of the last attempt.")
+    created_at = fields.DatetimeField()
+    delivered_at = fields.DatetimeField(null=True)
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Self:
+        """A row as a statement of ours gave it, with all columns."""
+        return cls._init_from_db(**row)
+
+    class Meta:
+        """Table and indexes."""
+
+        table = "deliveries"
+        indexes = (("status", "next_attempt_at"),)

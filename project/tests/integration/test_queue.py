@@ -52,7 +52,7 @@ async def taking_jobs(settings: Settings, fake: FakeEngine) -> AsyncIterator[Wor
     worker = Worker(cast(Engine, fake), storage, settings.retry_policy, threads=2, from_queue=True)
     assert settings.database_url
     url = settings.database_url.get_secret_value()
-    jobs = queue.Jobs(url, worker.do_job, threads=2, heartbeat=1, poll=settings.recover_seconds)
+    jobs = queue.Jobs(url, queue.CLASSIFY, worker.do_job, at_once=64, heartbeat=1, poll=settings.recover_seconds)
     stop = asyncio.Event()
     task = asyncio.create_task(jobs.run(stop))
     try:

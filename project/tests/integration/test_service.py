@@ -73,7 +73,10 @@ async def test_the_openapi_description_is_complete(client: httpx.AsyncClient) ->
     }
     one = {"200", "404", "422", "503"}
     assert statuses == {
-        ("post", "/predictions/"): {"201", "400", "413", "422", "503"},
+        ("post", "/predictions/"): {"201", "400", "409", "413", "422", "503"},
+        ("get", "/predictions/{id}/events/"): one,
+        ("get", "/predictions/{id}/deliveries/"): one,
+        ("get", "/events/"): {"200"},
         ("get", "/predictions/"): {"200", "422", "503"},
         ("get", "/predictions/{id}/"): one,
         ("put", "/predictions/{id}/"): one,
@@ -95,7 +98,7 @@ async def test_the_openapi_description_is_complete(client: httpx.AsyncClient) ->
     form = upload["requestBody"]["content"]["multipart/form-data"]["schema"]
     # What makes Swagger UI show a file chooser.
     assert (form["properties"]["file"]["type"], form["properties"]["file"]["format"]) == ("string", "binary")
-    assert [parameter["name"] for parameter in upload["parameters"]] == ["prefer"]
+    assert [parameter["name"] for parameter in upload["parameters"]] == ["prefer", "idempotency-key"]
     for operations in description["paths"].values():
         for operation in operations.values():
             assert operation["summary"]

@@ -1,0 +1,65 @@
+"""Having webhooks delivered: beside the web server, or by workers that take them from the queue."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Final
+
+from app import deliveries
+from app.config import Settings
+from app.models.tortoise import Delivery
+from app.repeating import repeating
+from app.webhooks import Sender
+
+log = logging.getLogger(__name__)
+
+AT_ONCE: Final = 16
+LOOK_SECONDS: Final = 1.0
+
+
+class Deliverer:
+    """Makes attempts at webhooks, a few at once; predictions are not kept waiting by them."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self._in_hand: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Webhooks that are due are sent while inside."""
+        async with repeating(self._send_due, LOOK_SECONDS, "Looking for webhooks"):
+            yield
+        for task in self._in_hand:
+            task.cancel()
+        if self._in_hand:
+            # Their leases run out, and the next start tries again.
+            await asyncio.wait(self._in_hand)
+
+    async def do_job(self, delivery_id: int) -> timedelta | None:
+        """Make an attempt at a webhook for a queue; gives the pause before the next one, None where there is none."""
+        if delivery := await deliveries.claim(delivery_id):
+            await self._sender.attempt(delivery)
+        return await deliveries.due_in(delivery_id)
+
+    async def _send_due(self) -> None:
+        free = AT_ONCE - len(self._in_hand)
+        for delivery in await deliveries.claim_due(free) if free else ():
+            task = asyncio.create_task(self._attempt(delivery))
+            self._in_hand.add(task)
+            task.add_done_callback(self._in_hand.discard)
+
+    async def _attempt(self, delivery: Delivery) -> None:
+        try:
+            await self._sender.attempt(delivery)
+        except Exception:
+            # Its lease runs out, and it is tried again.
+            log.exception("Attempt %d at webhook %d went wrong", delivery.attempts, delivery.id)
+
+
+def make_deliverer(settings: Settings) -> Deliverer | None:
+    """None where there are no webhooks."""
+    if settings.webhook_secret is None:
+        return None
+    return Deliverer(Sender(settings.webhook_secret.get_secret_value(), to_private=settings.webhooks_to_private))

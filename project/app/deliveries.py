@@ -1,0 +1,96 @@
+"""Webhooks: which are due, and what became of each attempt. The row is the truth, as it is of predictions.
+
+Every function raises DatabaseUnavailable while the database is away.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from app import crud
+from app.db import execute, unavailable_when_away
+from app.models.tortoise import Delivery, Prediction
+
+LEASE: Final = timedelta(seconds=60)
+"""How long one attempt may take; if its process dies, the next is made after that."""
+SCHEDULE: Final = tuple(
+    timedelta(seconds=seconds) for seconds in (5, 60, 300, 1800, 2 * 3600, 5 * 3600, 8 * 3600, 8 * 3600)
+)
+"""Pauses between attempts: nine of them within a day."""
+
+_CLAIM: Final = """
+UPDATE deliveries
+SET attempts = attempts + 1, next_attempt_at = now() + $2::interval, response_status = NULL, error = NULL
+WHERE id IN (
+    SELECT id FROM deliveries
+    WHERE status = 'pending' AND next_attempt_at <= now() AND ($1::bigint IS NULL OR id = $1)
+    ORDER BY next_attempt_at LIMIT $3 FOR UPDATE SKIP LOCKED
+)
+RETURNING *
+"""
+_WRITE: Final = """
+UPDATE deliveries
+SET status = $3::text, next_attempt_at = now() + $4::interval, response_status = $5, error = $6,
+    delivered_at = CASE WHEN $3::text = 'delivered' THEN now() END
+WHERE id = $1 AND attempts = $2 AND status = 'pending'
+RETURNING id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt came to: the status that was answered, or why there was none."""
+
+    response_status: int | None
+    error: str | None = None
+    for_good: bool = False
+    """Whether there is no use in trying again."""
+
+
+@unavailable_when_away()
+async def claim_due(most: int) -> list[Delivery]:
+    """Take webhooks that are due, for one attempt each."""
+    return [Delivery.of(row) for row in await execute(_CLAIM, [None, LEASE, most])]
+
+
+@unavailable_when_away()
+async def claim(delivery_id: int) -> Delivery | None:
+    """Take one webhook for an attempt; None where it is not due, or done."""
+    rows = await execute(_CLAIM, [delivery_id, LEASE, 1])
+    return Delivery.of(rows[0]) if rows else None
+
+
+@unavailable_when_away()
+async def write(delivery: Delivery, outcome: Outcome) -> timedelta | None:
+    """Note what an attempt came to; gives the pause before the next one, None where it was the last."""
+    pause: timedelta | None = None
+    if outcome.error is None:
+        status = "delivered"
+    elif outcome.for_good or delivery.attempts > len(SCHEDULE):
+        status = "failed"
+    else:
+        status, pause = "pending", SCHEDULE[delivery.attempts - 1]
+    await execute(_WRITE, [delivery.id, delivery.attempts, status, pause, outcome.response_status, outcome.error])
+    return pause
+
+
+@unavailable_when_away()
+async def due_in(delivery_id: int) -> timedelta | None:
+    """How long until a webhook is due; None where there is nothing left to be done."""
+    rows = await execute(
+        "SELECT next_attempt_at - now() AS pause FROM deliveries WHERE id = $1 AND status = 'pending'", [delivery_id]
+    )
+    return max(timedelta(0), rows[0]["pause"]) if rows else None
+
+
+@unavailable_when_away()
+async def of_prediction(prediction_id: int) -> list[Delivery]:
+    """Webhooks of a prediction. Raises PredictionNotFound."""
+    await crud.get(prediction_id)
+    rows = await execute("SELECT * FROM deliveries WHERE prediction_id = $1 ORDER BY id", [prediction_id])
+    return [Delivery.of(row) for row in rows]
+
+
+async def told_of(delivery: Delivery) -> Prediction:
+    """The prediction whose end a webhook tells. Raises PredictionNotFound."""
+    return await crud.get(delivery.prediction_id)  # type: ignore[attr-defined]

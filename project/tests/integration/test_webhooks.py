@@ -1,0 +1,280 @@
+"""Webhooks: signed, sent again over a day, never into a private network, and never in the way of predictions."""
+
+import asyncio
+import base64
+import json
+import re
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest.mock import patch
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from app import deliveries, queue
+from app.config import Settings
+from app.db import execute
+from app.deliverer import Deliverer
+from app.webhooks import Sender, check_url
+from tests.integration.conftest import serving
+from tests.pictures import jpeg
+
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+WAIT = "wait=30"
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+class Receiver:
+    """A web server that keeps what it is sent, and answers as it is told."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[dict[str, str], bytes]] = []
+        self.answers: list[int] = []
+        self.arrived = asyncio.Event()
+        self.hold: Callable[[], Awaitable[object]] | None = None
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        headers = {line.split(": ")[0].lower(): line.split(": ")[1] for line in head.split("\r\n")[1:-2]}
+        body = await reader.readexactly(int(headers["content-length"]))
+        self.received.append((headers, body))
+        self.arrived.set()
+        if self.hold:
+            await self.hold()
+        status = self.answers.pop(0) if self.answers else 204
+        writer.write(f"HTTP/1.1 {status} x\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    async def next(self) -> tuple[dict[str, str], bytes]:
+        """What arrives next."""
+        async with asyncio.timeout(20):
+            await self.arrived.wait()
+        self.arrived.clear()
+        return self.received[-1]
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[tuple[Receiver, str]]:
+    receiver = Receiver()
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield receiver, f"http://127.0.0.1:{port}/hook?of=mine"
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"webhook_secret": SecretStr(SECRET), "webhooks_to_private": True})
+
+
+async def upload(client: httpx.AsyncClient, url: str, data: bytes | None = None, prefer: str = WAIT) -> httpx.Response:
+    files = {"file": ("a.jpg", data or jpeg())}
+    return await client.post("/predictions/", files=files, data={"webhook_url": url}, headers={"Prefer": prefer})
+
+
+async def state(client: httpx.AsyncClient, prediction_id: int) -> dict[str, Any]:
+    (delivery,) = (await client.get(f"/predictions/{prediction_id}/deliveries")).json()
+    assert isinstance(delivery, dict)
+    return delivery
+
+
+async def settled(client: httpx.AsyncClient, prediction_id: int, attempts: int = 1) -> dict[str, Any]:
+    """A webhook after so many attempts."""
+    async with asyncio.timeout(20):
+        while True:
+            found = await state(client, prediction_id)
+            if found["attempts"] == attempts and (found["response_status"] or found["error"] or found["delivered_at"]):
+                return found
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("prefer", ["", WAIT])
+async def test_the_end_of_a_prediction_is_told_once(client: httpx.AsyncClient, prefer: str) -> None:
+    async with receiving() as (receiver, url):
+        prediction_id = (await upload(client, url, prefer=prefer)).json()["id"]
+        told, body = await receiver.next()
+        verified = Webhook(SECRET).verify(body, told)
+        row = (await client.get(f"/predictions/{prediction_id}/")).json()
+        assert verified == {"type": "prediction.succeeded", "timestamp": row["completed_at"], "data": row}
+        assert told["content-type"] == "application/json"
+        delivery = await settled(client, prediction_id)
+        assert (delivery["status"], delivery["response_status"], delivery["error"]) == ("delivered", 204, None)
+        assert told["webhook-id"] == f"msg_{delivery['id']}"
+        assert len(receiver.received) == 1
+        with pytest.raises(WebhookVerificationError):
+            Webhook(SECRET).verify(body.replace(b"succeeded", b"failed"), told)
+
+
+async def test_a_failure_is_told_too(client: httpx.AsyncClient) -> None:
+    async with receiving() as (receiver, url):
+        answer = await upload(client, url, jpeg()[:-3000])
+        told, body = await receiver.next()
+        Webhook(SECRET).verify(body, told)
+        assert answer.json()["status"] == "failed"
+        assert json.loads(body)["type"] == "prediction.failed"
+
+
+async def test_what_goes_wrong_is_tried_again_with_the_same_id(client: httpx.AsyncClient) -> None:
+    async with receiving() as (receiver, url):
+        receiver.answers = [500, 302, 200]
+        prediction_id = (await upload(client, url)).json()["id"]
+        for attempt, (status, pause) in enumerate([(500, 5), (302, 60)], 1):
+            await receiver.next()
+            found = await settled(client, prediction_id, attempt)
+            assert (found["status"], found["response_status"]) == ("pending", status)
+            assert found["error"] == f"Answered with {status}."
+            until = datetime.fromisoformat(found["next_attempt_at"]) - datetime.now(UTC)
+            assert pause - 3 < until.total_seconds() <= pause
+            await execute("UPDATE deliveries SET next_attempt_at = now()")
+        await receiver.next()
+        assert (await settled(client, prediction_id, 3))["status"] == "delivered"
+        assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 1
+
+
+def test_the_attempts_are_spread_over_a_day() -> None:
+    assert timedelta(hours=23) < sum(deliveries.SCHEDULE, timedelta()) < timedelta(hours=25)
+    assert list(deliveries.SCHEDULE) == sorted(deliveries.SCHEDULE)
+
+
+@pytest.mark.parametrize(("answers", "attempts"), [([410], 1), ([500], len(deliveries.SCHEDULE) + 1)])
+async def test_it_ends_with_the_last_attempt_or_with_410(
+    client: httpx.AsyncClient, answers: list[int], attempts: int
+) -> None:
+    async with receiving() as (receiver, url):
+        receiver.answers = answers
+        await execute("ALTER TABLE deliveries ALTER COLUMN attempts SET DEFAULT 0")
+        with patch("app.crud._ADD_WEBHOOKS", _with_attempts(attempts - 1)):
+            prediction_id = (await upload(client, url)).json()["id"]
+        await receiver.next()
+        found = await settled(client, prediction_id, attempts)
+        assert (found["status"], found["next_attempt_at"]) == ("failed", None)
+
+
+def _with_attempts(attempts: int) -> str:
+    from app import crud
+
+    return re.sub(r"END, 0,", f"END, {attempts},", crud._ADD_WEBHOOKS)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "::1", "::ffff:10.0.0.1",
+     "fe80::1", "fc00::1", "64:ff9b::a00:1", "224.0.0.1"],
+)  # fmt: skip
+async def test_a_private_address_is_not_asked(settings: Settings, address: str) -> None:
+    """Whatever name it hides behind: what counts is where the name leads, and that is where the connection goes."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    leads_to = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", 80)),
+        (family, socket.SOCK_STREAM, 6, "", (address, 80)),
+    ]
+    async with serving(settings.model_copy(update={"webhooks_to_private": False})) as client:
+        loop = asyncio.get_running_loop()
+        real = loop.getaddrinfo
+
+        async def resolve(host: str, *args: Any, **options: Any) -> Any:
+            return leads_to if host == "innocent.example" else await real(host, *args, **options)
+
+        with patch.object(type(loop), "getaddrinfo", lambda _, *args, **options: resolve(*args, **options)):
+            prediction_id = (await upload(client, "http://innocent.example/")).json()["id"]
+            found = await settled(client, prediction_id)
+    assert found["error"] == f"innocent.example leads to a private address, {address}."
+    assert (found["status"], found["response_status"]) == ("pending", None)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://example.com/", "example.com", "http://", "http://user@example.com/", "http://example.com/#x",
+     "http://[::1", "http://example.com:0/", "http://example.com:99999/", "https://" + "x" * 2048, "http://exämple.com/",
+     "file:///etc/passwd"],
+)  # fmt: skip
+async def test_an_address_that_is_none_is_422(client: httpx.AsyncClient, url: str) -> None:
+    with pytest.raises(ValueError, match="it "):
+        check_url(url)
+    answer = await upload(client, url)
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "webhook_url"]
+    assert await execute("SELECT 1 FROM predictions") == []
+
+
+async def test_without_a_secret_there_are_no_webhooks(settings: Settings) -> None:
+    async with serving(settings.model_copy(update={"webhook_secret": None})) as client:
+        answer = await upload(client, "https://example.com/hook")
+        assert answer.status_code == 422
+        assert "WEBHOOK_SECRET" in answer.json()["detail"][0]["msg"]
+
+
+@pytest.mark.parametrize("secret", ["x", "whsec_", "whsec_c2hvcnQ=", "whsec_not base64"])
+def test_a_secret_that_is_none_is_refused_and_not_shown(secret: str) -> None:
+    with pytest.raises(ValueError, match="24 to 64 bytes"):
+        Settings(webhook_secret=SecretStr(secret))
+
+
+async def test_receivers_that_do_not_answer_keep_no_prediction_waiting(client: httpx.AsyncClient) -> None:
+    released = asyncio.Event()
+    async with receiving() as (receiver, url):
+        receiver.hold = released.wait
+        for _ in range(20):
+            await upload(client, url)
+        async with asyncio.timeout(20):
+            while len(receiver.received) < 16:
+                await asyncio.sleep(0.02)
+        async with asyncio.timeout(5):
+            answer = await upload(client, "")
+        assert answer.json()["status"] == "succeeded"
+        assert len(receiver.received) == 16
+        released.set()
+        async with asyncio.timeout(20):
+            while len(receiver.received) < 20:
+                await asyncio.sleep(0.02)
+
+
+async def test_an_attempt_whose_process_died_is_made_again(client: httpx.AsyncClient) -> None:
+    async with receiving() as (receiver, url):
+        with patch.object(Sender, "attempt", side_effect=SystemError("it died here")):
+            prediction_id = (await upload(client, url)).json()["id"]
+            async with asyncio.timeout(20):
+                while (found := await state(client, prediction_id))["attempts"] == 0:
+                    await asyncio.sleep(0.02)
+        assert found["status"] == "pending"
+        assert receiver.received == []
+        await execute("UPDATE deliveries SET next_attempt_at = now()")
+        await receiver.next()
+        assert (await settled(client, prediction_id, 2))["status"] == "delivered"
+
+
+async def test_workers_take_webhooks_from_the_queue(settings: Settings, database_url: str) -> None:
+    await queue.install(database_url)
+    deliverer = Deliverer(Sender(SECRET, to_private=True))
+    jobs = queue.Jobs(database_url, queue.DELIVER, deliverer.do_job, at_once=16, heartbeat=1, poll=0.2)
+    async with receiving() as (receiver, url), serving(settings) as client:
+        receiver.answers = [500, 200]
+        with patch("app.deliveries.SCHEDULE", (timedelta(seconds=0.5),) * 8):
+            stop = asyncio.Event()
+            # Those beside the web server look away.
+            with patch("app.deliverer.deliveries.claim_due", return_value=[]):
+                taking = asyncio.create_task(jobs.run(stop))
+                prediction_id = (await upload(client, url)).json()["id"]
+                await queue.enqueue_deliveries()
+                await queue.enqueue_deliveries()
+                assert len(await execute("SELECT 1 FROM pgqueuer WHERE entrypoint = 'deliver'")) == 1
+                assert (await settled(client, prediction_id, 2))["status"] == "delivered"
+                stop.set()
+                await taking
+        assert len(receiver.received) == 2
+        assert await execute("SELECT 1 FROM pgqueuer") == []
+
+
+async def test_of_a_prediction_that_is_gone_there_is_nothing_to_tell(client: httpx.AsyncClient) -> None:
+    prediction_id = (await upload(client, "")).json()["id"]
+    assert (await client.get(f"/predictions/{prediction_id}/deliveries/")).json() == []
+    assert (await client.get("/predictions/1000/deliveries")).status_code == 404
