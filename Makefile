@@ -43,7 +43,8 @@ check: lint test ## What CI runs: format, lint, types, imports, dependencies, co
 lint: $(VENV)/dev.stamp ## Format, lint, types, imports, dependencies and containers' files, without the tests
 	@cd project && export PATH="$(CURDIR)/$(BIN):$$PATH" && set -x \
 	&& ruff format --check . && ruff check . && mypy && lint-imports --no-cache && deptry . && vulture \
-	&& hadolint Dockerfile db/Dockerfile && docker-compose -f ../docker-compose.yml config --quiet
+	&& hadolint Dockerfile db/Dockerfile && docker-compose -f ../docker-compose.yml config --quiet \
+	&& POSTGRES_PASSWORD=x docker-compose -f ../docker-compose.prod.yml config --quiet
 
 format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
 	@cd project && ../$(BIN)/ruff format . && ../$(BIN)/ruff check --fix .

@@ -1,10 +1,11 @@
-"""The command line: ``python -m app serve | worker | migrate | sweep | export-model | has-model``."""
+"""The command line: ``python -m app serve | worker | worker-alive | migrate | sweep | export-model | has-model``."""
 
 import argparse
 import asyncio
 import hashlib
 import logging.config
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -93,6 +94,18 @@ def worker(settings: Settings, _options: argparse.Namespace) -> int:
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
         runner.run(work(settings))
     return 0
+
+
+def worker_alive(settings: Settings, _options: argparse.Namespace) -> int:
+    """Tell whether a worker of this host (of this container) is alive: exit status 0 or 1."""
+    from app.db import connected, database_url
+    from app.fleet import is_alive
+
+    async def run() -> bool:
+        async with database_url(settings) as url, connected(url, settings):
+            return await is_alive(socket.gethostname())
+
+    return 0 if asyncio.run(run()) else 1
 
 
 def migrate(settings: Settings, _options: argparse.Namespace) -> int:
@@ -196,6 +209,7 @@ Command = Callable[[Settings, argparse.Namespace], int]
 COMMANDS: Final[dict[str, tuple[Command, str]]] = {
     "serve": (serve, "Serve HTTP until stopped."),
     "worker": (worker, "Take jobs from the queue until stopped (QUEUE=pgqueuer)."),
+    "worker-alive": (worker_alive, "Tell whether a worker of this host is alive."),
     "migrate": (migrate, "Bring the database's tables up to date."),
     "sweep": (sweep, "Remove images that no prediction names."),
     "export-model": (export_model, "Make a model's folder (needs TensorFlow)."),

@@ -44,6 +44,16 @@ async def count_alive() -> int:
 
 
 @unavailable_when_away()
+async def is_alive(host: str) -> bool:
+    """Whether a worker of a host announced itself lately."""
+    rows = await execute(
+        "SELECT 1 FROM workers WHERE seen_at > now() - $1::interval AND starts_with(name, $2 || ':') LIMIT 1",
+        [ALIVE_FOR, host],
+    )
+    return bool(rows)
+
+
+@unavailable_when_away()
 async def models() -> list[ModelRead]:
     """Models of the workers that are alive, or of the last ones that were; each name once."""
     rows = await execute(_MODELS, [ALIVE_FOR])

@@ -109,6 +109,7 @@ class Cluster:
         self.database._environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT_DIR)}
         self.workers: list[Process] = []
         self.webs: list[Process] = []
+        self.web_urls: list[str] = []
         self.accepted: list[int] = []
         self._made = 0
 
@@ -158,6 +159,7 @@ class Cluster:
         web = Process(f"web-{len(self.webs)}", self._python("app", "serve"), self.environment, self.folder)
         self.webs.append(web)
         self.web_url = web.start(r"Serving on (http://\S+)")
+        self.web_urls.append(self.web_url)
         return self.web_url
 
     def end(self) -> None:

@@ -1,0 +1,122 @@
+"""The nginx configuration of docker-compose.prod.yml, before a real nginx and two real web processes."""
+
+import asyncio
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from app.config import PROJECT_DIR
+from tests.pictures import jpeg, jpeg_with
+from tests.resilience.cluster import Cluster
+
+CONFIGURATION = PROJECT_DIR / "deploy" / "nginx" / "nginx.conf"
+LISTEN = "listen 8080;"
+TEMPORARY = "/tmp/nginx"  # noqa: S108 - what the configuration says
+START_SECONDS = 10
+
+
+class Nginx:
+    """One run of nginx with the configuration as it is, but for where it listens and keeps its files."""
+
+    def __init__(self, folder: Path, servers: list[str]) -> None:
+        self._socket = folder / "nginx.sock"
+        self._log = folder / "nginx.log"
+        text = CONFIGURATION.read_text()
+        assert text.count(LISTEN) == 1
+        text = text.replace(LISTEN, f"listen unix:{self._socket};").replace(TEMPORARY, f"{folder}/nginx")
+        # As root nginx' own processes would be nobody, who may not enter the tests' folder.
+        (folder / "nginx.conf").write_text("user root;\n" + text)
+        lines = "".join(f"    server {server.removeprefix('http://')};\n" for server in servers)
+        (folder / "upstream.conf").write_text(f"upstream web {{\n    zone web 64k;\n{lines}    keepalive 32;\n}}\n")
+        command = ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
+        with self._log.open("w") as output:
+            self.process = subprocess.Popen(command, stdout=output, stderr=output)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._socket.exists():
+            assert self.process.poll() is None, self.told()
+            assert time.monotonic() < deadline, self.told()
+            time.sleep(0.02)
+
+    def client(self) -> httpx.AsyncClient:
+        transport = httpx.AsyncHTTPTransport(uds=str(self._socket))
+        return httpx.AsyncClient(transport=transport, base_url="http://images.example", timeout=60)
+
+    def told(self) -> str:
+        return self._log.read_text()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(START_SECONDS)
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path, models_dir: Path) -> AsyncIterator[Cluster]:
+    """Two web processes and a worker."""
+    if not shutil.which("nginx"):
+        pytest.skip("nginx is not installed (Debian: apt-get install nginx-light)")
+    cluster = Cluster(tmp_path / "cluster", models_dir)
+    cluster.folder.mkdir()
+    await cluster.start(1)
+    cluster.add_web()
+    await cluster.ready()
+    yield cluster
+    cluster.end()
+
+
+@pytest.fixture
+def nginx(cluster: Cluster, tmp_path: Path) -> Iterator[Nginx]:
+    server = Nginx(tmp_path, cluster.web_urls)
+    yield server
+    server.stop()
+
+
+async def test_uploads_waits_and_events_go_through(nginx: Nginx) -> None:
+    async with nginx.client() as client:
+        answer = await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers={"Prefer": "wait=30"})
+        assert (answer.status_code, answer.json()["status"]) == (201, "succeeded")
+        large = jpeg_with(b"\xff\xfe", bytes(60_000), 250)
+        answer = await client.post("/predictions/", files={"file": ("a.jpg", large)}, headers={"Prefer": "wait=30"})
+        assert (answer.status_code, answer.json()["size_bytes"]) == (201, len(large))
+
+        async with client.stream("GET", "/events") as response:
+            lines = response.aiter_lines()
+            posted = await client.post("/predictions/", files={"file": ("a.jpg", jpeg(300, 200))})
+            async with asyncio.timeout(10):
+                while f'"id": {posted.json()["id"]}' not in await anext(lines):
+                    pass
+        following = await client.get("/predictions/", params={"limit": 1})
+        assert (await client.get(following.links["next"]["url"])).status_code == 200
+
+
+async def test_limits_are_told_in_the_services_own_words(nginx: Nginx) -> None:
+    async with nginx.client() as client:
+        for size in (21, 40):
+            answer = await client.post("/predictions/", files={"file": ("a.jpg", bytes(size * 2**20))})
+            assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_large")
+            assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_connections_to_the_service_are_kept(cluster: Cluster, nginx: Nginx) -> None:
+    async with nginx.client() as client:
+        for _ in range(200):
+            await client.get("/ping")
+    ports = {int(url.rsplit(":", 1)[1]) for url in cluster.web_urls}
+    closed = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_TIME_WAIT]
+    assert sum(not ports.isdisjoint({*one.laddr[1:2], *one.raddr[1:2]}) for one in closed) < 20
+
+
+async def test_with_one_of_two_web_processes_gone_nobody_notices(cluster: Cluster, nginx: Nginx) -> None:
+    async with nginx.client() as client:
+        cluster.webs[0].kill()
+        answers = [await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}) for _ in range(20)]
+        assert {answer.status_code for answer in answers} == {201}
+        cluster.webs[1].kill()
+        answer = await client.get("/ping")
+        assert (answer.status_code, answer.json()["code"]) == (503, "service_unavailable")
+        assert answer.headers["retry-after"] == "5"
