@@ -44,7 +44,8 @@ lint: $(VENV)/dev.stamp ## Format, lint, types, imports, dependencies and contai
 	@cd project && export PATH="$(CURDIR)/$(BIN):$$PATH" && set -x \
 	&& ruff format --check . && ruff check . && mypy && lint-imports --no-cache && deptry . && vulture \
 	&& hadolint Dockerfile db/Dockerfile && docker-compose -f ../docker-compose.yml config --quiet \
-	&& POSTGRES_PASSWORD=x docker-compose -f ../docker-compose.prod.yml config --quiet
+	&& POSTGRES_PASSWORD=x docker-compose -f ../docker-compose.prod.yml config --quiet \
+	&& kubernetes-validate --strict --quiet $(addprefix deploy/kubernetes/,settings.yaml migrate.yaml web.yaml worker.yaml)
 
 format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
 	@cd project && ../$(BIN)/ruff format . && ../$(BIN)/ruff check --fix .
@@ -124,7 +125,7 @@ $(VENV)/run.stamp: project/requirements.txt | $(VENV)/bin/python
 	$(BIN)/$(PIP_INSTALL) -r $<; touch $@
 
 $(VENV)/dev.stamp: project/requirements-dev.txt project/requirements.txt | $(VENV)/bin/python
-	@echo "==> Installing what serves, tests and checks (about 210 MB to download)"
+	@echo "==> Installing what serves, tests and checks (about 270 MB to download)"
 	@$(BIN)/$(PIP_INSTALL) -r $<
 	@touch $@
 
