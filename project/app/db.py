@@ -25,6 +25,9 @@ CONNECTION: Final = "default"
 # Any number will do, as long as every process that migrates takes the same one.
 MIGRATION_LOCK: Final = 8004_2026
 
+ENDED_WHILE_IDLE: Final = "another operation (2) is in progress"
+"""How asyncpg's protocol says that it is taking in an error (its state 2) that no statement of ours has caused."""
+
 AWAY: Final = (
     # Refused, reset, unreachable, unresolvable, timed out: asyncio raises plain OSError for some of them.
     OSError,
@@ -147,6 +150,11 @@ async def unavailable_when_away() -> AsyncIterator[None]:
         # The connection was there and broke: the statement may have been carried out, with nobody left to say so.
         broke = isinstance(error, (TimeoutError, ConnectionResetError, asyncpg.ConnectionDoesNotExistError))
         raise DatabaseUnavailable(maybe_done=broke) from error
+    except asyncpg.InternalClientError as error:
+        # An idle connection was told of the server's end at the moment it was to be used.
+        if ENDED_WHILE_IDLE in str(error):
+            raise DatabaseUnavailable from error
+        raise
     except asyncpg.InterfaceError as error:
         # The class also holds our own mistakes (a wrong number of arguments), which are not to be waited out.
         if "closed" in str(error):
