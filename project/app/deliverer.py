@@ -5,13 +5,15 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from app import deliveries
 from app.config import Settings
 from app.models.tortoise import Delivery
 from app.repeating import repeating
-from app.webhooks import Sender
+
+if TYPE_CHECKING:
+    from app.webhooks import Sender
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +24,7 @@ LOOK_SECONDS: Final = 1.0
 class Deliverer:
     """Makes attempts at webhooks, a few at once; predictions are not kept waiting by them."""
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: "Sender") -> None:
         self._sender = sender
         self._in_hand: set[asyncio.Task[None]] = set()
 
@@ -62,4 +64,7 @@ def make_deliverer(settings: Settings) -> Deliverer | None:
     """None where there are no webhooks."""
     if settings.webhook_secret is None:
         return None
+    # An HTTP client takes 10 MB and a tenth of a second, which most services can do without.
+    from app.webhooks import Sender
+
     return Deliverer(Sender(settings.webhook_secret.get_secret_value(), to_private=settings.webhooks_to_private))

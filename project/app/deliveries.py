@@ -6,6 +6,7 @@ Every function raises DatabaseUnavailable while the database is away.
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
+from urllib.parse import urlsplit
 
 from app import crud
 from app.db import execute, unavailable_when_away
@@ -17,6 +18,8 @@ SCHEDULE: Final = tuple(
     timedelta(seconds=seconds) for seconds in (5, 60, 300, 1800, 2 * 3600, 5 * 3600, 8 * 3600, 8 * 3600)
 )
 """Pauses between attempts: nine of them within a day."""
+
+LONGEST_URL: Final = 2_048
 
 _CLAIM: Final = """
 UPDATE deliveries
@@ -45,6 +48,21 @@ class Outcome:
     error: str | None = None
     for_good: bool = False
     """Whether there is no use in trying again."""
+
+
+def check_url(url: str) -> None:
+    """Raises ValueError, with what is wrong, for an address that can be none of a webhook."""
+    try:
+        parts = urlsplit(url)
+        port_is_one = parts.port is None or parts.port > 0
+    except ValueError as error:
+        raise ValueError("it should be an address such as https://example.com/hook") from error
+    if len(url) > LONGEST_URL:
+        raise ValueError(f"it has more than {LONGEST_URL} characters")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_one or not url.isascii():
+        raise ValueError("it should be an address such as https://example.com/hook")
+    if parts.username or parts.password or parts.fragment:
+        raise ValueError("it should have neither a user name nor a fragment")
 
 
 @unavailable_when_away()

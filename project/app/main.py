@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypedDict
 
 from fastapi import FastAPI
@@ -19,9 +19,8 @@ from app.api.slashes import answer_both_slashes
 from app.api.startup_errors import PlainStartupErrors
 from app.backlog import Backlog
 from app.config import Settings
-from app.dispatch.local import local_dispatch
-from app.dispatch.queued import queued_dispatch
-from app.storage import make_storage
+from app.dispatch import Running
+from app.storage import Storage, make_storage
 
 DESCRIPTION = """
 Upload a picture, get an id at once, have MobileNetV2's five best labels a moment later.
@@ -44,9 +43,8 @@ def create_application(settings: Settings) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         storage = make_storage(settings)
         await storage.prepare()
-        dispatching = local_dispatch if settings.queue == "local" else queued_dispatch
         backlog = Backlog(settings.max_pending)
-        async with dispatching(settings, storage) as beside, backlog.watched():
+        async with _dispatching(settings, storage) as beside, backlog.watched():
             # What was made until now stays: looking through it for garbage again and again holds requests up.
             gc.freeze()
             yield State(runtime=make_runtime(settings, storage, beside, backlog))
@@ -72,6 +70,17 @@ def create_application(settings: Settings) -> FastAPI:
         return RedirectResponse("docs")
 
     return app
+
+
+def _dispatching(settings: Settings, storage: Storage) -> AbstractAsyncContextManager[Running]:
+    """Only what is used is imported: neither PgQueuer nor the engine is needed by the other."""
+    if settings.queue == "local":
+        from app.dispatch.local import local_dispatch
+
+        return local_dispatch(settings, storage)
+    from app.dispatch.queued import queued_dispatch
+
+    return queued_dispatch(settings, storage)
 
 
 def __getattr__(name: str) -> Any:

