@@ -51,18 +51,18 @@ def hosts() -> Iterator[list[Host]]:
             name = f"t{uuid.uuid4().hex[:8]}"
             octet = 2 * (os.getpid() % 100) + number
             host = Host(name, f"{name}o", f"198.18.{octet}.1")
-            try:
-                ip("netns", "add", name)
-            except subprocess.CalledProcessError as error:
-                pytest.skip(f"networks of their own cannot be made here: {error.stderr.strip()}")
             made.append(host)
+            ip("netns", "add", name)
             ip("link", "add", host.link, "type", "veth", "peer", "name", f"{name}i", "netns", name)
             ip("addr", "add", f"{host.address}/24", "dev", host.link)
             ip("link", "set", host.link, "up")
             ip("-n", name, "link", "set", "lo", "up")
             ip("-n", name, "addr", "add", f"198.18.{octet}.2/24", "dev", f"{name}i")
             ip("-n", name, "link", "set", f"{name}i", "up")
+            ip("netns", "exec", name, "true")
         yield made
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"networks of their own cannot be made here: {error.stderr.strip()}")
     finally:
         for host in made:
             subprocess.run(["ip", "link", "del", host.link], capture_output=True)
