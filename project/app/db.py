@@ -25,6 +25,13 @@ CONNECTION: Final = "default"
 # Any number will do, as long as every process that migrates takes the same one.
 MIGRATION_LOCK: Final = 8004_2026
 
+BROKE: Final = (
+    TimeoutError,
+    ConnectionResetError,
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
 ENDED_WHILE_IDLE: Final = "another operation (2) is in progress"
 """How asyncpg's protocol says that it is taking in an error (its state 2) that no statement of ours has caused."""
 
@@ -148,7 +155,7 @@ async def unavailable_when_away() -> AsyncIterator[None]:
         yield
     except AWAY as error:
         # The connection was there and broke: the statement may have been carried out, with nobody left to say so.
-        broke = isinstance(error, (TimeoutError, ConnectionResetError, asyncpg.ConnectionDoesNotExistError))
+        broke = isinstance(error, BROKE)
         raise DatabaseUnavailable(maybe_done=broke) from error
     except asyncpg.InternalClientError as error:
         # An idle connection was told of the server's end at the moment it was to be used.

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from app import crud
 from app.db import execute, unavailable_when_away
+from app.domain import DeliveryStatus
 from app.models.tortoise import Delivery, Prediction
 
 LEASE: Final = timedelta(seconds=60)
@@ -23,7 +24,10 @@ LONGEST_URL: Final = 2_048
 
 _CLAIM: Final = """
 UPDATE deliveries
-SET attempts = attempts + 1, next_attempt_at = now() + $2::interval, response_status = NULL, error = NULL
+SET attempts = attempts + 1, response_status = NULL,
+    status = CASE WHEN attempts > $4 THEN 'failed' ELSE status END,
+    error = CASE WHEN attempts > $4 THEN 'The last attempt was never finished.' END,
+    next_attempt_at = CASE WHEN attempts > $4 THEN NULL ELSE now() + $2::interval END
 WHERE id IN (
     SELECT id FROM deliveries
     WHERE status = 'pending' AND next_attempt_at <= now() AND ($1::bigint IS NULL OR id = $1)
@@ -59,7 +63,10 @@ def check_url(url: str) -> None:
         raise ValueError("it should be an address such as https://example.com/hook") from error
     if len(url) > LONGEST_URL:
         raise ValueError(f"it has more than {LONGEST_URL} characters")
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_one or not url.isascii():
+    # Nothing that needs to be told apart from an address: no blanks, no control characters, no other alphabets.
+    if not all("!" <= character <= "~" for character in url):
+        raise ValueError("it should be an address such as https://example.com/hook, percent-encoded")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_one:
         raise ValueError("it should be an address such as https://example.com/hook")
     if parts.username or parts.password or parts.fragment:
         raise ValueError("it should have neither a user name nor a fragment")
@@ -68,14 +75,31 @@ def check_url(url: str) -> None:
 @unavailable_when_away()
 async def claim_due(most: int) -> list[Delivery]:
     """Take webhooks that are due, for one attempt each."""
-    return [Delivery.of(row) for row in await execute(_CLAIM, [None, LEASE, most])]
+    return await _claimed(None, most)
 
 
 @unavailable_when_away()
 async def claim(delivery_id: int) -> Delivery | None:
     """Take one webhook for an attempt; None where it is not due, or done."""
-    rows = await execute(_CLAIM, [delivery_id, LEASE, 1])
-    return Delivery.of(rows[0]) if rows else None
+    claimed = await _claimed(delivery_id, 1)
+    return claimed[0] if claimed else None
+
+
+async def _claimed(delivery_id: int | None, most: int) -> list[Delivery]:
+    claimed = [Delivery.of(row) for row in await execute(_CLAIM, [delivery_id, LEASE, most, len(SCHEDULE)])]
+    # Those whose process died over the last attempt have failed with it.
+    return [delivery for delivery in claimed if delivery.status == DeliveryStatus.PENDING]
+
+
+@unavailable_when_away()
+async def postpone(delivery: Delivery) -> None:
+    """Give an attempt back: the prediction is being classified again, and its next end is what will be told."""
+    await execute(
+        "UPDATE deliveries SET status = 'waiting', attempts = attempts - 1, next_attempt_at = NULL "
+        "WHERE id = $1 AND attempts = $2 AND status = 'pending' "
+        "AND EXISTS (SELECT FROM predictions WHERE id = prediction_id AND status IN ('pending', 'processing'))",
+        [delivery.id, delivery.attempts],
+    )
 
 
 @unavailable_when_away()

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -91,8 +91,12 @@ class Notices:
         for feed in self._feeds:
             feed.put([])
 
-    async def finished(self, prediction_id: int, seconds: float) -> Prediction:
+    async def finished(
+        self, prediction_id: int, seconds: float, get: Callable[[int], Awaitable[Prediction]] = crud.get
+    ) -> Prediction:
         """A prediction when it is finished, or as it is after ``seconds``, or when the service stops.
+
+        ``get``: reads it; many wait at once, so together with others.
 
         Raises PredictionNotFound, also where it is deleted meanwhile, or DatabaseUnavailable.
         """
@@ -100,7 +104,7 @@ class Notices:
         with self.watch(prediction_id) as changed:
             while True:
                 changed.clear()
-                prediction = await crud.get(prediction_id)
+                prediction = await get(prediction_id)
                 left = deadline - asyncio.get_running_loop().time()
                 if prediction.status in FINISHED or left <= 0 or self.ended.is_set():
                     return prediction

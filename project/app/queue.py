@@ -49,11 +49,10 @@ ORDER BY id LIMIT $2
 """
 _DELIVERIES_WITHOUT_JOB: Final = """
 SELECT id FROM deliveries
-WHERE status = 'pending' AND NOT EXISTS (
-    SELECT FROM pgqueuer
-    WHERE entrypoint = $1 AND status IN ('queued', 'picked') AND split_part(dedupe_key, '/', 2) = deliveries.id::text
+WHERE status = 'pending' AND next_attempt_at <= now() AND NOT EXISTS (
+    SELECT FROM pgqueuer WHERE status IN ('queued', 'picked') AND dedupe_key = $1 || '/' || deliveries.id || '/'
 )
-ORDER BY id LIMIT $2
+ORDER BY next_attempt_at LIMIT $2
 """
 # PgQueuer writes three rows a job and never removes one. Nothing here reads them; they are for who looks for a fault.
 _PRUNE_LOG: Final = """

@@ -1,6 +1,7 @@
 """Removing images that no row names: what is left of uploads whose process died before the row was there."""
 
 import logging
+import re
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Final
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 SPARE: Final = timedelta(hours=1)
 """An image waits for its row as long as its client does; and so much longer, whatever the clocks of the hosts say."""
 AT_ONCE: Final = 1_000
+OURS: Final = re.compile(r"\d{4}/\d{2}/\d{2}/[0-9a-f]{32}\.[a-z0-9]+(\.part)?")
+FORGET_SECONDS: Final = 3600.0
 _LOCK: Final = 8004_2029
 
 
@@ -32,10 +35,14 @@ def sweeping(url: str, storage: Storage, settings: Settings) -> AbstractAsyncCon
         async with own_connection(url) as connection:
             # The lock ends with the connection.
             if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
-                await idempotency.forget_old()
                 await sweep(storage, safe_age(settings))
 
     return repeating(step, settings.sweep_seconds, "Removing images that no prediction names")
+
+
+def forgetting() -> AbstractAsyncContextManager[None]:
+    """Idempotency keys that were kept for long enough are removed while inside."""
+    return repeating(idempotency.forget_old, FORGET_SECONDS, "Removing old idempotency keys")
 
 
 async def sweep(storage: Storage, age: timedelta) -> int:
@@ -46,7 +53,9 @@ async def sweep(storage: Storage, age: timedelta) -> int:
     removed = 0
     async for keys in storage.older_than(age):
         for start in range(0, len(keys), AT_ONCE):
-            unnamed = await crud.unnamed_images(keys[start : start + AT_ONCE])
+            # What lies there besides is somebody else's.
+            ours = [key for key in keys[start : start + AT_ONCE] if OURS.fullmatch(key)]
+            unnamed = await crud.unnamed_images(ours)
             if unnamed:
                 await storage.delete(unnamed)
                 removed += len(unnamed)

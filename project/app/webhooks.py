@@ -9,6 +9,8 @@ import json
 import logging
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -23,8 +25,15 @@ from app.models.tortoise import Delivery, Prediction
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS: Final = 10.0
+RESOLVERS: Final = 16
 GONE: Final = 410
 """Who answers so wants to hear no more."""
+
+
+IPV6: Final = 6
+GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
+TUNNELS: Final = (ipaddress.ip_network("2002::/16"), ipaddress.ip_network("2001::/32"))
+"""6to4 and Teredo."""
 
 
 class Forbidden(Exception):
@@ -52,14 +61,22 @@ class Sender:
     def __init__(self, secret: str, *, to_private: bool) -> None:
         """``to_private``: whether private addresses are allowed."""
         self._secret = secret
+        # Made once: reading the authorities' certificates takes 17 ms.
+        self._tls = httpx.create_ssl_context(trust_env=False)
+        # Threads of its own: a name whose servers do not answer holds one up for as long as the system likes.
+        self._resolvers = ThreadPoolExecutor(RESOLVERS, "webhook-names")
         self._to_private = to_private
 
     async def attempt(self, delivery: Delivery) -> None:
         """Make one attempt at a webhook that was claimed, and note what it came to. Raises DatabaseUnavailable."""
         try:
-            body = payload(await deliveries.told_of(delivery))
+            prediction = await deliveries.told_of(delivery)
         except PredictionNotFound:
             return
+        if prediction.status not in {Status.SUCCEEDED, Status.FAILED}:
+            await deliveries.postpone(delivery)
+            return
+        body = payload(prediction)
         outcome = await self._send(delivery, body)
         pause = await deliveries.write(delivery, outcome)
         if outcome.error:
@@ -98,7 +115,9 @@ class Sender:
         to = parts._replace(netloc=host + port).geturl()
         async with (
             # No proxy of the environment's, which could reach what this must not; no redirects, for the same reason.
-            httpx.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False, follow_redirects=False) as client,
+            httpx.AsyncClient(
+                timeout=TIMEOUT_SECONDS, trust_env=False, follow_redirects=False, verify=self._tls
+            ) as client,
             client.stream(
                 "POST", to, content=body, headers=headers, extensions={"sni_hostname": parts.hostname}
             ) as response,
@@ -109,7 +128,8 @@ class Sender:
     async def _resolved(self, parts: SplitResult) -> str:
         """The first address of a URL's host. Raises Forbidden where any of them is private, OSError without one."""
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        resolve = partial(socket.getaddrinfo, parts.hostname, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._resolvers, resolve)
         addresses = [str(entry[4][0]) for entry in found]
         for address in addresses:
             if not (self._to_private or _is_public(address)):
@@ -119,10 +139,7 @@ class Sender:
 
 def _is_public(address: str) -> bool:
     parsed = ipaddress.ip_address(address.split("%", 1)[0])
-    # ::ffff:10.0.0.1 is 10.0.0.1, and 64:ff9b::10.0.0.1 leads to it.
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped:
-            parsed = parsed.ipv4_mapped
-        elif parsed in ipaddress.ip_network("64:ff9b::/96"):
-            parsed = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+    # Only what is given out for the internet at large, and none of the ways to write or reach an IPv4 address.
+    if parsed.version == IPV6 and (parsed not in GLOBAL_UNICAST or any(parsed in network for network in TUNNELS)):
+        return False
     return parsed.is_global and not parsed.is_multicast

@@ -23,7 +23,7 @@ from app.engine.loading import find_models, loaded, orders_of
 from app.registry import Registry
 from app.repeating import repeating
 from app.storage import make_storage
-from app.sweeper import sweeping
+from app.sweeper import forgetting, sweeping
 from app.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ async def work(settings: Settings) -> None:
         async with AsyncExitStack() as beside:
             await beside.enter_async_context(_announced(engine, registry))
             await beside.enter_async_context(sweeping(url, storage, settings))
+            await beside.enter_async_context(forgetting())
             await beside.enter_async_context(repeating(_reconcile, settings.recover_seconds, "Looking for lost jobs"))
             if deliverer := make_deliverer(settings):
                 # Apart, so that slow receivers keep no prediction waiting.

@@ -6,10 +6,12 @@ import time
 import unicodedata
 from dataclasses import dataclass
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Final
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 
 from app import crud, idempotency
 from app.api.deps import Inspected, Runtime
@@ -21,6 +23,8 @@ from app.idempotency import Replay
 from app.models.tortoise import Prediction
 
 UNNAMED: Final = "unnamed"
+RECEIVE_SECONDS: Final = 60.0
+"""Who sends slowly takes room from others: 20 MiB in this time are 2.8 Mbit/s."""
 IN_FLIGHT: Final = timedelta(minutes=1)
 """An upload takes no longer than this and its wait; with neither row nor answer by then, its process has died."""
 
@@ -45,7 +49,12 @@ async def accept(
 
     With the time it came, by ``time.monotonic``.
     """
-    form = await read_form(request)
+    try:
+        async with asyncio.timeout(RECEIVE_SECONDS):
+            form = await read_form(request)
+    except TimeoutError:
+        told = f"The upload did not arrive within {RECEIVE_SECONDS:.0f} s."
+        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, told) from None
     # A wait counts from the whole request (RFC 7240, 4.3), not from its first byte.
     came = time.monotonic()
     file = _file(form.get("file"))
@@ -65,8 +74,9 @@ async def accept(
         return replay, came
     try:
         return await _store(upload, inspected, runtime), came
-    except BaseException:
-        await asyncio.shield(idempotency.release(key))
+    except Exception:
+        # Not where it was cancelled: its row may be on its way. The key is free again after a while.
+        await idempotency.release(key)
         raise
 
 

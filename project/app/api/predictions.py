@@ -78,7 +78,9 @@ async def read_prediction(
 ) -> PredictionRead:
     """The prediction as it stands; with `?wait=10` when `status` is `succeeded` or `failed`, or after ten seconds."""
     if wait:
-        return PredictionRead.of(await runtime.notices.finished(id, min(wait, runtime.settings.max_wait_seconds)))
+        return PredictionRead.of(
+            await runtime.notices.finished(id, min(wait, runtime.settings.max_wait_seconds), runtime.get)
+        )
     return PredictionRead.of(await runtime.get(id))
 
 

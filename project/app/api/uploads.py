@@ -95,16 +95,20 @@ async def upload_image(request: Request) -> Response:
             # Nothing of the upload outlives this but its row: while clients wait, others are received.
             accepted, came = await accept(request, runtime, wait, key)
     if isinstance(accepted, Replay):
-        return await _replayed(accepted, runtime, wait=wait, came=came)
+        return await _replayed(request, accepted, runtime, wait=wait, came=came)
     response = await _classified(accepted, runtime, HTTPStatus.CREATED, wait=wait, came=came)
-    response.headers["Location"] = f"{request.scope.get('root_path', '')}/predictions/{accepted.id}/"
+    response.headers["Location"] = _location(request, accepted.id)
     if key:
         with contextlib.suppress(DatabaseUnavailable):
             await idempotency.keep_answer(key, bytes(response.body).decode())
     return response
 
 
-async def _replayed(replay: Replay, runtime: Runtime, *, wait: int | None, came: float) -> Response:
+def _location(request: Request, prediction_id: int) -> str:
+    return f"{request.scope.get('root_path', '')}/predictions/{prediction_id}/"
+
+
+async def _replayed(request: Request, replay: Replay, runtime: Runtime, *, wait: int | None, came: float) -> Response:
     """The first answer again; who waits gets the prediction as it has become."""
     response: Response | None = None
     if wait is not None or replay.answer is None:
@@ -115,7 +119,7 @@ async def _replayed(replay: Replay, runtime: Runtime, *, wait: int | None, came:
             if replay.answer is None:
                 raise
     response = response or Response(replay.answer, HTTPStatus.CREATED, media_type="application/json")
-    response.headers["Location"] = f"/predictions/{replay.prediction_id}/"
+    response.headers["Location"] = _location(request, replay.prediction_id)
     response.headers["Idempotency-Replayed"] = "true"
     return response
 

@@ -23,7 +23,7 @@ from app.models.tortoise import Prediction
 from app.notices import Notices
 from app.registry import Registry
 from app.storage import Storage
-from app.sweeper import sweeping
+from app.sweeper import forgetting, sweeping
 from app.worker import Worker
 
 MOST_ROWS: Final = 64
@@ -108,6 +108,7 @@ async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[
         loaded(engine, checker, registry, everything=settings.models_loading == "start"),
         worker.running(settings.recover_seconds, only_process=embedded),
         sweeping(url, storage, settings),
+        forgetting(),
     ):
         notices, deliverer = Notices(url), make_deliverer(settings)
         async with notices.listening(), deliverer.running() if deliverer else nullcontext():

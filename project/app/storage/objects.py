@@ -52,7 +52,8 @@ class ObjectStorage:
         key = new_key(extension)
         try:
             # An object appears whole, or not at all.
-            await obstore.put_async(self._store, key, data)
+            # In one piece: the parts of an upload that was cut short would stay, and no list shows them.
+            await obstore.put_async(self._store, key, data, use_multipart=False)
         except (BaseError, OSError) as error:
             raise StorageUnavailable from error
         return key

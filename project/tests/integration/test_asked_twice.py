@@ -13,8 +13,7 @@ from app.config import Settings
 from app.db import execute
 from app.domain import DatabaseUnavailable
 from app.engine import Engine
-from app.storage import make_storage
-from app.sweeper import sweeping
+from app.sweeper import forgetting
 from tests.integration.conftest import serving, uploaded_files
 from tests.pictures import jpeg, jpeg_with
 
@@ -122,7 +121,7 @@ async def test_a_process_that_died_before_it_answered_keeps_nobody_out(client: h
     assert (await upload(client, "without")).status_code == 201
 
 
-async def test_a_key_is_kept_for_a_day(client: httpx.AsyncClient, settings: Settings, database_url: str) -> None:
+async def test_a_key_is_kept_for_a_day(client: httpx.AsyncClient) -> None:
     first = await upload(client, "one")
     await execute("UPDATE idempotency_keys SET claimed_at = now() - interval '23 hours 59 minutes'")
     await idempotency.forget_old()
@@ -131,7 +130,7 @@ async def test_a_key_is_kept_for_a_day(client: httpx.AsyncClient, settings: Sett
     assert (await upload(client, "one", data=OTHER)).status_code == 201
 
     await execute("UPDATE idempotency_keys SET claimed_at = now() - interval '24 hours'")
-    async with sweeping(database_url, make_storage(settings), settings), asyncio.timeout(10):
+    async with forgetting(), asyncio.timeout(10):
         while await execute("SELECT 1 FROM idempotency_keys"):
             await asyncio.sleep(0.02)
 

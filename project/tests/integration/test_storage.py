@@ -95,7 +95,7 @@ async def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path, monkeyp
 
 @pytest.mark.usefixtures("connected")
 async def test_what_a_power_cut_left_half_written_is_swept_away(tmp_path: Path) -> None:
-    half = tmp_path / "2026" / "11" / "25" / "3fc2.jpg.part"
+    half = tmp_path / "2026" / "11" / "25" / f"{'3f' * 16}.jpg.part"
     half.parent.mkdir(parents=True)
     half.write_bytes(b"half an")
     assert await sweep(FolderStorage(tmp_path), NOW) == 1

@@ -13,7 +13,7 @@ from app.domain import DatabaseUnavailable
         (ConnectionRefusedError(), False),
         (ConnectionResetError(), True),
         (TimeoutError(), True),
-        (asyncpg.AdminShutdownError("terminating connection due to administrator command"), False),
+        (asyncpg.AdminShutdownError("terminating connection due to administrator command"), True),
         (asyncpg.CannotConnectNowError("the database system is shutting down"), False),
         (asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"), True),
         (asyncpg.InterfaceError("connection is closed"), True),
