@@ -102,6 +102,15 @@ async def test_what_a_power_cut_left_half_written_is_swept_away(tmp_path: Path) 
     assert not half.exists()
 
 
+@pytest.mark.usefixtures("connected")
+async def test_what_others_keep_there_is_not_swept_away(tmp_path: Path) -> None:
+    for name in ("notes.txt", "2026/11/25/holiday.jpg", f"2026/11/{'3f' * 16}.jpg", f"old/2026/11/25/{'3f' * 16}.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("not ours")
+    assert await sweep(FolderStorage(tmp_path), NOW) == 0
+
+
 async def test_uploads_lie_in_the_bucket_and_nowhere_else(s3: S3Server, settings: Settings) -> None:
     settings = settings.model_copy(update={"storage_url": s3.url})
     async with serving(settings) as client:

@@ -278,3 +278,35 @@ async def test_of_a_prediction_that_is_gone_there_is_nothing_to_tell(client: htt
     prediction_id = (await upload(client, "")).json()["id"]
     assert (await client.get(f"/predictions/{prediction_id}/deliveries/")).json() == []
     assert (await client.get("/predictions/1000/deliveries")).status_code == 404
+
+
+async def test_one_that_is_classified_again_is_told_of_its_next_end(client: httpx.AsyncClient) -> None:
+    async with receiving() as (receiver, url):
+        receiver.answers = [500]
+        prediction_id = (await upload(client, url)).json()["id"]
+        await receiver.next()
+        await settled(client, prediction_id)
+        await execute("UPDATE predictions SET status = 'processing', lease_expires_at = now() + interval '1 hour'")
+        await execute("UPDATE deliveries SET next_attempt_at = now()")
+        async with asyncio.timeout(20):
+            while (found := await state(client, prediction_id))["status"] != "waiting":
+                await asyncio.sleep(0.02)
+        assert (found["attempts"], len(receiver.received)) == (1, 1)
+        await execute("UPDATE predictions SET status = 'succeeded'")
+        _, body = await receiver.next()
+        assert json.loads(body)["type"] == "prediction.succeeded"
+
+
+async def test_a_last_attempt_whose_process_died_was_the_last(client: httpx.AsyncClient) -> None:
+    async with receiving() as (receiver, url):
+        receiver.answers = [500]
+        prediction_id = (await upload(client, url)).json()["id"]
+        await receiver.next()
+        await settled(client, prediction_id)
+        last = len(deliveries.SCHEDULE) + 1
+        await execute("UPDATE deliveries SET attempts = $1, next_attempt_at = now()", [last])
+        async with asyncio.timeout(20):
+            while (found := await state(client, prediction_id))["status"] != "failed":
+                await asyncio.sleep(0.02)
+        assert (found["error"], found["next_attempt_at"]) == ("The last attempt was never finished.", None)
+        assert len(receiver.received) == 1
