@@ -12,6 +12,7 @@ from typing import Final
 
 from app.db import execute, unavailable_when_away
 from app.domain import DatabaseUnavailable, Overloaded
+from app.repeating import alongside
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +50,8 @@ class Backlog:
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
         """It is looked at while inside."""
-        task = asyncio.create_task(self._look_forever())
-        try:
+        async with alongside(self._look_forever()):
             yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
 
     @contextmanager
     def place(self) -> Iterator[None]:

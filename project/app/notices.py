@@ -14,6 +14,7 @@ from app import crud
 from app.db import AWAY, own_connection
 from app.domain import Status
 from app.models.tortoise import Prediction
+from app.repeating import alongside
 
 log = logging.getLogger(__name__)
 
@@ -131,12 +132,8 @@ class Notices:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Notices arrive while inside; where the database goes away, again once it is back."""
-        task = asyncio.create_task(self._listen_forever())
-        try:
+        async with alongside(self._listen_forever()):
             yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
 
     @contextmanager
     def watch(self, prediction_id: int) -> Iterator[asyncio.Event]:

@@ -1,13 +1,24 @@
-"""Doing something again and again, whatever goes wrong."""
+"""Doing something beside everything else: without end, or again and again, whatever goes wrong."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 
 from app.domain import DatabaseUnavailable, StorageUnavailable
 
 log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def alongside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """A coroutine runs while inside, and has ended when this has."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 @asynccontextmanager
@@ -24,9 +35,5 @@ async def repeating(step: Callable[[], Awaitable[object]], seconds: float, doing
                 log.exception("%s went wrong", doing)
             await asyncio.sleep(seconds)
 
-    task = asyncio.create_task(repeat())
-    try:
+    async with alongside(repeat()):
         yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])

@@ -1,6 +1,5 @@
 """What an engine starts with: the registry of models, and the default one loaded."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from app.engine.checker import Checker
 from app.engine.frames import Orders
 from app.manifest import Model
 from app.registry import MAKE_ONE, Registry, find_default
+from app.repeating import alongside
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +57,5 @@ async def loaded(engine: Engine, checker: Checker, registry: Registry, *, everyt
             log.exception("The model %s could not be loaded at the start", model.name)
             continue
         registry.note_checked({model: fault})
-    task = asyncio.create_task(checker.look())
-    try:
+    async with alongside(checker.look()):
         yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
