@@ -60,7 +60,8 @@ def to_int8_onnx(lite: bytes, calibration: Sequence[Tensor], classes: int) -> by
             weight_type=QuantType.QInt8,
             op_types_to_quantize=sorted({node.op_type for node in graph.node} - KEPT_FLOAT),
             # What a softmax is taken of stays float32: a convolution is left alone for it, the others are told by type.
-            nodes_to_exclude=_last_convolutions(graph, classes),
+            # What follows it, too: any of it that is quantized would have its input, the logits, quantized as well.
+            nodes_to_exclude=_from_last_convolutions(graph, classes),
             extra_options={
                 "CalibMovingAverage": True,
                 "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"],
@@ -71,17 +72,22 @@ def to_int8_onnx(lite: bytes, calibration: Sequence[Tensor], classes: int) -> by
     return quantized
 
 
-def _last_convolutions(graph: onnx.GraphProto, classes: int) -> list[str]:
-    """Names of the convolutions that scores of shape (batch, classes) are taken of, without anything between."""
+def _from_last_convolutions(graph: onnx.GraphProto, classes: int) -> list[str]:
+    """Names of the convolutions that scores of shape (batch, classes) are taken of, and of all that reads them."""
     producers = {output: node for node in graph.node for output in node.output}
-    names = []
+    logits: set[str] = set()
     for output in graph.output:
         if [dimension.dim_value for dimension in output.type.tensor_type.shape.dim][1:] == [classes]:
             node = producers.get(output.name)
             while node is not None and node.op_type in PASSED_ON:
                 node = producers.get(node.input[0])
             if node is not None and node.op_type == "Conv":
-                names.append(node.name)
+                logits.update(node.output)
+    names = [producers[output].name for output in logits]
+    for node in graph.node:  # in topological order, as ONNX wants it
+        if logits.intersection(node.input):
+            logits.update(node.output)
+            names.append(node.name)
     return names
 
 
