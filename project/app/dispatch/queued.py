@@ -35,6 +35,7 @@ class QueuedDispatch:
         self._notices = notices
         self._registry = registry
         self._create = Coalescer(_create_all, most=MOST_ROWS)
+        self._get = Coalescer(crud.get_all, most=MOST_ROWS)
         self._models: TTLCache[str, list[ModelRead]] = TTLCache(1, MODELS_SECONDS)
 
     async def image_model(self, name: str) -> ImageModel:
@@ -80,7 +81,7 @@ class QueuedDispatch:
     async def finished(self, prediction: Prediction, seconds: float) -> Prediction | None:
         """Wait until a worker has finished a prediction; None where ``seconds`` were not enough, or it is gone."""
         with suppress(PredictionNotFound, DatabaseUnavailable):
-            found = await self._notices.finished(prediction.id, seconds)
+            found = await self._notices.finished(prediction.id, seconds, self._get)
             return found if found.status in FINISHED else None
         return None
 

@@ -51,12 +51,25 @@ class FolderStorage:
         return await self._put((data, extension))
 
     async def read(self, key: str) -> bytes:
-        """The bytes of an image. Raises ImageMissing where it is gone, OSError where it cannot be read."""
+        """The bytes of an image.
+
+        Raises ImageMissing where it is gone, StorageUnavailable where all are, OSError where it cannot be read.
+        """
         try:
             # One turn of a thread; aiofiles takes three.
             return await asyncio.to_thread(self._path(key).read_bytes)
         except FileNotFoundError as error:
+            if await asyncio.to_thread(self._is_empty):
+                log.warning("There is no image at all in %s: is the folder mounted that all hosts share?", self._folder)
+                raise StorageUnavailable from error
             raise ImageMissing from error
+
+    def _is_empty(self) -> bool:
+        # Folders of days stay when their images go, so an empty one is not the one that images were stored in.
+        try:
+            return next(self._folder.iterdir(), None) is None
+        except FileNotFoundError:
+            return True
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove images; those that are gone already are no error, and those that cannot be removed are only logged."""

@@ -20,6 +20,7 @@ RETRY_SECONDS: Final = timedelta(seconds=15)
 TIMEOUT: Final = timedelta(seconds=10)
 CONNECT_TIMEOUT: Final = timedelta(seconds=3)
 MOST_LISTED: Final = 1_000
+NO_BUCKET: Final = "<Code>NoSuchBucket</Code>"
 
 
 class ObjectStorage:
@@ -64,7 +65,8 @@ class ObjectStorage:
             found = await obstore.get_async(self._store, key)
             return bytes(await found.bytes_async())
         except FileNotFoundError as error:
-            raise ImageMissing from error
+            # The same class of error: the image is gone, or all are.
+            raise (StorageUnavailable if NO_BUCKET in str(error) else ImageMissing) from error
         except (BaseError, OSError) as error:
             raise StorageUnavailable from error
 

@@ -89,6 +89,15 @@ async def test_a_long_poll_ends_with_the_time_and_at_once_where_it_is_finished(w
     assert (await web.get("/predictions/1/", params={"wait": -1})).status_code == 422
 
 
+async def test_head_of_a_stream_has_an_end(web: httpx.AsyncClient) -> None:
+    prediction_id = await row()
+    for path in ("/events/", f"/predictions/{prediction_id}/events/"):
+        async with asyncio.timeout(5):
+            answer = await web.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["content-type"].startswith("text/event-stream")
+
+
 async def test_a_long_poll_of_one_that_is_deleted_is_404(web: httpx.AsyncClient) -> None:
     prediction_id = await row()
     polling = asyncio.create_task(web.get(f"/predictions/{prediction_id}/", params={"wait": 30}))

@@ -60,6 +60,12 @@ async def test_what_is_put_can_be_read_until_it_is_deleted(storage: Storage) -> 
         await storage.read(keys[0])
 
 
+@pytest.mark.usefixtures("s3")
+async def test_a_bucket_that_is_not_there_is_no_missing_image() -> None:
+    with pytest.raises(StorageUnavailable):
+        await ObjectStorage("s3://another-bucket/some/prefix").read("2026/11/25/a.jpg")
+
+
 async def test_an_empty_storage_has_no_keys(storage: Storage) -> None:
     assert await keys_of(storage) == set()
 

@@ -24,6 +24,15 @@ async def test_the_server_chooses_the_key(tmp_path: Path) -> None:
     assert stored == keys
 
 
+async def test_a_folder_without_any_image_is_not_the_one(tmp_path: Path) -> None:
+    # Not mounted on this host: no image is to be given up for that.
+    key = await FolderStorage(tmp_path / "shared").put(b"bytes", "jpg")
+    (tmp_path / "empty").mkdir()
+    for folder in ("empty", "absent"):
+        with pytest.raises(StorageUnavailable):
+            await FolderStorage(tmp_path / folder).read(key)
+
+
 @pytest.mark.parametrize("key", ["../outside.jpg", "/etc/hostname", "a/../../outside.jpg"])
 async def test_a_key_never_leaves_the_folder(tmp_path: Path, key: str) -> None:
     (tmp_path / "outside.jpg").write_bytes(b"secret")
