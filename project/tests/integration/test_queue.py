@@ -20,7 +20,7 @@ from app.models.pydantic import ModelRead
 from app.storage.folder import FolderStorage
 from app.worker import Worker
 from tests.integration.conftest import serving, uploaded_files
-from tests.integration.test_worker import FakeEngine, finished
+from tests.integration.worker.rows import FakeEngine, finished
 from tests.pictures import jpeg
 
 MODEL = ModelRead(name="remote", status="ok", kind="image", version="7", default=True)

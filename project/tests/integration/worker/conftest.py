@@ -1,0 +1,27 @@
+"""A worker on a real database and real files. The model is a fake here: it is not what is tested."""
+
+from typing import cast
+
+import pytest
+
+from app.config import Settings
+from app.engine import Engine
+from app.storage import Storage
+from app.storage.folder import FolderStorage
+from app.worker import Worker
+from tests.integration.worker.rows import FakeEngine
+
+
+@pytest.fixture
+def fake() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def storage(settings: Settings) -> Storage:
+    return FolderStorage(settings.uploads)
+
+
+@pytest.fixture
+def worker(settings: Settings, fake: FakeEngine, storage: Storage) -> Worker:
+    return Worker(cast(Engine, fake), storage, settings.retry_policy, threads=2)

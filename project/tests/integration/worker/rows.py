@@ -1,0 +1,78 @@
+"""Rows as a worker finds them, and an engine that answers as a test wants."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from app import crud, db
+from app.domain import ImageInfo, LabelScore, Status
+from app.engine import Said
+from app.imaging import to_tensor
+from app.models.tortoise import Prediction
+from app.storage import Storage
+from app.worker import Worker
+from tests.pictures import jpeg
+
+SCORES = [LabelScore(f"label_{n}", 0.5 / 2**n) for n in range(5)]
+
+
+class FakeEngine:
+    """Answers with fixed scores, from a thread, after what a test wants to happen in the meantime."""
+
+    def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        self.meanwhile = meanwhile
+        self.calls = 0
+
+    async def classify(self, _model: str, data: bytes) -> Said:
+        return await asyncio.to_thread(self._classify, data)
+
+    def _classify(self, data: bytes) -> Said:
+        to_tensor(data)
+        self.calls += 1
+        self.meanwhile()
+        return Said(SCORES, "answering", "2")
+
+
+async def pending(storage: Storage, data: bytes | None = None) -> Prediction:
+    """A pending row with its image."""
+    data = jpeg() if data is None else data
+    return await crud.create(
+        crud.NewPrediction(
+            filename="a.jpg",
+            image_path=await storage.put(data, "jpg"),
+            image=ImageInfo("image/jpeg", "jpg", 400, 300),
+            size_bytes=len(data),
+            sha256="0" * 64,
+            model="fake",
+            model_version="1",
+            came=time.monotonic(),
+        )
+    )
+
+
+async def set_columns(prediction: Prediction, **columns: Any) -> None:
+    """Bring a row into a state that only a crash leaves behind."""
+    await Prediction.filter(id=prediction.id).update(**columns)
+
+
+@asynccontextmanager
+async def running(worker: Worker, *, only_process: bool = False) -> AsyncIterator[None]:
+    async with worker.running(0.05, only_process=only_process):
+        yield
+
+
+async def finished(prediction: Prediction) -> Prediction:
+    """The row, once nothing more happens to it."""
+    async with asyncio.timeout(10):
+        while True:
+            row = await crud.get(prediction.id)
+            if row.status in {Status.SUCCEEDED, Status.FAILED}:
+                return row
+            await asyncio.sleep(0.01)
+
+
+async def now_plus(seconds: float) -> Any:
+    rows = await db.execute("SELECT now() + $1 * interval '1 second' AS time", [seconds])
+    return rows[0]["time"]

@@ -1,0 +1,140 @@
+"""How a worker takes a prediction to its end, once."""
+
+import asyncio
+import threading
+
+import pytest
+
+from app import crud
+from app.domain import EngineDied, PredictionNotFound, Status
+from app.storage import Storage
+from app.worker import Worker
+from tests.integration.worker.rows import FakeEngine, finished, pending, running, set_columns
+from tests.pictures import jpeg
+
+pytestmark = pytest.mark.usefixtures("connected")
+
+
+async def test_a_pending_prediction_is_classified(worker: Worker, storage: Storage) -> None:
+    row = await pending(storage)
+    await worker.classify(row.id)
+    row = await crud.get(row.id)
+    assert (row.status, row.attempts, row.lease_expires_at) == (Status.SUCCEEDED, 1, None)
+    assert (row.top_prediction, row.confidence) == ("label_0", 0.5)
+
+
+async def test_asked_twice_it_is_done_once(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+    row = await pending(storage)
+    await asyncio.gather(*(worker.classify(row.id) for _ in range(5)))
+    await worker.classify(row.id)
+    assert fake.calls == 1
+    await worker.classify(row.id + 1)
+
+
+async def test_an_engine_that_died_is_asked_again(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+    def died_once() -> None:
+        if fake.calls == 1:
+            raise EngineDied
+
+    fake.meanwhile = died_once
+    row = await pending(storage)
+    async with running(worker):
+        row = await finished(row)
+    assert (row.status, row.attempts) == (Status.SUCCEEDED, 2)
+
+
+async def test_what_was_tried_before_is_tried_alone(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+    """Otherwise an image that kills the engine would take others with it, until they had no attempts left either."""
+    at_once: list[int] = []
+    together = threading.Semaphore(0)
+    now = 0
+
+    def meanwhile() -> None:
+        nonlocal now
+        now += 1
+        at_once.append(now)
+        together.acquire(timeout=0.05)
+        now -= 1
+
+    fake.meanwhile = meanwhile
+    rows = [await pending(storage) for _ in range(4)]
+    for row in rows:
+        await set_columns(row, attempts=1)
+    async with running(worker):
+        for row in rows:
+            assert (await finished(row)).attempts == 2
+    assert at_once == [1, 1, 1, 1]
+
+
+async def test_a_missing_image_fails_at_once(worker: Worker, storage: Storage) -> None:
+    row = await pending(storage)
+    await storage.delete([row.image_path])
+    await worker.classify(row.id)
+    row = await crud.get(row.id)
+    assert (row.status, row.error_code, row.attempts) == (Status.FAILED, "image_missing", 1)
+
+
+async def test_an_unreadable_image_fails_at_once(worker: Worker, storage: Storage) -> None:
+    row = await pending(storage, jpeg()[:2000])
+    await worker.classify(row.id)
+    row = await crud.get(row.id)
+    assert (row.status, row.error_code, row.top_prediction) == (Status.FAILED, "image_unreadable", None)
+
+
+async def test_what_goes_wrong_is_tried_three_times(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+    def broken() -> None:
+        raise RuntimeError("the model is broken")
+
+    fake.meanwhile = broken
+    row = await pending(storage)
+    async with running(worker):
+        row = await finished(row)
+    assert (row.status, row.error_code, row.attempts, fake.calls) == (Status.FAILED, "attempts_exhausted", 3, 3)
+
+
+async def test_what_goes_wrong_once_succeeds_later(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+    def broken_once() -> None:
+        if fake.calls == 1:
+            raise MemoryError
+
+    fake.meanwhile = broken_once
+    row = await pending(storage)
+    async with running(worker):
+        row = await finished(row)
+    assert (row.status, row.attempts) == (Status.SUCCEEDED, 2)
+
+
+async def test_a_row_names_the_model_that_answered(worker: Worker, storage: Storage) -> None:
+    row = await pending(storage)
+    assert (row.model, row.model_version) == ("fake", "1")
+    await worker.classify(row.id)
+    row = await crud.get(row.id)
+    assert (row.model, row.model_version) == ("answering", "2")
+
+
+async def test_a_correction_made_meanwhile_stands(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+    row = await pending(storage)
+    loop = asyncio.get_running_loop()
+
+    def meanwhile() -> None:
+        asyncio.run_coroutine_threadsafe(crud.correct(row.id, "my cat", 1.0), loop).result(10)
+
+    fake.meanwhile = meanwhile
+    await worker.classify(row.id)
+    row = await crud.get(row.id)
+    assert (row.status, row.top_prediction, row.confidence) == (Status.SUCCEEDED, "my cat", 1.0)
+    assert row.all_predictions is not None
+    assert row.all_predictions[0]["label"] == "label_0"
+
+
+async def test_a_row_deleted_meanwhile_stays_deleted(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+    row = await pending(storage)
+    loop = asyncio.get_running_loop()
+
+    def meanwhile() -> None:
+        asyncio.run_coroutine_threadsafe(crud.delete(row.id), loop).result(10)
+
+    fake.meanwhile = meanwhile
+    await worker.classify(row.id)
+    with pytest.raises(PredictionNotFound):
+        await crud.get(row.id)

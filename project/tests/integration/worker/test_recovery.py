@@ -1,0 +1,146 @@
+"""What a worker makes of rows that were lost, leases that ran out, and its own end."""
+
+import asyncio
+import threading
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+
+from app import attempts, crud, db
+from app.attempts import Answer
+from app.config import Settings
+from app.domain import Claim, RetryPolicy, Status
+from app.engine import Engine
+from app.storage import Storage
+from app.worker import Worker
+from tests.integration.worker.rows import SCORES, FakeEngine, finished, now_plus, pending, running, set_columns
+
+pytestmark = pytest.mark.usefixtures("connected")
+
+
+async def test_rows_of_a_dead_process_are_classified(worker: Worker, storage: Storage) -> None:
+    was_pending, was_processing = await pending(storage), await pending(storage)
+    await set_columns(was_processing, status=Status.PROCESSING, attempts=1, lease_expires_at=await now_plus(0))
+    async with running(worker):
+        assert (await finished(was_pending)).attempts == 1
+        assert (await finished(was_processing)).attempts == 2
+
+
+async def test_a_live_lease_is_respected_unless_this_is_the_only_process(worker: Worker, storage: Storage) -> None:
+    row, marker = await pending(storage), await pending(storage)
+    await set_columns(row, status=Status.PROCESSING, attempts=1, lease_expires_at=await now_plus(60))
+    async with running(worker):
+        await finished(marker)
+        assert (await crud.get(row.id)).status == Status.PROCESSING
+    other = Worker(worker._engine, storage, worker._policy, threads=1)
+    async with running(other, only_process=True):
+        assert (await finished(row)).status == Status.SUCCEEDED
+
+
+async def test_after_three_deaths_a_row_fails(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+    row = await pending(storage)
+    await set_columns(row, status=Status.PROCESSING, attempts=3, lease_expires_at=await now_plus(0))
+    async with running(worker):
+        row = await finished(row)
+    assert (row.status, row.error_code, fake.calls) == (Status.FAILED, "attempts_exhausted", 0)
+    assert row.error_message == "The prediction was tried 3 times and never finished."
+    assert row.completed_at is not None
+
+
+async def test_many_lost_rows_are_found_by_pages(
+    worker: Worker, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.worker.MOST_RECOVERED", 3)
+    rows = [await pending(storage) for _ in range(10)]
+    async with running(worker):
+        for row in rows:
+            assert (await finished(row)).status == Status.SUCCEEDED
+
+
+async def test_of_two_workers_that_hold_a_row_the_later_writes(storage: Storage, settings: Settings) -> None:
+    row = await pending(storage)
+    policy = settings.retry_policy
+    (first,) = await attempts.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts)
+    assert first is not None
+    assert await attempts.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts) == [None]
+    await set_columns(row, lease_expires_at=await now_plus(0))
+    await attempts.recover(policy, [], all_processing=False)
+    (second,) = await attempts.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts)
+    assert second is not None
+    assert second == Claim(row.id, 2, second.started_at, row.image_path, "fake")
+    late, good = Answer(first, SCORES, "fake", "2"), Answer(second, SCORES, "fake", "2")
+    assert await attempts.succeed_all([late]) == [None]
+    assert not await attempts.release(first, count_attempt=True)
+    (written,) = await attempts.succeed_all([good])
+    assert written is not None
+    assert (written.id, written.status, written.model_version) == (row.id, Status.SUCCEEDED, "2")
+    assert await attempts.succeed_all([good]) == [None]
+
+
+async def test_a_slow_worker_does_not_rob_itself(settings: Settings, storage: Storage, fake: FakeEngine) -> None:
+    """Longer than the lease, and looked for meanwhile: still one attempt."""
+    policy = RetryPolicy(settings.max_attempts, timedelta(milliseconds=1))
+    worker = Worker(cast(Engine, fake), storage, policy, threads=1)
+    marker = await pending(storage)
+    slow = await pending(storage)
+    await set_columns(marker, status=Status.PROCESSING, attempts=3, lease_expires_at=await now_plus(60))
+    loop = asyncio.get_running_loop()
+
+    async def until_looked_for() -> None:
+        # When the marker's lease has run out and it was found, so was everything else that looked lost.
+        await set_columns(marker, lease_expires_at=await now_plus(0))
+        await finished(marker)
+
+    fake.meanwhile = lambda: asyncio.run_coroutine_threadsafe(until_looked_for(), loop).result(10)
+    async with running(worker):
+        slow = await finished(slow)
+    assert (slow.status, slow.attempts, fake.calls) == (Status.SUCCEEDED, 1, 1)
+
+
+def alive(worker: Worker) -> bool:
+    """Asked through a function: mypy believes that a property stays what it was."""
+    return worker.is_alive
+
+
+async def test_a_stop_hands_back_what_is_not_finished(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+    started, let_go = threading.Event(), threading.Event()
+
+    def meanwhile() -> None:
+        started.set()
+        assert let_go.wait(10)
+
+    fake.meanwhile = meanwhile
+    rows = [await pending(storage) for _ in range(8)]
+    async with running(worker):
+        tasks = [asyncio.create_task(worker.classify(row.id)) for row in rows]
+        await asyncio.to_thread(started.wait, 10)
+        assert alive(worker)
+        # Their threads end while the pool is shut down.
+        asyncio.get_running_loop().call_later(0.2, let_go.set)
+    await asyncio.gather(*tasks)
+    assert not alive(worker)
+    for row in rows:
+        left = await crud.get(row.id)
+        assert (left.status, left.attempts) == (Status.PENDING, 0)
+
+
+async def test_the_worker_outlives_an_absence_of_the_database(
+    worker: Worker, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = db.execute
+    away = 3
+
+    async def flaky(query: str, values: list[Any] | None = None) -> list[dict[str, Any]]:
+        nonlocal away
+        # What the test itself asks goes through.
+        if away and not query.startswith("SELECT *"):
+            away -= 1
+            raise ConnectionRefusedError
+        return await real(query, values)
+
+    row = await pending(storage)
+    monkeypatch.setattr(attempts, "execute", flaky)
+    async with running(worker):
+        assert (await finished(row)).status == Status.SUCCEEDED
+        assert worker.is_alive
