@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint migrate model iris openvino bench vitals accuracy lock format verify-containers clean
+.PHONY: help run test check lint migrate model iris openvino bench vitals scaling accuracy lock format verify-containers clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -97,6 +97,11 @@ lock: $(VENV)/dev.stamp ## Pin the newest versions of all dependencies, with has
 	@cd project/benchmarks && for name in baseline litserve bentoml ray; do echo "==> benchmarks/requirements-$$name.txt"; \
 	  ../../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-header --no-annotate requirements-$$name.in -o requirements-$$name.txt; done
+
+scaling: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure what a prediction costs each part with workers, and 1, 2, 3 of them (BENCH_IMAGES=folder)
+	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: say BENCH_IMAGES=folder, with JPEG files to upload" >&2; exit 1; }
+	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
+	@cd project && exec ../$(BIN)/python -m benchmarks.scaling --models $(TEST_MODELS) --images $(BENCH_FOLDER) $(BENCH_ARGS)
 
 verify-containers: ## Build the images and try docker-compose.yml for real (needs a container engine; takes minutes)
 	@project/tests/containers/verify.sh $(STEP)

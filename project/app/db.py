@@ -71,7 +71,7 @@ def tortoise_config(url: str, pool_size: int, statement_seconds: float | None = 
         "command_timeout": statement_seconds,
         "application_name": "image-classifier",
         # Otherwise every statement is followed by another that resets its connection; nothing here sets anything.
-        "reset": _nothing_to_reset,
+        "reset": nothing_to_reset,
     }
     return {
         "connections": {CONNECTION: {"engine": "tortoise.backends.asyncpg", "credentials": credentials}},
@@ -81,7 +81,7 @@ def tortoise_config(url: str, pool_size: int, statement_seconds: float | None = 
     }
 
 
-async def _nothing_to_reset(_connection: object) -> None:
+async def nothing_to_reset(_connection: object) -> None:
     """What asyncpg awaits before a connection goes back to the pool."""
 
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -75,12 +75,42 @@ class Feed:
         return changes
 
 
+class _Watchers:
+    """Who is to be woken for which prediction."""
+
+    def __init__(self) -> None:
+        self._events: dict[int, set[asyncio.Event]] = {}
+
+    @contextmanager
+    def of(self, prediction_id: int) -> Iterator[asyncio.Event]:
+        event = asyncio.Event()
+        events = self._events.setdefault(prediction_id, set())
+        events.add(event)
+        try:
+            yield event
+        finally:
+            events.discard(event)
+            if not events:
+                self._events.pop(prediction_id, None)
+
+    def wake(self, changes: list[Change]) -> None:
+        for change in changes:
+            for event in self._events.get(change.id, ()):
+                event.set()
+
+    def wake_all(self) -> None:
+        for events in self._events.values():
+            for event in events:
+                event.set()
+
+
 class Notices:
     """Wakes those who wait for predictions."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._watching: dict[int, set[asyncio.Event]] = {}
+        self._following = _Watchers()
+        self._awaiting = _Watchers()
         self._feeds: set[Feed] = set()
         self.ended = asyncio.Event()
         """The service stops: whoever follows changes without end has to end."""
@@ -88,7 +118,7 @@ class Notices:
     def end(self) -> None:
         """Let those who follow changes go."""
         self.ended.set()
-        self._wake(list(self._watching))
+        self._wake_all()
         for feed in self._feeds:
             feed.put([])
 
@@ -102,7 +132,7 @@ class Notices:
         Raises PredictionNotFound, also where it is deleted meanwhile, or DatabaseUnavailable.
         """
         deadline = asyncio.get_running_loop().time() + seconds
-        with self.watch(prediction_id) as changed:
+        with self._awaiting.of(prediction_id) as changed:
             while True:
                 changed.clear()
                 prediction = await get(prediction_id)
@@ -135,18 +165,9 @@ class Notices:
         async with alongside(self._listen_forever()):
             yield
 
-    @contextmanager
-    def watch(self, prediction_id: int) -> Iterator[asyncio.Event]:
+    def watch(self, prediction_id: int) -> AbstractContextManager[asyncio.Event]:
         """An event that is set by every change of a prediction, and where changes may have been missed."""
-        event = asyncio.Event()
-        watching = self._watching.setdefault(prediction_id, set())
-        watching.add(event)
-        try:
-            yield event
-        finally:
-            watching.discard(event)
-            if not watching:
-                self._watching.pop(prediction_id, None)
+        return self._following.of(prediction_id)
 
     async def _listen_forever(self) -> None:
         interrupted = False
@@ -157,7 +178,7 @@ class Notices:
                     connection.add_termination_listener(lambda _, lost=lost: lost.set())
                     await connection.add_listener(CHANNEL, self._on_notice)
                     # What happened while nobody listened is looked up by those who wait.
-                    self._wake(list(self._watching))
+                    self._wake_all()
                     for feed in self._feeds if interrupted else ():
                         feed.note_missed()
                     while not await self.wait_for(lost, PROBE_SECONDS):
@@ -176,11 +197,12 @@ class Notices:
     def _on_notice(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         pairs = (change.split(" ", 1) for change in str(payload).split(","))
         changes = [Change(int(prediction_id), status) for prediction_id, status in pairs]
-        self._wake([change.id for change in changes])
+        self._following.wake(changes)
+        # Who waits for the end reads the row then, and not when a worker takes it.
+        self._awaiting.wake([change for change in changes if change.status == DELETED or change.status in FINISHED])
         for feed in self._feeds:
             feed.put(changes)
 
-    def _wake(self, prediction_ids: list[int]) -> None:
-        for prediction_id in prediction_ids:
-            for event in self._watching.get(prediction_id, ()):
-                event.set()
+    def _wake_all(self) -> None:
+        self._following.wake_all()
+        self._awaiting.wake_all()

@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver, AsyncpgPoolDriver
@@ -20,9 +20,9 @@ from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.errors import FailingListenerError, RetryRequested
 from pgqueuer.domain.models import Job
 from pgqueuer.domain.settings import DBSettings, Durability
-from pgqueuer.ports.driver import Driver
+from pgqueuer.ports.driver import Driver, NotifyCallback
 
-from app.db import AWAY, address, execute, own_connection, raw_connection, transaction
+from app.db import AWAY, address, execute, nothing_to_reset, own_connection, raw_connection, transaction
 from app.domain import DatabaseUnavailable, StartupError
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,8 @@ _INSTALL_LOCK: Final = 8004_2027
 _RECONCILE_LOCK: Final = 8004_2028
 _DELIVERIES_LOCK: Final = 8004_2030
 
+NEW_JOBS: Final = "table_changed_event"
+NOTICE_SECONDS: Final = 0.02
 RETRY_DELAY: Final = timedelta(seconds=1)
 RESTART_SECONDS: Final = 1.0
 MOST_RECONCILED: Final = 1_000
@@ -170,7 +172,7 @@ class Jobs:
             await asyncio.wait([stopping], timeout=RESTART_SECONDS)
 
     async def _run_on(self, pool: asyncpg.Pool, stopping: "asyncio.Task[bool]") -> None:
-        manager = QueueManager(_queries(AsyncpgPoolDriver(pool)))
+        manager = QueueManager(_queries(_Driver(pool)))
         manager.entrypoint(self._entrypoint)(self._do)
         stopping.add_done_callback(lambda _: manager.shutdown.set())
         if stopping.done():
@@ -195,9 +197,44 @@ class Jobs:
             raise RetryRequested(delay=pause, reason="to be asked again")
 
 
+class _Driver(AsyncpgPoolDriver):
+    """Passes on one notice of new jobs where many come at once: each would be a look at the queue, in every worker."""
+
+    async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
+        """Have ``callback`` called with each notice, but those of new jobs."""
+        await super().add_listener(channel, _Calm(callback))
+
+
+class _Calm:
+    """Calls at once, then with the last of what came in each ``NOTICE_SECONDS``."""
+
+    def __init__(self, callback: NotifyCallback) -> None:
+        self._callback = callback
+        self._resting = False
+        self._last: Any = None
+
+    def __call__(self, notice: str | bytes | bytearray) -> None:
+        if NEW_JOBS not in str(notice):
+            self._callback(notice)
+        elif self._resting:
+            self._last = notice
+        else:
+            self._resting = True
+            asyncio.get_running_loop().call_later(NOTICE_SECONDS, self._rested)
+            self._callback(notice)
+
+    def _rested(self) -> None:
+        self._resting = False
+        if self._last is not None:
+            notice, self._last = self._last, None
+            self(notice)
+
+
 @asynccontextmanager
 async def _pool(url: str) -> AsyncIterator[asyncpg.Pool]:
-    pool = await asyncpg.create_pool(**address(url), min_size=2, max_size=4, timeout=5, command_timeout=30)
+    pool = await asyncpg.create_pool(
+        **address(url), min_size=2, max_size=4, timeout=5, command_timeout=30, reset=nothing_to_reset
+    )
     try:
         yield pool
     finally:

@@ -6,11 +6,11 @@ A model of two bounds is made from the costs of one worker, and checked against 
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,7 +28,9 @@ from benchmarks.processes import free_port
 from benchmarks.vitals import until_ready
 
 CONNECTIONS: Final = 64
-SLICE_SECONDS: Final = 0.1
+CGROUPS: Final = Path("/sys/fs/cgroup/cpu")
+PERIOD: Final = 20_000
+"""Microseconds in which a worker may use its part of a core."""
 WARM_SECONDS: Final = 3.0
 SMALL: Final = 0.25
 """Cores of a worker that is slowed down, so that three of them leave this machine's cores to the other parts."""
@@ -36,6 +38,10 @@ SMALL: Final = 0.25
 _STATEMENTS: Final = """
 SELECT calls, query FROM pg_stat_statements WHERE calls > $1 AND query NOT LIKE '%pg_stat_statements%'
 ORDER BY calls DESC
+"""
+_COUNTERS: Final = """
+SELECT pg_current_wal_insert_lsn() - '0/0' AS wal, xact_commit, pg_total_relation_size('predictions') AS bytes
+FROM pg_stat_database WHERE datname = current_database()
 """
 _QUEUED: Final = """
 SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY extract(epoch FROM started_at - created_at)) AS told
@@ -56,6 +62,7 @@ class Run:
     database_cpu: float
     client_cpu: float
     wal_bytes: float
+    row_bytes: float
     statements: float
     commits: float
     queued_p50: float
@@ -106,7 +113,8 @@ class Deployment:
             if cores_each < 1:
                 stack.enter_context(_slowed(working, cores_each))
             self._drive(WARM_SECONDS)
-            server = psutil.Process(int((folder / "postgres" / "postmaster.pid").read_text().split()[0]))
+            (lock,) = folder.rglob("postmaster.pid")
+            server = psutil.Process(int(lock.read_text().split()[0]))
             parts = _Parts(web, working, server)
             return asyncio.run(self._count(url, parts, workers, cores_each))
 
@@ -115,13 +123,11 @@ class Deployment:
         try:
             (last,) = await connection.fetch("SELECT coalesce(max(id), 0) AS id FROM predictions")
             await connection.execute("SELECT pg_stat_statements_reset()")
-            counters = "SELECT pg_current_wal_insert_lsn() - '0/0' AS wal, xact_commit FROM pg_stat_database "
-            counters += "WHERE datname = current_database()"
-            (began,) = await connection.fetch(counters)
+            (began,) = await connection.fetch(_COUNTERS)
             cpu = parts.cpu()
             outcome = await asyncio.to_thread(self._drive, self._given.seconds)
             used = {name: seconds - cpu[name] for name, seconds in parts.cpu().items()}
-            (ended,) = await connection.fetch(counters)
+            (ended,) = await connection.fetch(_COUNTERS)
             done = len(outcome["latencies"])
             calls = await connection.fetch(_STATEMENTS, 0)
             if self._given.statements:
@@ -142,6 +148,7 @@ class Deployment:
             database_cpu=used["database"] * each,
             client_cpu=outcome["cpu_seconds"] * each,
             wal_bytes=float(ended["wal"] - began["wal"]) / done,
+            row_bytes=(ended["bytes"] - began["bytes"]) / done,
             statements=sum(row["calls"] for row in calls) / done,
             commits=(ended["xact_commit"] - began["xact_commit"]) / done,
             queued_p50=1000 * queued["told"][0],
@@ -202,44 +209,33 @@ def _counting_database(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _slowed(workers: list[psutil.Process], share: float) -> Iterator[None]:
-    """Let each worker, with its engine, run for a part of the time only, one after the other."""
-    families = [[worker, *worker.children(recursive=True)] for worker in workers]
-    stop = threading.Event()
-
-    def turn(family: list[psutil.Process], wait: float) -> None:
-        stop.wait(wait)
-        while not stop.is_set():
-            for process in family:
-                process.resume()
-            stop.wait(SLICE_SECONDS * share)
-            for process in family:
-                process.suspend()
-            stop.wait(SLICE_SECONDS * (1 - share))
-        for process in family:
-            process.resume()
-
-    threads = [
-        threading.Thread(target=turn, args=(family, SLICE_SECONDS * share * number))
-        for number, family in enumerate(families)
-    ]
-    for thread in threads:
-        thread.start()
+    """Give each worker, with its engine, so many cores and no more: a container's CPU limit, by Linux' cgroups."""
+    groups = []
     try:
+        for worker in workers:
+            group = CGROUPS / f"scaling-{worker.pid}"
+            group.mkdir()
+            groups.append(group)
+            (group / "cpu.cfs_period_us").write_text(str(PERIOD))
+            (group / "cpu.cfs_quota_us").write_text(str(int(PERIOD * share)))
+            for process in (worker, *worker.children(recursive=True)):
+                (group / "cgroup.procs").write_text(str(process.pid))
         yield
     finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+        for group in groups:
+            for pid in (group / "cgroup.procs").read_text().split():
+                (CGROUPS / "cgroup.procs").write_text(pid)
+            group.rmdir()
 
 
-def predicted(costs: Run, workers: int, cores_each: float, cores: int) -> float:
-    """Predictions per second: as many as the workers can do, or as all parts together find cores for."""
-    by_workers = workers * min(1.0, cores_each) * 1000 / (costs.worker_cpu + costs.engine_cpu)
-    if cores_each == 1:
-        # A worker of one thread has its engine beside it: the engine alone is what it waits for.
-        by_workers = workers * 1000 / costs.engine_cpu
+def predicted(costs: Run, workers: int, cores: int) -> float:
+    """Predictions per second: as many as the workers can do, or as all parts together find cores for.
+
+    ``costs``: of one such worker. Where it has a core and more, its one thread is what bounds it, the engine's.
+    """
+    each = costs.engine_cpu if costs.cores_each >= 1 else (costs.worker_cpu + costs.engine_cpu) / costs.cores_each
     together = costs.web_cpu + costs.worker_cpu + costs.engine_cpu + costs.database_cpu + costs.client_cpu
-    return min(by_workers, cores * 1000 / together)
+    return min(workers * 1000 / each, cores * 1000 / together)
 
 
 def main() -> int:
@@ -255,7 +251,10 @@ def main() -> int:
     given = parser.parse_args()
     cores = int(machine()["cores"])
     counts = range(1, given.workers + 1)
-    runs: dict[tuple[int, float], list[Run]] = {(n, share): [] for share in (1.0, SMALL) for n in counts}
+    shares = (1.0, SMALL) if os.access(CGROUPS, os.W_OK) else (1.0,)
+    if len(shares) == 1:
+        print(f"no workers of {SMALL} cores: {CGROUPS} cannot be written (root, cgroups v1)", file=sys.stderr)
+    runs: dict[tuple[int, float], list[Run]] = {(n, share): [] for share in shares for n in counts}
     with tempfile.TemporaryDirectory(prefix="scaling-") as work:
         deployment = Deployment(given, Path(work))
         for _ in range(given.rounds):
@@ -269,8 +268,8 @@ def main() -> int:
     print("\n| workers | cores each | predicted /s | measured /s | measured / predicted | lost |")
     print("| --- | --- | --- | --- | --- | --- |")
     for (workers, share), done in runs.items():
-        # The machine's speed varies: a round is predicted from its own first run.
-        expected = [predicted(costs, workers, share, cores) for costs in runs[1, 1.0]]
+        # The machine's speed varies: a round is predicted from its own run of one worker.
+        expected = [predicted(costs, workers, cores) for costs in runs[1, share]]
         ratios = [run.per_second / one for run, one in zip(done, expected, strict=True)]
         cells = [_told(expected), _told([run.per_second for run in done]), _told(ratios, 2), sum(r.lost for r in done)]
         print(f"| {workers} | {share:g} | " + " | ".join(map(str, cells)) + " |")
@@ -285,6 +284,7 @@ _COSTS: Final = {
     "database_cpu": "PostgreSQL, CPU|ms",
     "client_cpu": "the benchmark's client, CPU|ms",
     "wal_bytes": "WAL|bytes",
+    "row_bytes": "the row with its indexes, on disk|bytes",
     "statements": "statements|",
     "commits": "commits|",
     "queued_p50": "time in the queue, p50, 64 clients|ms",

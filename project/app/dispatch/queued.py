@@ -1,6 +1,7 @@
 """Predictions are classified by workers on any number of hosts, which take jobs from a queue (``QUEUE=pgqueuer``)."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -36,6 +37,7 @@ class QueuedDispatch:
         self._registry = registry
         self._create = Coalescer(_create_all, most=MOST_ROWS)
         self._get = Coalescer(crud.get_all, most=MOST_ROWS)
+        self._read_models = Coalescer(_read_models, most=sys.maxsize)
         self._models: TTLCache[str, list[ModelRead]] = TTLCache(1, MODELS_SECONDS)
 
     async def image_model(self, name: str) -> ImageModel:
@@ -102,8 +104,13 @@ class QueuedDispatch:
     async def _workers_models(self, *, remembered: bool) -> list[ModelRead]:
         known: list[ModelRead] | None = self._models.get("") if remembered else None
         if known is None:
-            known = self._models[""] = await fleet.models()
+            known = self._models[""] = await self._read_models(None)
         return known
+
+
+async def _read_models(asked: list[None]) -> list[list[ModelRead]]:
+    # What was remembered is forgotten for everybody at the same moment.
+    return [await fleet.models()] * len(asked)
 
 
 async def _create_all(new: list[NewPrediction]) -> list[Prediction]:

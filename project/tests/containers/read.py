@@ -5,7 +5,8 @@ import sys
 import urllib.request
 from pathlib import Path
 
-with urllib.request.urlopen(f"http://127.0.0.1:8004/predictions/{sys.argv[1]}/") as response:
+address = sys.argv[2] if len(sys.argv) > 2 else "http://127.0.0.1:8004"
+with urllib.request.urlopen(f"{address}/predictions/{sys.argv[1]}/") as response:
     prediction = json.load(response)
 print(prediction["id"], prediction["status"], prediction["top_prediction"], prediction["created_at"])
 assert prediction["status"] == "succeeded"

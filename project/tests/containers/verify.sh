@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Proves the containers with a real engine: images built from the unchanged Dockerfiles, docker-compose.yml brought up,
-# an image classified, everything taken down and up again with the data still there.
-#   verify.sh          build, then check
+# an image classified, everything taken down and up again with the data still there; then docker-compose.prod.yml, with
+# two workers, of which one is killed.
+#   verify.sh          build, then check both
 #   verify.sh build    only build the images (needs the package registries)
-#   verify.sh check    only check (needs no network)
+#   verify.sh check    only check docker-compose.yml (needs no network)
+#   verify.sh prod     only check docker-compose.prod.yml
 # Needs docker and compose. It works in a compose project of its own and removes that project's volumes at the end.
 # Where the engine must be handled in a special way, these commands take the place of the usual ones:
 #   DOCKER_BUILD  (docker build -t)                                    followed by TAG FOLDER
-#   COMPOSE_UP    (docker compose up --detach --wait --no-build)
+#   COMPOSE_UP    (docker compose -f FILE up --detach --wait --no-build)   followed by FILE and further arguments
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 export COMPOSE_PROJECT_NAME=image-classifier-verify
@@ -15,7 +17,7 @@ say() { printf '\n==> %s\n' "$1"; }
 fail() { echo "error: $1" >&2; exit 1; }
 
 read -ra docker_build <<<"${DOCKER_BUILD:-docker build -t}"
-read -ra compose_up <<<"${COMPOSE_UP:-docker compose up --detach --wait --no-build}"
+read -ra compose_up <<<"${COMPOSE_UP:-}"
 
 command -v docker >/dev/null || fail "there is no docker: install a container engine with compose"
 docker compose version >/dev/null 2>&1 || fail "docker has no compose plug-in: install it"
@@ -47,14 +49,19 @@ print(*sorted(f\"{d.name}=={d.version}\" for d in m.distributions()), sep=\"\n\"
     || fail "the image has no HEALTHCHECK"
 }
 
-up() { "${compose_up[@]}" || { docker compose logs; fail "compose did not come up"; }; }
+up() {
+  local file=$1; shift
+  if [ ${#compose_up[@]} -gt 0 ]; then "${compose_up[@]}" "$file" "$@"
+  else docker compose -f "$file" up --detach --wait --no-build "$@"; fi \
+    || { docker compose -f "$file" logs; fail "compose did not come up with $file"; }
+}
 
 check() {
   look
   trap 'docker compose down --volumes >/dev/null 2>&1 || true' EXIT
   docker compose down --volumes
   say "compose up --wait"
-  up
+  up docker-compose.yml
   docker compose ps
   say "An image and its prediction"
   told=$(in_web python - <"project/tests/containers/upload.py")
@@ -63,14 +70,43 @@ check() {
   docker compose exec -T web-db psql -U postgres -tAc 'SELECT version()' -d predictions_test
   say "compose down, and up again: the prediction and its image are still there"
   docker compose down
-  up
+  up docker-compose.yml
   in_web python - "$id" <"project/tests/containers/read.py"
-  say "All of it works"
+  docker compose down --volumes
+}
+
+prod() {
+  export COMPOSE_PROJECT_NAME=image-classifier-verify-prod POSTGRES_PASSWORD=verify
+  prod_compose=(docker compose -f docker-compose.prod.yml)
+  trap '"${prod_compose[@]}" down --volumes >/dev/null 2>&1 || true' EXIT
+  "${prod_compose[@]}" down --volumes
+  say "docker-compose.prod.yml up --wait, with two workers"
+  up docker-compose.prod.yml --scale worker=2
+  "${prod_compose[@]}" ps
+  say "Images through nginx, while a worker is killed and a web process restarted"
+  mapfile -t workers < <("${prod_compose[@]}" ps --quiet worker)
+  mapfile -t webs < <("${prod_compose[@]}" ps --quiet web)
+  [ ${#workers[@]} = 2 ] && [ ${#webs[@]} = 2 ] || fail "there are not two workers and two web processes"
+  docker exec -i "${webs[0]}" python - http://nginx:8080 500 <project/tests/containers/upload_many.py &
+  uploading=$!
+  docker kill --signal KILL "${workers[0]}" >/dev/null
+  docker restart "${webs[1]}" >/dev/null
+  wait $uploading || fail "not everything was classified"
+  say "A third web process is found without a restart of nginx"
+  up docker-compose.prod.yml --scale worker=2 --scale web=3
+  docker exec -i "$COMPOSE_PROJECT_NAME-web-3" python - <project/tests/containers/reached.py
+  say "compose down, and up again: the prediction and its image are still there"
+  "${prod_compose[@]}" down
+  up docker-compose.prod.yml --scale worker=2
+  docker exec -i "$("${prod_compose[@]}" ps --quiet web | head -1)" python - 1 http://nginx:8080 \
+    <project/tests/containers/read.py
+  "${prod_compose[@]}" down --volumes
 }
 
 case ${1:-all} in
   build) build ;;
-  check) check ;;
-  all) build; check ;;
-  *) sed -n '2,11p' "$0"; exit 2 ;;
+  check) check; say "All of it works" ;;
+  prod) prod; say "All of it works" ;;
+  all) build; check; prod; say "All of it works" ;;
+  *) sed -n '2,14p' "$0"; exit 2 ;;
 esac
