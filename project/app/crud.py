@@ -188,17 +188,6 @@ async def get(prediction_id: int) -> Prediction:
 
 
 @unavailable_when_away()
-async def page(limit: int, before: int | None = None, status: Status | None = None) -> list[Prediction]:
-    """At most ``limit`` predictions, newest first; with ``before``, those older than that id."""
-    query = Prediction.all()
-    if status is not None:
-        query = query.filter(status=status)
-    if before is not None:
-        query = query.filter(id__lt=before)
-    return await query.order_by("-id").limit(limit)
-
-
-@unavailable_when_away()
 async def recent_image_paths(limit: int) -> list[str]:
     """Storage keys of the newest ``limit`` images."""
     rows = await execute("SELECT image_path FROM predictions ORDER BY id DESC LIMIT $1", [limit])

@@ -144,6 +144,12 @@ class ModelBroken(ServiceError):
     code = "model_broken"
 
 
+class NotExplainable(ServiceError):
+    """The model has no heat map."""
+
+    code = "not_explainable"
+
+
 class EngineDied(ServiceError):
     """The process that decodes images and runs their models died over this one, or beside it."""
 

@@ -45,6 +45,7 @@ FORMATS: Final[dict[str | None, tuple[str, str]]] = {
 # Named, not all of Pillow's forty: every reader is a door.
 _READERS: Final = [name for name in FORMATS if name]
 
+QUALITY: Final = 85
 SPARE: Final = 1.5
 MOST_HEADER_READS: Final = 5_000
 MOST_READS: Final = 200_000
@@ -154,7 +155,7 @@ def to_tensor(data: bytes, spec: InputSpec = InputSpec()) -> NDArray[np.float32]
     Raises ImageUnreadable where the bytes cannot be decoded.
     """
     with _unreadable():
-        image, orientation = _decoded_jpeg(data, spec) if data.startswith(jpeg.SIGNATURE) else _decoded(data)
+        image, orientation = _decoded_jpeg(data, spec.enough) if data.startswith(jpeg.SIGNATURE) else _decoded(data)
         region, box = _cut(image, spec.box(image.width, image.height))
         square = _to_rgb(region).resize((spec.size, spec.size), Image.Resampling.BICUBIC, box=box)
     # The part is central, so turning it is turning the image, at a fraction of the pixels.
@@ -168,6 +169,32 @@ def to_tensor(data: bytes, spec: InputSpec = InputSpec()) -> NDArray[np.float32]
     return tensor
 
 
+def upright(data: bytes, longest: int) -> Image.Image:
+    """The whole image as it is meant to be seen, RGB, with no metadata, its longer side at most ``longest`` pixels.
+
+    Raises ImageUnreadable where the bytes cannot be decoded.
+    """
+    with _unreadable():
+        # A JPEG's shorter side may be so much shorter that a smaller decoding would blur the other; it is kept as long.
+        image, orientation = _decoded_jpeg(data, longest) if data.startswith(jpeg.SIGNATURE) else _decoded(data)
+        scale = min(1.0, longest / max(image.size))
+        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        smaller = _to_rgb(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    shown = smaller.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else smaller
+    shown.info.clear()
+    return shown
+
+
+def rendition(data: bytes, longest: int) -> bytes:
+    """The image as a JPEG for any browser: upright, with no metadata, its longer side at most ``longest`` pixels.
+
+    Raises ImageUnreadable where the bytes cannot be decoded.
+    """
+    file = BytesIO()
+    upright(data, longest).save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
+
+
 @contextmanager
 def _unreadable() -> Iterator[None]:
     """Turn whatever a decoder raises into ImageUnreadable: only decoding stands inside, so it speaks of the bytes."""
@@ -179,9 +206,9 @@ def _unreadable() -> Iterator[None]:
         raise ImageUnreadable from error
 
 
-def _decoded_jpeg(data: bytes, spec: InputSpec) -> tuple[Image.Image, int]:
+def _decoded_jpeg(data: bytes, short_side: int) -> tuple[Image.Image, int]:
     """A JPEG's pixels, no fewer than are needed, and the orientation still to be applied."""
-    pixels = jpeg.decode(data, spec.enough)
+    pixels = jpeg.decode(data, short_side)
     height, width, _ = pixels.shape
     return Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1), jpeg.orientation(data)
 

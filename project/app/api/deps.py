@@ -16,6 +16,7 @@ from app.backlog import Backlog
 from app.coalescing import Coalescer
 from app.config import Settings
 from app.domain import ImageInfo, ImageTooLarge, LabelScore, NotAnImage, ServiceError
+from app.engine import Engine
 from app.models.tortoise import Prediction
 from app.notices import Notices
 from app.registry import Registry
@@ -50,6 +51,7 @@ class Runtime:
     dispatch: dispatch.Dispatch
     notices: Notices
     backlog: Backlog
+    engine: Engine
     room: Room
     inspect: Coalescer[bytes, Inspected]
     get: Coalescer[int, Prediction]
@@ -71,6 +73,7 @@ def make_runtime(settings: Settings, storage: Storage, beside: dispatch.Running,
         beside.dispatch,
         beside.notices,
         backlog,
+        beside.engine,
         # The largest upload has to find room.
         Room(max(settings.max_receiving_bytes, settings.max_upload_bytes + MULTIPART_OVERHEAD)),
         inspect=Coalescer(inspect, most=MOST_RECEIVED),

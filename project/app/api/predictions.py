@@ -6,25 +6,24 @@ import re
 from http import HTTPStatus
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from app import crud, deliveries
+from app import crud, deliveries, search
 from app.api.deps import Running
 from app.api.errors import problem_responses
-from app.domain import (
-    MAX_ID,
-    Status,
-)
+from app.domain import MAX_ID, Status
 from app.models.pydantic import (
     DeliveryRead,
     PastAnswerRead,
     PredictionCorrection,
     PredictionDeleted,
     PredictionRead,
+    StorableStr,
 )
+from app.search import Filters
 
 router = APIRouter(prefix="/predictions", tags=["predictions"])
 
@@ -43,6 +42,22 @@ def _digits_only(value: object) -> object:
 Id = Annotated[int, BeforeValidator(_digits_only), Path(gt=0, description="The prediction's id.")]
 
 
+async def _filters(
+    status: Annotated[Status | None, Query(description="Only predictions in this state.")] = None,
+    model: Annotated[StorableStr, Query(description="Only those of this model.")] = "",
+    label: Annotated[StorableStr, Query(description="Only those with this top label, as it is written.")] = "",
+    min_confidence: Annotated[float | None, Query(ge=0, le=1, description="Only those that are as sure.")] = None,
+    q: Annotated[
+        StorableStr,
+        Query(description="Only those with these words, or beginnings of words, in the label or file name."),
+    ] = "",
+) -> Filters:
+    return Filters(status, model, label, min_confidence, q)
+
+
+Filtered = Annotated[Filters, Depends(_filters)]
+
+
 @router.get(
     "/",
     summary="List predictions, newest first",
@@ -53,11 +68,12 @@ async def list_predictions(
     response: Response,
     limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE, description="Predictions on a page.")] = PAGE,
     cursor: Annotated[str | None, Query(description="From the `Link` header of the page before.")] = None,
-    status: Annotated[Status | None, Query(description="Only predictions in this state.")] = None,
+    *,
+    filters: Filtered,
 ) -> list[PredictionRead]:
     """A page of predictions; the `Link` header with `rel="next"` leads to the next one, if there is one."""
     # One more than asked for tells whether another page follows.
-    rows = await crud.page(limit + 1, before=_decoded(cursor), status=status)
+    rows = await search.page(limit + 1, _decoded(cursor), filters)
     if len(rows) > limit:
         rows.pop()
         following = request.url.include_query_params(cursor=_encoded(rows[-1].id))

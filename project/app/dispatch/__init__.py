@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.crud import Attempt, NewPrediction
+from app.engine import Engine
 from app.models.pydantic import ModelRead
 from app.models.tortoise import Prediction
 from app.notices import Notices
@@ -73,3 +74,5 @@ class Running:
     """Of the tabular models at least."""
     dispatch: Dispatch
     notices: Notices
+    engine: Engine
+    """What shows images, wherever they are classified."""

@@ -112,4 +112,4 @@ async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[
     ):
         notices, deliverer = Notices(url), make_deliverer(settings)
         async with notices.listening(), deliverer.running() if deliverer else nullcontext():
-            yield Running(registry, LocalDispatch(registry, checker, engine, worker), notices)
+            yield Running(registry, LocalDispatch(registry, checker, engine, worker), notices, engine)

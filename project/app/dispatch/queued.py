@@ -17,6 +17,8 @@ from app.crud import Attempt, NewPrediction
 from app.db import connected, database_url, transaction
 from app.dispatch import Afterwards, Health, ImageModel, Running
 from app.domain import DatabaseUnavailable, ModelUnknown, NoWorkerYet, PredictionNotFound, Status
+from app.engine import Engine
+from app.engine.loading import orders_of
 from app.models.pydantic import ModelRead
 from app.models.tortoise import Prediction
 from app.notices import FINISHED, Notices
@@ -122,10 +124,12 @@ async def _create_all(new: list[NewPrediction]) -> list[Prediction]:
 
 @asynccontextmanager
 async def queued_dispatch(settings: Settings, _storage: Storage) -> AsyncIterator[Running]:
-    """The database is connected while inside; image models are neither needed nor loaded here. Raises StartupError."""
+    """The database is connected while inside; no image model is loaded to classify. Raises StartupError."""
     registry = await asyncio.to_thread(Registry, settings.models, None, memory_bytes=settings.models_memory_bytes)
-    async with database_url(settings) as url, connected(url, settings):
+    # Not for classifying: a file that brings a decoder down takes nothing else along.
+    engine = Engine(orders_of(settings, None))
+    async with engine.running(), database_url(settings) as url, connected(url, settings):
         await queue.check_installed()
         notices = Notices(url)
         async with notices.listening():
-            yield Running(registry, QueuedDispatch(notices, registry), notices)
+            yield Running(registry, QueuedDispatch(notices, registry), notices, engine)

@@ -12,13 +12,22 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from app.config import PROJECT_DIR
-from app.domain import EngineDied, EngineFailed, ImageUnreadable, LabelScore, ModelBroken, ModelUnknown, ServiceError
+from app.domain import (
+    EngineDied,
+    EngineFailed,
+    ImageUnreadable,
+    LabelScore,
+    ModelBroken,
+    ModelUnknown,
+    NotExplainable,
+    ServiceError,
+)
 from app.engine.frames import LENGTHS, Header, Orders, packed
 
 log = logging.getLogger(__name__)
 
 ERRORS: Final[dict[str, type[ServiceError]]] = {
-    error.__name__: error for error in (ImageUnreadable, ModelBroken, ModelUnknown)
+    error.__name__: error for error in (ImageUnreadable, ModelBroken, ModelUnknown, NotExplainable)
 }
 IN_HAND_PER_THREAD: Final = 2
 """Images sent to the engine at once: one at work, and the next. All of them have to be tried again if it dies."""
@@ -43,6 +52,8 @@ class Engine:
         self._orders = orders
         self._name = name
         self._turn = asyncio.Semaphore(orders.threads * IN_HAND_PER_THREAD)
+        # Apart, so that who looks at images need not wait behind all that are to be classified.
+        self._rendering = asyncio.Semaphore(orders.threads)
         self._asked: dict[int, asyncio.Future[Header]] = {}
         self._last_id = 0
         self._writer: asyncio.StreamWriter | None = None
@@ -81,6 +92,25 @@ class Engine:
         answer = await _result(answered)
         scores = [LabelScore(label, confidence) for label, confidence in answer["scores"]]
         return Said(scores, answer["model"], answer["version"])
+
+    async def render(self, data: bytes, longest: int) -> bytes:
+        """An image as a JPEG for people, its longer side at most ``longest`` pixels.
+
+        Raises ImageUnreadable, EngineFailed or EngineDied.
+        """
+        return await self._rendered({"do": "render", "longest": longest}, data)
+
+    async def explain(self, model: str, label: str, data: bytes) -> bytes:
+        """A PNG of an image with what speaks for a label laid over it.
+
+        Raises ImageUnreadable, ModelUnknown, NotExplainable, EngineFailed or EngineDied.
+        """
+        return await self._rendered({"do": "explain", "model": model, "label": label}, data)
+
+    async def _rendered(self, header: Header, data: bytes) -> bytes:
+        async with self._rendering:
+            body: bytes = (await _result(await self._send(header, data)))["body"]
+            return body
 
     async def load(self, models: list[str]) -> None:
         """Load models. Raises ModelUnknown or ModelBroken."""
@@ -129,8 +159,10 @@ class Engine:
         """Hand answers to who asked, until the process hangs up."""
         try:
             while True:
-                header_bytes, _ = LENGTHS.unpack(await reader.readexactly(LENGTHS.size))
+                header_bytes, body_bytes = LENGTHS.unpack(await reader.readexactly(LENGTHS.size))
                 answer: dict[str, Any] = json.loads(await reader.readexactly(header_bytes))
+                if body_bytes:
+                    answer["body"] = await reader.readexactly(body_bytes)
                 future = self._asked.pop(answer["id"])
                 if not future.done():
                     future.set_result(answer)

@@ -17,6 +17,8 @@ from typing import Final
 
 from app.domain import ServiceError
 from app.engine.frames import Header, Orders, packed, receive
+from app.explaining import Explainer
+from app.imaging import rendition
 from app.manifest import read_model
 from app.registry import Registry
 
@@ -45,8 +47,9 @@ class Child:
     def _work(self) -> None:
         while frame := self._next():
             header, body = frame
+            found = b""
             try:
-                answer = self._answer(header, body)
+                answer, found = self._answer(header, body)
             except ServiceError as error:
                 answer = {"error": type(error).__name__, "message": error.message}
             except Exception as error:
@@ -54,7 +57,7 @@ class Child:
                 answer = {"error": type(error).__name__, "message": str(error)}
             with self._sending, contextlib.suppress(OSError):
                 # Where the service hung up meanwhile, the next frame is none.
-                self._service.sendall(packed({"id": header["id"], **answer}))
+                self._service.sendall(packed({"id": header["id"], **answer}, len(found)) + found)
         # The first thread to learn of it ends them all: nobody waits for the others' answers.
         os._exit(0)
 
@@ -65,18 +68,22 @@ class Child:
         except ConnectionError:
             return None
 
-    def _answer(self, header: Header, body: bytes) -> Header:
+    def _answer(self, header: Header, body: bytes) -> tuple[Header, bytes]:
         match header["do"]:
             case "classify":
                 classifier = self._registry.classifier(header["model"])
                 scores = [(score.label, score.confidence) for score in classifier.classify(body)]
-                return {"scores": scores, "model": classifier.model.name, "version": classifier.model.version}
+                return {"scores": scores, "model": classifier.model.name, "version": classifier.model.version}, b""
+            case "render":
+                return {}, rendition(body, header["longest"])
+            case "explain":
+                return {}, Explainer(self._registry.get(header["model"])).heat_map(body, header["label"])
             case "check":
                 self._registry.check(header["model"])
             case "load":
                 for name in header["models"]:
                     self._registry.classifier(name)
-        return {"loaded": self._registry.loaded}
+        return {"loaded": self._registry.loaded}, b""
 
 
 def main() -> None:
@@ -94,7 +101,7 @@ def main() -> None:
     folder = Path(orders.models_dir)
     registry = Registry(
         folder,
-        read_model(folder / orders.default),
+        read_model(folder / orders.default) if orders.default else None,
         threads=orders.threads,
         memory_bytes=orders.memory_bytes,
         level=logging.DEBUG,

@@ -20,7 +20,10 @@ def packed(header: Header, body_bytes: int = 0) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What the service tells its engine at the start."""
+    """What the service tells its engine at the start.
+
+    ``default``: the folder of a model; empty where it classifies nothing.
+    """
 
     models_dir: str
     default: str

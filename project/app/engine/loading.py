@@ -24,11 +24,14 @@ def find_models(settings: Settings) -> Registry:
     return Registry(settings.models, default, note, memory_bytes=settings.models_memory_bytes)
 
 
-def orders_of(settings: Settings, default: Model) -> Orders:
-    """What an engine's process is told when it starts."""
-    folder = str(settings.models.resolve())
+def orders_of(settings: Settings, default: Model | None) -> Orders:
+    """What an engine's process is told when it starts. ``default``: None where it is not to classify."""
     return Orders(
-        folder, default.folder.name, settings.worker_threads, settings.models_memory_bytes, settings.log_config
+        models_dir=str(settings.models.resolve()),
+        default=default.folder.name if default else "",
+        threads=settings.worker_threads,
+        memory_bytes=settings.models_memory_bytes,
+        log_config=settings.log_config,
     )
 
 

@@ -53,8 +53,11 @@ class Prediction(Model):
 
         table = "predictions"
         indexes = (
-            # Pages of one status, newest first.
+            # Pages of one status, model or label, newest first; words are found by an index that migration 5 makes.
             ("status", "id"),
+            ("model", "id"),
+            ("top_prediction", "id"),
+            ("confidence",),
             # What was said of the same bytes before.
             ("sha256", "model_version"),
         )

@@ -18,13 +18,16 @@ from app.postgres import binaries
 def schema(url: str) -> str:
     """Tables and indexes as ``pg_dump`` writes them, without what differs from run to run.
 
-    Without functions and triggers too, of which Tortoise's models know nothing.
+    Without functions, triggers and indexes of expressions too, of which Tortoise's models know nothing.
     """
     done = subprocess.run(
         [str(binaries() / "pg_dump"), "--schema-only", "--no-owner", url], capture_output=True, text=True, check=True
     )
     tables_only = re.sub(
-        r"^CREATE (FUNCTION .*?^\$\$;|TRIGGER [^\n]*;)$", "", done.stdout, flags=re.DOTALL | re.MULTILINE
+        r"^CREATE (FUNCTION .*?^\$\$;|TRIGGER [^\n]*;|INDEX [^\n]* USING gin [^\n]*;)$",
+        "",
+        done.stdout,
+        flags=re.DOTALL | re.MULTILINE,
     )
     lines = tables_only.splitlines()
     return "\n".join(line for line in lines if line and not line.startswith(("--", "\\", "SET", "SELECT")))

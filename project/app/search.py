@@ -1,0 +1,77 @@
+"""Pages of predictions, newest first, by what they are: for the list, its export and the gallery.
+
+Every function raises DatabaseUnavailable while the database is away.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from app.db import execute, transaction, unavailable_when_away
+from app.domain import Status
+from app.models.tortoise import Prediction
+
+# The expression of the index in migration 5: it is used only where both are the same.
+WORDS: Final = (
+    "to_tsvector('simple', regexp_replace(coalesce(top_prediction, '') || ' ' || filename, "
+    "'[[:punct:][:space:]]+', ' ', 'g'))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What predictions have to be; None, or an empty text, for what does not matter.
+
+    ``label``: the top one, as it is written. ``words``: beginnings of words in the label or the file name, all of them.
+    """
+
+    status: Status | None = None
+    model: str = ""
+    label: str = ""
+    min_confidence: float | None = None
+    words: str = ""
+
+    def conditions(self, values: list[Any]) -> list[str]:
+        """Conditions in SQL; what they compare with is added to ``values``."""
+        asked: list[tuple[str, Any]] = []
+        if self.status is not None:
+            asked.append(("status = {}", self.status))
+        if self.model:
+            asked.append(("model = {}", self.model))
+        if self.label:
+            asked.append(("top_prediction = {}", self.label))
+        if self.min_confidence is not None:
+            asked.append(("confidence >= {}", self.min_confidence))
+        if words := re.findall(r"[^\W_]+", self.words):
+            asked.append((f"{WORDS} @@ to_tsquery('simple', {{}})", " & ".join(f"{word}:*" for word in words)))
+        elif self.words.strip():
+            # Nothing but punctuation, which no word begins with.
+            asked.append(("{}", False))
+        made = []
+        for condition, value in asked:
+            values.append(value)
+            made.append(condition.format(f"${len(values)}"))
+        return made
+
+
+@unavailable_when_away()
+async def page(limit: int, before: int | None = None, filters: Filters = Filters()) -> list[Prediction]:
+    """At most ``limit`` predictions, newest first; with ``before``, those older than that id."""
+    statement, values = page_statement(limit, before, filters)
+    if filters == Filters():
+        return [Prediction.of(row) for row in await execute(statement, values)]
+    async with transaction():
+        # A plan for any value would be one for common ones; the rare ones would be looked for in the whole table.
+        await execute("SET LOCAL plan_cache_mode = force_custom_plan")
+        return [Prediction.of(row) for row in await execute(statement, values)]
+
+
+def page_statement(limit: int, before: int | None, filters: Filters) -> tuple[str, list[Any]]:
+    """The statement of a page, and its values."""
+    values: list[Any] = [limit]
+    conditions = filters.conditions(values)
+    if before is not None:
+        values.append(before)
+        conditions.append(f"id < ${len(values)}")
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return f"SELECT * FROM predictions{where} ORDER BY id DESC LIMIT $1", values  # noqa: S608 - values are parameters

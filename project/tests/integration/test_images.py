@@ -1,0 +1,120 @@
+"""Images as people look at them, and what speaks for a label."""
+
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.classifier import Classifier
+from app.config import Settings
+from app.domain import NotExplainable
+from app.explaining import Explainer
+from app.imaging import to_tensor
+from app.manifest import ImageManifest, read_model
+from tests.conftest import FALLBACK
+from tests.integration.conftest import uploaded_files
+from tests.pictures import encoded, jpeg, scene, turned
+
+WAIT = {"Prefer": "wait=30"}
+
+
+async def uploaded(client: httpx.AsyncClient, data: bytes) -> int:
+    answer = await client.post("/predictions/", files={"file": ("a", data)}, headers=WAIT)
+    assert answer.json()["status"] == "succeeded", answer.text
+    return int(answer.json()["id"])
+
+
+def opened(answer: httpx.Response) -> Image.Image:
+    assert answer.status_code == 200, answer.text
+    return Image.open(BytesIO(answer.content))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF"])
+async def test_any_image_is_shown_as_a_jpeg(client: httpx.AsyncClient, kind: str) -> None:
+    prediction_id = await uploaded(client, encoded(scene(900, 600), kind))
+    for size, shown in ((320, (320, 213)), (2048, (900, 600))):
+        answer = await client.get(f"/predictions/{prediction_id}/image/", params={"size": size})
+        assert answer.headers["content-type"] == "image/jpeg"
+        image = opened(answer)
+        assert (image.format, image.size) == ("JPEG", shown)
+        expected = np.asarray(scene(*shown), dtype=float)
+        assert np.abs(np.asarray(image, dtype=float) - expected).mean() < 4
+    assert opened(await client.get(f"/predictions/{prediction_id}/image")).size == (900, 600)
+
+
+async def test_it_is_upright_and_tells_nothing_of_where_it_was_taken(client: httpx.AsyncClient) -> None:
+    exif = turned(6)
+    exif.get_ifd(0x8825)[1] = "N"
+    exif[0x0110] = "A camera"
+    data = encoded(scene(600, 400), "JPEG", exif=exif, comment=b"a secret")
+    assert b"A camera" in data
+    answer = await client.get(f"/predictions/{await uploaded(client, data)}/image/")
+    image = opened(answer)
+    assert image.size == (400, 600)
+    assert not image.getexif()
+    assert b"secret" not in answer.content
+    # Turned clockwise, the lower left quarter, which is blue, is the upper left one.
+    assert np.asarray(image)[:50, :50].mean(axis=(0, 1)).argmax() == 2
+
+
+async def test_a_browser_need_not_read_an_image_again(client: httpx.AsyncClient) -> None:
+    path = f"/predictions/{await uploaded(client, jpeg())}"
+    for asked in (f"{path}/image?size=100", f"{path}/heatmap"):
+        first = await client.get(asked)
+        again = await client.get(asked, headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        assert "immutable" in first.headers["cache-control"]
+    other = await client.get(f"{path}/image?size=101", headers={"If-None-Match": first.headers["etag"]})
+    assert other.status_code == 200
+
+
+async def test_what_cannot_be_shown_is_told(client: httpx.AsyncClient, settings: Settings) -> None:
+    assert (await client.get("/predictions/99/image/")).status_code == 404
+    assert (await client.get("/predictions/99/heatmap/")).status_code == 404
+    prediction_id = await uploaded(client, jpeg())
+    for size in ("15", "2049", "x", "1e3"):
+        assert (await client.get(f"/predictions/{prediction_id}/image/", params={"size": size})).status_code == 422
+    answer = await client.get(f"/predictions/{prediction_id}/heatmap/", params={"label": "no such label"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_explainable")
+    for path in uploaded_files(settings):
+        path.unlink()
+    answer = await client.get(f"/predictions/{prediction_id}/image/")
+    assert (answer.status_code, answer.json()["code"]) == (404, "image_missing")
+
+
+def test_the_shares_of_all_places_are_the_logit(models_dir: Path) -> None:
+    model = read_model(models_dir / FALLBACK)
+    assert isinstance(model.manifest, ImageManifest)
+    explainer, classifier = Explainer(model), Classifier(model, threads=1)
+    tensors = [to_tensor(data, model.manifest.input.spec) for data in (jpeg(), encoded(scene().rotate(90), "PNG"))]
+    labels = [model.labels[n] for n in range(0, 1000, 97)]
+    means = np.array([[explainer.shares(tensor, label).mean() for label in labels] for tensor in tensors])
+    logs = np.log([[classifier.scores(tensor)[model.labels.index(label)] for label in labels] for tensor in tensors])
+    # The logarithm of a score is its logit less what all labels have in common; biases are the same for both images.
+    difference = (logs[0] - logs[1]) - (means[0] - means[1])
+    assert explainer.shares(tensors[0], labels[0]).shape == (7, 7)
+    np.testing.assert_allclose(difference, difference[0], atol=2e-3)
+    assert np.ptp(means[0] - means[1]) > 0.5
+
+
+def test_only_what_the_model_sees_is_laid_over(models_dir: Path) -> None:
+    model = read_model(models_dir / FALLBACK)
+    explainer = Explainer(model)
+    picture = encoded(scene(700, 300), "PNG")
+    best = Classifier(model, threads=1).classify(picture)[0].label
+    shown = np.asarray(Image.open(BytesIO(explainer.heat_map(picture, best))), dtype=int)
+    changed = np.abs(shown - np.asarray(scene(700, 300), dtype=int)).max(axis=2) > 2
+    rows, columns = np.nonzero(changed)
+    left, right = 350 - 131, 350 + 131
+    assert left - 1 <= columns.min() < columns.max() <= right + 1
+    assert changed[:, left + 5 : right - 5].mean() > 0.2
+    assert rows.max() - rows.min() > 100
+
+
+def test_other_networks_have_no_heat_map(models_dir: Path, mobilenet_weights: Path) -> None:
+    assert mobilenet_weights
+    with pytest.raises(NotExplainable, match="only LiteRT models in fp32"):
+        Explainer(read_model(models_dir / "mobilenet_v2_int8"))
