@@ -136,7 +136,7 @@ class Settings(BaseSettings):
     max_receiving_bytes: Annotated[
         PositiveInt, Field(description="Uploads in memory at once; further ones are read when there is room.")
     ] = 128 * 2**20
-    max_wait_seconds: Annotated[int, Field(ge=0, le=3600, description="Cap of Prefer: wait=N.")] = 60
+    max_wait_seconds: Annotated[int, Field(ge=0, le=3600, description="Cap of Prefer: wait=N and of ?wait=N.")] = 60
     max_attempts: Annotated[PositiveInt, Field(description="Attempts before a prediction is failed.")] = 3
     lease_seconds: Annotated[float, Field(gt=0, le=_DAY, description="How long one attempt owns its prediction.")] = 15
     recover_seconds: Annotated[

@@ -13,6 +13,8 @@ from typing import Any, Final
 from app.db import columns, execute, unavailable_when_away
 from app.domain import (
     MAX_ID,
+    HeldKey,
+    IdempotencyKeyInFlight,
     ImageInfo,
     LabelScore,
     PredictionNotFound,
@@ -55,32 +57,43 @@ class NewPrediction:
     model_version: str
     came: float
     attempt: Attempt | None = None
-    idempotency_key: str | None = None
+    idempotency_key: HeldKey | None = None
     webhook_url: str | None = None
 
 
 # Times are the database's, as everywhere, less what has passed by a clock that nobody sets.
-_CREATE: Final = """
+_NEW: Final = """
 WITH new AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[], $6::bigint[], $7::text[],
                          $8::text[], $9::text[], $10::interval[], $11::text[], $12::text[], $13::text[], $14::int[],
                          $15::text[], $16::float8[], $17::text[], $18::text[], $19::text[], $20::interval[],
-                         $21::bool[])
+                         $21::bool[], $22::timestamptz[])
     AS new (filename, image_path, content_type, width, height, size_bytes, sha256,
             model, model_version, age, idempotency_key, webhook_url, status, attempts,
             top_prediction, confidence, all_predictions, error_code, error_message, attempt_age,
-            cached)
-), created AS (
+            cached, key_claimed_at)
+)
+"""
+# Whoever stood still until its key was another's makes no second row.
+_HELD: Final = """
+, held AS (
+    SELECT key FROM idempotency_keys JOIN new ON key = new.idempotency_key AND claimed_at = new.key_claimed_at
+    FOR UPDATE OF idempotency_keys
+)
+"""
+_INSERT: Final = """
+, created AS (
     INSERT INTO predictions (filename, image_path, content_type, width, height, size_bytes, sha256, model,
                              model_version, status, attempts, top_prediction, confidence, all_predictions, error_code,
                              error_message, created_at, started_at, completed_at, cached)
     SELECT filename, image_path, content_type, width, height, size_bytes, sha256, model,
            model_version, status, attempts, top_prediction, confidence, all_predictions::jsonb, error_code,
            error_message, now() - age, now() - attempt_age, CASE WHEN status <> 'pending' THEN now() END, cached
-    FROM new
+    FROM new {where}
     RETURNING *
 )
 """
+_STILL_HELD: Final = "WHERE idempotency_key IS NULL OR idempotency_key IN (SELECT key FROM held)"
 # A key is noted together with the row, so that there is never one without the other.
 _NOTE_KEYS: Final = """
 , noted AS (
@@ -101,23 +114,28 @@ _CREATED: Final = "SELECT * FROM created"
 
 
 @unavailable_when_away()
-async def create_all(new: list[NewPrediction]) -> list[Prediction]:
-    """Add predictions, pending or finished by their attempt, in one statement; on return they are committed."""
+async def create_all(new: list[NewPrediction]) -> list[Prediction | IdempotencyKeyInFlight]:
+    """Add predictions, pending or finished by their attempt, in one statement; on return they are committed.
+
+    IdempotencyKeyInFlight in the place of one whose key is another upload's by now.
+    """
     now = time.monotonic()
     rows = [
         (
             *(one.filename, one.image_path, one.image.content_type, one.image.width, one.image.height),
             *(one.size_bytes, one.sha256, one.model, one.model_version, timedelta(seconds=now - one.came)),
-            *(one.idempotency_key, one.webhook_url),
+            *(one.idempotency_key.key if one.idempotency_key else None, one.webhook_url),
             *_attempt_columns(one.attempt, now),
+            one.idempotency_key.claimed_at if one.idempotency_key else None,
         )
         for one in new
     ]
-    note_keys = _NOTE_KEYS if any(one.idempotency_key for one in new) else ""
+    with_keys = any(one.idempotency_key for one in new)
+    insert = _HELD + _INSERT.format(where=_STILL_HELD) + _NOTE_KEYS if with_keys else _INSERT.format(where="")
     add_webhooks = _ADD_WEBHOOKS if any(one.webhook_url for one in new) else ""
-    created = await execute(_CREATE + note_keys + add_webhooks + _CREATED, columns(rows))
+    created = await execute(_NEW + insert + add_webhooks + _CREATED, columns(rows))
     made = {row["image_path"]: Prediction.of(row) for row in created}
-    return [made[one.image_path] for one in new]
+    return [made.get(one.image_path) or IdempotencyKeyInFlight() for one in new]
 
 
 def _attempt_columns(attempt: Attempt | None, now: float) -> tuple[Any, ...]:
@@ -141,6 +159,8 @@ def scores_json(scores: Sequence[LabelScore]) -> str:
 async def create(new: NewPrediction) -> Prediction:
     """Add one prediction; when this returns, it is committed."""
     (prediction,) = await create_all([new])
+    if isinstance(prediction, IdempotencyKeyInFlight):
+        raise prediction
     return prediction
 
 

@@ -35,6 +35,12 @@ WHERE id IN (
 )
 RETURNING *
 """
+# The prediction is locked, since whoever finishes it at this moment looks for deliveries that wait.
+_POSTPONE: Final = """
+UPDATE deliveries SET status = 'waiting', attempts = attempts - 1, next_attempt_at = NULL
+WHERE id = $1 AND attempts = $2 AND status = 'pending'
+    AND EXISTS (SELECT FROM predictions WHERE id = prediction_id AND status IN ('pending', 'processing') FOR SHARE)
+"""
 _WRITE: Final = """
 UPDATE deliveries
 SET status = $3::text, next_attempt_at = now() + $4::interval, response_status = $5, error = $6,
@@ -68,7 +74,7 @@ def check_url(url: str) -> None:
         raise ValueError("it should be an address such as https://example.com/hook, percent-encoded")
     if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_one:
         raise ValueError("it should be an address such as https://example.com/hook")
-    if parts.username or parts.password or parts.fragment:
+    if "@" in parts.netloc or "#" in url:
         raise ValueError("it should have neither a user name nor a fragment")
 
 
@@ -94,12 +100,7 @@ async def _claimed(delivery_id: int | None, most: int) -> list[Delivery]:
 @unavailable_when_away()
 async def postpone(delivery: Delivery) -> None:
     """Give an attempt back: the prediction is being classified again, and its next end is what will be told."""
-    await execute(
-        "UPDATE deliveries SET status = 'waiting', attempts = attempts - 1, next_attempt_at = NULL "
-        "WHERE id = $1 AND attempts = $2 AND status = 'pending' "
-        "AND EXISTS (SELECT FROM predictions WHERE id = prediction_id AND status IN ('pending', 'processing'))",
-        [delivery.id, delivery.attempts],
-    )
+    await execute(_POSTPONE, [delivery.id, delivery.attempts])
 
 
 @unavailable_when_away()

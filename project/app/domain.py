@@ -69,6 +69,14 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldKey:
+    """A key as long as the upload that came with it is in flight; ``claimed_at`` tells it from a later one."""
+
+    key: str
+    claimed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often a prediction is tried, and how long one attempt may own its row."""
 
@@ -175,7 +183,7 @@ class PredictionUnfinished(ServiceError):
 
 
 class StorageUnavailable(ServiceError):
-    """The image could not be stored: the disk is full or not writable. Try again later."""
+    """The storage of the images cannot be used at the moment. Try again later."""
 
     code = "storage_unavailable"
 

@@ -112,6 +112,7 @@ class Notices:
         self._following = _Watchers()
         self._awaiting = _Watchers()
         self._feeds: set[Feed] = set()
+        self._tried = asyncio.Event()
         self.ended = asyncio.Event()
         """The service stops: whoever follows changes without end has to end."""
 
@@ -163,6 +164,7 @@ class Notices:
     async def listening(self) -> AsyncIterator[None]:
         """Notices arrive while inside; where the database goes away, again once it is back."""
         async with alongside(self._listen_forever()):
+            await self._tried.wait()
             yield
 
     def watch(self, prediction_id: int) -> AbstractContextManager[asyncio.Event]:
@@ -170,7 +172,6 @@ class Notices:
         return self._following.of(prediction_id)
 
     async def _listen_forever(self) -> None:
-        interrupted = False
         while True:
             try:
                 async with own_connection(self._url) as connection:
@@ -178,20 +179,21 @@ class Notices:
                     connection.add_termination_listener(lambda _, lost=lost: lost.set())
                     await connection.add_listener(CHANNEL, self._on_notice)
                     # What happened while nobody listened is looked up by those who wait.
+                    self._tried.set()
                     self._wake_all()
-                    for feed in self._feeds if interrupted else ():
+                    for feed in self._feeds:
                         feed.note_missed()
                     while not await self.wait_for(lost, PROBE_SECONDS):
                         await connection.execute("SELECT 1")
                     raise ConnectionResetError("the database closed the connection")
             except (*AWAY, asyncpg.InterfaceError) as error:
                 log.debug("Listening for changes of predictions was interrupted: %s", error or type(error).__name__)
-                interrupted = True
+                self._tried.set()
                 await asyncio.sleep(RECONNECT_SECONDS)
             except Exception:
                 # Who waits looks for themselves meanwhile, a little later.
                 log.exception("Listening for changes of predictions went wrong")
-                interrupted = True
+                self._tried.set()
                 await asyncio.sleep(RECONNECT_SECONDS)
 
     def _on_notice(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:

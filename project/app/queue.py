@@ -22,7 +22,16 @@ from pgqueuer.domain.models import Job
 from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.ports.driver import Driver, NotifyCallback
 
-from app.db import AWAY, address, execute, nothing_to_reset, own_connection, raw_connection, transaction
+from app.db import (
+    AWAY,
+    address,
+    execute,
+    nothing_to_reset,
+    own_connection,
+    raw_connection,
+    transaction,
+    unavailable_when_away,
+)
 from app.domain import DatabaseUnavailable, StartupError
 
 log = logging.getLogger(__name__)
@@ -57,11 +66,15 @@ WHERE status = 'pending' AND next_attempt_at <= now() AND NOT EXISTS (
 ORDER BY next_attempt_at LIMIT $2
 """
 # PgQueuer writes three rows a job and never removes one. Nothing here reads them; they are for who looks for a fault.
+# Several processes may be at it, and none waits for another.
 _PRUNE_LOG: Final = """
 DELETE FROM pgqueuer_log WHERE id IN (
-    SELECT id FROM pgqueuer_log WHERE created < now() - interval '10 minutes' ORDER BY created LIMIT 10000
+    SELECT id FROM pgqueuer_log WHERE created < now() - interval '10 minutes'
+    ORDER BY created LIMIT $1 FOR UPDATE SKIP LOCKED
 )
+RETURNING id
 """
+MOST_PRUNED: Final = 10_000
 
 
 def _queries(driver: Driver) -> Queries:
@@ -107,7 +120,7 @@ async def enqueue(ids: Sequence[int], entrypoint: str = CLASSIFY, *, again: str 
 
 
 async def reconcile() -> int:
-    """Give open predictions whose job is gone a new one, and tidy up; gives how many. One process at a time does it.
+    """Give open predictions whose job is gone a new one; gives how many. One process at a time does it.
 
     Raises DatabaseUnavailable.
     """
@@ -117,8 +130,14 @@ async def reconcile() -> int:
             return 0
         lost = [row["id"] for row in await execute(_WITHOUT_JOB, [CLASSIFY, MOST_RECONCILED])]
         await enqueue(lost)
-        await execute(_PRUNE_LOG)
     return len(lost)
+
+
+@unavailable_when_away()
+async def prune() -> None:
+    """Remove what the queue has logged, but for the last minutes. Raises DatabaseUnavailable."""
+    while len(await execute(_PRUNE_LOG, [MOST_PRUNED])) == MOST_PRUNED:
+        log.debug("There is more to be removed")
 
 
 async def enqueue_deliveries() -> None:

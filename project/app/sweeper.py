@@ -1,25 +1,29 @@
 """Removing images that no row names: what is left of uploads whose process died before the row was there."""
 
 import logging
-import re
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Final
 
-from app import crud, idempotency
+from app import crud, idempotency, ownership
 from app.config import Settings
-from app.db import own_connection, unavailable_when_away
+from app.db import execute, unavailable_when_away
 from app.repeating import repeating
-from app.storage import Storage
+from app.storage import Storage, is_key
 
 log = logging.getLogger(__name__)
 
 SPARE: Final = timedelta(hours=1)
 """An image waits for its row as long as its client does; and so much longer, whatever the clocks of the hosts say."""
 AT_ONCE: Final = 1_000
-OURS: Final = re.compile(r"\d{4}/\d{2}/\d{2}/[0-9a-f]{32}\.[a-z0-9]+(\.part)?")
 FORGET_SECONDS: Final = 3600.0
-_LOCK: Final = 8004_2029
+NEARLY: Final = 0.9
+"""Processes look as often as they sweep, each at its own time; one that comes a little early need not come again."""
+
+# Whoever comes first when it is due does it, for all processes.
+_TAKE_TURN: Final = """
+UPDATE installation SET swept_at = now() WHERE swept_at IS NULL OR swept_at < now() - $1::interval RETURNING id
+"""
 
 
 def safe_age(settings: Settings) -> timedelta:
@@ -27,15 +31,13 @@ def safe_age(settings: Settings) -> timedelta:
     return timedelta(seconds=settings.max_wait_seconds) + SPARE
 
 
-def sweeping(url: str, storage: Storage, settings: Settings) -> AbstractAsyncContextManager[None]:
-    """Sweep at the start and every SWEEP_SECONDS while inside, unless another process is at it."""
+def sweeping(storage: Storage, settings: Settings) -> AbstractAsyncContextManager[None]:
+    """Sweep every SWEEP_SECONDS while inside; of any number of processes, one at a time."""
 
     @unavailable_when_away()
     async def step() -> None:
-        async with own_connection(url) as connection:
-            # The lock ends with the connection.
-            if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
-                await sweep(storage, safe_age(settings))
+        if await execute(_TAKE_TURN, [timedelta(seconds=settings.sweep_seconds * NEARLY)]):
+            await sweep(storage, safe_age(settings))
 
     return repeating(step, settings.sweep_seconds, "Removing images that no prediction names")
 
@@ -46,15 +48,18 @@ def forgetting() -> AbstractAsyncContextManager[None]:
 
 
 async def sweep(storage: Storage, age: timedelta) -> int:
-    """Remove the images without a row that are older; gives how many.
+    """Remove the images without a row that are older; gives how many. A storage that is not ours is left alone.
 
     Raises StorageUnavailable or DatabaseUnavailable.
     """
+    if not await ownership.is_ours(storage):
+        log.warning("%s is not marked as this database's: nothing is removed", storage.place)
+        return 0
     removed = 0
     async for keys in storage.older_than(age):
         for start in range(0, len(keys), AT_ONCE):
             # What lies there besides is somebody else's.
-            ours = [key for key in keys[start : start + AT_ONCE] if OURS.fullmatch(key)]
+            ours = [key for key in keys[start : start + AT_ONCE] if is_key(key)]
             unnamed = await crud.unnamed_images(ours)
             if unnamed:
                 await storage.delete(unnamed)

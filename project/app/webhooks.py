@@ -87,11 +87,14 @@ class Sender:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 status = await self._post(delivery.url, f"msg_{delivery.id}", body)
         except Forbidden as error:
-            return Outcome(None, str(error))
+            # Who may read it need not learn what names of this network lead to.
+            log.info("Webhook %d is not sent: %s", delivery.id, error)
+            return Outcome(None, "The address may not be used.")
         except TimeoutError:
             return Outcome(None, f"No answer within {TIMEOUT_SECONDS:.0f} s.")
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
-            return Outcome(None, f"No connection: {error or type(error).__name__}.")
+            log.info("Webhook %d has no connection: %s", delivery.id, error or type(error).__name__)
+            return Outcome(None, "There is no connection to the address.")
         if httpx.codes.is_success(status):
             return Outcome(status)
         return Outcome(status, f"Answered with {status}.", for_good=status == GONE)

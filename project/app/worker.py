@@ -17,6 +17,7 @@ from app.domain import (
     AttemptsExhausted,
     Claim,
     DatabaseUnavailable,
+    IdempotencyKeyInFlight,
     ImageMissing,
     ImageUnreadable,
     ModelBroken,
@@ -270,7 +271,7 @@ class Worker:
             asked.cancel()
         return asked
 
-    async def _create_attempted(self, new: list[NewPrediction]) -> list[Prediction]:
+    async def _create_attempted(self, new: list[NewPrediction]) -> list[Prediction | IdempotencyKeyInFlight]:
         self._last_answered = max(self._last_answered, *(one.came for one in new))
         return await crud.create_all(new)
 

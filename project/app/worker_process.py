@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
-from app import fleet, queue
+from app import fleet, ownership, queue
 from app.catalog import read_models
 from app.config import Settings
 from app.db import connected, database_url
@@ -54,14 +54,16 @@ async def work(settings: Settings) -> None:
         loaded(engine, checker, registry, everything=settings.models_loading == "start"),
     ):
         await queue.check_installed()
+        await ownership.check(storage)
         taking = partial(queue.Jobs, url, heartbeat=settings.heartbeat_seconds, poll=settings.recover_seconds)
         at_once = settings.worker_threads * JOBS_PER_THREAD
         jobs = [taking(queue.CLASSIFY, worker.do_job, at_once=at_once)]
         async with AsyncExitStack() as beside:
             await beside.enter_async_context(_announced(engine, registry))
-            await beside.enter_async_context(sweeping(url, storage, settings))
+            await beside.enter_async_context(sweeping(storage, settings))
             await beside.enter_async_context(forgetting())
             await beside.enter_async_context(repeating(_reconcile, settings.recover_seconds, "Looking for lost jobs"))
+            await beside.enter_async_context(repeating(queue.prune, settings.recover_seconds, "Tidying the queue"))
             if deliverer := make_deliverer(settings):
                 # Apart, so that slow receivers keep no prediction waiting.
                 jobs.append(taking(queue.DELIVER, deliverer.do_job, at_once=AT_ONCE))

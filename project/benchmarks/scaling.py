@@ -175,12 +175,17 @@ class _Parts:
             "web": [web],
             "worker": workers,
             "engine": [child for worker in workers for child in worker.children(recursive=True)],
-            "database": [server, *server.children(recursive=True)],
         }
+        self._server = server
 
     def cpu(self) -> dict[str, float]:
         """CPU seconds by part."""
-        return {name: sum(map(_cpu_seconds, processes)) for name, processes in self._processes.items()}
+        used = {name: sum(map(_cpu_seconds, processes)) for name, processes in self._processes.items()}
+        # Its processes come and go with connections; the server is told of what those that are gone have used.
+        times = self._server.cpu_times()
+        gone = times.children_user + times.children_system
+        alive = sum(map(_cpu_seconds, [self._server, *self._server.children(recursive=True)]))
+        return {**used, "database": gone + alive}
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

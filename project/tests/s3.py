@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from app.storage import OWNER
+
 BUCKET = "images-of-a-test"
 START_SECONDS = 30
 
@@ -54,9 +56,9 @@ class S3Server:
         self.process.wait()
 
     def objects(self) -> set[str]:
-        """Names of all objects under the prefix."""
+        """Names of all images under the prefix."""
         root = self.folder / BUCKET / "some" / "prefix"
-        return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+        return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()} - {OWNER}
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Final
@@ -18,7 +18,15 @@ from app.api.deps import Inspected, Runtime
 from app.api.forms import Part, read_form
 from app.deliveries import check_url
 from app.dispatch import ImageModel
-from app.domain import MAX_FILENAME, DatabaseUnavailable, ModelUnknown, Status, StorageUnavailable, UploadTooLarge
+from app.domain import (
+    MAX_FILENAME,
+    DatabaseUnavailable,
+    HeldKey,
+    ModelUnknown,
+    Status,
+    StorageUnavailable,
+    UploadTooLarge,
+)
 from app.idempotency import Replay
 from app.models.tortoise import Prediction
 
@@ -38,16 +46,16 @@ class Upload:
     model: ImageModel
     came: float
     until: float | None
-    idempotency_key: str | None
+    idempotency_key: HeldKey | None
     webhook_url: str | None
 
 
 async def accept(
     request: Request, runtime: Runtime, wait: int | None, key: str | None
-) -> tuple[Prediction | Replay, float]:
+) -> tuple[Prediction | Replay, HeldKey | None, float]:
     """Receive an upload and make its row, or learn what became of it before.
 
-    With the time it came, by ``time.monotonic``.
+    With the key as it is held, and the time it came, by ``time.monotonic``.
     """
     try:
         async with asyncio.timeout(RECEIVE_SECONDS):
@@ -61,22 +69,24 @@ async def accept(
     asked_for = _field(form.get("model"))
     chosen = await image_model(runtime, asked_for)
     webhook_url = _webhook_url(_field(form.get("webhook_url")), runtime)
-    upload = Upload(file.filename, file.data, chosen, came, came + wait if wait else None, key, webhook_url)
+    upload = Upload(file.filename, file.data, chosen, came, came + wait if wait else None, None, webhook_url)
     limit = runtime.settings.max_upload_bytes
     if len(upload.data) > limit:
         raise UploadTooLarge(f"The upload is larger than {limit} bytes.")
     inspected = await runtime.inspect(upload.data)
     if key is None:
-        return await _store(upload, inspected, runtime), came
+        return await _store(upload, inspected, runtime), None, came
     in_flight = timedelta(seconds=runtime.settings.max_wait_seconds) + IN_FLIGHT
-    replay = await idempotency.claim(key, idempotency.fingerprint(inspected.sha256, asked_for), in_flight)
-    if replay:
-        return replay, came
+    fingerprint = idempotency.fingerprint(inspected.sha256, asked_for, webhook_url or "")
+    held = await idempotency.claim(key, fingerprint, in_flight)
+    if isinstance(held, Replay):
+        return held, None, came
     try:
-        return await _store(upload, inspected, runtime), came
+        return await _store(replace(upload, idempotency_key=held), inspected, runtime), held, came
     except Exception:
         # Not where it was cancelled: its row may be on its way. The key is free again after a while.
-        await idempotency.release(key)
+        with contextlib.suppress(DatabaseUnavailable):
+            await idempotency.release(held)
         raise
 
 

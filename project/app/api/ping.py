@@ -36,7 +36,7 @@ async def health() -> Health:
 async def ready(runtime: Running, response: Response) -> Ready:
     """Checks the database and its tables, the model and the worker: use it to decide whether to send requests here."""
     database = await _database_state()
-    health = await runtime.dispatch.health()
+    health = await runtime.dispatch.health(database_answers=database == "ok")
     is_ready = database == health.model == health.worker == "ok"
     if not is_ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE

@@ -74,7 +74,11 @@ _FORM: Final[dict[str, Any]] = {
     summary="Upload an image",
     response_description="The prediction, `pending`; with `Prefer: wait=N` finished, if it took no longer than that.",
     responses=problem_responses(
-        *(HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         HTTPStatus.SERVICE_UNAVAILABLE,
     )
     | {HTTPStatus.UNPROCESSABLE_ENTITY: {"description": "No file, an unknown model, or a key of another upload"}},
@@ -93,14 +97,14 @@ async def upload_image(request: Request) -> Response:
     with runtime.backlog.place():
         async with runtime.room.taken(size_of(request, runtime.settings.max_upload_bytes)):
             # Nothing of the upload outlives this but its row: while clients wait, others are received.
-            accepted, came = await accept(request, runtime, wait, key)
+            accepted, held, came = await accept(request, runtime, wait, key)
     if isinstance(accepted, Replay):
         return await _replayed(request, accepted, runtime, wait=wait, came=came)
     response = await _classified(accepted, runtime, HTTPStatus.CREATED, wait=wait, came=came)
     response.headers["Location"] = _location(request, accepted.id)
-    if key:
+    if held:
         with contextlib.suppress(DatabaseUnavailable):
-            await idempotency.keep_answer(key, bytes(response.body).decode())
+            await idempotency.keep_answer(held, bytes(response.body).decode())
     return response
 
 

@@ -62,8 +62,8 @@ class Dispatch(Protocol):
     def afterwards(self, prediction: Prediction) -> Afterwards | None:
         """What a response is followed by, until the prediction is finished; None where others do it."""
 
-    async def health(self) -> Health:
-        """Whether predictions can be made."""
+    async def health(self, *, database_answers: bool) -> Health:
+        """Whether predictions can be made, as far as that can be told where the database does not answer."""
 
 
 @dataclass(frozen=True, slots=True)

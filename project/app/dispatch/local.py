@@ -21,6 +21,7 @@ from app.engine.loading import find_models, loaded, orders_of
 from app.models.pydantic import ModelRead
 from app.models.tortoise import Prediction
 from app.notices import Notices
+from app.ownership import owned
 from app.registry import Registry
 from app.storage import Storage
 from app.sweeper import forgetting, sweeping
@@ -82,7 +83,7 @@ class LocalDispatch:
         """What classifies a pending prediction for which nobody waits."""
         return partial(self._worker.classify, prediction.id)
 
-    async def health(self) -> Health:
+    async def health(self, *, database_answers: bool) -> Health:  # noqa: ARG002 - a protocol's
         """Whether the engine and the worker are alive."""
         return Health(
             model="ok"
@@ -105,9 +106,10 @@ async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[
         engine.running(),
         database_url(settings) as url,
         connected(url, settings),
+        owned(storage, settings.recover_seconds),
         loaded(engine, checker, registry, everything=settings.models_loading == "start"),
         worker.running(settings.recover_seconds, only_process=embedded),
-        sweeping(url, storage, settings),
+        sweeping(storage, settings),
         forgetting(),
     ):
         notices, deliverer = Notices(url), make_deliverer(settings)

@@ -16,12 +16,20 @@ from app.config import Settings
 from app.crud import Attempt, NewPrediction
 from app.db import connected, database_url, transaction
 from app.dispatch import Afterwards, Health, ImageModel, Running
-from app.domain import DatabaseUnavailable, ModelUnknown, NoWorkerYet, PredictionNotFound, Status
+from app.domain import (
+    DatabaseUnavailable,
+    IdempotencyKeyInFlight,
+    ModelUnknown,
+    NoWorkerYet,
+    PredictionNotFound,
+    Status,
+)
 from app.engine import Engine
 from app.engine.loading import orders_of
 from app.models.pydantic import ModelRead
 from app.models.tortoise import Prediction
 from app.notices import FINISHED, Notices
+from app.ownership import owned
 from app.registry import Registry
 from app.storage import Storage
 
@@ -54,8 +62,9 @@ class QueuedDispatch:
                     return ImageModel(model.name, model.version or "")
         if not known:
             raise NoWorkerYet
-        names = ", ".join(model.name for model in known if model.status == "ok" and model.kind == "image")
-        raise ModelUnknown(f"No worker has an image model {name!r}; there are {names}.")
+        names = ", ".join(model.name for model in known if model.status == "ok" and model.kind == "image") or "none"
+        wanted = f"an image model {name!r}" if name else "a default model that works"
+        raise ModelUnknown(f"No worker has {wanted}; there are {names}.")
 
     async def models(self) -> list[ModelRead]:
         """Models of the workers, and the tabular ones of this process."""
@@ -93,14 +102,15 @@ class QueuedDispatch:
         """None: a worker does it."""
         return None
 
-    async def health(self) -> Health:
+    async def health(self, *, database_answers: bool) -> Health:
         """Whether a worker is alive; it announces itself only while its model answers."""
-        with suppress(DatabaseUnavailable):
-            alive = await fleet.count_alive()
-            notes = [model.note for model in await self._workers_models(remembered=True) if model.note]
-            if alive:
-                return Health(model="ok", worker="ok", notes=notes)
-        told = f"No worker was alive in the last {fleet.ALIVE_FOR.seconds} s: start `python -m app worker`."
+        told = "Not known: only the database tells."
+        if database_answers:
+            with suppress(DatabaseUnavailable):
+                if await fleet.count_alive():
+                    notes = [model.note for model in await self._workers_models(remembered=True) if model.note]
+                    return Health(model="ok", worker="ok", notes=notes)
+                told = f"No worker was alive in the last {fleet.ALIVE_FOR.seconds} s: start `python -m app worker`."
         return Health(model="ok", worker=told, notes=[])
 
     async def _workers_models(self, *, remembered: bool) -> list[ModelRead]:
@@ -115,15 +125,16 @@ async def _read_models(asked: list[None]) -> list[list[ModelRead]]:
     return [await fleet.models()] * len(asked)
 
 
-async def _create_all(new: list[NewPrediction]) -> list[Prediction]:
+async def _create_all(new: list[NewPrediction]) -> list[Prediction | IdempotencyKeyInFlight]:
     async with transaction():
         created = await crud.create_all(new)
-        await queue.enqueue([prediction.id for prediction in created if prediction.status == Status.PENDING])
+        made = [prediction for prediction in created if isinstance(prediction, Prediction)]
+        await queue.enqueue([prediction.id for prediction in made if prediction.status == Status.PENDING])
     return created
 
 
 @asynccontextmanager
-async def queued_dispatch(settings: Settings, _storage: Storage) -> AsyncIterator[Running]:
+async def queued_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[Running]:
     """The database is connected while inside; no image model is loaded to classify. Raises StartupError."""
     registry = await asyncio.to_thread(Registry, settings.models, None, memory_bytes=settings.models_memory_bytes)
     # Not for classifying: a file that brings a decoder down takes nothing else along.
@@ -131,5 +142,5 @@ async def queued_dispatch(settings: Settings, _storage: Storage) -> AsyncIterato
     async with engine.running(), database_url(settings) as url, connected(url, settings):
         await queue.check_installed()
         notices = Notices(url)
-        async with notices.listening():
+        async with owned(storage, settings.recover_seconds), notices.listening():
             yield Running(registry, QueuedDispatch(notices, registry), notices, engine)

@@ -107,7 +107,24 @@ class PredictionRead(BaseModel):
 class DeliveryRead(BaseModel):
     """A webhook of a prediction."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": 1,
+                    "url": "https://example.com/hook",
+                    "status": "pending",
+                    "attempts": 1,
+                    "next_attempt_at": "2026-11-21T09:00:05.000000Z",
+                    "response_status": 500,
+                    "error": "Answered with 500.",
+                    "created_at": "2026-11-21T09:00:00.000000Z",
+                    "delivered_at": None,
+                }
+            ]
+        },
+    )
 
     id: int
     url: str

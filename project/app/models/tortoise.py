@@ -146,6 +146,18 @@ class IdempotencyKey(Model):
         indexes = (("claimed_at",),)
 
 
+class Installation(Model):
+    """The database itself: one row."""
+
+    id = fields.UUIDField(primary_key=True, description="What its storage of images is marked with.")
+    swept_at = fields.DatetimeField(null=True, description="When images without a row were last looked for.")
+
+    class Meta:
+        """Table."""
+
+        table = "installation"
+
+
 class Delivery(Model):
     """A webhook: where a prediction's end is told, and how far that has come."""
 

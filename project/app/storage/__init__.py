@@ -1,11 +1,18 @@
 """Where uploaded images are kept: in a folder, or where every host can read them. The server chooses their names."""
 
+import re
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 from app.config import Settings
+
+OWNER: Final = ".owner"
+"""Name of the mark."""
+UNFINISHED: Final = ".part"
+"""Ending of a file that is being written; after a power cut it may stay."""
+_KEY: Final = re.compile(r"\d{4}/\d{2}/\d{2}/[0-9a-f]{32}\.[a-z0-9]+(\.part)?")
 
 
 class Storage(Protocol):
@@ -14,8 +21,18 @@ class Storage(Protocol):
     Nobody ever sees half an image, and one that was put survives a power cut.
     """
 
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+
     async def prepare(self) -> None:
         """Make it ready. Raises StartupError where images cannot be stored there."""
+
+    async def owner(self) -> str | None:
+        """What it was marked with; None where it was not. Raises StorageUnavailable."""
+
+    async def set_owner(self, owner: str) -> None:
+        """Mark it. Raises StorageUnavailable."""
 
     async def put(self, data: bytes, extension: str) -> str:
         """Store one image and give its key. Raises StorageUnavailable."""
@@ -23,7 +40,8 @@ class Storage(Protocol):
     async def read(self, key: str) -> bytes:
         """The bytes of an image.
 
-        Raises ImageMissing where it is gone, StorageUnavailable while the store is away, OSError for a broken disk.
+        Raises ImageMissing where it is gone, StorageUnavailable while the store is away, or where it is not
+        marked: then it is not the one that images were stored in. OSError for a broken disk.
         """
 
     async def delete(self, keys: Sequence[str]) -> None:
@@ -42,6 +60,11 @@ def make_storage(settings: Settings) -> Storage:
     from app.storage.folder import FolderStorage
 
     return FolderStorage(settings.uploads)
+
+
+def is_key(text: str) -> bool:
+    """Whether a storage could have given this key."""
+    return _KEY.fullmatch(text) is not None
 
 
 def new_key(extension: str) -> str:

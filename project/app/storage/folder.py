@@ -15,14 +15,14 @@ import aiofiles.os
 
 from app.coalescing import Coalescer
 from app.domain import ImageMissing, StartupError, StorageUnavailable
-from app.storage import new_key
+from app.storage import OWNER, UNFINISHED, new_key
 
 log = logging.getLogger(__name__)
 
 MOST_STORED: Final = 16
 """Images that are stored in one turn of a thread."""
-UNFINISHED: Final = ".part"
-"""Ending of a file that is being written; after a power cut it may stay."""
+
+NOT_STORED: Final = "The image could not be stored: the disk is full or not writable. Try again later."
 
 UnstoredImage = tuple[bytes, str]
 """An image and the extension of its file."""
@@ -34,6 +34,25 @@ class FolderStorage:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._put: Coalescer[UnstoredImage, str] = Coalescer(self._put_all, most=MOST_STORED)
+
+    @property
+    def place(self) -> str:
+        """The folder's path."""
+        return str(self._folder)
+
+    async def owner(self) -> str | None:
+        """What the folder was marked with; None where it was not, or is not there. Raises StorageUnavailable."""
+        try:
+            return (await asyncio.to_thread((self._folder / OWNER).read_text)).strip()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unavailable(error) from error
+
+    async def set_owner(self, owner: str) -> None:
+        """Mark the folder. Raises StorageUnavailable."""
+        if error := await asyncio.to_thread(_write, self._folder / OWNER, owner.encode()):
+            raise error
 
     async def prepare(self) -> None:
         """Make the folder. Raises StartupError where it cannot be written."""
@@ -53,23 +72,19 @@ class FolderStorage:
     async def read(self, key: str) -> bytes:
         """The bytes of an image.
 
-        Raises ImageMissing where it is gone, StorageUnavailable where all are, OSError where it cannot be read.
+        Raises ImageMissing where it is gone, StorageUnavailable where this is not where images were stored,
+        OSError where it cannot be read.
         """
         try:
             # One turn of a thread; aiofiles takes three.
             return await asyncio.to_thread(self._path(key).read_bytes)
         except FileNotFoundError as error:
-            if await asyncio.to_thread(self._is_empty):
-                log.warning("There is no image at all in %s: is the folder mounted that all hosts share?", self._folder)
+            if await self.owner() is None:
+                log.warning(
+                    "%s is not where images were stored: is the folder that all hosts share mounted?", self.place
+                )
                 raise StorageUnavailable from error
             raise ImageMissing from error
-
-    def _is_empty(self) -> bool:
-        # Folders of days stay when their images go, so an empty one is not the one that images were stored in.
-        try:
-            return next(self._folder.iterdir(), None) is None
-        except FileNotFoundError:
-            return True
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove images; those that are gone already are no error, and those that cannot be removed are only logged."""
@@ -141,7 +156,7 @@ def _write(path: Path, data: bytes) -> StorageUnavailable | None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        return _unavailable(error)
+        return _unavailable(error, NOT_STORED)
     return None
 
 
@@ -164,7 +179,7 @@ def _sync(folder: Path) -> StorageUnavailable | None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        return _unavailable(error)
+        return _unavailable(error, NOT_STORED)
     return None
 
 
@@ -172,7 +187,7 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _unavailable(error: OSError) -> StorageUnavailable:
-    unavailable = StorageUnavailable()
+def _unavailable(error: OSError, told: str | None = None) -> StorageUnavailable:
+    unavailable = StorageUnavailable(told)
     unavailable.__cause__ = error
     return unavailable

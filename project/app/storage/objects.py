@@ -10,7 +10,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from app.domain import ImageMissing, StartupError, StorageUnavailable
-from app.storage import new_key
+from app.storage import OWNER, new_key
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,6 @@ RETRY_SECONDS: Final = timedelta(seconds=15)
 TIMEOUT: Final = timedelta(seconds=10)
 CONNECT_TIMEOUT: Final = timedelta(seconds=3)
 MOST_LISTED: Final = 1_000
-NO_BUCKET: Final = "<Code>NoSuchBucket</Code>"
 
 
 class ObjectStorage:
@@ -35,6 +34,25 @@ class ObjectStorage:
             client_options={"allow_http": True, "timeout": TIMEOUT, "connect_timeout": CONNECT_TIMEOUT},
             retry_config={"max_retries": RETRIES, "retry_timeout": RETRY_SECONDS},
         )
+
+    @property
+    def place(self) -> str:
+        """Its address."""
+        return self._url
+
+    async def owner(self) -> str | None:
+        """What it was marked with; None where it was not, or is not there. Raises StorageUnavailable."""
+        try:
+            return (await self._get(OWNER)).decode()
+        except FileNotFoundError:
+            return None
+
+    async def set_owner(self, owner: str) -> None:
+        """Mark it. Raises StorageUnavailable."""
+        try:
+            await obstore.put_async(self._store, OWNER, owner.encode())
+        except (BaseError, OSError) as error:
+            raise StorageUnavailable from error
 
     async def prepare(self) -> None:
         """Try to store something. Raises StartupError where that is not possible."""
@@ -62,11 +80,17 @@ class ObjectStorage:
     async def read(self, key: str) -> bytes:
         """The bytes of an image. Raises ImageMissing where it is gone, StorageUnavailable where nobody can tell."""
         try:
+            return await self._get(key)
+        except FileNotFoundError as error:
+            raise (StorageUnavailable if await self.owner() is None else ImageMissing) from error
+
+    async def _get(self, key: str) -> bytes:
+        """Raises FileNotFoundError, or StorageUnavailable."""
+        try:
             found = await obstore.get_async(self._store, key)
             return bytes(await found.bytes_async())
-        except FileNotFoundError as error:
-            # The same class of error: the image is gone, or all are.
-            raise (StorageUnavailable if NO_BUCKET in str(error) else ImageMissing) from error
+        except FileNotFoundError:
+            raise
         except (BaseError, OSError) as error:
             raise StorageUnavailable from error
 

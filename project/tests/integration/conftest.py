@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from app import db
 from app.config import Settings
 from app.main import create_application
+from app.storage import OWNER
 from tests.conftest import FALLBACK
 
 
@@ -104,7 +105,7 @@ async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 def uploaded_files(settings: Settings) -> list[Path]:
     """The images that are stored."""
-    return [path for path in settings.uploads.rglob("*") if path.is_file()]
+    return [path for path in settings.uploads.rglob("*") if path.is_file() and path.name != OWNER]
 
 
 @pytest.fixture

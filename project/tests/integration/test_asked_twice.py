@@ -7,12 +7,14 @@ from unittest.mock import patch
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from app import idempotency
 from app.config import Settings
 from app.db import execute
 from app.domain import DatabaseUnavailable
 from app.engine import Engine
+from app.storage.folder import FolderStorage
 from app.sweeper import forgetting
 from tests.integration.conftest import serving, uploaded_files
 from tests.pictures import jpeg, jpeg_with
@@ -81,6 +83,43 @@ async def test_while_the_first_is_in_flight_the_second_is_409(client: httpx.Asyn
         assert (await first).json()["status"] == "succeeded"
     assert (await upload(client, "one")).content == (await first).content
     assert await count() == 1
+
+
+async def test_who_stood_still_until_its_key_was_anothers_makes_no_second_row(
+    client: httpx.AsyncClient, settings: Settings
+) -> None:
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+    put = FolderStorage.put
+
+    async def slowly(self: FolderStorage, data: bytes, extension: str) -> str:
+        if not arrived.is_set():
+            arrived.set()
+            await go_on.wait()
+        return await put(self, data, extension)
+
+    with patch.object(FolderStorage, "put", slowly):
+        first = asyncio.create_task(upload(client, "one"))
+        await arrived.wait()
+        await execute("UPDATE idempotency_keys SET claimed_at = now() - interval '1 hour'")
+        second = await upload(client, "one")
+        go_on.set()
+        late = await first
+    assert (second.status_code, late.status_code, late.json()["code"]) == (201, 409, "idempotency_key_in_flight")
+    assert await count() == len(uploaded_files(settings)) == 1
+    assert (await upload(client, "one")).content == second.content
+
+
+async def test_another_webhook_is_another_upload(settings: Settings) -> None:
+    settings = settings.model_copy(update={"webhook_secret": SecretStr("whsec_" + "a" * 32)})
+    async with serving(settings) as client:
+        for address, status in (("http://a.example/", 201), ("http://a.example/", 201), ("http://b.example/", 422)):
+            answer = await client.post(
+                "/predictions/",
+                files={"file": ("a.jpg", jpeg())},
+                data={"webhook_url": address},
+                headers={"Idempotency-Key": "one"},
+            )
+            assert answer.status_code == status
 
 
 async def test_ten_at_once_are_one(client: httpx.AsyncClient) -> None:

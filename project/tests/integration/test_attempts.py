@@ -14,7 +14,7 @@ import pytest
 from app import crud, worker
 from app.config import Settings
 from app.crud import Attempt, NewPrediction
-from app.domain import AttemptsExhausted, EngineDied, ImageInfo, ImageUnreadable, Status
+from app.domain import AttemptsExhausted, EngineDied, IdempotencyKeyInFlight, ImageInfo, ImageUnreadable, Status
 from app.engine import Engine, Said
 from app.models.tortoise import Prediction
 from app.storage.folder import FolderStorage
@@ -126,14 +126,9 @@ async def test_nothing_is_attempted_beyond_the_memory_for_it(
 @pytest.mark.usefixtures("connected")
 async def test_a_row_is_made_as_its_attempt_ended() -> None:
     came = time.monotonic() - 2
-    succeeded, failed, tried, untried = await crud.create_all(
-        [
-            new(Attempt(came + 1, SCORES, "1"), came),
-            new(Attempt(came + 1, error=ImageUnreadable()), came),
-            new(Attempt(came + 1), came),
-            new(None, came),
-        ]
-    )
+    attempted = [Attempt(came + 1, SCORES, "1"), Attempt(came + 1, error=ImageUnreadable()), Attempt(came + 1), None]
+    created = await crud.create_all([new(attempt, came) for attempt in attempted])
+    succeeded, failed, tried, untried = (row for row in created if isinstance(row, Prediction))
     assert (succeeded.status, succeeded.attempts, succeeded.error_code) == (Status.SUCCEEDED, 1, None)
     assert (succeeded.top_prediction, succeeded.confidence) == (SCORES[0].label, SCORES[0].confidence)
     assert [answer["label"] for answer in succeeded.all_predictions or []] == [score.label for score in SCORES]
@@ -157,7 +152,7 @@ async def test_while_the_engine_is_busy_rows_wait_for_others_until_a_later_one_w
     monkeypatch.setattr(worker, "PATIENCE_SECONDS", FOREVER)
     real, batches = crud.create_all, []
 
-    async def create_all(new: list[NewPrediction]) -> list[Prediction]:
+    async def create_all(new: list[NewPrediction]) -> list[Prediction | IdempotencyKeyInFlight]:
         batches.append([one.came for one in new])
         return await real(new)
 

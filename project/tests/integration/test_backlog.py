@@ -10,13 +10,8 @@ from app.config import Settings
 from app.db import execute
 from app.domain import Overloaded
 from tests.integration.conftest import serving, uploaded_files
+from tests.integration.rows import ROW
 from tests.pictures import jpeg
-
-ROW = """
-INSERT INTO predictions (filename, image_path, content_type, size_bytes, width, height, sha256, status, model,
-                         model_version, attempts, created_at)
-SELECT 'a.jpg', gen_random_uuid()::text, 'image/jpeg', 1, 1, 1, '0', $1, 'm', '1', 0, now() FROM generate_series(1, $2)
-"""
 
 
 @pytest.mark.usefixtures("connected")

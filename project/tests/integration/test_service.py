@@ -10,10 +10,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from app import crud, db
+from app import db, search
 from app.config import Settings
 from app.domain import StartupError
-from app.models.tortoise import Prediction
 from app.postgres import embedded_postgres
 from tests.integration.conftest import Upload, of_database, serving, uploaded_files
 from tests.pictures import jpeg
@@ -73,9 +72,11 @@ async def test_the_openapi_description_is_complete(client: httpx.AsyncClient) ->
     }
     one = {"200", "404", "422", "503"}
     assert statuses == {
-        ("post", "/predictions/"): {"201", "400", "409", "413", "422", "503"},
+        ("post", "/predictions/"): {"201", "400", "404", "408", "409", "413", "422", "503"},
         ("get", "/predictions/{id}/events/"): one,
         ("get", "/predictions/{id}/deliveries/"): one,
+        ("get", "/predictions/{id}/image/"): {*one, "304", "409"},
+        ("get", "/predictions/{id}/heatmap/"): {*one, "304", "409"},
         ("get", "/events/"): {"200"},
         ("get", "/predictions/"): {"200", "422", "503"},
         ("get", "/predictions/{id}/"): one,
@@ -126,7 +127,7 @@ async def test_head_is_answered_where_get_is(client: httpx.AsyncClient) -> None:
 
 
 async def test_a_mistake_of_ours_is_a_500_that_tells_nothing(client: httpx.AsyncClient) -> None:
-    with patch.object(crud, "page", side_effect=RuntimeError("secret /etc/path SELECT")):
+    with patch.object(search, "page", side_effect=RuntimeError("secret /etc/path SELECT")):
         answer = await client.get("/predictions/")
     assert (answer.status_code, answer.headers["content-type"]) == (500, PROBLEM)
     assert "secret" not in answer.text
@@ -153,7 +154,7 @@ async def test_an_unmigrated_database_is_not_ready(settings: Settings, empty_dat
 
 @pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.ECONNREFUSED, errno.ETIMEDOUT])
 async def test_every_way_of_being_away_is_503(client: httpx.AsyncClient, number: int) -> None:
-    with patch.object(Prediction, "all", side_effect=OSError(number, "away")):
+    with patch.object(search, "execute", side_effect=OSError(number, "away")):
         answer = await client.get("/predictions/")
     assert (answer.status_code, answer.headers["content-type"]) == (503, PROBLEM)
 
@@ -194,7 +195,7 @@ async def test_while_the_database_is_away_requests_are_503(settings: Settings, t
             assert "database" in answer.json()["detail"]
         answer = await client.post("/predictions/", files=upload)
         assert answer.status_code == 503
-        assert len([path for path in settings.uploads.rglob("*") if path.is_file()]) == 1
+        assert len(uploaded_files(settings)) == 1
         ready = await client.get("/ready")
         assert (ready.status_code, ready.json()["status"]) == (503, "not ready")
         assert "database" in ready.json()["database"]

@@ -9,13 +9,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app import db, ownership
 from app.config import Settings
 from app.domain import ImageMissing, StartupError, StorageUnavailable
-from app.storage import Storage, make_storage
+from app.storage import OWNER, Storage, make_storage
 from app.storage.folder import FolderStorage
 from app.storage.objects import ObjectStorage
 from app.sweeper import sweep
-from tests.integration.conftest import serving, uploaded_files
+from tests.integration.conftest import execute, serving, uploaded_files
 from tests.pictures import jpeg
 from tests.s3 import S3Server, s3_server
 
@@ -47,15 +48,17 @@ async def keys_of(storage: Storage, age: timedelta = NOW) -> set[str]:
 
 
 async def test_what_is_put_can_be_read_until_it_is_deleted(storage: Storage) -> None:
+    await storage.set_owner("the tests")
+    assert await storage.owner() == "the tests"
     keys = await asyncio.gather(*(storage.put(b"image %d" % n, "jpg") for n in range(40)))
     assert len(set(keys)) == 40
     assert [await storage.read(key) for key in keys] == [b"image %d" % n for n in range(40)]
-    assert await keys_of(storage) == set(keys)
+    assert await keys_of(storage) - {OWNER} == set(keys)
     assert await keys_of(storage, HOUR) == set()
     await storage.delete(keys[:30])
     # Again, with others that are there.
     await storage.delete(keys[20:35])
-    assert await keys_of(storage) == set(keys[35:])
+    assert await keys_of(storage) - {OWNER} == set(keys[35:])
     with pytest.raises(ImageMissing):
         await storage.read(keys[0])
 
@@ -73,6 +76,7 @@ async def test_an_empty_storage_has_no_keys(storage: Storage) -> None:
 async def test_a_sweep_removes_what_no_row_names(
     storage: Storage, settings: Settings, client: httpx.AsyncClient
 ) -> None:
+    await ownership.take(storage)
     row = (await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers=WAIT)).json()
     named = FolderStorage(settings.uploads)
     assert await sweep(named, NOW) == 0
@@ -81,7 +85,7 @@ async def test_a_sweep_removes_what_no_row_names(
     await storage.put(b"left over", "jpg")
     assert await sweep(storage, HOUR) == 0
     assert await sweep(storage, NOW) == 1
-    assert await keys_of(storage) == set()
+    assert await keys_of(storage) == {OWNER}
 
 
 async def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +108,9 @@ async def test_what_a_power_cut_left_half_written_is_swept_away(tmp_path: Path) 
     half = tmp_path / "2026" / "11" / "25" / f"{'3f' * 16}.jpg.part"
     half.parent.mkdir(parents=True)
     half.write_bytes(b"half an")
-    assert await sweep(FolderStorage(tmp_path), NOW) == 1
+    storage = FolderStorage(tmp_path)
+    await ownership.take(storage)
+    assert await sweep(storage, NOW) == 1
     assert not half.exists()
 
 
@@ -114,7 +120,41 @@ async def test_what_others_keep_there_is_not_swept_away(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("not ours")
-    assert await sweep(FolderStorage(tmp_path), NOW) == 0
+    storage = FolderStorage(tmp_path)
+    await ownership.take(storage)
+    assert await sweep(storage, NOW) == 0
+
+
+async def test_no_database_sweeps_what_another_knows(
+    storage: Storage, settings: Settings, empty_database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new database on an old folder, or a trial on the bucket that is in use: every image would be without a row."""
+    key = await storage.put(b"an image", "jpg")
+    await db.migrate(empty_database_url, settings)
+    await execute(empty_database_url, "UPDATE installation SET id = gen_random_uuid()")
+    async with db.connected(empty_database_url, settings):
+        assert await sweep(storage, NOW) == 0
+        with pytest.raises(StartupError, match="that this database does not know"):
+            await ownership.take(storage)
+        await storage.set_owner(await ownership.database_id())
+        assert await ownership.is_ours(storage)
+    async with db.connected(str(settings.database_url and settings.database_url.get_secret_value()), settings):
+        assert await sweep(storage, NOW) == 0
+        for claim in (ownership.take, ownership.check):
+            with pytest.raises(StartupError, match="belong to another database"):
+                await claim(storage)
+    assert await storage.read(key) == b"an image"
+    assert "is not marked as this database's: nothing is removed" in caplog.text
+
+
+async def test_images_of_an_earlier_version_are_taken_for_ours(settings: Settings) -> None:
+    async with serving(settings) as client:
+        row = (await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers=WAIT)).json()
+    (settings.uploads / OWNER).unlink()
+    async with serving(settings) as client:
+        again = await client.post(f"/predictions/{row['id']}/reclassify", headers=WAIT)
+        assert again.json()["status"] == "succeeded"
+    assert (settings.uploads / OWNER).exists()
 
 
 async def test_uploads_lie_in_the_bucket_and_nowhere_else(s3: S3Server, settings: Settings) -> None:

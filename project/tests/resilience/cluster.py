@@ -18,6 +18,7 @@ import asyncpg
 import httpx
 
 from app.config import PROJECT_DIR
+from app.storage import OWNER
 from tests.conftest import FALLBACK
 from tests.pictures import jpeg_with
 
@@ -37,6 +38,10 @@ $$;
 CREATE TRIGGER books AFTER INSERT OR UPDATE OF completed_at ON predictions FOR EACH ROW
     WHEN (NEW.status IN ('succeeded', 'failed')) EXECUTE FUNCTION write_down();
 """
+
+
+QUICK = {"HEARTBEAT_SECONDS": "1", "RECOVER_SECONDS": "0.5"}
+"""Settings with which what was lost is found at once."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +265,7 @@ class Cluster:
         """What became of everything."""
         rows = await self.execute("SELECT id, status, attempts, image_path FROM predictions")
         twice = await self.execute("SELECT id FROM written GROUP BY id HAVING count(*) > 1")
-        files = {str(path.relative_to(self.uploads)) for path in self.uploads.rglob("*") if path.is_file()}
+        files = {str(path.relative_to(self.uploads)) for path in self.uploads.rglob("*") if path.is_file()} - {OWNER}
         named = {row["image_path"] for row in rows}
         statuses = [row["status"] for row in rows]
         return Books(
@@ -274,3 +279,11 @@ class Cluster:
             accepted_without_row=len(set(self.accepted) - {row["id"] for row in rows}),
             most_attempts=max((row["attempts"] for row in rows), default=0),
         )
+
+
+def all_right(books: Books, predictions: int) -> None:
+    assert books.accepted == predictions
+    assert books.accepted_without_row == 0
+    assert books.succeeded == books.finished >= predictions
+    assert (books.failed, books.written_twice) == (0, 0)
+    assert books.rows_without_file == 0

@@ -13,10 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from tests.resilience.cluster import Cluster
+from tests.resilience.cluster import QUICK, Cluster, all_right
 from tests.resilience.conftest import NewCluster
-from tests.resilience.test_kills import all_right
-from tests.resilience.test_workers import QUICK
 
 log = logging.getLogger(__name__)
 

@@ -7,14 +7,13 @@ from typing import Literal
 
 import pytest
 
-from tests.resilience.cluster import Books, Cluster
+from tests.resilience.cluster import Cluster, all_right
 from tests.resilience.conftest import NewCluster
 
 log = logging.getLogger(__name__)
 
 PREDICTIONS = 500
 IN_THE_MIDDLE = 250
-ORPHANED_SECONDS = 15
 """What an orphaned job may take to come back, by default."""
 
 Victim = Literal["worker", "web", "postgres"]
@@ -29,14 +28,6 @@ def kill(cluster: Cluster, victim: Victim) -> None:
         cluster.add_web()
     else:
         os.kill(cluster.postmaster(), signal.SIGKILL)
-
-
-def all_right(books: Books, predictions: int) -> None:
-    assert books.accepted == predictions
-    assert books.accepted_without_row == 0
-    assert books.succeeded == books.finished >= predictions
-    assert (books.failed, books.written_twice) == (0, 0)
-    assert books.rows_without_file == 0
 
 
 @pytest.mark.parametrize("workers", [1, 3])

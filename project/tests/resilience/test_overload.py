@@ -9,9 +9,8 @@ import psutil
 import pytest
 
 from tests.pictures import jpeg_with
-from tests.resilience.cluster import COMMENT, Cluster
+from tests.resilience.cluster import COMMENT, Cluster, all_right
 from tests.resilience.conftest import NewCluster
-from tests.resilience.test_kills import all_right
 
 log = logging.getLogger(__name__)
 

@@ -10,14 +10,12 @@ from pathlib import Path
 import httpx
 
 from tests.pictures import jpeg_with
-from tests.resilience.cluster import COMMENT, Cluster
+from tests.resilience.cluster import COMMENT, QUICK, Cluster, all_right
 from tests.resilience.conftest import NewCluster
 from tests.resilience.crashing_worker import POISON
-from tests.resilience.test_kills import all_right
 
 log = logging.getLogger(__name__)
 
-QUICK = {"HEARTBEAT_SECONDS": "1", "RECOVER_SECONDS": "0.5"}
 AWAY_SECONDS = 20
 """Longer than the heartbeat and the poll together: every job looks orphaned when the database is back."""
 CRASHING = "tests.resilience.crashing_worker"
@@ -165,3 +163,21 @@ async def test_a_postgresql_that_is_restarted_is_found_again(new_cluster: NewClu
     books = await cluster.books()
     all_right(books, 300)
     assert books.most_attempts == 1
+
+
+async def test_any_web_process_tells_of_what_another_did(new_cluster: NewCluster) -> None:
+    cluster = await new_cluster().start(1)
+    told_by, done_by = cluster.web_urls[0], cluster.add_web()
+    await cluster.ready()
+    async with httpx.AsyncClient(timeout=30) as client, client.stream("GET", f"{told_by}/events") as response:
+        lines = response.aiter_lines()
+        await anext(lines)
+        image = {"file": ("a.jpg", jpeg_with(COMMENT, b"another's", 1))}
+        answer = await client.post(f"{done_by}/predictions/", files=image, headers={"Prefer": "wait=30"})
+        await client.delete(f"{done_by}{answer.headers['location']}")
+        told = ""
+        async with asyncio.timeout(30):
+            while '"deleted"' not in told:
+                told += await anext(lines)
+    for status in ("pending", "processing", "succeeded", "deleted"):
+        assert f'"id": {answer.json()["id"]}, "status": "{status}"' in told

@@ -6,6 +6,8 @@ from pydantic import ValidationError
 
 from app.config import Settings
 
+ORPHANED_SECONDS = 15
+
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "9000")
@@ -85,3 +87,9 @@ def test_folders_follow_the_data_dir(tmp_path: Path) -> None:
 def test_these_database_urls_are_well_formed(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
     assert Settings().database_url
+
+
+def test_the_jobs_of_a_dead_worker_are_soon_others() -> None:
+    settings = Settings()
+    # It is silent for so long, and somebody looks so often.
+    assert settings.heartbeat_seconds + settings.recover_seconds < ORPHANED_SECONDS

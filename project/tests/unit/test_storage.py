@@ -8,6 +8,7 @@ from app.storage.folder import FolderStorage
 
 async def test_what_is_put_can_be_read_and_deleted(tmp_path: Path) -> None:
     storage = FolderStorage(tmp_path)
+    await storage.set_owner("me")
     key = await storage.put(b"bytes", "jpg")
     assert await storage.read(key) == b"bytes"
     await storage.delete([key])
@@ -24,13 +25,14 @@ async def test_the_server_chooses_the_key(tmp_path: Path) -> None:
     assert stored == keys
 
 
-async def test_a_folder_without_any_image_is_not_the_one(tmp_path: Path) -> None:
+async def test_a_folder_that_is_not_marked_is_not_the_one(tmp_path: Path) -> None:
     # Not mounted on this host: no image is to be given up for that.
-    key = await FolderStorage(tmp_path / "shared").put(b"bytes", "jpg")
-    (tmp_path / "empty").mkdir()
-    for folder in ("empty", "absent"):
+    shared, local = FolderStorage(tmp_path / "shared"), FolderStorage(tmp_path / "local")
+    key = await shared.put(b"bytes", "jpg")
+    await local.put(b"something else", "jpg")
+    for storage in (local, FolderStorage(tmp_path / "absent")):
         with pytest.raises(StorageUnavailable):
-            await FolderStorage(tmp_path / folder).read(key)
+            await storage.read(key)
 
 
 @pytest.mark.parametrize("key", ["../outside.jpg", "/etc/hostname", "a/../../outside.jpg"])

@@ -18,8 +18,10 @@ def fake() -> FakeEngine:
 
 
 @pytest.fixture
-def storage(settings: Settings) -> Storage:
-    return FolderStorage(settings.uploads)
+async def storage(settings: Settings) -> Storage:
+    made = FolderStorage(settings.uploads)
+    await made.set_owner("the tests")
+    return made
 
 
 @pytest.fixture
