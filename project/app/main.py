@@ -6,7 +6,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypedDict
 
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
 from app import __version__
@@ -20,6 +19,8 @@ from app.api.startup_errors import PlainStartupErrors
 from app.backlog import Backlog
 from app.config import Settings
 from app.dispatch import Running
+from app.pages import catalog, classify, figures, history
+from app.pages.rendering import add_static_files
 from app.storage import Storage, make_storage
 
 DESCRIPTION = """
@@ -66,10 +67,9 @@ def create_application(settings: Settings) -> FastAPI:
     app.include_router(models.router)
     app.include_router(ping.router)
 
-    @app.get("/", include_in_schema=False)
-    async def home() -> RedirectResponse:
-        return RedirectResponse("docs")
-
+    for router in (classify.router, history.router, catalog.router, figures.router):
+        app.include_router(router)
+    add_static_files(app)
     return app
 
 

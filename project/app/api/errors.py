@@ -98,13 +98,14 @@ def add_error_handlers(app: FastAPI) -> None:
 
 def service_problem(error: domain.ServiceError) -> Response:
     """The response to one of the service's own errors."""
-    status = _status_of(error)
+    status = status_of(error)
     seconds = error.retry_after if isinstance(error, domain.Overloaded) else RETRY_AFTER_SECONDS
     headers = {"Retry-After": str(seconds)} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
     return problem(status, error.message, code=error.code, headers=headers)
 
 
-def _status_of(error: domain.ServiceError) -> HTTPStatus:
+def status_of(error: domain.ServiceError) -> HTTPStatus:
+    """What one of the service's own errors is in HTTP."""
     return STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
@@ -113,7 +114,7 @@ async def _service_error(request: Request, error: Exception) -> Response:
     if isinstance(error, domain.Overloaded):
         # Nothing is wrong here, and a line for each would make it worse.
         return EarlyAnswer.of(service_problem(error))
-    if _status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s %s: %s", request.method, request.url.path, error.message, exc_info=error.__cause__)
     return service_problem(error)
 

@@ -1,9 +1,10 @@
 """The registry of models over HTTP."""
 
+import asyncio
 from http import HTTPStatus
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 
 from app import crud
 from app.api.deps import Running
@@ -19,6 +20,18 @@ INFO_IMAGES: Final = 500
 async def list_models(runtime: Running) -> list[ModelRead]:
     """Name, version, labels and input of each; folders that hold no usable model come last and say why."""
     return await runtime.dispatch.models()
+
+
+@router.get(
+    "/models/{name}/labels",
+    summary="The labels that a model knows",
+    responses=problem_responses(HTTPStatus.NOT_FOUND),
+)
+async def list_labels(
+    name: Annotated[str, Path(description="Name of a model from /models.")], runtime: Running
+) -> list[str]:
+    """As they are in answers. With `QUEUE=pgqueuer` the web process needs the model for that."""
+    return list((await asyncio.to_thread(runtime.registry.get, name)).labels)
 
 
 @router.get("/info", summary="Names of models and images", responses=problem_responses(HTTPStatus.SERVICE_UNAVAILABLE))

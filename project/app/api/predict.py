@@ -51,7 +51,7 @@ _BODY = {
 async def predict_defaults(model: Name, runtime: Running, response: Response, background: BackgroundTasks) -> RowAnswer:
     """What it says of a row of nothing but defaults: a first result without a body."""
     classifier = await asyncio.to_thread(runtime.registry.tabular, model)
-    (answer,) = await _answers(runtime, classifier, [classifier.row_schema()], response, background)
+    (answer,) = await answers_of(runtime, classifier, [classifier.row_schema()], response, background)
     return answer
 
 
@@ -72,7 +72,7 @@ async def predict(
     body = _parsed(await request.body())
     many = isinstance(body, list)
     rows = _validated(classifier.row_schema, body)
-    answers = await _answers(runtime, classifier, rows, response, background)
+    answers = await answers_of(runtime, classifier, rows, response, background)
     return answers if many else answers[0]
 
 
@@ -98,13 +98,14 @@ def _validated(schema: type[BaseModel], body: Any) -> list[BaseModel]:
     return rows
 
 
-async def _answers(
+async def answers_of(
     runtime: Runtime,
     classifier: TabularClassifier,
     rows: list[BaseModel],
     response: Response,
     background: BackgroundTasks,
 ) -> list[RowAnswer]:
+    """What a model says of rows, from memory where it was asked the same before; noted after the response."""
     model, version = classifier.model.name, classifier.model.version
     values = tuple(tuple(row.model_dump().values()) for row in rows)
     cache, key = runtime.tabular_cache, (model, version, values)

@@ -1,20 +1,18 @@
 """Predictions over HTTP: read, list, correct, delete."""
 
-import base64
-import binascii
 import re
 from http import HTTPStatus
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from app import crud, deliveries, search
+from app.api.cursors import decode_cursor, encode_cursor
 from app.api.deps import Running
 from app.api.errors import problem_responses
-from app.domain import MAX_ID, Status
+from app.domain import Status
 from app.models.pydantic import (
     DeliveryRead,
     PastAnswerRead,
@@ -29,7 +27,6 @@ router = APIRouter(prefix="/predictions", tags=["predictions"])
 
 PAGE: Final = 50
 LONGEST_PAGE: Final = 500
-CURSOR_BYTES: Final = 8
 
 
 def _digits_only(value: object) -> object:
@@ -73,10 +70,10 @@ async def list_predictions(
 ) -> list[PredictionRead]:
     """A page of predictions; the `Link` header with `rel="next"` leads to the next one, if there is one."""
     # One more than asked for tells whether another page follows.
-    rows = await search.page(limit + 1, _decoded(cursor), filters)
+    rows = await search.page(limit + 1, decode_cursor(cursor), filters)
     if len(rows) > limit:
         rows.pop()
-        following = request.url.include_query_params(cursor=_encoded(rows[-1].id))
+        following = request.url.include_query_params(cursor=encode_cursor(rows[-1].id))
         response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
     return [PredictionRead.of(row) for row in rows]
 
@@ -124,29 +121,3 @@ async def read_history(id: Id) -> list[PastAnswerRead]:
 async def read_deliveries(id: Id) -> list[DeliveryRead]:
     """The webhooks of a prediction, and how far each has come."""
     return [DeliveryRead.model_validate(row) for row in await deliveries.of_prediction(id)]
-
-
-def _encoded(last_id: int) -> str:
-    return base64.urlsafe_b64encode(last_id.to_bytes(CURSOR_BYTES, "big")).rstrip(b"=").decode()
-
-
-def _decoded(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    try:
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-    except (ValueError, binascii.Error):
-        raw = b""
-    last_id = int.from_bytes(raw, "big")
-    if len(raw) != CURSOR_BYTES or last_id > MAX_ID:
-        raise RequestValidationError(
-            [
-                {
-                    "type": "cursor_invalid",
-                    "loc": ("query", "cursor"),
-                    "msg": "Cursor should be one from a Link header of this service",
-                    "input": cursor,
-                }
-            ]
-        )
-    return last_id

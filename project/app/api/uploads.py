@@ -18,6 +18,7 @@ from app.api.predictions import Id
 from app.api.receiving import size_of
 from app.domain import (
     DatabaseUnavailable,
+    HeldKey,
     PredictionNotFound,
     Status,
 )
@@ -94,10 +95,7 @@ async def upload_image(request: Request) -> Response:
     """
     runtime = await running(request)
     wait, key = _wait(request, runtime), _idempotency_key(request)
-    with runtime.backlog.place():
-        async with runtime.room.taken(size_of(request, runtime.settings.max_upload_bytes)):
-            # Nothing of the upload outlives this but its row: while clients wait, others are received.
-            accepted, held, came = await accept(request, runtime, wait, key)
+    accepted, held, came = await receive(request, runtime, wait, key)
     if isinstance(accepted, Replay):
         return await _replayed(request, accepted, runtime, wait=wait, came=came)
     response = await _classified(accepted, runtime, HTTPStatus.CREATED, wait=wait, came=came)
@@ -106,6 +104,18 @@ async def upload_image(request: Request) -> Response:
         with contextlib.suppress(DatabaseUnavailable):
             await idempotency.keep_answer(held, bytes(response.body).decode())
     return response
+
+
+async def receive(
+    request: Request, runtime: Runtime, wait: int | None = None, key: str | None = None
+) -> tuple[Prediction | Replay, HeldKey | None, float]:
+    """What ``accept`` gives, when there is room for an upload; nothing of it outlives this but its row.
+
+    Raises Overloaded.
+    """
+    with runtime.backlog.place():
+        async with runtime.room.taken(size_of(request, runtime.settings.max_upload_bytes)):
+            return await accept(request, runtime, wait, key)
 
 
 def _location(request: Request, prediction_id: int) -> str:

@@ -2,14 +2,12 @@
 
 import asyncio
 import contextlib
-import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,73 +15,8 @@ import httpx
 import pytest
 
 from app.config import PROJECT_DIR, Settings
+from tests.e2e.server import START_SECONDS, Server
 from tests.pictures import encoded, jpeg, scene
-
-STARTED = re.compile(r"Serving on (http://\S+)")
-START_SECONDS = 60
-
-
-class Server:
-    """One run of ``python -m app serve``; its log goes to a file."""
-
-    def __init__(self, settings: Settings, log: Path, **environment: str) -> None:
-        self.log = log
-        self._environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(PROJECT_DIR),
-            "DATA_DIR": str(settings.data_dir),
-            "MODELS_DIR": str(settings.models),
-            "MODEL": settings.model,
-            "PORT": "0",
-            "REUSE_ANSWERS": "0",
-            **environment,
-        }
-
-    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run another command of the service to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "app", *arguments],
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=START_SECONDS,
-        )
-
-    def start(self) -> "Server":
-        """Start it and wait until it serves."""
-        with self.log.open("w") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", "serve"], env=self._environment, stdout=output, stderr=output
-            )
-        deadline = time.monotonic() + START_SECONDS
-        while not (found := STARTED.search(self.told())):
-            assert self.process.poll() is None, self.told()
-            assert time.monotonic() < deadline, self.told()
-            time.sleep(0.02)
-        self.url = found[1]
-        return self
-
-    def told(self) -> str:
-        return self.log.read_text()
-
-    def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
-        self.process.send_signal(with_signal)
-        return self.process.wait(START_SECONDS)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(START_SECONDS)
-
-
-@pytest.fixture
-def server(settings: Settings, tmp_path: Path) -> Iterator[Server]:
-    """A server on a migrated embedded database; not started yet."""
-    server = Server(settings, tmp_path / "server.log")
-    migrated = server.command("migrate")
-    assert migrated.returncode == 0, migrated.stderr
-    yield server
-    if hasattr(server, "process") and server.process.poll() is None:
-        server.kill()
 
 
 def postgres_of(folder: Path) -> list[int]:

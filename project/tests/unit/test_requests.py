@@ -4,7 +4,7 @@ import pytest
 from fastapi.exceptions import RequestValidationError
 
 from app.api.accepting import _shown_name
-from app.api.predictions import _decoded, _encoded
+from app.api.cursors import decode_cursor, encode_cursor
 from app.api.uploads import _wait_seconds
 
 
@@ -51,14 +51,14 @@ def test_file_names_are_shown_as_sent_but_storable(sent: str | None, shown: str)
 
 @pytest.mark.parametrize("last_id", [1, 255, 2**63 - 1])
 def test_a_cursor_comes_back(last_id: int) -> None:
-    assert _decoded(_encoded(last_id)) == last_id
+    assert decode_cursor(encode_cursor(last_id)) == last_id
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "AAAA", "!" * 11, "_" * 11, "é", "A" * 500])
 def test_a_forged_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(RequestValidationError):
-        _decoded(cursor)
+        decode_cursor(cursor)
 
 
 def test_no_cursor_is_the_first_page() -> None:
-    assert _decoded(None) is None
+    assert decode_cursor(None) is None

@@ -1,0 +1,119 @@
+"""The gallery, and one prediction of it."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Annotated, Final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from pydantic import Field
+
+from app import crud, search, statistics
+from app.api.cursors import decode_cursor, encode_cursor
+from app.api.deps import Running, Runtime
+from app.api.predictions import Id
+from app.domain import ModelUnknown, Status
+from app.models.pydantic import PastAnswerRead, PredictionRead, StorableStr
+from app.notices import FINISHED
+from app.pages.classify import image_models, reclassify
+from app.pages.rendering import page
+from app.pages.routing import PageRoute
+from app.search import Filters
+
+router = APIRouter(prefix="/history", include_in_schema=False, route_class=PageRoute)
+
+PAGE: Final = 60
+LabelText = Annotated[StorableStr, Field(min_length=1, max_length=255)]
+CORRECTED: Final = 1.0
+"""How sure a person is."""
+
+
+@router.get("/")
+async def show_gallery(
+    request: Request,
+    runtime: Running,
+    q: Annotated[StorableStr, Query()] = "",
+    status: Annotated[str, Query()] = "",
+    model: Annotated[StorableStr, Query()] = "",
+    label: Annotated[StorableStr, Query()] = "",
+    cursor: Annotated[str | None, Query()] = None,
+) -> Response:
+    """Thumbnails, newest first, of all predictions or those that are asked for."""
+    # A form sends its empty fields, too.
+    chosen = Status(status) if status in set(Status) else None
+    filters = Filters(status=chosen, model=model, label=label, words=q)
+    rows = await search.page(PAGE + 1, decode_cursor(cursor), filters)
+    following = ""
+    if len(rows) > PAGE:
+        rows.pop()
+        asked = {"q": q, "status": status, "model": model, "label": label, "cursor": encode_cursor(rows[-1].id)}
+        following = urlencode({name: value for name, value in asked.items() if value})
+    return page(
+        request,
+        "history.html",
+        predictions=[PredictionRead.of(row) for row in rows],
+        filters=filters,
+        filtered=filters != Filters(),
+        statuses=[one.value for one in Status],
+        models=[one.name for one in await image_models(runtime)],
+        counts=[(one.value, count) for one, count in (await statistics.counts()).items()],
+        following=following,
+    )
+
+
+@router.get("/{id}/")
+async def show_one(id: Id, request: Request, runtime: Running, why: Annotated[StorableStr, Query()] = "") -> Response:
+    """One prediction; with ``why`` what speaks for a label."""
+    return await _shown(request, runtime, id, why)
+
+
+async def _shown(request: Request, runtime: Runtime, prediction_id: int, why: str = "") -> Response:
+    prediction = PredictionRead.of(await runtime.get(prediction_id))
+    past = [PastAnswerRead.of(row) for row in await crud.history(prediction_id)]
+    explainable = bool(prediction.all_predictions) and await _is_explainable(runtime, prediction.model)
+    return page(
+        request,
+        "prediction.html",
+        prediction=prediction,
+        history=past,
+        finished=prediction.status in FINISHED,
+        models=[one.name for one in await image_models(runtime)],
+        explainable=explainable,
+        why=why if explainable else "",
+    )
+
+
+async def _is_explainable(runtime: Runtime, model: str) -> bool:
+    try:
+        found = await asyncio.to_thread(runtime.registry.get, model)
+    except ModelUnknown:
+        return False
+    return found.manifest.kind == "image" and found.manifest.runtime == "litert"
+
+
+@router.post("/{id}/correction/")
+async def correct(id: Id, request: Request, label: Annotated[LabelText, Form()]) -> Response:
+    """A person's answer."""
+    await crud.correct(id, label, CORRECTED)
+    return _back(request, f"/history/{id}")
+
+
+@router.post("/{id}/reclassification/")
+async def ask_again(id: Id, request: Request, runtime: Running, model: Annotated[StorableStr, Form()] = "") -> Response:
+    """Another model's answer, beside which the old one stays."""
+    return _back(request, f"/history/{await reclassify(id, model, runtime)}")
+
+
+@router.post("/{id}/deletion/")
+async def delete(id: Id, request: Request, runtime: Running, sure: Annotated[str, Form()] = "") -> Response:
+    """Asks once, then deletes."""
+    if sure != "yes":
+        return page(request, "deletion.html", prediction=PredictionRead.of(await runtime.get(id)))
+    deleted = await crud.delete(id)
+    await runtime.storage.delete([deleted.image_path])
+    return _back(request, "/history")
+
+
+def _back(request: Request, path: str) -> Response:
+    return RedirectResponse(request.scope.get("root_path", "") + path, HTTPStatus.SEE_OTHER)

@@ -1,0 +1,85 @@
+"""Templates, and the headers of every page."""
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from app import __version__
+
+FOLDER: Final = Path(__file__).parent
+# Nothing is loaded from elsewhere, nothing within a page is run, and no other site may put a page into a frame.
+POLICY: Final = (
+    "default-src 'none'; img-src 'self' blob:; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS: Final = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    # The page is what it is at the moment.
+    "Cache-Control": "no-store",
+}
+_KIB: Final = 1024
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %" if value >= 0.1 else f"{100 * value:.1f} %"  # noqa: PLR2004 - one digit more
+
+
+def _words(label: str) -> str:
+    """A label as people write it: ``tiger_cat`` is "tiger cat"."""
+    return label.replace("_", " ")
+
+
+def _size(count: int) -> str:
+    if count < _KIB:
+        return f"{count} bytes"
+    return f"{count / _KIB:.0f} KiB" if count < _KIB**2 else f"{count / _KIB**2:.1f} MiB"
+
+
+def _time(value: datetime) -> str:
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _seconds(value: float) -> str:
+    return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.1f} s"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=_percent, words=_words, size=_size, time=_time, seconds=_seconds)
+    environment.globals["version"] = __version__
+    return environment
+
+
+_ENVIRONMENT: Final = _environment()
+
+
+def page(request: Request, template: str, *, status: HTTPStatus = HTTPStatus.OK, **values: Any) -> Response:
+    """A template as a response; ``root`` is what every path of the service begins with."""
+    root = request.scope.get("root_path", "")
+    text = _ENVIRONMENT.get_template(template).render(root=root, path=request.url.path, **values)
+    return Response(text, status, HEADERS, "text/html; charset=utf-8")
+
+
+def add_static_files(app: FastAPI) -> None:
+    """Serve the style sheet, the script and the icon."""
+    app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
+
+
+def wants_html(request: Request) -> bool:
+    """Whether a client prefers a page to JSON: browsers name HTML first, programs name neither."""
+    accepted = request.headers.get("accept", "")
+    html, json = accepted.find("text/html"), accepted.find("application/json")
+    return html >= 0 and (json < 0 or html < json)

@@ -1,0 +1,267 @@
+// What the pages can do beyond what they do without scripts: many uploads at once, live answers, endless lists, undo.
+"use strict";
+
+const root = document.body.dataset.root;
+const AT_ONCE = 3, POLL_MS = 1000, UNDO_MS = 6000, OPEN = new Set(["pending", "processing"]);
+
+const words = label => label.replaceAll("_", " ");
+const percent = value => value >= 0.1 ? `${Math.round(100 * value)} %` : `${(100 * value).toFixed(1)} %`;
+
+function element(name, attributes = {}, ...children) {
+  const made = Object.assign(document.createElement(name), attributes);
+  made.append(...children);
+  return made;
+}
+
+function bars(scores) {
+  return element("ol", { className: "bars" }, ...scores.map(({ label, confidence }) => {
+    const meter = element("meter", { min: 0, max: 1, value: confidence, textContent: percent(confidence) });
+    meter.setAttribute("aria-label", words(label));
+    return element("li", {},
+      element("span", { className: "label", textContent: words(label) }), meter,
+      element("span", { className: "number", textContent: percent(confidence) }));
+  }));
+}
+
+function answer(prediction) {
+  if (prediction.status === "succeeded") {
+    return element("p", { className: "answer" }, element("strong", { textContent: words(prediction.top_prediction) }), " ",
+      element("span", { className: "number", textContent: percent(prediction.confidence) }));
+  }
+  if (prediction.status === "failed") {
+    return element("p", { className: "answer failed" }, element("strong", { textContent: "No answer" }), ` ${prediction.error.message}`);
+  }
+  const told = prediction.status === "processing" ? "Being looked at…" : "Waiting for its turn…";
+  return element("p", { className: "answer busy", textContent: told });
+}
+
+function toast(text, label, action) {
+  const shown = element("div", { className: "toast" }, text);
+  if (label) shown.append(element("button", { type: "button", textContent: label, onclick: () => { shown.remove(); action(); } }));
+  document.getElementById("toasts").append(shown);
+  return shown;
+}
+
+// --- Live: events of all predictions; while they cannot be had, those that are shown and open are asked for. ---
+
+const followed = new Map();   // id → function(prediction)
+
+async function refresh(id) {
+  const response = await fetch(`${root}/predictions/${id}/`, { headers: { Accept: "application/json" } });
+  if (response.ok) followed.get(id)?.(await response.json());
+  else if (response.status === 404) followed.delete(id);
+}
+
+function follow(id, changed) {
+  followed.set(id, prediction => {
+    if (!OPEN.has(prediction.status)) followed.delete(id);
+    changed(prediction);
+  });
+  listen();
+}
+
+let source = null, polling = null;
+
+function refreshAll() { for (const id of [...followed.keys()]) refresh(id).catch(() => {}); }
+
+function listen() {
+  if (source || !followed.size) return;
+  const poll = () => { polling ??= setInterval(() => followed.size ? refreshAll() : stop(), POLL_MS); };
+  const stop = () => { clearInterval(polling); polling = null; };
+  if (!window.EventSource) { poll(); return; }
+  source = new EventSource(`${root}/events`);
+  source.addEventListener("prediction", event => {
+    const { id } = JSON.parse(event.data);
+    if (followed.has(id)) refresh(id).catch(() => {});
+  });
+  source.addEventListener("missed", refreshAll);
+  source.onopen = () => { stop(); refreshAll(); };
+  source.onerror = poll;
+}
+
+function followCards(within) {
+  for (const card of within.querySelectorAll(".card")) {
+    if (OPEN.has(card.dataset.status)) {
+      follow(Number(card.dataset.id), prediction => {
+        card.dataset.status = prediction.status;
+        card.querySelector(".state").replaceChildren(answer(prediction));
+      });
+    }
+  }
+}
+followCards(document);
+
+const one = document.querySelector(".one");
+if (one && OPEN.has(one.dataset.status)) {
+  follow(Number(one.dataset.id), prediction => { if (!OPEN.has(prediction.status)) location.reload(); });
+}
+
+// --- Classify: many pictures, each with its own progress, error and answer. ---
+
+const upload = document.getElementById("upload");
+if (upload) {
+  const files = document.getElementById("files"), photo = document.getElementById("photo");
+  const results = document.getElementById("results"), most = Number(upload.dataset.most);
+  const waiting = [];
+  let busy = 0;
+  upload.classList.add("live");
+  files.multiple = true;
+  files.required = false;
+  if (matchMedia("(pointer: coarse)").matches) { photo.hidden = true; document.querySelector(".camera").hidden = false; }
+
+  const key = () => crypto.randomUUID ? crypto.randomUUID() : Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, "0")).join("");
+
+  const add = file => {
+    const image = element("img", { src: URL.createObjectURL(file), alt: "", width: 160, height: 120 });
+    // The browser cannot show every format that the service can.
+    image.onerror = () => image.removeAttribute("src");
+    const state = element("div"), progress = element("progress", { max: 1, value: 0 });
+    progress.setAttribute("aria-label", `Upload of ${file.name}`);
+    const item = element("li", { className: "result" }, image, element("div", {}, element("h3", { textContent: file.name }), state), element("div"));
+    results.prepend(item);
+    const job = { file, item, image, state, progress, key: key() };
+    if (file.size > most) { fail(job, `The picture has ${(file.size / 2 ** 20).toFixed(1)} MiB; at most ${(most / 2 ** 20).toFixed(0)} MiB are accepted.`); return; }
+    state.append(element("p", { className: "answer busy", textContent: "Waiting to be sent…" }));
+    waiting.push(job);
+    next();
+  };
+
+  const next = () => {
+    while (busy < AT_ONCE && waiting.length) { busy += 1; send(waiting.shift()); }
+  };
+
+  const send = job => {
+    const request = new XMLHttpRequest(), form = new FormData();
+    form.append("model", document.getElementById("model").value);
+    form.append("file", job.file, job.file.name);
+    request.open("POST", `${root}/predictions/`);
+    request.setRequestHeader("Idempotency-Key", job.key);
+    request.upload.onprogress = event => { if (event.lengthComputable) job.progress.value = event.loaded / event.total; };
+    request.onload = () => { done(); received(job, request); };
+    request.onerror = () => { done(); fail(job, "The connection broke.", true); };
+    job.state.replaceChildren(element("p", { className: "answer busy", textContent: "Being sent…" }), job.progress);
+    request.send(form);
+  };
+  const done = () => { busy -= 1; next(); };
+
+  const received = (job, request) => {
+    if (request.status === 201) {
+      const prediction = JSON.parse(request.responseText), link = `${root}/history/${prediction.id}`;
+      job.item.lastChild.replaceChildren(element("a", { href: link, className: "button", textContent: "Open" }));
+      const shown = element("a", { href: link });
+      job.image.replaceWith(shown);
+      shown.append(job.image);
+      job.image.alt = job.file.name;
+      job.image.src = `${root}/predictions/${prediction.id}/image?size=320`;
+      show(job, prediction);
+      if (OPEN.has(prediction.status)) follow(prediction.id, changed => show(job, changed));
+      return;
+    }
+    const seconds = Number(request.getResponseHeader("Retry-After"));
+    if (request.status === 503 && seconds) {
+      job.state.replaceChildren(element("p", { className: "answer busy", textContent: `There is much to do: sent again in ${seconds} s.` }));
+      setTimeout(() => { waiting.push(job); next(); }, 1000 * seconds);
+      return;
+    }
+    fail(job, reason(request), request.status >= 500);
+  };
+
+  const reason = request => {
+    try {
+      const { detail } = JSON.parse(request.responseText);
+      const told = typeof detail === "string" ? detail : detail.map(entry => entry.msg).join("; ");
+      return told === "File must be an image" ? "This is no picture of a kind that can be read here." : told;
+    } catch { return `The service answered with ${request.status}.`; }
+  };
+
+  const show = (job, prediction) => {
+    job.state.replaceChildren(...(prediction.all_predictions ? [bars(prediction.all_predictions)] : [answer(prediction)]));
+    job.item.dataset.status = prediction.status;
+  };
+
+  const fail = (job, text, again = false) => {
+    const told = element("p", { className: "answer failed", textContent: text });
+    told.setAttribute("role", "alert");
+    job.item.dataset.status = "refused";
+    job.state.replaceChildren(told);
+    if (again) job.state.append(element("button", { type: "button", textContent: "Try again", onclick: () => { waiting.push(job); next(); } }));
+  };
+
+  const addAll = list => { for (const file of list) add(file); };
+  for (const input of [files, photo]) input.addEventListener("change", () => { addAll(input.files); input.value = ""; });
+  upload.addEventListener("submit", event => { event.preventDefault(); addAll(files.files); files.value = ""; });
+  for (const name of ["dragenter", "dragover"]) {
+    document.addEventListener(name, event => { event.preventDefault(); upload.classList.add("over"); });
+  }
+  document.addEventListener("dragleave", event => { if (!event.relatedTarget) upload.classList.remove("over"); });
+  document.addEventListener("drop", event => { event.preventDefault(); upload.classList.remove("over"); addAll(event.dataTransfer.files); });
+  document.addEventListener("paste", event => { addAll(event.clipboardData?.files ?? []); });
+}
+
+// --- History: older ones as one scrolls. ---
+
+function endless() {
+  const more = document.getElementById("more"), gallery = document.getElementById("gallery");
+  if (!more || !gallery) return;
+  const load = async () => {
+    watcher.disconnect();
+    const text = await (await fetch(more.href)).text();
+    const page = new DOMParser().parseFromString(text, "text/html");
+    const found = page.getElementById("gallery");
+    if (!found) return;
+    followCards(found);
+    gallery.append(...found.children);
+    more.closest("p").replaceWith(...[page.getElementById("more")?.closest("p")].filter(Boolean));
+    endless();
+  };
+  const watcher = new IntersectionObserver(entries => { if (entries.some(entry => entry.isIntersecting)) load().catch(() => {}); }, { rootMargin: "600px" });
+  watcher.observe(more);
+  more.addEventListener("click", event => { event.preventDefault(); load().catch(() => { location = more.href; }); });
+}
+endless();
+
+// --- One prediction: labels to choose from, and a deletion that can be undone for a moment. ---
+
+const label = document.querySelector("[data-labels]");
+label?.addEventListener("focus", async () => {
+  const list = document.getElementById("labels");
+  if (list.children.length) return;
+  const response = await fetch(label.dataset.labels);
+  if (response.ok) list.replaceChildren(...(await response.json()).map(value => element("option", { value })));
+}, { once: false });
+
+document.querySelector("[data-delete]")?.addEventListener("submit", event => {
+  event.preventDefault();
+  const dialog = element("dialog");
+  dialog.setAttribute("aria-label", "Delete");
+  const sure = element("button", { type: "button", textContent: "Delete", className: "primary" });
+  const keep = element("button", { type: "button", textContent: "Keep it", onclick: () => dialog.close() });
+  dialog.append(element("p", { textContent: "Delete the picture and everything that was said of it?" }), element("p", { className: "choices" }, keep, sure));
+  dialog.addEventListener("close", () => dialog.remove());
+  sure.onclick = () => {
+    sessionStorage.setItem("deleting", one.dataset.id);
+    location = `${root}/history`;
+  };
+  document.body.append(dialog);
+  dialog.showModal();
+});
+
+const deleting = sessionStorage.getItem("deleting");
+if (deleting) {
+  sessionStorage.removeItem("deleting");
+  const card = document.querySelector(`.card[data-id="${CSS.escape(deleting)}"]`);
+  if (card) card.hidden = true;
+  let over = false;
+  const remove = () => {
+    if (over) return;
+    over = true;
+    shown.remove();
+    // Even where the page is left before it is answered.
+    fetch(`${root}/predictions/${deleting}/`, { method: "DELETE", keepalive: true })
+      .then(response => { if (response.ok) card?.remove(); else throw new Error(); })
+      .catch(() => { if (card) card.hidden = false; toast("It could not be deleted."); });
+  };
+  const timer = setTimeout(remove, UNDO_MS);
+  const shown = toast("Deleted.", "Undo", () => { over = true; clearTimeout(timer); if (card) card.hidden = false; });
+  addEventListener("pagehide", remove);
+}

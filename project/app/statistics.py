@@ -1,0 +1,124 @@
+"""What can be counted of all predictions, for people. Every function raises DatabaseUnavailable."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from app.db import execute, unavailable_when_away
+from app.domain import Status
+
+HOURS: Final = 48
+LABELS: Final = 15
+MOST_LOOKED_AT: Final = 20_000
+"""Predictions at most, the newest, of which latencies and labels are told: whatever there is, a page is quick."""
+SPEED_OF: Final = 500
+
+_COUNTS: Final = "SELECT status, count(*) AS count FROM predictions GROUP BY status"
+_HOURLY: Final = """
+WITH hours AS (
+    SELECT generate_series(date_trunc('hour', now()) - ($1 - 1) * interval '1 hour', now(), interval '1 hour') AS hour
+), made AS (
+    SELECT date_trunc('hour', created_at) AS hour, count(*) AS count,
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM completed_at - created_at)) AS median
+    FROM predictions WHERE created_at >= date_trunc('hour', now()) - ($1 - 1) * interval '1 hour' GROUP BY 1
+)
+SELECT hour, coalesce(count, 0) AS count, median FROM hours LEFT JOIN made USING (hour) ORDER BY hour
+"""
+_LATENCY: Final = """
+SELECT percentile_cont(ARRAY[0.5, 0.95, 0.99])
+       WITHIN GROUP (ORDER BY extract(epoch FROM completed_at - created_at)) AS found
+FROM (
+    SELECT completed_at, created_at FROM predictions WHERE status = 'succeeded' ORDER BY id DESC LIMIT $1
+) AS newest
+"""
+_LABELS: Final = """
+SELECT top_prediction AS label, count(*) AS count
+FROM (
+    SELECT top_prediction FROM predictions WHERE status = 'succeeded' ORDER BY id DESC LIMIT $1
+) AS newest
+GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $2
+"""
+_CORRECTIONS: Final = """
+SELECT model, count(*) AS count, count(corrected_at) AS corrected
+FROM (
+    SELECT model, corrected_at FROM predictions WHERE status = 'succeeded' ORDER BY id DESC LIMIT $1
+) AS newest
+GROUP BY 1 ORDER BY 2 DESC
+"""
+_SPEED: Final = """
+SELECT asked.model, found.median FROM unnest($1::text[]) AS asked (model)
+CROSS JOIN LATERAL (
+    SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM completed_at - started_at)) AS median
+    FROM (
+        SELECT completed_at, started_at FROM predictions
+        WHERE model = asked.model AND status = 'succeeded' AND started_at IS NOT NULL ORDER BY id DESC LIMIT $2
+    ) AS newest
+) AS found
+WHERE found.median IS NOT NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """How many predictions came in an hour, and the median of the seconds they took; None without any."""
+
+    hour: datetime
+    count: int
+    median: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Seconds from upload to answer that half of the newest predictions took no longer than, 95 % and 99 %."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """How many of a model's newest answers there are, and how many of them people corrected."""
+
+    model: str
+    count: int
+    corrected: int
+
+
+@unavailable_when_away()
+async def counts() -> dict[Status, int]:
+    """How many predictions there are in each state."""
+    found = {Status(row["status"]): int(row["count"]) for row in await execute(_COUNTS)}
+    return {status: found.get(status, 0) for status in Status}
+
+
+@unavailable_when_away()
+async def hourly() -> list[Hour]:
+    """The last hours, oldest first, the one that is not over included."""
+    return [Hour(**row) for row in await execute(_HOURLY, [HOURS])]
+
+
+@unavailable_when_away()
+async def latency() -> Latency | None:
+    """Of the newest predictions; None without any."""
+    (row,) = await execute(_LATENCY, [MOST_LOOKED_AT])
+    return Latency(*row["found"]) if row["found"] and row["found"][0] is not None else None
+
+
+@unavailable_when_away()
+async def labels() -> list[tuple[str, int]]:
+    """The most frequent labels of the newest predictions."""
+    return [(row["label"], row["count"]) for row in await execute(_LABELS, [MOST_LOOKED_AT, LABELS])]
+
+
+@unavailable_when_away()
+async def corrections() -> list[Corrected]:
+    """By model, of the newest predictions."""
+    return [Corrected(**row) for row in await execute(_CORRECTIONS, [MOST_LOOKED_AT])]
+
+
+@unavailable_when_away()
+async def speeds(models: list[str]) -> dict[str, float]:
+    """Median of the seconds of work that a model's newest predictions took; without those that never had any."""
+    rows: list[dict[str, Any]] = await execute(_SPEED, [models, SPEED_OF])
+    return {row["model"]: row["median"] for row in rows}

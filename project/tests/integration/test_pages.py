@@ -1,0 +1,197 @@
+"""The pages as they are made on the server, and what their forms do without scripts."""
+
+import re
+from html import unescape
+
+import httpx
+import pytest
+
+from app.config import Settings
+from app.db import execute
+from tests.conftest import FALLBACK
+from tests.integration.conftest import uploaded_files
+from tests.integration.rows import ROW
+from tests.pictures import jpeg
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+WAIT = {"Prefer": "wait=30"}
+
+
+async def uploaded(client: httpx.AsyncClient, name: str = "a.jpg") -> dict[str, object]:
+    answer = await client.post("/predictions/", files={"file": (name, jpeg())}, headers=WAIT)
+    found: dict[str, object] = answer.json()
+    assert found["status"] == "succeeded"
+    return found
+
+
+async def text_of(client: httpx.AsyncClient, path: str, status: int = 200) -> str:
+    answer = await client.get(path, headers=BROWSER)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    return answer.text
+
+
+async def test_programs_are_given_json_and_people_a_page(client: httpx.AsyncClient) -> None:
+    for accepted in ("*/*", "application/json", "application/json, text/html", ""):
+        answer = await client.get("/", headers={"Accept": accepted})
+        assert answer.json() == {"message": "Image classifier", "docs": "/docs"}
+        assert answer.headers["vary"] == "Accept"
+    assert "What is in the picture?" in await text_of(client, "/")
+
+
+async def test_nothing_is_loaded_from_elsewhere_and_nothing_runs_within_a_page(client: httpx.AsyncClient) -> None:
+    row = await uploaded(client)
+    for path in ("/", "/history", f"/history/{row['id']}", "/classifications", "/catalog", "/statistics"):
+        answer = await client.get(path, headers=BROWSER)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert not re.findall(r'(?:src|href)="(?:https?:)?//', answer.text)
+        assert not re.findall(r"<script(?![^>]* src=)|<style|\sstyle=|\son\w+=", answer.text)
+        for asset in re.findall(r'(?:src|href)="(/static/[^"]+)"', answer.text):
+            assert (await client.get(asset)).status_code == 200
+
+
+async def test_a_file_name_is_shown_and_never_more(client: httpx.AsyncClient) -> None:
+    name = "<script>alert(1)</script>\"'.jpg"
+    row = await uploaded(client, name)
+    for path in ("/", "/history", f"/history/{row['id']}", "/classifications", f"/classifications/{row['id']}"):
+        text = await text_of(client, path)
+        assert "<script>alert" not in text
+        assert str(row["filename"]) in unescape(text)
+
+
+async def test_an_upload_by_a_form_leads_to_its_result(client: httpx.AsyncClient) -> None:
+    answer = await client.post(
+        "/classifications", files={"file": ("a.jpg", jpeg())}, data={"model": FALLBACK}, headers=BROWSER
+    )
+    assert answer.status_code == 303
+    await client.get(answer.headers["location"].replace("/classifications/", "/predictions/") + "?wait=30")
+    text = await text_of(client, answer.headers["location"])
+    assert text.count("<tr>") == 6
+    assert 'http-equiv="refresh"' not in text
+    refused = await client.post("/classifications", files={"file": ("a.txt", b"text")}, headers=BROWSER)
+    assert (refused.status_code, "File must be an image" in refused.text) == (400, True)
+    assert "content-security-policy" in refused.headers
+
+
+async def test_an_image_that_is_there_is_chosen_from_a_list(client: httpx.AsyncClient) -> None:
+    row = await uploaded(client, "tiger.jpg")
+    text = await text_of(client, "/classifications")
+    assert f'<option value="{row["id"]}" selected>tiger.jpg (no. {row["id"]}' in text
+    answer = await client.post("/classifications", data={"image": str(row["id"]), "model": FALLBACK})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/classifications/{row['id']}")
+    assert len((await client.get(f"/predictions/{row['id']}/history")).json()) == 1
+    for image, status in (("99", 404), ("x", 422), ("", 422), ("9" * 30, 422), ("-1", 422), ("²", 422)):
+        told = await client.post("/classifications", data={"image": image}, headers=BROWSER)
+        assert (told.status_code, told.headers["content-type"]) == (status, "text/html; charset=utf-8")
+    told = await client.post("/classifications", data={"image": str(row["id"]), "model": "no such model"})
+    assert told.status_code == 422
+
+
+async def test_a_result_is_read_again_until_it_is_there(client: httpx.AsyncClient) -> None:
+    await execute(ROW, ["processing", 1])
+    assert '<meta http-equiv="refresh" content="1">' in await text_of(client, "/classifications/1")
+    assert "Being looked at" in await text_of(client, "/history/1")
+
+
+async def test_the_gallery_is_filtered_and_goes_on(client: httpx.AsyncClient) -> None:
+    await execute(ROW, ["failed", 70])
+    await execute("UPDATE predictions SET error_message = 'No good.', error_code = 'x', completed_at = now()")
+    row = await uploaded(client, "tiger.jpg")
+    first = await text_of(client, "/history")
+    assert first.count('class="card"') == 60
+    assert "<span>70 failed</span>" in first
+    found = re.search(r'id="more" class="button" href="([^"]+)"', first)
+    assert found
+    second = await text_of(client, unescape(found[1]))
+    assert (second.count('class="card"'), 'id="more"' in second) == (11, False)
+    for query in ("q=tig&status=", "status=succeeded", f"model={FALLBACK}", f"label={row['top_prediction']}"):
+        assert (await text_of(client, f"/history?{query}")).count('class="card"') == 1
+    assert "Nothing is like that" in await text_of(client, "/history?q=elephant")
+    failed = await text_of(client, "/history?status=failed")
+    assert "status=failed&cursor=" in unescape(failed)
+    await text_of(client, "/history?cursor=forged", 422)
+    await text_of(client, "/history/99", 404)
+
+
+async def test_one_prediction_is_corrected_asked_about_again_and_deleted(
+    client: httpx.AsyncClient, settings: Settings
+) -> None:
+    row = await uploaded(client)
+    path = f"/history/{row['id']}"
+    text = await text_of(client, path)
+    assert text.count("<meter") == 5
+    assert "Choose a label to see what speaks for it" in text
+    why = await text_of(client, f"{path}?why={row['top_prediction']}")
+    assert f"/predictions/{row['id']}/heatmap?label={row['top_prediction']}" in why
+
+    answer = await client.post(f"{path}/correction", data={"label": "my cat"})
+    assert (answer.status_code, answer.headers["location"]) == (303, path)
+    assert "corrected" in await text_of(client, path)
+    assert (await client.get(f"/predictions/{row['id']}/")).json()["top_prediction"] == "my cat"
+    assert (await client.post(f"{path}/correction", data={"label": ""})).status_code == 422
+
+    assert (await client.post(f"{path}/reclassification", data={"model": FALLBACK})).status_code == 303
+    await client.get(f"/predictions/{row['id']}/?wait=30")
+    text = await text_of(client, path)
+    assert "Said before" in text
+    assert "corrected to my cat" in text
+
+    asked = await client.post(f"{path}/deletion")
+    assert (asked.status_code, 'name="sure"' in asked.text) == (200, True)
+    assert len(uploaded_files(settings)) == 1
+    gone = await client.post(f"{path}/deletion", data={"sure": "yes"})
+    assert (gone.status_code, gone.headers["location"]) == (303, "/history")
+    assert uploaded_files(settings) == []
+
+
+async def test_what_another_site_sends_is_not_done(client: httpx.AsyncClient) -> None:
+    row = await uploaded(client)
+    answer = await client.post(
+        f"/history/{row['id']}/deletion", data={"sure": "yes"}, headers={"Sec-Fetch-Site": "cross-site"}
+    )
+    assert answer.status_code == 403
+    assert (await client.get(f"/predictions/{row['id']}/")).status_code == 200
+
+
+async def test_models_are_listed_and_tabular_ones_have_forms(client: httpx.AsyncClient) -> None:
+    await uploaded(client)
+    text = await text_of(client, "/catalog")
+    assert FALLBACK in text
+    assert re.search(r"<td>\d+ ms</td>", text)
+    form = await text_of(client, "/catalog/iris_random_forest")
+    assert form.count('type="number"') == 4
+    assert form.count("<meter") == 3
+    answer = await text_of(client, "/catalog/iris_random_forest?petal_length=6.0&petal_width=2.5")
+    assert '<h2 id="answer">virginica</h2>' in answer
+    assert 'value="6.0"' in answer
+    wrong = await text_of(client, "/catalog/iris_random_forest?petal_length=11&petal_width=x", 422)
+    assert (wrong.count('aria-invalid="true"'), "2 of the numbers cannot be used" in wrong) == (2, True)
+    await text_of(client, "/catalog/nothing", 404)
+    await text_of(client, f"/catalog/{FALLBACK}", 404)
+
+
+async def test_labels_of_a_model_are_there_to_choose_from(client: httpx.AsyncClient) -> None:
+    labels = (await client.get(f"/models/{FALLBACK}/labels")).json()
+    assert (len(labels), "tiger_cat" in labels) == (1000, True)
+    assert (await client.get("/models/nothing/labels")).status_code == 404
+
+
+async def test_statistics_count(client: httpx.AsyncClient) -> None:
+    assert "Nothing yet" in await text_of(client, "/statistics")
+    row = await uploaded(client)
+    await uploaded(client)
+    await client.put(f"/predictions/{row['id']}/", json={"top_prediction": "my cat", "confidence": 1.0})
+    await execute(ROW, ["pending", 3])
+    text = await text_of(client, "/statistics")
+    assert "<dt>succeeded</dt><dd>2</dd>" in text
+    assert re.search(r"<title>\d\d:00 UTC: 5</title>", text)
+    assert "<td>2</td><td>1 (50 %)</td>" in text
+    assert "my cat" in text
+
+
+@pytest.mark.parametrize("path", ["/", "/history", "/classifications", "/catalog", "/statistics"])
+async def test_every_page_answers_with_and_without_its_slash(client: httpx.AsyncClient, path: str) -> None:
+    for one in {path, f"{path.rstrip('/')}/"}:
+        await text_of(client, one)
