@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app import __version__
-from app.api import events, images, models, ping, predict, predictions, uploads
+from app.api import events, export, images, models, ping, predict, predictions, uploads
 from app.api.body_limit import BodyLimit
 from app.api.deps import Runtime, make_runtime
 from app.api.errors import add_error_handlers
@@ -62,6 +62,7 @@ def create_application(settings: Settings) -> FastAPI:
     app.include_router(uploads.router)
     app.include_router(events.router)
     app.include_router(images.router)
+    app.include_router(export.router)
     app.include_router(predictions.router)
     app.include_router(predict.router)
     app.include_router(models.router)

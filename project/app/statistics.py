@@ -19,7 +19,8 @@ WITH hours AS (
     SELECT generate_series(date_trunc('hour', now()) - ($1 - 1) * interval '1 hour', now(), interval '1 hour') AS hour
 ), made AS (
     SELECT date_trunc('hour', created_at) AS hour, count(*) AS count,
-           percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM completed_at - created_at)) AS median
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM completed_at - created_at))
+               FILTER (WHERE NOT EXISTS (SELECT FROM past_answers WHERE prediction_id = predictions.id)) AS median
     FROM predictions WHERE created_at >= date_trunc('hour', now()) - ($1 - 1) * interval '1 hour' GROUP BY 1
 )
 SELECT hour, coalesce(count, 0) AS count, median FROM hours LEFT JOIN made USING (hour) ORDER BY hour
@@ -28,7 +29,9 @@ _LATENCY: Final = """
 SELECT percentile_cont(ARRAY[0.5, 0.95, 0.99])
        WITHIN GROUP (ORDER BY extract(epoch FROM completed_at - created_at)) AS found
 FROM (
-    SELECT completed_at, created_at FROM predictions WHERE status = 'succeeded' ORDER BY id DESC LIMIT $1
+    SELECT completed_at, created_at FROM predictions
+    WHERE status = 'succeeded' AND NOT EXISTS (SELECT FROM past_answers WHERE prediction_id = predictions.id)
+    ORDER BY id DESC LIMIT $1
 ) AS newest
 """
 _LABELS: Final = """
@@ -98,6 +101,7 @@ async def hourly() -> list[Hour]:
     return [Hour(**row) for row in await execute(_HOURLY, [HOURS])]
 
 
+# What was classified again has its answer long after its upload, which is no latency.
 @unavailable_when_away()
 async def latency() -> Latency | None:
     """Of the newest predictions; None without any."""

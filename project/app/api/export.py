@@ -1,0 +1,86 @@
+"""Predictions as one file, of any length: CSV (RFC 4180) or JSON lines."""
+
+import csv
+import json
+from collections.abc import AsyncIterator, Iterator
+from http import HTTPStatus
+from io import StringIO
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from app import search
+from app.api.errors import problem_responses
+from app.api.predictions import Filtered
+from app.models.pydantic import PredictionRead
+from app.models.tortoise import Prediction
+from app.search import Filters
+
+router = APIRouter(prefix="/predictions", tags=["predictions"])
+
+ROWS: Final = 1_000
+"""Rows that are in memory at once."""
+COLUMNS: Final = [name for name in PredictionRead.model_fields if name not in {"all_predictions", "error"}]
+MORE_COLUMNS: Final = ["error_code", *(f"{part}_{n}" for n in range(1, 6) for part in ("label", "confidence"))]
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""What spreadsheets would calculate with."""
+_TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
+
+
+@router.get(
+    "/export/",
+    summary="Export predictions",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "A file, the newest first",
+            "content": {kind: {"schema": {"type": "string"}} for kind in ("text/csv", "application/jsonl")},
+        },
+        **problem_responses(HTTPStatus.SERVICE_UNAVAILABLE),
+    },
+)
+async def export(
+    filters: Filtered,
+    format: Annotated[Literal["csv", "jsonl"], Query(description="`jsonl`: a prediction on each line.")] = "csv",
+) -> StreamingResponse:
+    """All predictions, or those that the same filters as the list's choose, while they are read.
+
+    In CSV the five labels are columns, and text that a spreadsheet would take for a formula begins with an apostrophe.
+    """
+    # The first page before anything is sent: what is wrong is told with its own status.
+    first = await search.page(ROWS, None, filters)
+    lines = _csv if format == "csv" else _json_lines
+    headers = {"Content-Disposition": f'attachment; filename="predictions.{format}"', "X-Accel-Buffering": "no"}
+    return StreamingResponse(_parts(first, filters, lines), headers=headers, media_type=_TYPES[format])
+
+
+async def _parts(first: list[Prediction], filters: Filters, lines: Any) -> AsyncIterator[str]:
+    rows, is_first = first, True
+    while True:
+        yield "".join(lines(rows, is_first=is_first))
+        if len(rows) < ROWS:
+            return
+        rows, is_first = await search.page(ROWS, rows[-1].id, filters), False
+
+
+def _json_lines(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:  # noqa: ARG001 - as the other
+    for row in rows:
+        yield PredictionRead.of(row).model_dump_json() + "\n"
+
+
+def _csv(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:
+    file = StringIO(newline="")
+    writer = csv.writer(file)
+    if is_first:
+        writer.writerow([*COLUMNS, *MORE_COLUMNS])
+    for row in rows:
+        read = json.loads(PredictionRead.of(row).model_dump_json())
+        scores = [value for score in read["all_predictions"] or [] for value in (score["label"], score["confidence"])]
+        error = read["error"]["code"] if read["error"] else None
+        writer.writerow(_harmless(value) for value in [*(read[name] for name in COLUMNS), error, *scores])
+    yield file.getvalue()
+
+
+def _harmless(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

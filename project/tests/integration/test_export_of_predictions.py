@@ -1,0 +1,71 @@
+"""Predictions as one file: complete, filtered, and never in memory as a whole."""
+
+import csv
+import json
+from io import StringIO
+from typing import Any
+
+import httpx
+import pytest
+
+from app import search
+from app.config import Settings
+from app.models.tortoise import Prediction
+from tests.integration.conftest import serving
+from tests.integration.test_search import fill
+
+
+async def exported(client: httpx.AsyncClient, **asked: Any) -> str:
+    answer = await client.get("/predictions/export/", params=asked)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+@pytest.mark.parametrize("asked", [{}, {"status": "failed"}, {"model": "another", "min_confidence": 0.5, "q": "img"}])
+async def test_every_row_that_the_filters_choose_is_there_once(
+    client: httpx.AsyncClient, database_url: str, asked: dict[str, Any]
+) -> None:
+    await (await fill(database_url, 2_500)).close()
+    whole: list[dict[str, Any]] = []
+    url: str | None = str(httpx.URL("/predictions/", params={"limit": 500, **asked}))
+    while url:
+        answer = await client.get(url)
+        whole += answer.json()
+        url = answer.links.get("next", {}).get("url")
+    lines = [json.loads(line) for line in (await exported(client, format="jsonl", **asked)).splitlines()]
+    assert lines == whole
+    rows = list(csv.DictReader(StringIO(await exported(client, **asked), newline="")))
+    assert [row["id"] for row in rows] == [str(one["id"]) for one in whole]
+    assert [row["top_prediction"] for row in rows] == [one["top_prediction"] or "" for one in whole]
+
+
+async def test_an_empty_file_has_its_head(client: httpx.AsyncClient) -> None:
+    assert (await exported(client)).startswith("id,filename,")
+    assert await exported(client, format="jsonl") == ""
+    assert (await client.get("/predictions/export?format=xml")).status_code == 422
+
+
+async def test_no_cell_is_a_formula(client: httpx.AsyncClient, database_url: str) -> None:
+    connection = await fill(database_url, 1)
+    await connection.execute("""UPDATE predictions SET filename = '=HYPERLINK("http://x")', top_prediction = 'a,"b' """)
+    await connection.close()
+    (row,) = csv.DictReader(StringIO(await exported(client), newline=""))
+    assert (row["filename"], row["top_prediction"]) == ('\'=HYPERLINK("http://x")', 'a,"b')
+
+
+async def test_memory_does_not_grow_with_the_rows(settings: Settings, database_url: str) -> None:
+    await (await fill(database_url, 30_000)).close()
+    most = 0
+    pages = search.page
+
+    async def counted(*asked: Any) -> list[Prediction]:
+        nonlocal most
+        rows = await pages(*asked)
+        most = max(most, len(rows))
+        return rows
+
+    async with serving(settings) as client:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(search, "page", counted)
+            assert (await exported(client, format="jsonl")).count("\n") == 30_000
+    assert most == 1_000
