@@ -137,9 +137,9 @@ async def _create_all(new: list[NewPrediction]) -> list[Prediction | Idempotency
 async def queued_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[Running]:
     """The database is connected while inside; no image model is loaded to classify. Raises StartupError."""
     registry = await asyncio.to_thread(Registry, settings.models, None, memory_bytes=settings.models_memory_bytes)
-    # Not for classifying: a file that brings a decoder down takes nothing else along.
+    # For who looks at images: a file that brings a decoder down takes nothing else along.
     engine = Engine(orders_of(settings, None))
-    async with engine.running(), database_url(settings) as url, connected(url, settings):
+    async with engine.running(when_asked=True), database_url(settings) as url, connected(url, settings):
         await queue.check_installed()
         notices = Notices(url)
         async with owned(storage, settings.recover_seconds), notices.listening():

@@ -57,19 +57,21 @@ class Engine:
         self._asked: dict[int, asyncio.Future[Header]] = {}
         self._last_id = 0
         self._writer: asyncio.StreamWriter | None = None
-        self._up = asyncio.Event()
+        self._up, self._wanted = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """The engine runs while inside."""
-        await self._start()
+    async def running(self, *, when_asked: bool = False) -> AsyncIterator[None]:
+        """The engine runs while inside; ``when_asked``: from the first time that it is asked for something."""
+        if not when_asked:
+            await self._start()
         keeper = asyncio.create_task(self._keep())
         try:
             yield
         finally:
             keeper.cancel()
             await asyncio.wait([keeper])
-            await self._stop()
+            if self._up.is_set():
+                await self._stop()
 
     @property
     def is_alive(self) -> bool:
@@ -129,6 +131,7 @@ class Engine:
         return await _result(await self._send(header))
 
     async def _send(self, header: Header, body: bytes = b"") -> asyncio.Future[Header]:
+        self._wanted.set()
         await self._up.wait()
         assert self._writer is not None
         self._last_id += 1
@@ -170,19 +173,26 @@ class Engine:
             return
 
     async def _keep(self) -> None:
-        """Start the process anew whenever it ends."""
+        """Start the process where it does not run yet, and anew whenever it ends."""
+        if not self._up.is_set():
+            await self._wanted.wait()
+            await self._start_in_the_end()
         while True:
             await asyncio.wait([self._reading])
             in_hand = len(self._asked)
             status = await self._stop()
             log.error("%s died (%s) with %d requests in hand: starting it anew", self._name, status, in_hand)
-            while not self._up.is_set():
+            await asyncio.sleep(RESTART_SECONDS)
+            await self._start_in_the_end()
+
+    async def _start_in_the_end(self) -> None:
+        while not self._up.is_set():
+            try:
+                await self._start()
+            except OSError:
+                # No memory, no more processes: this is what brings the engine back, so it must not end.
+                log.exception("%s could not be started. Trying again.", self._name)
                 await asyncio.sleep(RESTART_SECONDS)
-                try:
-                    await self._start()
-                except OSError:
-                    # No memory, no more processes: this loop is what brings the engine back, so it must not end.
-                    log.exception("%s could not be started. Trying again.", self._name)
 
     async def _stop(self) -> int:
         """Hang up, which ends the process; whoever waits for it learns that it is gone."""

@@ -73,9 +73,8 @@ async def jobs() -> list[tuple[str, str]]:
 
 async def test_the_web_process_needs_no_model_and_loads_none(client: httpx.AsyncClient, settings: Settings) -> None:
     assert not settings.models.exists()
-    # Its engine is there to show images.
-    (engine,) = [child for child in psutil.Process().children() if "app.engine.child" in child.cmdline()]
-    assert not [mapped.path for mapped in engine.memory_maps() if mapped.path.endswith((".tflite", ".onnx"))]
+    children = [child.cmdline() for child in psutil.Process().children(recursive=True)]
+    assert not [command for command in children if "app.engine.child" in command]
     answer = await upload(client)
     row = answer.json()
     assert (answer.status_code, row["status"], row["model"], row["model_version"]) == (201, "pending", "remote", "7")
@@ -83,6 +82,10 @@ async def test_the_web_process_needs_no_model_and_loads_none(client: httpx.Async
     told = (await client.get("/models")).json()
     assert [(model["name"], model["default"]) for model in told] == [("remote", True), ("other", False)]
     assert (await client.get("/info")).json()["models"] == ["remote", "other"]
+    # Images can be looked at all the same.
+    assert (await client.get(f"/predictions/{row['id']}/image/")).headers["content-type"] == "image/jpeg"
+    (engine,) = [child for child in psutil.Process().children() if "app.engine.child" in child.cmdline()]
+    assert not [mapped.path for mapped in engine.memory_maps() if mapped.path.endswith((".tflite", ".onnx"))]
 
 
 async def test_what_a_worker_does_is_told_to_who_waits(client: httpx.AsyncClient, settings: Settings) -> None:
