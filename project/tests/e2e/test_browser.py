@@ -263,7 +263,9 @@ async def test_the_keyboard_is_enough(browser: Browser, service: str, tmp_path: 
     await page.keyboard.press("Tab")
     assert await page.evaluate("document.activeElement.textContent") == "Skip to the content"
     await page.keyboard.press("Enter")
+    await expect(page.locator("#main")).to_be_focused()
     await page.keyboard.press("Tab")
+    await expect(page.locator("#files")).to_be_focused()
     (tmp_path / "a.jpg").write_bytes(jpeg())
     async with page.expect_file_chooser() as chooser:
         await page.keyboard.press("Enter")
