@@ -19,7 +19,7 @@ class Server:
 
     def __init__(self, settings: Settings, log: Path, **environment: str) -> None:
         self.log = log
-        self._environment = {
+        self.environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(PROJECT_DIR),
             "DATA_DIR": str(settings.data_dir),
@@ -34,7 +34,7 @@ class Server:
         """Run another command of the service to its end."""
         return subprocess.run(
             [sys.executable, "-m", "app", *arguments],
-            env=self._environment,
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=START_SECONDS,
@@ -44,7 +44,7 @@ class Server:
         """Start it and wait until it serves."""
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", "serve"], env=self._environment, stdout=output, stderr=output
+                [sys.executable, "-m", "app", "serve"], env=self.environment, stdout=output, stderr=output
             )
         deadline = time.monotonic() + START_SECONDS
         while not (found := STARTED.search(self.told())):

@@ -116,7 +116,7 @@ def test_a_prediction_whose_process_dies_three_times_fails(server: Server) -> No
 
 
 def test_a_stop_does_not_wait_for_a_picture_that_takes_too_long(server: Server, settings: Settings) -> None:
-    server._environment["SHUTDOWN_SECONDS"] = "0"
+    server.environment["SHUTDOWN_SECONDS"] = "0"
     large = encoded(scene(7000, 7000).convert("RGBA"), "PNG", compress_level=1)
     server.start()
     for _ in range(3):
@@ -237,7 +237,7 @@ def test_uvicorn_can_serve_it_by_name(server: Server, settings: Settings) -> Non
     with socket.create_server(("127.0.0.1", 0)) as listening:
         process = subprocess.Popen(
             [sys.executable, "-m", "uvicorn", "app.main:app", "--fd", str(listening.fileno())],
-            env=server._environment,
+            env=server.environment,
             pass_fds=(listening.fileno(),),
             stderr=subprocess.DEVNULL,
         )

@@ -1,0 +1,235 @@
+"""The client; calls with an ``a`` in front are for programs that do something else meanwhile."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx
+
+from image_classifier_client.attempts import Attempts
+from image_classifier_client.errors import ClassifierError, PredictionFailed, Unreachable
+from image_classifier_client.results import Model, Prediction
+
+Image = str | Path | bytes
+"""A file, by its path, or the bytes of one."""
+
+SUFFIXES: Final = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
+)
+WAIT_SECONDS: Final = 10
+"""How long an upload's answer is waited for before the prediction is followed by its events."""
+
+
+class Client:
+    """Talks to one service. May be used from several threads at once, and in a ``with`` or ``async with`` block."""
+
+    def __init__(self, url: str, api_key: str | None = None, *, timeout: float = 60, retries: int = 5) -> None:
+        """``timeout``: seconds that a finished prediction is waited for. ``retries``: attempts after the first."""
+        self._timeout = timeout
+        self._retries = retries
+        headers = {"User-Agent": "image-classifier-client", **({"X-API-Key": api_key} if api_key else {})}
+        options: dict[str, Any] = {
+            "base_url": url.rstrip("/"),
+            "headers": headers,
+            "timeout": httpx.Timeout(30, read=90),
+        }
+        self._sync = httpx.Client(**options)
+        self._options = options
+        self._async: httpx.AsyncClient | None = None
+
+    def close(self) -> None:
+        """Close the connections of the calls that wait."""
+        self._sync.close()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        self._sync.close()
+        if self._async is not None:
+            await self._async.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # --- Classifying ---
+
+    def classify(self, image: Image, model: str = "") -> Prediction:
+        """Upload an image and wait for its labels; sent again, it is still classified once.
+
+        Raises Refused, PredictionFailed, Unreachable, or OSError where the file cannot be read.
+        """
+        response = self._request("POST", "/predictions/", **_upload(image, model))
+        return _succeeded(self.wait(Prediction.of(response.json())))
+
+    async def aclassify(self, image: Image, model: str = "") -> Prediction:
+        """The same as ``classify``."""
+        upload = await asyncio.to_thread(_upload, image, model)
+        response = await self._arequest("POST", "/predictions/", **upload)
+        return _succeeded(await self.await_finished(Prediction.of(response.json())))
+
+    def classify_all(
+        self, images: Iterable[Path], model: str = "", *, at_once: int = 4
+    ) -> Iterator[tuple[Path, Prediction | ClassifierError | OSError]]:
+        """Classify many files, so many at a time; each is given with its prediction, or what went wrong."""
+        with ThreadPoolExecutor(at_once) as pool:
+            asked = {pool.submit(self.classify, image, model): image for image in images}
+            for done in as_completed(asked):
+                error = done.exception()
+                if error is not None and not isinstance(error, ClassifierError | OSError):
+                    raise error
+                yield asked[done], error if error is not None else done.result()
+
+    def classify_folder(
+        self, folder: str | Path, model: str = "", *, at_once: int = 4
+    ) -> Iterator[tuple[Path, Prediction | ClassifierError | OSError]]:
+        """Classify all images below a folder."""
+        return self.classify_all(images_in(Path(folder)), model, at_once=at_once)
+
+    def wait(self, prediction: Prediction) -> Prediction:
+        """A prediction when it is finished, told by its events. Raises Unreachable where that takes too long."""
+        until = time.monotonic() + self._timeout
+        while not prediction.is_finished:
+            if time.monotonic() > until:
+                raise Unreachable(f"Prediction {prediction.id} was not finished within {self._timeout:g} s")
+            # A stream that breaks off is opened again, unless the service is away for longer.
+            with (
+                suppress(httpx.TransportError),
+                self._sync.stream("GET", f"/predictions/{prediction.id}/events") as events,
+            ):
+                for resource in filter(None, map(_resource, events.iter_lines())):
+                    prediction = Prediction.of(resource)
+                    if prediction.is_finished or time.monotonic() > until:
+                        break
+            if not prediction.is_finished:
+                prediction = self.get(prediction.id)
+        return prediction
+
+    async def await_finished(self, prediction: Prediction) -> Prediction:
+        """The same as ``wait``."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                while not prediction.is_finished:
+                    with suppress(httpx.TransportError):
+                        async with self._client().stream("GET", f"/predictions/{prediction.id}/events") as events:
+                            async for line in events.aiter_lines():
+                                resource = _resource(line)
+                                prediction = Prediction.of(resource) if resource else prediction
+                                if prediction.is_finished:
+                                    break
+                    if not prediction.is_finished:
+                        prediction = await self.aget(prediction.id)
+        except TimeoutError as error:
+            raise Unreachable(f"Prediction {prediction.id} was not finished within {self._timeout:g} s") from error
+        return prediction
+
+    # --- Predictions that are there ---
+
+    def get(self, prediction_id: int) -> Prediction:
+        """One prediction. Raises Refused (404) or Unreachable."""
+        return Prediction.of(self._request("GET", f"/predictions/{prediction_id}/").json())
+
+    async def aget(self, prediction_id: int) -> Prediction:
+        """The same as ``get``."""
+        return Prediction.of((await self._arequest("GET", f"/predictions/{prediction_id}/")).json())
+
+    def predictions(self, **filters: str | float) -> Iterator[Prediction]:
+        """All predictions, newest first, read page by page; filters as the list's: status, model, label, q…"""
+        path, asked = "/predictions/", dict(filters)
+        while path:
+            response = self._request("GET", path, params=asked or None)
+            yield from map(Prediction.of, response.json())
+            path, asked = response.links.get("next", {}).get("url", ""), {}
+
+    def correct(self, prediction_id: int, label: str, confidence: float = 1.0) -> Prediction:
+        """Set a person's answer. Raises Refused or Unreachable."""
+        body = {"top_prediction": label, "confidence": confidence}
+        return Prediction.of(self._request("PUT", f"/predictions/{prediction_id}/", json=body).json())
+
+    def delete(self, prediction_id: int) -> None:
+        """Remove a prediction and its image. Raises Refused or Unreachable."""
+        self._request("DELETE", f"/predictions/{prediction_id}/")
+
+    # --- Models ---
+
+    def models(self) -> list[Model]:
+        """The models that can be asked."""
+        return [Model.of(model) for model in self._request("GET", "/models").json() if model["status"] == "ok"]
+
+    def predict(self, model: str, features: dict[str, float] | None = None) -> dict[str, Any]:
+        """What a tabular model says of a row of features, or of its defaults."""
+        asked = ("POST", {"json": features}) if features is not None else ("GET", {})
+        answer: dict[str, Any] = self._request(asked[0], f"/predict/{model}", **asked[1]).json()
+        return answer
+
+    def _client(self) -> httpx.AsyncClient:
+        self._async = self._async or httpx.AsyncClient(**self._options)
+        return self._async
+
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        attempts = Attempts(self._retries)
+        while True:
+            try:
+                response = self._sync.request(method, path, **options)
+                pause = attempts.after_answer(response)
+            except httpx.TransportError as error:
+                pause = attempts.after_error(error)
+            if pause is None:
+                return response
+            time.sleep(pause)
+
+    async def _arequest(self, method: str, path: str, **options: Any) -> httpx.Response:
+        attempts = Attempts(self._retries)
+        while True:
+            try:
+                response = await self._client().request(method, path, **options)
+                pause = attempts.after_answer(response)
+            except httpx.TransportError as error:
+                pause = attempts.after_error(error)
+            if pause is None:
+                return response
+            await asyncio.sleep(pause)
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Files below a folder that are images by their names, in order."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _upload(image: Image, model: str) -> dict[str, Any]:
+    """What an upload's request consists of, the same at every attempt. Raises OSError."""
+    name, data = ("image", image) if isinstance(image, bytes) else (Path(image).name, Path(image).read_bytes())
+    headers = {"Idempotency-Key": uuid.uuid4().hex, "Prefer": f"wait={WAIT_SECONDS}"}
+    return {"files": {"file": (name, data)}, "data": {"model": model} if model else {}, "headers": headers}
+
+
+def _resource(line: str) -> dict[str, Any] | None:
+    """The prediction of a line of an event stream; None for any other line."""
+    if not line.startswith("data: "):
+        return None
+    resource: dict[str, Any] = json.loads(line.removeprefix("data: "))
+    return resource if "status" in resource else None
+
+
+def _succeeded(prediction: Prediction) -> Prediction:
+    if prediction.status == "failed":
+        raise PredictionFailed(prediction.error_message or "The prediction failed", prediction.error_code or "")
+    return prediction

@@ -1,0 +1,85 @@
+"""What the service answers, typed. Fields that this version does not know are left out: services may be newer."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+FINISHED = frozenset({"succeeded", "failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label and how sure the model is of it, 0..1."""
+
+    label: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """An uploaded image and what the model said of it. ``status``: pending, processing, succeeded or failed."""
+
+    id: int
+    filename: str
+    status: str
+    top_prediction: str | None
+    confidence: float | None
+    labels: list[Label]
+    model: str
+    model_version: str
+    width: int
+    height: int
+    size_bytes: int
+    sha256: str
+    cached: bool
+    error_code: str | None
+    error_message: str | None
+    created_at: datetime
+    completed_at: datetime | None
+    corrected_at: datetime | None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen to it by itself."""
+        return self.status in FINISHED
+
+    @classmethod
+    def of(cls, resource: dict[str, Any]) -> Self:
+        """From the service's JSON."""
+        error = resource.get("error") or {}
+        return cls(
+            **{
+                name: resource[name]
+                for name in (
+                    *("id", "filename", "status", "top_prediction", "confidence", "model", "model_version"),
+                    *("width", "height", "size_bytes", "sha256"),
+                )
+            },
+            labels=[Label(score["label"], score["confidence"]) for score in resource["all_predictions"] or []],
+            cached=resource.get("cached", False),
+            error_code=error.get("code"),
+            error_message=error.get("message"),
+            created_at=datetime.fromisoformat(resource["created_at"]),
+            completed_at=_time(resource["completed_at"]),
+            corrected_at=_time(resource["corrected_at"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that can be asked. ``kind``: image or tabular."""
+
+    name: str
+    kind: str
+    version: str
+    default: bool
+    labels: int
+
+    @classmethod
+    def of(cls, resource: dict[str, Any]) -> Self:
+        """From the service's JSON."""
+        return cls(**{name: resource[name] for name in ("name", "kind", "version", "default", "labels")})
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,159 @@
+"""The client's package against the real service."""
+
+import csv
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from image_classifier_client import ClassifierError, Client, Prediction, PredictionFailed, Refused, Unreachable
+from image_classifier_client.cli import main
+
+from tests.conftest import FALLBACK
+from tests.e2e.server import Server
+from tests.pictures import encoded, jpeg, scene
+
+
+@pytest.fixture
+def service(server: Server) -> str:
+    return server.start().url
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Ten images, one that is none by its contents, and one by its name."""
+    found = tmp_path / "pictures"
+    (found / "more").mkdir(parents=True)
+    for number in range(10):
+        place = found / "more" if number % 2 else found
+        (place / f"{number}.jpg").write_bytes(encoded(scene(300 + number, 200), "JPEG"))
+    (found / "broken.png").write_bytes(b"no image")
+    (found / "notes.txt").write_text("no image either")
+    return found
+
+
+@contextmanager
+def losing_answers(url: str, count: int) -> Iterator[str]:
+    """What stands before the service, and breaks the first connections off once the service has answered."""
+    host, port = url.removeprefix("http://").split(":")
+    listening = socket.create_server(("127.0.0.1", 0))
+    left = count
+
+    def serve() -> None:
+        nonlocal left
+        while True:
+            try:
+                client, _ = listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=forward, args=(client,)).start()
+
+    def forward(client: socket.socket) -> None:
+        nonlocal left
+        with client, socket.create_connection((host, int(port))) as upstream:
+            threading.Thread(target=copy, args=(client, upstream)).start()
+            first = upstream.recv(65536)
+            if left > 0 and first:
+                left -= 1
+                client.shutdown(socket.SHUT_RDWR)
+                return
+            while first:
+                client.sendall(first)
+                first = upstream.recv(65536)
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+        except OSError:
+            return
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
+    thread.join()
+
+
+async def test_an_image_is_classified_from_a_path_or_from_bytes(service: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    with Client(service) as client:
+        first = client.classify(tmp_path / "a.jpg")
+        second = client.classify(jpeg(), model=FALLBACK)
+        assert (first.filename, first.status, first.model) == ("a.jpg", "succeeded", FALLBACK)
+        assert (first.top_prediction, len(first.labels)) == (first.labels[0].label, 5)
+        assert second.labels == first.labels
+        assert client.get(first.id) == first
+        assert [one.id for one in client.predictions(limit=1)] == [second.id, first.id]
+        assert client.correct(first.id, "my cat").top_prediction == "my cat"
+        assert [one.id for one in client.predictions(label="my cat")] == [first.id]
+        client.delete(first.id)
+        with pytest.raises(Refused, match="Prediction not found") as refused:
+            client.get(first.id)
+        assert (refused.value.status, refused.value.code) == (404, "prediction_not_found")
+        assert [model.name for model in client.models() if model.default] == [FALLBACK]
+        assert client.predict("iris_random_forest")["label"]
+    async with Client(service) as client:
+        assert (await client.aclassify(jpeg())).labels == first.labels
+
+
+def test_what_is_no_image_is_refused_and_what_is_half_of_one_fails(service: str, tmp_path: Path) -> None:
+    with Client(service) as client:
+        with pytest.raises(Refused, match="File must be an image"):
+            client.classify(b"no image")
+        with pytest.raises(PredictionFailed) as failed:
+            client.classify(jpeg()[:3000])
+        assert failed.value.code == "image_unreadable"
+        with pytest.raises(FileNotFoundError):
+            client.classify(tmp_path / "nothing.jpg")
+        with pytest.raises(Refused, match="There is no model"):
+            client.classify(jpeg(), model="nothing")
+
+
+def test_a_folder_is_classified_and_what_goes_wrong_is_told_with_the_file(service: str, folder: Path) -> None:
+    with Client(service) as client:
+        found = dict(client.classify_folder(folder))
+    assert len(found) == 11
+    assert {path.name for path, one in found.items() if isinstance(one, ClassifierError)} == {"broken.png"}
+    assert sum(isinstance(one, Prediction) for one in found.values()) == 10
+
+
+def test_an_answer_that_is_lost_is_asked_for_again_and_the_image_classified_once(service: str) -> None:
+    with losing_answers(service, 2) as address, Client(address) as client:
+        prediction = client.classify(jpeg())
+    assert prediction.status == "succeeded"
+    assert len(httpx.get(f"{service}/predictions/").json()) == 1
+
+
+def test_a_service_that_is_not_there_is_told() -> None:
+    with Client("http://127.0.0.1:1", retries=1) as client, pytest.raises(Unreachable, match="2 attempts"):
+        client.models()
+
+
+def test_what_is_not_finished_yet_is_waited_for_by_its_events(server: Server) -> None:
+    # Nothing is answered with an upload, so that its end comes as an event.
+    server.environment["MAX_WAIT_SECONDS"] = "0"
+    with Client(server.start().url) as client:
+        assert client.classify(jpeg()).status == "succeeded"
+
+
+def test_the_command_line_writes_a_table(
+    service: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "out.csv"
+    assert main([str(folder), "--url", service, "--csv", str(table), "--model", FALLBACK]) == 1
+    told = capsys.readouterr()
+    assert told.out.count("\n") == 10
+    assert "broken.png\terror: File must be an image" in told.err
+    assert "1 of 11 images were not classified" in told.err
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 11
+    assert [Path(row["file"]).name for row in rows if row["error"]] == ["broken.png"]
+    assert main([str(folder / "0.jpg"), "--url", service]) == 0
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "nothing"), "--url", service])
