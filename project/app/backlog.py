@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from app.db import execute, unavailable_when_away
@@ -22,6 +23,10 @@ MOST_OF_THE_TIME: Final = 20
 WINDOW_SECONDS: Final = 10.0
 """The rate is that of so many seconds."""
 LONGEST_WAIT: Final = 300
+KNOWN_SECONDS: Final = 3.0
+"""Where nothing was finished for so long, nobody knows when it will be."""
+GUESS: Final = 5
+"""Seconds, after a time in which there was nothing to be done."""
 
 _LOOK: Final = """
 SELECT (SELECT count(*) FROM predictions WHERE status IN ('pending', 'processing')) AS open,
@@ -76,18 +81,23 @@ class Backlog:
 
     @property
     def rate(self) -> float:
-        """Predictions that all workers together finish in a second, lately."""
-        if not self._looks:
-            return 0.0
-        first, last = self._looks[0], self._looks[-1]
-        finished = (last.last_id - first.last_id) - (last.open - first.open)
-        return max(0, finished) / (last.at - first.at) if last.at > first.at else 0.0
+        """Predictions that all workers together finish in a second, while there are any; 0 where that is not known."""
+        finished, seconds = self._busy()
+        return finished / seconds if seconds else 0.0
+
+    def _busy(self) -> tuple[int, float]:
+        """How many were finished lately, and in how many seconds: those in which there was something to be done."""
+        pairs = [(one, other) for one, other in pairwise(self._looks) if one.open]
+        finished = sum((other.last_id - one.last_id) - (other.open - one.open) for one, other in pairs)
+        return max(0, finished), sum(other.at - one.at for one, other in pairs)
 
     def _retry_after(self) -> int:
         """Seconds until there is a place: those that were refused before are told to come earlier."""
-        rate = self.rate
-        ahead = self.open - self._most + self._refused
-        return min(LONGEST_WAIT, math.ceil(ahead / rate)) if rate else LONGEST_WAIT
+        finished, seconds = self._busy()
+        if finished:
+            ahead = self.open - self._most + self._refused
+            return min(LONGEST_WAIT, math.ceil(ahead * seconds / finished))
+        return LONGEST_WAIT if seconds > KNOWN_SECONDS else GUESS
 
     async def _look_forever(self) -> None:
         while True:

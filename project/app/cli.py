@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             where = ".".join(str(part) for part in told["loc"]).upper()
             # Passwords and the like.
             given = "" if where in {"DATABASE_URL", "WEBHOOK_SECRET", ""} else f" is {told['input']!r}"
-            print(f"error: {where}{given}: {told['msg']}", file=sys.stderr)
+            said = told["msg"].removeprefix("Value error, ")
+            print(f"error: {where}{given}: {said}" if where else f"error: {said}", file=sys.stderr)
     except StartupError as error:
         print(f"error: {error.message}", file=sys.stderr)
     except KeyboardInterrupt:
@@ -105,7 +106,10 @@ def worker_alive(settings: Settings, _options: argparse.Namespace) -> int:
         async with database_url(settings) as url, connected(url, settings):
             return await is_alive(socket.gethostname())
 
-    return 0 if asyncio.run(run()) else 1
+    if asyncio.run(run()):
+        return 0
+    print(f"error: no worker of {socket.gethostname()} was alive lately: see its log", file=sys.stderr)
+    return 1
 
 
 def migrate(settings: Settings, _options: argparse.Namespace) -> int:
@@ -129,6 +133,7 @@ def migrate(settings: Settings, _options: argparse.Namespace) -> int:
 def sweep(settings: Settings, options: argparse.Namespace) -> int:
     """Remove images that no prediction names."""
     from app.db import connected, database_url
+    from app.ownership import is_ours
     from app.storage import make_storage
     from app.sweeper import safe_age
     from app.sweeper import sweep as remove
@@ -138,6 +143,8 @@ def sweep(settings: Settings, options: argparse.Namespace) -> int:
         await storage.prepare()
         age = safe_age(settings) if options.older_than is None else timedelta(seconds=options.older_than)
         async with database_url(settings) as url, connected(url, settings):
+            if not await is_ours(storage):
+                raise StartupError(f"{storage.place} is not marked as this database's: nothing was removed.")
             print(f"{await remove(storage, age)} images removed")
 
     try:

@@ -223,5 +223,7 @@ class Settings(BaseSettings):
                     for name in ("PIL", "absl", "asyncio", "httpx", "tensorflow", "tf2onnx", "tortoise", "uvicorn")
                 },
                 "uvicorn.access": {"level": self.log_level},
+                # What goes wrong with a database that is away is told of in a line of ours, and waited for.
+                **{name: {"level": "CRITICAL"} for name in ("asyncpg", "pgqueuer")},
             },
         }

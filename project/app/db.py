@@ -139,8 +139,8 @@ async def _until_answering(url: str, seconds: float) -> None:
                     ) from error
                 except AWAY as error:
                     if not reason:
-                        log.info("Waiting for the database at %s: %s", address, error or type(error).__name__)
-                    reason = str(error or type(error).__name__)
+                        log.info("Waiting for the database at %s: %s", address, str(error) or type(error).__name__)
+                    reason = str(error) or type(error).__name__
                     await asyncio.sleep(0.25)
     except TimeoutError:
         raise StartupError(

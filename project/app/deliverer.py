@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from app import deliveries
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 16
+AT_ONCE_EACH: Final = 4
+"""Attempts at a time, of all webhooks and of those of one receiver."""
+SHORTEST_PAUSE: Final = timedelta(seconds=1)
 LOOK_SECONDS: Final = 1.0
 
 
@@ -27,6 +32,7 @@ class Deliverer:
     def __init__(self, sender: "Sender") -> None:
         self._sender = sender
         self._in_hand: set[asyncio.Task[None]] = set()
+        self._asked: Counter[str] = Counter()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -41,16 +47,36 @@ class Deliverer:
 
     async def do_job(self, delivery_id: int) -> timedelta | None:
         """Make an attempt at a webhook for a queue; gives the pause before the next one, None where there is none."""
-        if delivery := await deliveries.claim(delivery_id):
-            await self._sender.attempt(delivery)
-        return await deliveries.due_in(delivery_id)
+        if delivery := await deliveries.claim(delivery_id, self._busy):
+            receiver = self._note_asked(delivery)
+            try:
+                await self._sender.attempt(delivery)
+            finally:
+                self._asked[receiver] -= 1
+        pause = await deliveries.due_in(delivery_id)
+        return None if pause is None else max(pause, SHORTEST_PAUSE)
+
+    @property
+    def _busy(self) -> list[str]:
+        """Receivers that are asked by as many attempts as any may be: those that hang hold nobody else up."""
+        self._asked = +self._asked  # without those of whom nothing is asked any longer
+        return [receiver for receiver, count in self._asked.items() if count >= AT_ONCE_EACH]
+
+    def _note_asked(self, delivery: Delivery) -> str:
+        receiver = deliveries.receiver(delivery.url)
+        self._asked[receiver] += 1
+        return receiver
 
     async def _send_due(self) -> None:
-        free = AT_ONCE - len(self._in_hand)
-        for delivery in await deliveries.claim_due(free) if free else ():
+        while len(self._in_hand) < AT_ONCE and (delivery := await deliveries.claim_due(self._busy)):
+            receiver = self._note_asked(delivery)
             task = asyncio.create_task(self._attempt(delivery))
             self._in_hand.add(task)
-            task.add_done_callback(self._in_hand.discard)
+            task.add_done_callback(partial(self._note_done, receiver))
+
+    def _note_done(self, receiver: str, task: "asyncio.Task[None]") -> None:
+        self._in_hand.discard(task)
+        self._asked[receiver] -= 1
 
     async def _attempt(self, delivery: Delivery) -> None:
         try:

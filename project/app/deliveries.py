@@ -3,6 +3,7 @@
 Every function raises DatabaseUnavailable while the database is away.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -31,6 +32,7 @@ SET attempts = attempts + 1, response_status = NULL,
 WHERE id IN (
     SELECT id FROM deliveries
     WHERE status = 'pending' AND next_attempt_at <= now() AND ($1::bigint IS NULL OR id = $1)
+        AND substring(url FROM '^[^:]+://([^/?]*)') <> ALL($5::text[])
     ORDER BY next_attempt_at LIMIT $3 FOR UPDATE SKIP LOCKED
 )
 RETURNING *
@@ -79,22 +81,29 @@ def check_url(url: str) -> None:
 
 
 @unavailable_when_away()
-async def claim_due(most: int) -> list[Delivery]:
-    """Take webhooks that are due, for one attempt each."""
-    return await _claimed(None, most)
+async def claim_due(but: Sequence[str]) -> Delivery | None:
+    """Take the webhook that has been due for longest, for one attempt. ``but``: receivers that are left alone."""
+    return await _claimed(None, but)
 
 
 @unavailable_when_away()
-async def claim(delivery_id: int) -> Delivery | None:
-    """Take one webhook for an attempt; None where it is not due, or done."""
-    claimed = await _claimed(delivery_id, 1)
-    return claimed[0] if claimed else None
+async def claim(delivery_id: int, but: Sequence[str] = ()) -> Delivery | None:
+    """Take one webhook for an attempt; None where it is not due, or done, or its receiver is left alone (``but``)."""
+    return await _claimed(delivery_id, but)
 
 
-async def _claimed(delivery_id: int | None, most: int) -> list[Delivery]:
-    claimed = [Delivery.of(row) for row in await execute(_CLAIM, [delivery_id, LEASE, most, len(SCHEDULE)])]
-    # Those whose process died over the last attempt have failed with it.
-    return [delivery for delivery in claimed if delivery.status == DeliveryStatus.PENDING]
+async def _claimed(delivery_id: int | None, but: Sequence[str]) -> Delivery | None:
+    while claimed := await execute(_CLAIM, [delivery_id, LEASE, 1, len(SCHEDULE), list(but)]):
+        delivery = Delivery.of(claimed[0])
+        # One whose process died over the last attempt has failed with it.
+        if delivery.status == DeliveryStatus.PENDING:
+            return delivery
+    return None
+
+
+def receiver(url: str) -> str:
+    """Host and port of a webhook's address, as the statement above tells them."""
+    return urlsplit(url).netloc
 
 
 @unavailable_when_away()

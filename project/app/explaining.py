@@ -85,6 +85,9 @@ class Explainer:
         heat = Image.fromarray(shares / (shares.max() or 1))
         image = upright(data, LONGEST)
         left, top, right, bottom = (round(edge) for edge in self._spec.box(image.width, image.height))
+        # Of a thin image the part that is seen may be no whole pixel wide.
+        left, top = min(left, image.width - 1), min(top, image.height - 1)
+        right, bottom = max(right, left + 1), max(bottom, top + 1)
         strength = heat.resize((right - left, bottom - top), Image.Resampling.BICUBIC)
         warmth = np.asarray(strength, dtype=np.float32).clip(0, 1)
         pixels = np.asarray(image, dtype=np.float32).copy()

@@ -187,7 +187,9 @@ class Notices:
                         await connection.execute("SELECT 1")
                     raise ConnectionResetError("the database closed the connection")
             except (*AWAY, asyncpg.InterfaceError) as error:
-                log.debug("Listening for changes of predictions was interrupted: %s", error or type(error).__name__)
+                log.debug(
+                    "Listening for changes of predictions was interrupted: %s", str(error) or type(error).__name__
+                )
                 self._tried.set()
                 await asyncio.sleep(RECONNECT_SECONDS)
             except Exception:

@@ -45,6 +45,7 @@ _DELIVERIES_LOCK: Final = 8004_2030
 
 NEW_JOBS: Final = "table_changed_event"
 NOTICE_SECONDS: Final = 0.02
+PROBE_INTERVAL: Final = timedelta(seconds=10)
 RETRY_DELAY: Final = timedelta(seconds=1)
 RESTART_SECONDS: Final = 1.0
 MOST_RECONCILED: Final = 1_000
@@ -185,13 +186,13 @@ class Jobs:
                 async with _pool(self._url) as pool:
                     await self._run_on(pool, stopping)
             except (*AWAY, asyncpg.InterfaceError, FailingListenerError, DatabaseUnavailable) as error:
-                log.warning("Taking jobs was interrupted, the database is away: %s", error or type(error).__name__)
+                log.warning("Taking jobs was interrupted, the database is away: %s", str(error) or type(error).__name__)
             except Exception:
                 log.exception("Taking jobs went wrong; it goes on in a moment")
             await asyncio.wait([stopping], timeout=RESTART_SECONDS)
 
     async def _run_on(self, pool: asyncpg.Pool, stopping: "asyncio.Task[bool]") -> None:
-        manager = QueueManager(_queries(_Driver(pool)))
+        manager = _Manager(_queries(_Driver(pool)))
         manager.entrypoint(self._entrypoint)(self._do)
         stopping.add_done_callback(lambda _: manager.shutdown.set())
         if stopping.done():
@@ -219,9 +220,24 @@ class Jobs:
 class _Driver(AsyncpgPoolDriver):
     """Passes on one notice of new jobs where many come at once: each would be a look at the queue, in every worker."""
 
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        super().__init__(pool)
+        self.listening = asyncio.Event()
+
     async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
         """Have ``callback`` called with each notice, but those of new jobs."""
         await super().add_listener(channel, _Calm(callback))
+        self.listening.set()
+
+
+class _Manager(QueueManager):
+    """Asks whether it is told of notices once it listens; PgQueuer may ask before, and take that for a broken line."""
+
+    async def _run_periodic_health_check(self, interval: timedelta = PROBE_INTERVAL) -> None:
+        driver = self.queries.driver
+        assert isinstance(driver, _Driver)
+        await driver.listening.wait()
+        await super()._run_periodic_health_check(interval)
 
 
 class _Calm:

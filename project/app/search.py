@@ -4,6 +4,7 @@ Every function raises DatabaseUnavailable while the database is away.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -42,7 +43,7 @@ class Filters:
             asked.append(("top_prediction = {}", self.label))
         if self.min_confidence is not None:
             asked.append(("confidence >= {}", self.min_confidence))
-        if words := re.findall(r"[^\W_]+", self.words):
+        if words := re.findall(r"[^\W_]+", unicodedata.normalize("NFC", self.words)):
             asked.append((f"{WORDS} @@ to_tsquery('simple', {{}})", " & ".join(f"{word}:*" for word in words)))
         elif self.words.strip():
             # Nothing but punctuation, which no word begins with.

@@ -93,7 +93,7 @@ class Sender:
         except TimeoutError:
             return Outcome(None, f"No answer within {TIMEOUT_SECONDS:.0f} s.")
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
-            log.info("Webhook %d has no connection: %s", delivery.id, error or type(error).__name__)
+            log.info("Webhook %d has no connection: %s", delivery.id, str(error) or type(error).__name__)
             return Outcome(None, "There is no connection to the address.")
         if httpx.codes.is_success(status):
             return Outcome(status)

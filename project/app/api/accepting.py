@@ -174,5 +174,6 @@ async def image_model(runtime: Runtime, name: str) -> ImageModel:
 
 def _shown_name(name: str | None) -> str:
     """The client's file name, fit to be stored and shown: no control characters, at most 255 characters."""
-    visible = "".join("\ufffd" if unicodedata.category(c) in {"Cc", "Cs"} else c for c in name or "")
+    composed = unicodedata.normalize("NFC", name or "")
+    visible = "".join("\ufffd" if unicodedata.category(c) in {"Cc", "Cs"} else c for c in composed)
     return visible[:MAX_FILENAME] or UNNAMED

@@ -35,6 +35,8 @@ STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
     domain.StorageUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+AWAY: Final = (domain.DatabaseUnavailable, domain.StorageUnavailable)
+"""What comes back by itself, and is told of with every request until then: in one line."""
 RETRY_AFTER_SECONDS: Final = 5
 ECHO_LIMIT: Final = 200
 NO_FILE: Final = "A file is needed: send the image as the field `file` of a multipart form (curl -F file=@image.jpg)"
@@ -114,7 +116,9 @@ async def _service_error(request: Request, error: Exception) -> Response:
     if isinstance(error, domain.Overloaded):
         # Nothing is wrong here, and a line for each would make it worse.
         return EarlyAnswer.of(service_problem(error))
-    if status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if isinstance(error, AWAY):
+        log.warning("%s %s: %s", request.method, request.url.path, error.message)
+    elif status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s %s: %s", request.method, request.url.path, error.message, exc_info=error.__cause__)
     return service_problem(error)
 

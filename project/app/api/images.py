@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from app.api.deps import Running, Runtime
 from app.api.errors import Responses, problem_responses
 from app.api.predictions import Id
-from app.domain import PredictionUnfinished
+from app.domain import NotExplainable, PredictionUnfinished, Status
 from app.models.tortoise import Prediction
 
 router = APIRouter(prefix="/predictions", tags=["predictions"])
@@ -16,8 +16,9 @@ router = APIRouter(prefix="/predictions", tags=["predictions"])
 SMALLEST: Final = 16
 SIZE: Final = 1024
 LARGEST: Final = 2048
-# An image never changes, and its id is never another's.
-CACHE: Final = "private, max-age=86400, immutable"
+# An image never changes, and its id is never another's; what speaks for a label changes with the model.
+FOR_GOOD: Final = "private, max-age=86400, immutable"
+FOR_NOW: Final = "private, no-cache"
 
 
 def _responses(media_type: str) -> Responses:
@@ -41,10 +42,10 @@ async def read_image(
     """The image as a JPEG, whatever it was uploaded as: upright, and without its metadata."""
     prediction = await runtime.get(id)
     etag = f'"{prediction.sha256[:32]}-{size}"'
-    if request.headers.get("if-none-match") == etag:
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cached(etag))
+    if _is_known(request, etag):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cached(etag, FOR_GOOD))
     image = await runtime.engine.render(await _stored(prediction, runtime), size)
-    return Response(image, headers=_cached(etag), media_type="image/jpeg")
+    return Response(image, headers=_cached(etag, FOR_GOOD), media_type="image/jpeg")
 
 
 @router.get(
@@ -64,21 +65,29 @@ async def read_heat_map(
     Exact for models that end in average pooling and one dense layer, as MobileNetV2 does; 404 for others.
     """
     prediction = await runtime.get(id)
+    if prediction.status == Status.FAILED:
+        raise NotExplainable("The prediction failed: there is no label that anything speaks for.")
     if not prediction.all_predictions:
         raise PredictionUnfinished
     wanted = label or str(prediction.all_predictions[0]["label"])
     # As in ETags: no quotes, no other scripts.
     etag = f'"{prediction.sha256[:32]}-{prediction.model_version}-{wanted.encode().hex()}"'
-    if request.headers.get("if-none-match") == etag:
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cached(etag))
+    if _is_known(request, etag):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cached(etag, FOR_NOW))
     data = await _stored(prediction, runtime)
     image = await runtime.engine.explain(prediction.model, wanted, data)
-    return Response(image, headers=_cached(etag), media_type="image/png")
+    return Response(image, headers=_cached(etag, FOR_NOW), media_type="image/png")
 
 
 async def _stored(prediction: Prediction, runtime: Runtime) -> bytes:
     return await runtime.storage.read(prediction.image_path)
 
 
-def _cached(etag: str) -> dict[str, str]:
-    return {"ETag": etag, "Cache-Control": CACHE}
+def _is_known(request: Request, etag: str) -> bool:
+    """Whether a client has it already (RFC 9110, 13.1.2)."""
+    tags = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
+    return etag in tags or "*" in tags
+
+
+def _cached(etag: str, control: str) -> dict[str, str]:
+    return {"ETag": etag, "Cache-Control": control}

@@ -6,14 +6,15 @@ from typing import Final
 
 from fastapi import APIRouter, Response
 
-from app.api.deps import Running
+from app.api.deps import Running, Runtime
 from app.db import pending_migrations
-from app.domain import DatabaseUnavailable
+from app.domain import DatabaseUnavailable, StorageUnavailable
 from app.models.pydantic import Health, Ping, Ready
 
 router = APIRouter(tags=["service"])
 
 DATABASE_SECONDS: Final = 3
+STORAGE_SECONDS: Final = 3
 
 
 @router.get("/ping", summary="A sign of life, with the environment's name")
@@ -34,19 +35,32 @@ async def health() -> Health:
     responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Ready, "description": "Not ready: the failing part is named"}},
 )
 async def ready(runtime: Running, response: Response) -> Ready:
-    """Checks the database and its tables, the model and the worker: use it to decide whether to send requests here."""
+    """Checks database, tables, storage, model and worker: use it to decide whether to send requests here."""
     database = await _database_state()
     health = await runtime.dispatch.health(database_answers=database == "ok")
-    is_ready = database == health.model == health.worker == "ok"
+    storage = await _storage_state(runtime)
+    is_ready = database == storage == health.model == health.worker == "ok"
     if not is_ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return Ready(
         status="ready" if is_ready else "not ready",
         database=database,
+        storage=storage,
         model=health.model,
         worker=health.worker,
         notes=health.notes,
     )
+
+
+async def _storage_state(runtime: Runtime) -> str:
+    try:
+        async with asyncio.timeout(STORAGE_SECONDS):
+            owner = await runtime.storage.owner()
+    except StorageUnavailable as error:
+        return error.message
+    except TimeoutError:
+        return f"The storage of the images does not answer within {STORAGE_SECONDS} s."
+    return "ok" if owner else "The storage is not where images were stored: see that it is mounted."
 
 
 async def _database_state() -> str:

@@ -69,7 +69,7 @@ def download(url: str, path: Path, sha256: str) -> Path:
         _fetch(url, part)
     except (httpx.HTTPError, OSError) as error:
         raise WeightsUnavailable(
-            f"MobileNetV2's weights could not be downloaded ({error or type(error).__name__}): "
+            f"MobileNetV2's weights could not be downloaded ({str(error) or type(error).__name__}): "
             f"fetch {url} on another machine and set MODEL_WEIGHTS to the file."
         ) from error
     if (found := sha256_of(part)) != sha256:

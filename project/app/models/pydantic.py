@@ -269,13 +269,14 @@ class Ready(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {"status": "ready", "database": "ok", "model": "ok", "worker": "ok", "notes": []},
+                {"status": "ready", "database": "ok", "storage": "ok", "model": "ok", "worker": "ok", "notes": []},
             ]
         }
     )
 
     status: Literal["ready", "not ready"]
     database: str
+    storage: str
     model: str
     worker: str
     notes: list[str] = Field(default=[], description="What an operator should know, although all works.")

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 MOST_STORED: Final = 16
 """Images that are stored in one turn of a thread."""
 
+QUIET_SECONDS: Final = 30.0
+"""What is wrong with the folder is told so often."""
 NOT_STORED: Final = "The image could not be stored: the disk is full or not writable. Try again later."
 
 UnstoredImage = tuple[bytes, str]
@@ -33,6 +35,7 @@ class FolderStorage:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._told_at = -QUIET_SECONDS
         self._put: Coalescer[UnstoredImage, str] = Coalescer(self._put_all, most=MOST_STORED)
 
     @property
@@ -80,11 +83,14 @@ class FolderStorage:
             return await asyncio.to_thread(self._path(key).read_bytes)
         except FileNotFoundError as error:
             if await self.owner() is None:
-                log.warning(
-                    "%s is not where images were stored: is the folder that all hosts share mounted?", self.place
-                )
-                raise StorageUnavailable from error
+                raise self._not_ours() from error
             raise ImageMissing from error
+
+    def _not_ours(self) -> StorageUnavailable:
+        if time.monotonic() > self._told_at + QUIET_SECONDS:
+            self._told_at = time.monotonic()
+            log.warning("%s is not where images were stored: is the shared folder mounted?", self.place)
+        return StorageUnavailable()
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove images; those that are gone already are no error, and those that cannot be removed are only logged."""
@@ -118,6 +124,9 @@ class FolderStorage:
         return asyncio.to_thread(self._write_all, images)
 
     def _write_all(self, images: Sequence[UnstoredImage]) -> list[str | StorageUnavailable]:
+        if not (self._folder / OWNER).exists():
+            # Not mounted: what is written now would be hidden, or elsewhere, once it is.
+            return [self._not_ours()] * len(images)
         keys = [new_key(extension) for _, extension in images]
         paths = [self._folder / key for key in keys]
         errors = [_write(path, data) for path, (data, _) in zip(paths, images, strict=True)]

@@ -24,8 +24,8 @@ async def test_the_rate_is_that_of_what_is_finished(monkeypatch: pytest.MonkeyPa
     await backlog._look()
     with pytest.raises(Overloaded) as refused, backlog.place():
         pass
-    # Nothing is finished as far as anyone can tell, so there is no telling when.
-    assert refused.value.retry_after == 300
+    # There was nothing to be done until now, so there is no telling how fast it will be.
+    assert refused.value.retry_after == 5
     await execute("UPDATE predictions SET status = 'succeeded' WHERE id IN (SELECT id FROM predictions LIMIT 50)")
     await execute(ROW, ["pending", 70])
     clock += 5
@@ -39,6 +39,28 @@ async def test_the_rate_is_that_of_what_is_finished(monkeypatch: pytest.MonkeyPa
     # Twenty too many and one place more: at ten a second two seconds and a bit, and later for who comes later.
     assert (waits[0], waits[-1]) == (3, 5)
     assert waits == sorted(waits)
+
+
+@pytest.mark.usefixtures("connected")
+async def test_idle_seconds_are_no_slowness_and_a_standstill_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 1000.0
+    monkeypatch.setattr("app.backlog.time.monotonic", lambda: clock)
+    backlog = Backlog(1)
+    for _ in range(8):
+        await backlog._look()
+        clock += 1
+    await execute(ROW, ["pending", 30])
+    await backlog._look()
+    clock += 1
+    await execute("UPDATE predictions SET status = 'succeeded' WHERE id <= 20")
+    await backlog._look()
+    assert backlog.rate == 20
+    for _ in range(12):
+        clock += 1
+        await backlog._look()
+    with pytest.raises(Overloaded) as refused, backlog.place():
+        pass
+    assert refused.value.retry_after == 300
 
 
 @pytest.mark.usefixtures("connected")

@@ -62,13 +62,22 @@ async def test_it_is_upright_and_tells_nothing_of_where_it_was_taken(client: htt
 
 async def test_a_browser_need_not_read_an_image_again(client: httpx.AsyncClient) -> None:
     path = f"/predictions/{await uploaded(client, jpeg())}"
-    for asked in (f"{path}/image?size=100", f"{path}/heatmap"):
+    for asked, kept in ((f"{path}/heatmap", "no-cache"), (f"{path}/image?size=100", "immutable")):
         first = await client.get(asked)
-        again = await client.get(asked, headers={"If-None-Match": first.headers["etag"]})
-        assert (again.status_code, again.content) == (304, b"")
-        assert "immutable" in first.headers["cache-control"]
+        etag = first.headers["etag"]
+        for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+            again = await client.get(asked, headers={"If-None-Match": known})
+            assert (again.status_code, again.content) == (304, b"")
+        assert kept in first.headers["cache-control"]
     other = await client.get(f"{path}/image?size=101", headers={"If-None-Match": first.headers["etag"]})
     assert other.status_code == 200
+
+
+@pytest.mark.parametrize("size", [(3, 2000), (2000, 1), (1, 1)])
+async def test_no_shape_is_too_odd_for_a_heat_map(client: httpx.AsyncClient, size: tuple[int, int]) -> None:
+    prediction_id = await uploaded(client, encoded(scene(*size), "PNG"))
+    assert opened(await client.get(f"/predictions/{prediction_id}/heatmap/")).format == "PNG"
+    assert opened(await client.get(f"/predictions/{prediction_id}/image/")).format == "JPEG"
 
 
 async def test_what_cannot_be_shown_is_told(client: httpx.AsyncClient, settings: Settings) -> None:
@@ -78,6 +87,9 @@ async def test_what_cannot_be_shown_is_told(client: httpx.AsyncClient, settings:
     for size in ("15", "2049", "x", "1e3"):
         assert (await client.get(f"/predictions/{prediction_id}/image/", params={"size": size})).status_code == 422
     answer = await client.get(f"/predictions/{prediction_id}/heatmap/", params={"label": "no such label"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_explainable")
+    failed = await client.post("/predictions/", files={"file": ("a", jpeg()[:3000])}, headers=WAIT)
+    answer = await client.get(f"/predictions/{failed.json()['id']}/heatmap/")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_explainable")
     for path in uploaded_files(settings):
         path.unlink()

@@ -93,11 +93,13 @@ async def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path, monkeyp
     sync = os.fsync
 
     def looked_at(descriptor: int) -> None:
-        names.append({path.suffix for path in tmp_path.rglob("*") if path.is_file()})
+        names.append({path.suffix for path in tmp_path.rglob("*.*") if path.is_file() and path.name != OWNER})
         sync(descriptor)
 
+    storage = FolderStorage(tmp_path)
+    await storage.set_owner("me")
     monkeypatch.setattr("os.fsync", looked_at)
-    await FolderStorage(tmp_path).put(b"bytes", "jpg")
+    await storage.put(b"bytes", "jpg")
     assert {".part"} in names
     assert {".jpg"} == names[-1]
     assert {".jpg", ".part"} not in names
@@ -129,7 +131,9 @@ async def test_no_database_sweeps_what_another_knows(
     storage: Storage, settings: Settings, empty_database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A new database on an old folder, or a trial on the bucket that is in use: every image would be without a row."""
+    await storage.set_owner("whoever stored it")
     key = await storage.put(b"an image", "jpg")
+    await storage.delete([OWNER])
     await db.migrate(empty_database_url, settings)
     await execute(empty_database_url, "UPDATE installation SET id = gen_random_uuid()")
     async with db.connected(empty_database_url, settings):

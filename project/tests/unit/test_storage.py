@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from app.domain import ImageMissing, StorageUnavailable
+from app.storage import OWNER
 from app.storage.folder import FolderStorage
 
 
@@ -19,20 +20,27 @@ async def test_what_is_put_can_be_read_and_deleted(tmp_path: Path) -> None:
 
 async def test_the_server_chooses_the_key(tmp_path: Path) -> None:
     storage = FolderStorage(tmp_path)
+    await storage.set_owner("me")
     keys = {await storage.put(b"same", "png") for _ in range(3)}
     assert len(keys) == 3
     stored = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert stored == keys
+    assert stored == keys | {OWNER}
 
 
 async def test_a_folder_that_is_not_marked_is_not_the_one(tmp_path: Path) -> None:
     # Not mounted on this host: no image is to be given up for that.
-    shared, local = FolderStorage(tmp_path / "shared"), FolderStorage(tmp_path / "local")
+    shared = FolderStorage(tmp_path / "shared")
+    await shared.set_owner("me")
     key = await shared.put(b"bytes", "jpg")
-    await local.put(b"something else", "jpg")
-    for storage in (local, FolderStorage(tmp_path / "absent")):
+    (tmp_path / "local" / "lost+found").mkdir(parents=True)
+    for name in ("local", "absent"):
+        storage = FolderStorage(tmp_path / name)
         with pytest.raises(StorageUnavailable):
             await storage.read(key)
+        # Nor is one to be hidden behind the folder, once it is mounted.
+        with pytest.raises(StorageUnavailable):
+            await storage.put(b"bytes", "jpg")
+    assert not (tmp_path / "absent").exists()
 
 
 @pytest.mark.parametrize("key", ["../outside.jpg", "/etc/hostname", "a/../../outside.jpg"])
