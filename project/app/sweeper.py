@@ -36,7 +36,10 @@ def sweeping(storage: Storage, settings: Settings) -> AbstractAsyncContextManage
 
     @unavailable_when_away()
     async def step() -> None:
-        if await execute(_TAKE_TURN, [timedelta(seconds=settings.sweep_seconds * NEARLY)]):
+        # A worker that is there before the first web process finds it without a mark.
+        if await ownership.is_ours(storage) and await execute(
+            _TAKE_TURN, [timedelta(seconds=settings.sweep_seconds * NEARLY)]
+        ):
             await sweep(storage, safe_age(settings))
 
     return repeating(step, settings.sweep_seconds, "Removing images that no prediction names")
