@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint migrate model iris openvino bench vitals scaling accuracy lock format verify-containers clean
+.PHONY: help run test check lint migrate model iris openvino bench vitals scaling accuracy openapi lock format verify-containers clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -49,6 +49,10 @@ lint: $(VENV)/dev.stamp ## Format, lint, types, imports, dependencies and contai
 
 format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
 	@cd project && ../$(BIN)/ruff format . && ../$(BIN)/ruff check --fix .
+
+openapi: $(VENV)/dev.stamp ## Write the contract, docs/openapi.json, anew after a change
+	@cd project && ../$(BIN)/python -c 'import json; from app.config import Settings; from app.main import create_application; \
+	  print(json.dumps(create_application(Settings()).openapi(), indent=1, ensure_ascii=False))' > docs/openapi.json
 
 migrate: $(VENV)/run.stamp ## Bring the database's tables up to date
 	@$(APP) migrate

@@ -1,0 +1,14 @@
+"""The contract as it was last agreed on: whoever changes it sees so in a diff. ``make openapi`` writes it anew."""
+
+import json
+
+import httpx
+
+from app.config import PROJECT_DIR
+
+SNAPSHOT = PROJECT_DIR / "docs" / "openapi.json"
+
+
+async def test_the_contract_is_the_one_that_is_written_down(client: httpx.AsyncClient) -> None:
+    described = (await client.get("/openapi.json")).json()
+    assert described == json.loads(SNAPSHOT.read_text()), "run `make openapi`, and look at what changed"
