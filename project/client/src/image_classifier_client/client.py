@@ -172,7 +172,11 @@ class Client:
 
     def models(self) -> list[Model]:
         """The models that can be asked."""
-        return [Model.of(model) for model in self._request("GET", "/models").json() if model["status"] == "ok"]
+        return [Model.of(model) for model in self.model_resources()]
+
+    def model_resources(self) -> list[dict[str, Any]]:
+        """The models as the service describes them, with the features of tabular ones."""
+        return [model for model in self._request("GET", "/models").json() if model["status"] == "ok"]
 
     def predict(self, model: str, features: dict[str, float] | None = None) -> dict[str, Any]:
         """What a tabular model says of a row of features, or of its defaults."""

@@ -1,0 +1,71 @@
+"""examples/flask-app: an application of its own, before the real service, in a real browser."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.async_api import Browser, expect
+
+from app.config import PROJECT_DIR
+from tests.e2e.server import START_SECONDS, Server
+from tests.pictures import jpeg
+
+WEB = PROJECT_DIR.parent / "examples" / "flask-app" / "web.py"
+
+
+@pytest.fixture
+def example(server: Server, tmp_path: Path) -> Iterator[str]:
+    """The address of the example, run as its README says."""
+    service = server.start().url
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(PROJECT_DIR / "client" / "src"),
+        "IMGCLASS_URL": service,
+    }
+    log = tmp_path / "flask.log"
+    with log.open("w") as output:
+        command = [sys.executable, "-m", "flask", "--app", str(WEB), "run", "--port", "0"]
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    deadline = time.monotonic() + START_SECONDS
+    while not (found := re.search(r"Running on (http://\S+)", log.read_text())):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.02)
+    yield found[1]
+    process.terminate()
+    process.wait(START_SECONDS)
+
+
+def test_uploads_and_rows_are_answered(example: str) -> None:
+    answer = httpx.post(example, files={"image": ("a.jpg", jpeg())}, timeout=60)
+    assert (answer.status_code, answer.text.count("<tr>")) == (200, 5)
+    refused = httpx.post(example, files={"image": ("a.txt", b"no image")}, timeout=60)
+    assert (refused.status_code, "File must be an image" in refused.text) == (400, True)
+    page = f"{example}/models/iris_random_forest"
+    defaults = httpx.get(page)
+    assert (defaults.status_code, defaults.text.count("<tr>")) == (200, 3)
+    values = {"sepal_length": "6.3", "sepal_width": "3.3", "petal_length": "6.0", "petal_width": "2.5"}
+    assert "<caption>virginica</caption>" in httpx.post(page, data=values).text
+    wrong = httpx.post(page, data={**values, "petal_length": "11"})
+    assert (wrong.status_code, 'role="alert"' in wrong.text) == (422, True)
+    assert httpx.get(f"{example}/models/nothing").status_code == 404
+
+
+async def test_it_is_used_in_a_browser(browser: Browser, example: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    page = await browser.new_page()
+    await page.goto(example)
+    await page.get_by_label("Picture").set_input_files(tmp_path / "a.jpg")
+    await page.get_by_role("button", name="Classify").click()
+    await expect(page.locator("tr")).to_have_count(5)
+    await page.get_by_role("link", name="iris random forest").click()
+    await page.get_by_label("petal length").fill("6")
+    await page.get_by_label("petal width").fill("2.5")
+    await page.get_by_role("button", name="Predict").click()
+    await expect(page.locator("caption")).to_have_text("virginica")
