@@ -58,6 +58,8 @@ class Engine:
         self._last_id = 0
         self._writer: asyncio.StreamWriter | None = None
         self._up, self._wanted = asyncio.Event(), asyncio.Event()
+        self._starting: asyncio.Task[None] | None = None
+        self._was_up = False
 
     @asynccontextmanager
     async def running(self, *, when_asked: bool = False) -> AsyncIterator[None]:
@@ -70,7 +72,11 @@ class Engine:
         finally:
             keeper.cancel()
             await asyncio.wait([keeper])
-            if self._up.is_set():
+            if self._starting:
+                # A start that is cut short would leave its process behind.
+                await asyncio.wait([self._starting])
+            if self._was_up:
+                # Also where the keeper was at it: what it began is finished here.
                 await self._stop()
 
     @property
@@ -157,6 +163,7 @@ class Engine:
         self._writer.write(packed(asdict(self._orders)))
         self._reading = asyncio.create_task(self._read(reader))
         self._up.set()
+        self._was_up = True
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         """Hand answers to who asked, until the process hangs up."""
@@ -187,8 +194,9 @@ class Engine:
 
     async def _start_in_the_end(self) -> None:
         while not self._up.is_set():
+            self._starting = asyncio.create_task(self._start())
             try:
-                await self._start()
+                await asyncio.shield(self._starting)
             except OSError:
                 # No memory, no more processes: this is what brings the engine back, so it must not end.
                 log.exception("%s could not be started. Trying again.", self._name)
