@@ -14,6 +14,7 @@ from uvicorn.supervisors import ChangeReload
 from app.config import Settings
 from app.domain import StartupError
 from app.main import create_application
+from app.memory import give_back_large_blocks
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ def serve(settings: Settings, *, reload: bool) -> None:
         server_header=False,
         ws="none",
     )
+    give_back_large_blocks()
     _allow_many_connections()
     listening = _listen(settings.host, settings.port)
     server = Server(config)

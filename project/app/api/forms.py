@@ -28,8 +28,10 @@ class Part:
 
     @property
     def data(self) -> bytes:
-        """All of it."""
-        return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+        """All of it; what it was put together from is let go."""
+        if len(self.chunks) != 1:
+            self.chunks[:] = [b"".join(self.chunks)]
+        return self.chunks[0]
 
 
 async def read_form(request: Request) -> dict[str, Part]:
