@@ -119,6 +119,14 @@ class Settings(BaseSettings):
         bool, Field(description="Whether webhooks may go to private addresses, such as those of this network.")
     ] = False
 
+    image_url: Annotated[
+        Literal["off", "public", "any"],
+        Field(
+            description="Whether images are fetched from image_url: never, from public addresses, or from any, such as "
+            "those of this network."
+        ),
+    ] = "off"
+
     predict_cache_rows: Annotated[
         int, Field(ge=0, description="Rows whose answers /predict keeps for identical requests; 0: none.")
     ] = 10_000
@@ -126,6 +134,10 @@ class Settings(BaseSettings):
 
     worker_threads: Annotated[int, Field(ge=1, le=256, description="Threads that classify.")] = _cores()
     max_upload_bytes: Annotated[PositiveInt, Field(description="Larger uploads are cut off with 413.")] = 20 * 2**20
+    max_batch_bytes: Annotated[PositiveInt, Field(description="Largest batch or ZIP file, packed and unpacked.")] = (
+        2**30
+    )
+    max_batch_images: Annotated[PositiveInt, Field(description="Images in one batch.")] = 1_000
     max_image_pixels: Annotated[PositiveInt, Field(description="Images with more pixels are refused with 413.")] = (
         50_000_000
     )

@@ -11,11 +11,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import asyncpg
 from tortoise import connections
 from tortoise.context import TortoiseContext
-from tortoise.exceptions import DBConnectionError
+from tortoise.exceptions import DBConnectionError, OperationalError
 from tortoise.transactions import in_transaction
 
 from app.config import MIGRATIONS_DIR, Settings
-from app.domain import DatabaseUnavailable, StartupError
+from app.domain import DatabaseUnavailable, StartupError, TablesMissing
 from app.postgres import embedded_postgres
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ BROKE: Final = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
 )
+OUTDATED: Final = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 ENDED_WHILE_IDLE: Final = "another operation (2) is in progress"
 """How asyncpg's protocol says that it is taking in an error (its state 2) that no statement of ours has caused."""
 
@@ -157,6 +158,10 @@ async def unavailable_when_away() -> AsyncIterator[None]:
         # The connection was there and broke: the statement may have been carried out, with nobody left to say so.
         broke = isinstance(error, BROKE)
         raise DatabaseUnavailable(maybe_done=broke) from error
+    except OperationalError as error:
+        if isinstance(error.__cause__, OUTDATED):
+            raise TablesMissing from error
+        raise
     except asyncpg.InternalClientError as error:
         # An idle connection was told of the server's end at the moment it was to be used.
         if ENDED_WHILE_IDLE in str(error):

@@ -21,8 +21,6 @@ SCHEDULE: Final = tuple(
 )
 """Pauses between attempts: nine of them within a day."""
 
-LONGEST_URL: Final = 2_048
-
 _CLAIM: Final = """
 UPDATE deliveries
 SET attempts = attempts + 1, response_status = NULL,
@@ -60,24 +58,6 @@ class Outcome:
     error: str | None = None
     for_good: bool = False
     """Whether there is no use in trying again."""
-
-
-def check_url(url: str) -> None:
-    """Raises ValueError, with what is wrong, for an address that can be none of a webhook."""
-    try:
-        parts = urlsplit(url)
-        port_is_one = parts.port is None or parts.port > 0
-    except ValueError as error:
-        raise ValueError("it should be an address such as https://example.com/hook") from error
-    if len(url) > LONGEST_URL:
-        raise ValueError(f"it has more than {LONGEST_URL} characters")
-    # Nothing that needs to be told apart from an address: no blanks, no control characters, no other alphabets.
-    if not all("!" <= character <= "~" for character in url):
-        raise ValueError("it should be an address such as https://example.com/hook, percent-encoded")
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_one:
-        raise ValueError("it should be an address such as https://example.com/hook")
-    if "@" in parts.netloc or "#" in url:
-        raise ValueError("it should have neither a user name nor a fragment")
 
 
 @unavailable_when_away()

@@ -116,10 +116,22 @@ class UploadTooLarge(ServiceError):
     code = "upload_too_large"
 
 
+class ArchiveRefused(ServiceError):
+    """The ZIP file cannot be read."""
+
+    code = "archive_refused"
+
+
 class ImageTooLarge(ServiceError):
     """The image has too many pixels."""
 
     code = "image_too_large"
+
+
+class ImageNotFetched(ServiceError):
+    """The image could not be fetched from its address."""
+
+    code = "image_not_fetched"
 
 
 class ImageUnreadable(ServiceError):
@@ -196,6 +208,12 @@ class DatabaseUnavailable(ServiceError):
     def __init__(self, *, maybe_done: bool = False) -> None:
         super().__init__()
         self.maybe_done = maybe_done
+
+
+class TablesMissing(DatabaseUnavailable):
+    """The database's tables are not those of this version: run `python -m app migrate`."""
+
+    code = "tables_missing"
 
 
 class IdempotencyKeyReused(ServiceError):

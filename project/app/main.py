@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app import __version__
-from app.api import events, export, images, models, ping, predict, predictions, uploads
+from app.api import batches, events, export, images, models, ping, predict, predictions, uploads
 from app.api.body_limit import BodyLimit
 from app.api.deps import Runtime, make_runtime
 from app.api.errors import add_error_handlers
@@ -54,12 +54,13 @@ def create_application(settings: Settings) -> FastAPI:
     app = FastAPIOffline(
         title="Image classifier", description=DESCRIPTION, version=__version__, lifespan=lifespan, debug=False
     )
-    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes, max_batch_bytes=settings.max_batch_bytes)
     app.add_middleware(HeadAsGet)
     app.add_middleware(PlainStartupErrors)
     add_error_handlers(app)
     answer_both_slashes(app)
     app.include_router(uploads.router)
+    app.include_router(batches.router)
     app.include_router(events.router)
     app.include_router(images.router)
     app.include_router(export.router)

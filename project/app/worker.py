@@ -321,7 +321,7 @@ def _logged(doing: str) -> Iterator[None]:
     """Keep a loop that must not end from ending: what goes wrong is logged, and tried again in the next round."""
     try:
         yield
-    except DatabaseUnavailable:
-        log.warning("%s has to wait: the database is away", doing)
+    except DatabaseUnavailable as error:
+        log.warning("%s has to wait: %s", doing, error.message)
     except Exception:
         log.exception("%s went wrong", doing)

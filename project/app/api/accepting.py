@@ -2,26 +2,26 @@
 
 import asyncio
 import contextlib
+import hashlib
 import time
 import unicodedata
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
-from http import HTTPStatus
 from typing import Final
 
 from fastapi import Request
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 
 from app import crud, idempotency
+from app.addresses import check_url
 from app.api.deps import Inspected, Runtime
-from app.api.forms import Part, read_form
-from app.deliveries import check_url
+from app.api.reading import invalid, read_sent
 from app.dispatch import ImageModel
 from app.domain import (
     MAX_FILENAME,
     DatabaseUnavailable,
     HeldKey,
+    ImageNotFetched,
     ModelUnknown,
     Status,
     StorageUnavailable,
@@ -31,23 +31,27 @@ from app.idempotency import Replay
 from app.models.tortoise import Prediction
 
 UNNAMED: Final = "unnamed"
-RECEIVE_SECONDS: Final = 60.0
-"""Who sends slowly takes room from others: 20 MiB in this time are 2.8 Mbit/s."""
 IN_FLIGHT: Final = timedelta(minutes=1)
 """An upload takes no longer than this and its wait; with neither row nor answer by then, its process has died."""
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """An image as a client sent it. ``came``, and ``until`` when it waits for its answer: by ``time.monotonic``."""
+class ReceivedImage:
+    """An image that was found to be one."""
 
     filename: str | None
     data: bytes
+    inspected: Inspected
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked of an image. ``came``, and ``until`` when its answer is waited for: by ``time.monotonic``."""
+
     model: ImageModel
-    came: float
-    until: float | None
-    idempotency_key: HeldKey | None
     webhook_url: str | None
+    came: float
+    until: float | None = None
 
 
 async def accept(
@@ -57,32 +61,45 @@ async def accept(
 
     With the key as it is held, and the time it came, by ``time.monotonic``.
     """
-    try:
-        async with asyncio.timeout(RECEIVE_SECONDS):
-            form = await read_form(request)
-    except TimeoutError:
-        told = f"The upload did not arrive within {RECEIVE_SECONDS:.0f} s."
-        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, told) from None
+    sent = await read_sent(request)
     # A wait counts from the whole request (RFC 7240, 4.3), not from its first byte.
     came = time.monotonic()
-    file = _file(form.get("file"))
-    asked_for = _field(form.get("model"))
-    chosen = await image_model(runtime, asked_for)
-    webhook_url = _webhook_url(_field(form.get("webhook_url")), runtime)
-    upload = Upload(file.filename, file.data, chosen, came, came + wait if wait else None, None, webhook_url)
-    limit = runtime.settings.max_upload_bytes
-    if len(upload.data) > limit:
-        raise UploadTooLarge(f"The upload is larger than {limit} bytes.")
-    inspected = await runtime.inspect(upload.data)
+    model = await image_model(runtime, sent.model)
+    order = Order(model, webhook_url(sent.webhook_url, runtime), came, came + wait if wait else None)
+    if sent.data is None:
+        _check_image_url(sent.image_url, runtime)
+        source = hashlib.sha256(sent.image_url.encode()).hexdigest()
+
+        async def make(held: HeldKey | None) -> Prediction:
+            async with runtime.fetched_room.taken(runtime.settings.max_upload_bytes):
+                return await store(await _fetched(sent.image_url, runtime), order, held, runtime)
+    else:
+        image = await received(sent.filename, sent.data, runtime)
+        source = image.inspected.sha256
+
+        async def make(held: HeldKey | None) -> Prediction:
+            return await store(image, order, held, runtime)
+
     if key is None:
-        return await _store(upload, inspected, runtime), None, came
+        return await make(None), None, came
+    made, held = await make_once(key, (source, sent.model, sent.webhook_url), make, runtime)
+    return made, held, came
+
+
+async def make_once(
+    key: str, asked: tuple[str, str, str], make: Callable[[HeldKey], Awaitable[Prediction]], runtime: Runtime
+) -> tuple[Prediction | Replay, HeldKey | None]:
+    """Make a prediction, unless it was made before with this key; with the key, where it is held now.
+
+    ``asked``: where the image is from, its model and webhook, which have to be the same. Raises IdempotencyKeyReused or
+    IdempotencyKeyInFlight.
+    """
     in_flight = timedelta(seconds=runtime.settings.max_wait_seconds) + IN_FLIGHT
-    fingerprint = idempotency.fingerprint(inspected.sha256, asked_for, webhook_url or "")
-    held = await idempotency.claim(key, fingerprint, in_flight)
+    held = await idempotency.claim(key, idempotency.fingerprint(*asked), in_flight)
     if isinstance(held, Replay):
-        return held, None, came
+        return held, None
     try:
-        return await _store(replace(upload, idempotency_key=held), inspected, runtime), held, came
+        return await make(held), held
     except Exception:
         # Not where it was cancelled: its row may be on its way. The key is free again after a while.
         with contextlib.suppress(DatabaseUnavailable):
@@ -90,17 +107,25 @@ async def accept(
         raise
 
 
-async def _store(upload: Upload, inspected: Inspected, runtime: Runtime) -> Prediction:
+async def received(filename: str | None, data: bytes, runtime: Runtime) -> ReceivedImage:
+    """An image, inspected. Raises UploadTooLarge, NotAnImage or ImageTooLarge."""
+    limit = runtime.settings.max_upload_bytes
+    if len(data) > limit:
+        raise UploadTooLarge(f"The upload is larger than {limit} bytes.")
+    return ReceivedImage(filename, data, await runtime.inspect(data))
+
+
+async def store(image: ReceivedImage, order: Order, held: HeldKey | None, runtime: Runtime) -> Prediction:
     """Keep an image, make its row, and start what classifies it."""
-    data, model = upload.data, upload.model
+    data, inspected, model = image.data, image.inspected, order.model
     storing = asyncio.create_task(runtime.storage.put(data, inspected.image.extension))
     try:
         attempt = None
         if runtime.settings.reuse_answers:
             attempt = await runtime.known((inspected.sha256, model.name, model.version))
-        if attempt is None and upload.until:
+        if attempt is None and order.until:
             # Who waits learns the answer with the row; the disk works meanwhile.
-            attempt = await runtime.dispatch.attempt(model.name, data, upload.until - time.monotonic())
+            attempt = await runtime.dispatch.attempt(model.name, data, order.until - time.monotonic())
         image_path = await asyncio.shield(storing)
     except BaseException:
         # The service stops, or the database is away: an image without a row would stay for ever.
@@ -108,17 +133,17 @@ async def _store(upload: Upload, inspected: Inspected, runtime: Runtime) -> Pred
             await runtime.storage.delete([await storing])
         raise
     new = crud.NewPrediction(
-        filename=_shown_name(upload.filename),
+        filename=shown_name(image.filename),
         image_path=image_path,
         image=inspected.image,
         size_bytes=len(data),
         sha256=inspected.sha256,
         model=model.name,
         model_version=attempt.version if attempt and attempt.version else model.version,
-        came=upload.came,
+        came=order.came,
         attempt=attempt,
-        idempotency_key=upload.idempotency_key,
-        webhook_url=upload.webhook_url,
+        idempotency_key=held,
+        webhook_url=order.webhook_url,
     )
     try:
         prediction = await runtime.dispatch.create(new)
@@ -133,19 +158,27 @@ async def _store(upload: Upload, inspected: Inspected, runtime: Runtime) -> Pred
     return prediction
 
 
-def _file(part: Part | None) -> Part:
-    if part is None or part.filename is None:
-        raise RequestValidationError(
-            [{"type": "missing", "loc": ("body", "file"), "msg": "Field required", "input": None}]
-        )
-    return part
+async def _fetched(url: str, runtime: Runtime) -> ReceivedImage:
+    assert runtime.fetcher is not None
+    try:
+        data, filename = await runtime.fetcher.fetch(url, runtime.settings.max_upload_bytes)
+    except ImageNotFetched as error:
+        raise invalid(error.code, "image_url", error.message, url) from error
+    return await received(filename, data, runtime)
 
 
-def _field(part: Part | None) -> str:
-    return part.data.decode(errors="replace") if part else ""
+def _check_image_url(url: str, runtime: Runtime) -> None:
+    if runtime.fetcher is None:
+        told = "This service fetches no images: its operator has to set IMAGE_URL=public"
+        raise invalid("image_url_invalid", "image_url", told, url)
+    try:
+        check_url(url)
+    except ValueError as error:
+        raise invalid("image_url_invalid", "image_url", f"The image's address cannot be used: {error}", url) from error
 
 
-def _webhook_url(url: str, runtime: Runtime) -> str | None:
+def webhook_url(url: str, runtime: Runtime) -> str | None:
+    """Where a prediction's end is told. Raises RequestValidationError where there are no webhooks, or not there."""
     if not url:
         return None
     told = ""
@@ -157,9 +190,7 @@ def _webhook_url(url: str, runtime: Runtime) -> str | None:
         except ValueError as error:
             told = f"The webhook's address cannot be used: {error}"
     if told:
-        raise RequestValidationError(
-            [{"type": "webhook_url_invalid", "loc": ("body", "webhook_url"), "msg": told, "input": url}]
-        )
+        raise invalid("webhook_url_invalid", "webhook_url", told, url)
     return url
 
 
@@ -168,11 +199,10 @@ async def image_model(runtime: Runtime, name: str) -> ImageModel:
     try:
         return await runtime.dispatch.image_model(name)
     except ModelUnknown as error:
-        told = {"type": "model_unknown", "loc": ("body", "model"), "msg": error.message, "input": name}
-        raise RequestValidationError([told]) from error
+        raise invalid("model_unknown", "model", error.message, name) from error
 
 
-def _shown_name(name: str | None) -> str:
+def shown_name(name: str | None) -> str:
     """The client's file name, fit to be stored and shown: no control characters, at most 255 characters."""
     composed = unicodedata.normalize("NFC", name or "")
     visible = "".join("\ufffd" if unicodedata.category(c) in {"Cc", "Cs"} else c for c in composed)

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cachetools import TTLCache
 from fastapi import Depends, Request
@@ -21,6 +21,9 @@ from app.models.tortoise import Prediction
 from app.notices import Notices
 from app.registry import Registry
 from app.storage import Storage
+
+if TYPE_CHECKING:
+    from app.fetching import Fetcher
 
 MOST_RECEIVED: Final = 16
 MOST_ROWS: Final = 64
@@ -53,6 +56,12 @@ class Runtime:
     backlog: Backlog
     engine: Engine
     room: Room
+    fetched_room: Room
+    """Of images that are fetched: apart, so that servers that send slowly hold up no uploads."""
+    batch_room: Room
+    """Of batches, which may take their time."""
+    fetcher: "Fetcher | None"
+    """None where no images are fetched."""
     inspect: Coalescer[bytes, Inspected]
     get: Coalescer[int, Prediction]
     known: Coalescer[tuple[str, str, str], crud.Attempt | None]
@@ -75,12 +84,24 @@ def make_runtime(settings: Settings, storage: Storage, beside: dispatch.Running,
         backlog,
         beside.engine,
         # The largest upload has to find room.
-        Room(max(settings.max_receiving_bytes, settings.max_upload_bytes + MULTIPART_OVERHEAD)),
+        room=Room(max(settings.max_receiving_bytes, settings.max_upload_bytes + MULTIPART_OVERHEAD)),
+        fetched_room=Room(max(settings.max_receiving_bytes, settings.max_upload_bytes)),
+        batch_room=Room(max(settings.max_receiving_bytes, 2 * settings.max_upload_bytes)),
+        fetcher=_fetcher(settings),
         inspect=Coalescer(inspect, most=MOST_RECEIVED),
         get=Coalescer(crud.get_all, most=MOST_ROWS),
         known=Coalescer(crud.known_answers, most=MOST_ROWS),
         tabular_cache=TTLCache(settings.predict_cache_rows, settings.predict_cache_seconds, getsizeof=len),
     )
+
+
+def _fetcher(settings: Settings) -> "Fetcher | None":
+    if settings.image_url == "off":
+        return None
+    # An HTTP client takes 10 MB and a tenth of a second, which most services can do without.
+    from app.fetching import Fetcher
+
+    return Fetcher(from_private=settings.image_url == "any")
 
 
 def _inspected(data: bytes, max_pixels: int) -> Inspected | ServiceError:

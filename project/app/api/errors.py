@@ -30,10 +30,12 @@ STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
     domain.NotAnImage: HTTPStatus.BAD_REQUEST,
     domain.UploadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     domain.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    domain.ArchiveRefused: HTTPStatus.BAD_REQUEST,
     domain.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.NoWorkerYet: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.StorageUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    domain.TablesMissing: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 AWAY: Final = (domain.DatabaseUnavailable, domain.StorageUnavailable)
 """What comes back by itself, and is told of with every request until then: in one line."""
@@ -162,7 +164,7 @@ async def _invalid_request(_request: Request, error: Exception) -> Response:
         told = {"type": entry["type"], "loc": list(entry["loc"]), "msg": entry["msg"]}
         if entry["loc"] == ("body", "file"):
             told["msg"] = NO_FILE
-        if _can_be_echoed(entry.get("input")):
+        if "input" in entry and _can_be_echoed(entry["input"]):
             told["input"] = entry["input"]
         detail.append(told)
     return Response(json.dumps({"detail": detail}), HTTPStatus.UNPROCESSABLE_ENTITY, media_type="application/json")

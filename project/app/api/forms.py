@@ -3,6 +3,8 @@
 FastAPI's way writes each file into a temporary one, reads that, and costs as much as everything else about a request.
 """
 
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 MOST_PARTS: Final = 100
+BROKE_OFF: Final = "The upload broke off."
 
 
 @dataclass(slots=True)
@@ -34,26 +37,87 @@ class Part:
         return self.chunks[0]
 
 
+@dataclass(frozen=True, slots=True)
+class StreamedPart:
+    """One part of a form that is still arriving."""
+
+    name: str
+    filename: str | None
+    data: AsyncIterator[bytes]
+
+
 async def read_form(request: Request) -> dict[str, Part]:
     """The parts of a multipart body by name, of those with the same name the last; none where it is no such body.
 
     Raises HTTPException with 400 where the body is malformed, or breaks off.
     """
-    content_type, options = parse_options_header(request.headers.get("content-type"))
-    if content_type != b"multipart/form-data":
+    content_type = request.headers.get("content-type")
+    if not is_form(content_type):
         return {}
-    if b"boundary" not in options:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, "Missing boundary in multipart.")
     reader = _FormReader()
-    try:
-        parser = MultipartParser(options[b"boundary"], reader.callbacks)
+    with _refused():
+        parser = _parser(content_type, reader)
         async for chunk in request.stream():
             parser.write(chunk)
+    return reader.parts
+
+
+async def form_parts(content_type: str | None, chunks: AsyncIterator[bytes]) -> AsyncIterator[StreamedPart]:
+    """The parts of a multipart body as they arrive; each has to be read before the next is there.
+
+    Raises HTTPException as ``read_form`` does.
+    """
+    reader = _StreamReader()
+    with _refused():
+        parser = _parser(content_type, reader)
+    events = _events(parser, reader, chunks)
+    async for event in events:
+        if isinstance(event, Part):
+            data = _data_of(events)
+            yield StreamedPart(event.name, event.filename, data)
+            async for _ in data:
+                pass
+
+
+async def _events(
+    parser: MultipartParser, reader: "_StreamReader", chunks: AsyncIterator[bytes]
+) -> AsyncGenerator["Part | bytes | None"]:
+    with _refused():
+        async for chunk in chunks:
+            parser.write(chunk)
+            events, reader.events = reader.events, []
+            for event in events:
+                yield event
+
+
+async def _data_of(events: AsyncIterator["Part | bytes | None"]) -> AsyncGenerator[bytes]:
+    async for event in events:
+        if not isinstance(event, bytes):
+            return
+        yield event
+    raise HTTPException(HTTPStatus.BAD_REQUEST, BROKE_OFF)
+
+
+def is_form(content_type: str | None) -> bool:
+    """Whether a body is a multipart form."""
+    return parse_options_header(content_type)[0] == b"multipart/form-data"
+
+
+def _parser(content_type: str | None, reader: "_FormReader") -> MultipartParser:
+    _, options = parse_options_header(content_type)
+    if b"boundary" not in options:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "Missing boundary in multipart.")
+    return MultipartParser(options[b"boundary"], reader.callbacks)
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    try:
+        yield
     except MultipartParseError as error:
         raise HTTPException(HTTPStatus.BAD_REQUEST, "Invalid multipart data.") from error
     except ClientDisconnect as error:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, "The upload broke off.") from error
-    return reader.parts
+        raise HTTPException(HTTPStatus.BAD_REQUEST, BROKE_OFF) from error
 
 
 class _FormReader:
@@ -108,6 +172,28 @@ class _FormReader:
     def _end(self) -> None:
         assert self._part is not None
         self.parts[self._part.name] = self._part
+
+
+class _StreamReader(_FormReader):
+    """Collects what happens, for a form that is read as it arrives: a part begins, has data, and ends with None."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Part | bytes | None] = []
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._count = 0  # It is for whoever reads them to say how many are too many.
+
+    def _begin_data(self) -> None:
+        super()._begin_data()
+        self.events.append(self._part)
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        self.events.append(data[start:end])
+
+    def _end(self) -> None:
+        self.events.append(None)
 
 
 def _text(raw: bytes) -> str:

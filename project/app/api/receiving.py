@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 from starlette.requests import Request
 
-from app.api.body_limit import MULTIPART_OVERHEAD
+from app.api.body_limit import MULTIPART_OVERHEAD, in_base64
+from app.api.reading import COPIES, is_json
 
 
 class Room:
@@ -54,6 +55,8 @@ class Room:
 
 
 def size_of(request: Request, most: int) -> int:
-    """Bytes that a request will take: what it declares, otherwise the most that it may have."""
+    """Bytes of memory that a request will take: what it declares, otherwise the most that it may have."""
     declared = request.headers.get("content-length", "")
+    if is_json(request):
+        return COPIES * (int(declared) if declared.isdecimal() else in_base64(most) + MULTIPART_OVERHEAD)
     return int(declared) if declared.isdecimal() else most + MULTIPART_OVERHEAD

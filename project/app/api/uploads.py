@@ -23,7 +23,7 @@ from app.domain import (
     Status,
 )
 from app.idempotency import LONGEST_KEY, Replay
-from app.models.pydantic import PredictionRead, Reclassification
+from app.models.pydantic import PredictionRead, Reclassification, UploadJson
 from app.models.tortoise import Prediction
 
 router = APIRouter(prefix="/predictions", tags=["predictions"])
@@ -35,7 +35,7 @@ _PREFER: Final[dict[str, Any]] = {
     "schema": {"type": "string", "title": "Prefer"},
     "description": "`wait=N`: answer when the prediction is finished, or after N seconds.",
 }
-_IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
+IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
     "name": "idempotency-key",
     "in": "header",
     "required": False,
@@ -46,12 +46,16 @@ _IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
 _FORM: Final[dict[str, Any]] = {
     "type": "object",
     "title": "Upload",
-    "required": ["file"],
     "properties": {
         "file": {
             "type": "string",
             "format": "binary",
             "description": "JPEG (also MPO), PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF; the first frame counts.",
+        },
+        "image_url": {
+            "type": "string",
+            "default": "",
+            "description": "Instead of a file: the address it is fetched from, where the operator allows it.",
         },
         "model": {
             "type": "string",
@@ -84,8 +88,14 @@ _FORM: Final[dict[str, Any]] = {
     )
     | {HTTPStatus.UNPROCESSABLE_ENTITY: {"description": "No file, an unknown model, or a key of another upload"}},
     openapi_extra={
-        "parameters": [_PREFER, _IDEMPOTENCY_KEY],
-        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}},
+        "parameters": [_PREFER, IDEMPOTENCY_KEY],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": _FORM},
+                "application/json": {"schema": UploadJson.model_json_schema()},
+            },
+        },
     },
 )
 async def upload_image(request: Request) -> Response:
@@ -94,7 +104,7 @@ async def upload_image(request: Request) -> Response:
     Poll `GET /predictions/{id}/` for the result, or send `Prefer: wait=10` to have it in this answer.
     """
     runtime = await running(request)
-    wait, key = _wait(request, runtime), _idempotency_key(request)
+    wait, key = _wait(request, runtime), idempotency_key(request)
     accepted, held, came = await receive(request, runtime, wait, key)
     if isinstance(accepted, Replay):
         return await _replayed(request, accepted, runtime, wait=wait, came=came)
@@ -138,10 +148,11 @@ async def _replayed(request: Request, replay: Replay, runtime: Runtime, *, wait:
     return response
 
 
-def _idempotency_key(request: Request) -> str | None:
+def idempotency_key(request: Request, longest: int = LONGEST_KEY) -> str | None:
+    """The header of that name. Raises RequestValidationError where it cannot be one."""
     key = request.headers.get("idempotency-key")
-    if key is not None and not 0 < len(key) <= LONGEST_KEY:
-        told = f"The key should have 1 to {LONGEST_KEY} characters"
+    if key is not None and not 0 < len(key) <= longest:
+        told = f"The key should have 1 to {longest} characters"
         raise RequestValidationError(
             [{"type": "idempotency_key_invalid", "loc": ("header", "idempotency-key"), "msg": told, "input": key}]
         )

@@ -342,3 +342,74 @@ class Info(BaseModel):
 
     models: list[str]
     images: list[str]
+
+
+class BatchItem(BaseModel):
+    """What became of one image of a batch: it has a prediction, or an error."""
+
+    number: int = Field(description="Its place in the batch, from 1.")
+    filename: str
+    status: int = Field(description="What an upload of this image alone would have been answered with.")
+    prediction: PredictionRead | None = None
+    error: PredictionError | None = None
+
+
+class Batch(BaseModel):
+    """What became of many images."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "accepted": 1,
+                    "refused": 1,
+                    "items": [
+                        {
+                            "number": 1,
+                            "filename": "cat.jpg",
+                            "status": 201,
+                            "prediction": EXAMPLE_PREDICTION,
+                            "error": None,
+                        },
+                        {
+                            "number": 2,
+                            "filename": "notes.txt",
+                            "status": 400,
+                            "prediction": None,
+                            "error": {"code": "not_an_image", "message": "File must be an image"},
+                        },
+                    ],
+                    "error": None,
+                }
+            ]
+        }
+    )
+
+    accepted: int
+    refused: int
+    items: list[BatchItem]
+    error: PredictionError | None = Field(
+        default=None, description="Why the rest was not read: a damaged ZIP file, a limit. What is in `items` stands."
+    )
+
+
+class UploadJson(BaseModel):
+    """An upload as JSON: the image in base64, or the address it is fetched from."""
+
+    model_config = ConfigDict(
+        title="UploadJson",
+        json_schema_extra={
+            "examples": [
+                {"image": "R0lGODdhAQABAIEAAHx8fAAAAAAAAAAAACwAAAAAAQABAAAIBAABBAQAOw=="},
+                {"image_url": "https://example.com/cat.jpg", "model": "mobilenet_v2"},
+            ]
+        },
+    )
+
+    image: str = Field(default="", description="The file in base64; a `data:` URL is one, too.")
+    image_url: str = Field(
+        default="", description="http or https, where the service's operator allows it (`IMAGE_URL`)."
+    )
+    filename: str | None = Field(default=None, description="Shown with the prediction.")
+    model: str = Field(default="", description="Name of a model from /models; empty for the default one.")
+    webhook_url: str = Field(default="", description="Where the end of the prediction is told.")

@@ -101,6 +101,14 @@ async def test_uploads_waits_and_events_go_through(nginx: Nginx) -> None:
         assert (await client.get(following.links["next"]["url"])).status_code == 200
 
 
+async def test_batches_may_be_larger_and_are_passed_on_as_they_arrive(nginx: Nginx) -> None:
+    large = [(f"{number}.jpg", jpeg_with(b"\xff\xfe", bytes(60_000), 250 + number)) for number in range(4)]
+    assert sum(len(data) for _, data in large) > 32 * 2**20
+    async with nginx.client() as client:
+        answer = await client.post("/predictions/batch", files=[("file", one) for one in large])
+        assert (answer.status_code, answer.json()["accepted"]) == (200, 4)
+
+
 async def test_limits_are_told_in_the_services_own_words(nginx: Nginx) -> None:
     async with nginx.client() as client:
         for size in (21, 40):

@@ -76,6 +76,7 @@ async def test_the_openapi_description_is_complete(client: httpx.AsyncClient) ->
     one = {"200", "404", "422", "503"}
     assert statuses == {
         ("post", "/predictions/"): {"201", "400", "404", "408", "409", "413", "422", "503"},
+        ("post", "/predictions/batch/"): {"200", "400", "408", "413", "415", "422", "503"},
         ("get", "/predictions/{id}/events/"): one,
         ("get", "/predictions/{id}/deliveries/"): one,
         ("get", "/predictions/{id}/image/"): {*one, "304", "409"},
@@ -153,8 +154,12 @@ async def test_an_unmigrated_database_is_not_ready(settings: Settings, empty_dat
     settings = settings.model_copy(update={"database_url": SecretStr(empty_database_url)})
     async with serving(settings) as client:
         answer = await client.get("/ready")
+        others = [await client.get("/predictions/"), await client.post("/predictions/", files={"file": jpeg()})]
     assert answer.status_code == 503
     assert answer.json()["database"].endswith("is missing): run `python -m app migrate`.")
+    for other in others:
+        assert (other.status_code, other.json()["code"]) == (503, "tables_missing")
+        assert "python -m app migrate" in other.json()["detail"]
 
 
 @pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.ECONNREFUSED, errno.ETIMEDOUT])

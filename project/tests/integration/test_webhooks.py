@@ -17,10 +17,10 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from app import deliveries, queue
+from app.addresses import check_url
 from app.config import Settings
 from app.db import execute
 from app.deliverer import Deliverer
-from app.deliveries import check_url
 from app.webhooks import Sender
 from tests.integration.conftest import serving
 from tests.pictures import jpeg

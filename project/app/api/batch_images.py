@@ -1,0 +1,139 @@
+"""The images of a batch as they arrive: files of a form, or of a ZIP file."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import Request
+from python_multipart.multipart import parse_options_header
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from app import archives
+from app.api.accepting import Order, image_model, webhook_url
+from app.api.deps import Runtime
+from app.api.forms import BROKE_OFF, StreamedPart, form_parts, is_form
+from app.api.reading import RECEIVE_SECONDS
+from app.archives import Entry, Limits
+
+ZIP_TYPES: Final = (b"application/zip", b"application/x-zip-compressed")
+LONGEST_FIELD: Final = 4_096
+NO_IMAGES: Final = "Images are needed: files of a multipart form (curl -F file=@a.jpg -F file=@b.jpg), or a ZIP file"
+
+Named = tuple[str | None, bytes | None]
+"""A file's name and its bytes, None where they are more than an image may have."""
+
+
+class BatchImages:
+    """Gives the files of a request one after the other, and what is asked of those that follow a field of the form."""
+
+    def __init__(self, request: Request, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._content_type = request.headers.get("content-type")
+        self._chunks = _Arriving(request.stream())
+        self._limit = runtime.settings.max_upload_bytes
+        self._fields = {"model": "", "webhook_url": ""}
+        self._order: Order | None = None
+
+    async def set_field(self, name: str, value: str) -> None:
+        """Set what is asked of the files that follow. Raises RequestValidationError."""
+        if name in self._fields:
+            self._fields[name] = value
+            model = await image_model(self._runtime, self._fields["model"])
+            self._order = Order(model, webhook_url(self._fields["webhook_url"], self._runtime), time.monotonic())
+
+    def order(self) -> Order:
+        """What is asked of the file that was given last."""
+        assert self._order is not None, "set_field comes first"
+        return self._order
+
+    async def __aiter__(self) -> AsyncIterator[Named]:
+        """Raises ArchiveRefused or HTTPException where the rest cannot be read."""
+        async for named in self._files():
+            self._chunks.renew()
+            yield named
+
+    async def _files(self) -> AsyncIterator[Named]:
+        kind, _ = parse_options_header(self._content_type)
+        if kind in ZIP_TYPES:
+            async for entry in self._unpacked(self._chunks):
+                yield entry.name, entry.data
+            return
+        if not is_form(self._content_type):
+            raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, NO_IMAGES)
+        async for part in form_parts(self._content_type, self._chunks):
+            if part.filename is None:
+                await self.set_field(part.name, await _text(part.data))
+                continue
+            async for named in self._files_of(part):
+                yield named
+
+    async def _files_of(self, part: StreamedPart) -> AsyncIterator[Named]:
+        """The file that a part of the form is, or those that are packed in it."""
+        start = b""
+        async for chunk in part.data:
+            start += chunk
+            if len(start) >= len(archives.SIGNATURES[0]):
+                break
+        chunks = _chained(start, part.data)
+        if start.startswith(archives.SIGNATURES):
+            async for entry in self._unpacked(chunks):
+                yield entry.name, entry.data
+        elif start or part.filename:
+            yield part.filename, await _joined(chunks, self._limit)
+
+    def _unpacked(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Entry]:
+        settings = self._runtime.settings
+        return archives.unpacked(chunks, Limits(settings.max_batch_images, self._limit, settings.max_batch_bytes))
+
+
+class _Arriving:
+    """The chunks of a request, none of whose images may take long to arrive."""
+
+    def __init__(self, stream: AsyncIterator[bytes]) -> None:
+        self._stream = stream
+        self.renew()
+
+    def renew(self) -> None:
+        """An image is there: the next one has as much time."""
+        self._until = asyncio.get_running_loop().time() + RECEIVE_SECONDS
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            async with asyncio.timeout_at(self._until):
+                return await anext(self._stream)
+        except TimeoutError:
+            told = f"An image did not arrive within {RECEIVE_SECONDS:.0f} s."
+            raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, told) from None
+        except ClientDisconnect:
+            raise HTTPException(HTTPStatus.BAD_REQUEST, BROKE_OFF) from None
+
+
+async def _chained(start: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield start
+    async for chunk in chunks:
+        yield chunk
+
+
+async def _joined(chunks: AsyncIterator[bytes], most: int) -> bytes | None:
+    data = bytearray()
+    fits = True
+    async for chunk in chunks:
+        fits = fits and len(data) + len(chunk) <= most
+        if fits:
+            data += chunk
+        else:
+            data.clear()
+    return bytes(data) if fits else None
+
+
+async def _text(chunks: AsyncIterator[bytes]) -> str:
+    data = b""
+    async for chunk in chunks:
+        data = (data + chunk)[:LONGEST_FIELD]
+    return data.decode(errors="replace")

@@ -1,0 +1,200 @@
+"""Many images in one request. Each is accepted or refused by itself."""
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from app.api.accepting import Order, make_once, received, shown_name, store
+from app.api.batch_images import NO_IMAGES, BatchImages
+from app.api.deps import Running, Runtime
+from app.api.early import EarlyAnswer
+from app.api.errors import problem_responses, status_of
+from app.api.receiving import Room
+from app.api.uploads import IDEMPOTENCY_KEY, idempotency_key
+from app.domain import HeldKey, ServiceError, UploadTooLarge
+from app.idempotency import Replay
+from app.models.pydantic import Batch, BatchItem, PredictionError, PredictionRead
+from app.models.tortoise import Prediction
+
+log = logging.getLogger(__name__)
+
+router = APIRouter(prefix="/predictions", tags=["predictions"])
+
+AT_ONCE: Final = 32
+"""Images of one batch that are stored at the same time: their rows are made together."""
+LONGEST_KEY: Final = 200
+STOPS: Final = (ServiceError, HTTPException, RequestValidationError)
+"""What ends a batch, or refuses one of its images."""
+
+_FORM: Final[dict[str, Any]] = {
+    "type": "object",
+    "title": "BatchUpload",
+    "properties": {
+        "model": {"type": "string", "default": "", "description": "As in the query; for the files that follow it."},
+        "webhook_url": {
+            "type": "string",
+            "default": "",
+            "description": "Where the end of each prediction of the files that follow it is told.",
+        },
+        "file": {
+            "type": "array",
+            "items": {"type": "string", "format": "binary"},
+            "description": "Images, or ZIP files of images; the name of the field does not matter.",
+        },
+    },
+}
+
+
+@router.post(
+    "/batch/",
+    response_model=Batch,
+    summary="Upload many images",
+    response_description="What became of each; polled like any other prediction.",
+    responses=problem_responses(
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
+    openapi_extra={
+        "parameters": [IDEMPOTENCY_KEY],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": _FORM},
+                "application/zip": {"schema": {"type": "string", "format": "binary"}},
+            },
+        },
+    },
+)
+async def upload_batch(
+    request: Request,
+    runtime: Running,
+    model: Annotated[str, Query(description="Name of a model from /models; empty for the default one.")] = "",
+) -> Response:
+    """Stores each image and makes its `pending` prediction while the rest is still arriving.
+
+    Sent again with the same `Idempotency-Key`, the images that were accepted the first time are not stored again.
+    """
+    key = idempotency_key(request, LONGEST_KEY)
+    # Where there is no place for one, there is none for many.
+    with runtime.backlog.place():
+        pass
+    settings = runtime.settings
+    images = BatchImages(request, runtime)
+    await images.set_field("model", model)
+    async with runtime.batch_room.taken(2 * settings.max_upload_bytes):
+        batch = _Batch(images, runtime, key)
+        try:
+            await batch.receive()
+        except STOPS as error:
+            if not batch.items:
+                raise
+            return EarlyAnswer.of(_answer(batch.items, _told(error)))
+        if not batch.items:
+            raise HTTPException(HTTPStatus.BAD_REQUEST, NO_IMAGES)
+        return _answer(batch.items, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """An image of a batch; ``data`` is None where it has more bytes than an image may have."""
+
+    number: int
+    name: str | None
+    data: bytes | None
+    order: Order
+
+
+class _Batch:
+    """A batch that is being received, and what became of its images until now."""
+
+    def __init__(self, images: BatchImages, runtime: Runtime, key: str | None) -> None:
+        self.items: list[BatchItem] = []
+        self._images = images
+        self._runtime = runtime
+        self._key = key
+        self._room = Room(runtime.settings.max_upload_bytes)
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    async def receive(self) -> None:
+        """Take what arrives until its end; returns, or raises, when all that was taken is done."""
+        stopped: Exception | None = None
+        count = 0
+        async with asyncio.TaskGroup() as tasks:
+            try:
+                async for name, data in self._images:
+                    count += 1
+                    if count > (most := self._runtime.settings.max_batch_images):
+                        raise UploadTooLarge(f"The batch has more than {most} images.")
+                    held = AsyncExitStack()
+                    await held.enter_async_context(self._places)
+                    await held.enter_async_context(self._room.taken(len(data or b"")))
+                    taken = _Taken(count, name, data, self._images.order())
+                    tasks.create_task(self._keep(taken, held))
+            except STOPS as error:
+                stopped = error
+        self.items.sort(key=lambda item: item.number)
+        if stopped:
+            raise stopped
+
+    async def _keep(self, taken: _Taken, held: AsyncExitStack) -> None:
+        prediction, error, status = None, None, int(HTTPStatus.CREATED)
+        async with held:
+            try:
+                prediction = PredictionRead.of(await self._accepted(taken))
+            except STOPS as refused:
+                error, status = _told(refused), _status(refused)
+            except Exception:
+                log.exception("Image %d of a batch went wrong", taken.number)
+                error = PredictionError(code="internal_error", message="Something went wrong in the service.")
+                status = HTTPStatus.INTERNAL_SERVER_ERROR
+        filename = shown_name(taken.name)
+        item = BatchItem(number=taken.number, filename=filename, status=status, prediction=prediction, error=error)
+        self.items.append(item)
+
+    async def _accepted(self, taken: _Taken) -> Prediction:
+        runtime, order = self._runtime, taken.order
+        if taken.data is None:
+            raise UploadTooLarge(f"The upload is larger than {runtime.settings.max_upload_bytes} bytes.")
+        with runtime.backlog.place():
+            image = await received(taken.name, taken.data, runtime)
+
+            async def make(held: HeldKey | None) -> Prediction:
+                return await store(image, order, held, runtime)
+
+            if self._key is None:
+                return await make(None)
+            asked = (image.inspected.sha256, order.model.name, order.webhook_url or "")
+            made, _ = await make_once(f"{self._key}:{taken.number}", asked, make, runtime)
+            return await runtime.get(made.prediction_id) if isinstance(made, Replay) else made
+
+
+def _answer(items: list[BatchItem], error: PredictionError | None) -> Response:
+    accepted = sum(item.prediction is not None for item in items)
+    batch = Batch(accepted=accepted, refused=len(items) - accepted, items=items, error=error)
+    return Response(batch.model_dump_json(), media_type="application/json")
+
+
+def _status(error: Exception) -> int:
+    if isinstance(error, ServiceError):
+        return status_of(error)
+    return error.status_code if isinstance(error, HTTPException) else HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+def _told(error: Exception) -> PredictionError:
+    if isinstance(error, ServiceError):
+        return PredictionError(code=error.code, message=error.message)
+    if isinstance(error, HTTPException):
+        return PredictionError(code="bad_request", message=str(error.detail))
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    return PredictionError(code=first["type"], message=first["msg"])

@@ -1,0 +1,241 @@
+"""Many images in one request: each is accepted or refused by itself, and none of it takes more memory than a few."""
+
+import asyncio
+import io
+import zipfile
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+from unittest.mock import patch
+
+import httpx
+import pytest
+
+from app import archives
+from app.api import batch_images
+from app.archives import Limits, unpacked
+from app.config import Settings
+from app.db import execute
+from app.domain import ArchiveRefused
+from tests.integration.conftest import serving, uploaded_files
+from tests.pictures import encoded, jpeg, scene
+
+ZIP = {"Content-Type": "application/zip"}
+
+
+def zipped(files: Iterable[tuple[str, bytes]], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """A ZIP file."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, data in files:
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def pictures(count: int) -> list[tuple[str, bytes]]:
+    return [(f"{number}.jpg", jpeg(300 + number)) for number in range(count)]
+
+
+async def post_files(client: httpx.AsyncClient, files: list[tuple[str, bytes]], **more: Any) -> httpx.Response:
+    return await client.post("/predictions/batch", files=[("file", file) for file in files], **more)
+
+
+async def finished(client: httpx.AsyncClient, prediction_id: int) -> dict[str, Any]:
+    answer = await client.get(f"/predictions/{prediction_id}/?wait=20")
+    found = answer.json()
+    assert isinstance(found, dict)
+    return found
+
+
+async def test_each_file_of_a_form_is_a_prediction(client: httpx.AsyncClient) -> None:
+    answer = await post_files(client, pictures(5))
+    assert answer.status_code == 200
+    batch = answer.json()
+    assert (batch["accepted"], batch["refused"], batch["error"]) == (5, 0, None)
+    for number, item in enumerate(batch["items"]):
+        assert (item["number"], item["filename"], item["status"]) == (number + 1, f"{number}.jpg", 201)
+        row = await finished(client, item["prediction"]["id"])
+        assert (row["status"], row["width"], row["filename"]) == ("succeeded", 300 + number, f"{number}.jpg")
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+@pytest.mark.parametrize("in_form", [True, False])
+async def test_each_file_of_a_zip_is_a_prediction(
+    client: httpx.AsyncClient, compression: int, *, in_form: bool
+) -> None:
+    hidden = [("__MACOSX/a/._0.jpg", b"x"), ("a/.DS_Store", b"x"), ("a/", b"")]
+    data = zipped([*hidden, *((f"a/{name}", data) for name, data in pictures(3))], compression)
+    if in_form:
+        batch = (await post_files(client, [("first.jpg", jpeg()), ("all.zip", data)])).json()
+        assert batch["items"].pop(0)["filename"] == "first.jpg"
+    else:
+        batch = (await client.post("/predictions/batch/", content=data, headers=ZIP)).json()
+    assert [item["filename"] for item in batch["items"]] == ["a/0.jpg", "a/1.jpg", "a/2.jpg"]
+    assert {(await finished(client, item["prediction"]["id"]))["status"] for item in batch["items"]} == {"succeeded"}
+
+
+async def test_each_is_refused_by_itself(settings: Settings) -> None:
+    limited = settings.model_copy(update={"max_upload_bytes": 100_000, "max_image_pixels": 1_000_000})
+    files = [
+        ("good.jpg", jpeg()),
+        ("notes.txt", b"no picture"),
+        ("empty.jpg", b""),
+        ("large.bin", bytes(100_001)),
+        ("wide.png", encoded(scene(1001, 1000).convert("1"), "PNG")),
+        ("../../also good.jpg", jpeg(500)),
+    ]
+    async with serving(limited) as client:
+        of_form = (await post_files(client, files)).json()
+        of_zip = (await client.post("/predictions/batch", content=zipped(files), headers=ZIP)).json()
+        for batch in (of_form, of_zip):
+            assert [item["status"] for item in batch["items"]] == [201, 400, 400, 413, 413, 201]
+            assert (batch["accepted"], batch["refused"], batch["error"]) == (2, 4, None)
+            assert [item["error"] and item["error"]["code"] for item in batch["items"]] == [
+                None, "not_an_image", "not_an_image", "upload_too_large", "image_too_large", None,
+            ]  # fmt: skip
+            assert all((item["prediction"] is None) == (item["error"] is not None) for item in batch["items"])
+        assert of_zip["items"][5]["filename"] == "../../also good.jpg"
+        assert len(uploaded_files(limited)) == 4
+
+
+async def test_a_field_counts_for_the_files_after_it(client: httpx.AsyncClient) -> None:
+    answer = await post_files(client, pictures(2), data={"model": "mobilenet_v2"})
+    assert [item["prediction"]["model"] for item in answer.json()["items"]] == ["mobilenet_v2"] * 2
+    answer = await post_files(client, pictures(1), data={"model": "nonsense"})
+    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "model"])
+    answer = await client.post("/predictions/batch?model=nonsense", content=zipped(pictures(1)), headers=ZIP)
+    assert answer.status_code == 422
+    answer = await post_files(client, pictures(1), data={"webhook_url": "https://example.com/"})
+    assert "WEBHOOK_SECRET" in answer.json()["detail"][0]["msg"]
+
+
+async def test_what_holds_no_images_is_refused(client: httpx.AsyncClient) -> None:
+    for content, kind, status in [
+        (b"", "application/zip", 400),
+        (zipped([]), "application/zip", 400),
+        (b"PK\x03\x04 and nonsense" * 9, "application/zip", 400),
+        (jpeg(), "image/jpeg", 415),
+        (b"--x--\r\n", "multipart/form-data; boundary=x", 400),
+        (b"nonsense", "multipart/form-data; boundary=x", 400),
+        (b"nonsense", "multipart/form-data", 400),
+        (b"{}", "application/json", 415),
+    ]:
+        answer = await client.post("/predictions/batch", content=content, headers={"Content-Type": kind})
+        assert answer.status_code == status, (content, kind)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["detail"]
+
+
+async def test_a_damaged_zip_keeps_what_came_before(client: httpx.AsyncClient) -> None:
+    data = zipped(pictures(4), zipfile.ZIP_STORED)
+    for damaged, told in [
+        (data[: len(data) // 2], "The ZIP file is incomplete."),
+        (data.replace(pictures(4)[2][1][-100:], bytes(100)), "The ZIP file is damaged."),
+    ]:
+        batch = (await client.post("/predictions/batch", content=damaged, headers=ZIP)).json()
+        assert 1 <= batch["accepted"] < 4
+        assert batch["error"] == {"code": "archive_refused", "message": told}
+        assert {item["status"] for item in batch["items"]} == {201}
+
+
+async def test_a_zip_with_a_password_says_so(client: httpx.AsyncClient) -> None:
+    data = bytearray(zipped(pictures(1)))
+    data[6] |= 1  # the bit of encryption (APPNOTE 4.4.4)
+    answer = await client.post("/predictions/batch", content=bytes(data), headers=ZIP)
+    assert (answer.status_code, answer.json()["detail"]) == (400, "The ZIP file has a password.")
+
+
+async def test_a_batch_has_so_many_images(settings: Settings) -> None:
+    async with serving(settings.model_copy(update={"max_batch_images": 3})) as client:
+        of_form = (await post_files(client, pictures(5))).json()
+        of_zip = (await client.post("/predictions/batch", content=zipped(pictures(5)), headers=ZIP)).json()
+        assert (of_form["accepted"], of_form["error"]["code"]) == (3, "upload_too_large")
+        assert (of_zip["accepted"], of_zip["error"]["code"]) == (3, "archive_refused")
+        assert await execute("SELECT count(*) FROM predictions") == [{"count": 6}]
+
+
+async def test_a_batch_has_so_many_bytes(settings: Settings) -> None:
+    async with serving(settings.model_copy(update={"max_batch_bytes": 200_000})) as client:
+        answer = await client.post("/predictions/batch", content=bytes(200_001), headers=ZIP)
+        assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_large")
+        bitmaps = [(f"{number}.bmp", encoded(scene().convert("P"), "BMP")) for number in range(3)]
+        batch = (await client.post("/predictions/batch", content=zipped(bitmaps), headers=ZIP)).json()
+        assert (batch["accepted"], batch["error"]["message"]) == (1, "The ZIP file holds more than 200000 bytes.")
+
+
+async def test_a_bomb_is_not_unpacked(client: httpx.AsyncClient) -> None:
+    bomb = zipped((f"{number}.jpg", bytes(15 * 2**20)) for number in range(20))
+    assert len(bomb) < 2**19
+    batch = (await client.post("/predictions/batch", content=bomb, headers=ZIP)).json()
+    assert batch["accepted"] == 0
+    assert batch["error"]["message"] == "The ZIP file grows to more than 100 times its size."
+    assert len(batch["items"]) < 10
+
+
+async def test_with_the_same_key_nothing_is_stored_twice(client: httpx.AsyncClient, settings: Settings) -> None:
+    key = {"Idempotency-Key": "one"}
+    first = (await post_files(client, pictures(3), headers=key)).json()
+    again = (await post_files(client, pictures(4), headers=key)).json()
+    assert [item["prediction"]["id"] for item in again["items"][:3]] == [
+        item["prediction"]["id"] for item in first["items"]
+    ]
+    assert again["items"][3]["status"] == 201
+    assert len(uploaded_files(settings)) == 4
+    others = (await post_files(client, pictures(4)[::-1], headers=key)).json()
+    assert [item["status"] for item in others["items"]] == [422] * 4
+    assert others["items"][0]["error"]["code"] == "idempotency_key_reused"
+    long = await post_files(client, pictures(1), headers={"Idempotency-Key": "x" * 201})
+    assert long.status_code == 422
+
+
+async def test_more_than_can_be_done_is_refused_each_by_itself(settings: Settings) -> None:
+    async with serving(settings.model_copy(update={"max_pending": 4, "recover_seconds": 600})) as client:
+        with patch("app.worker.Worker.start"):
+            batch = (await post_files(client, pictures(6))).json()
+            assert sorted(item["status"] for item in batch["items"]) == [201] * 4 + [503] * 2
+            refused = await post_files(client, pictures(1))
+        assert refused.status_code == 503
+        assert int(refused.headers["Retry-After"]) > 0
+
+
+async def test_who_sends_nothing_for_long_is_told(client: httpx.AsyncClient) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
+    never = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield head + jpeg() + b"\r\n" + head + b"half"
+        await never.wait()
+
+    sending = {"content": body(), "headers": {"Content-Type": "multipart/form-data; boundary=x"}}
+    with patch.object(batch_images, "RECEIVE_SECONDS", 0.5):
+        batch = (await client.post("/predictions/batch", **sending)).json()  # type: ignore[arg-type]
+    assert batch["accepted"] == 1
+    assert batch["error"]["message"] == "An image did not arrive within 0 s."
+
+
+async def test_an_archive_is_read_no_further_than_it_is_asked_for() -> None:
+    data = zipped(pictures(50), zipfile.ZIP_STORED)
+    given = 0
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal given
+        for start in range(0, len(data), 1000):
+            given += 1000
+            yield data[start : start + 1000]
+
+    entries = unpacked(chunks(), Limits(100, 2**20, 2**30))
+    first = await anext(entries)
+    assert (first.name, first.data) == pictures(1)[0]
+    assert given < 50_000
+
+
+async def test_files_that_systems_hide_are_counted_too() -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield zipped((f".{number}", b"") for number in range(9))
+
+    with pytest.raises(ArchiveRefused, match="more than 5 files"):
+        await anext(unpacked(chunks(), Limits(5, 2**20, 2**30)))
+
+
+def test_old_names_are_read_as_they_were_written() -> None:
+    assert archives._decoded("Käse.jpg".encode("cp437")) == "Käse.jpg"
+    assert archives._decoded("Käse.jpg".encode()) == "Käse.jpg"

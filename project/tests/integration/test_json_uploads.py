@@ -1,0 +1,229 @@
+"""Uploads that are no form: JSON with base64, and addresses that the service fetches an image from."""
+
+import asyncio
+import base64
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from unittest.mock import patch
+
+import httpx
+import pytest
+
+from app import fetching
+from app.config import Settings
+from app.db import execute
+from tests.integration.conftest import serving, uploaded_files
+from tests.pictures import jpeg
+
+WAIT = {"Prefer": "wait=30"}
+
+
+async def post(client: httpx.AsyncClient, **sent: Any) -> httpx.Response:
+    return await client.post("/predictions/", json=sent, headers=WAIT)
+
+
+def told(answer: httpx.Response) -> str:
+    """What is wrong with which field, by a 422."""
+    assert answer.status_code == 422, answer.text
+    (error,) = answer.json()["detail"]
+    return f"{'.'.join(error['loc'])}: {error['msg']}"
+
+
+@pytest.mark.parametrize("prefix", ["", "data:image/jpeg;base64,", "DATA:;base64,"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.encodebytes])
+async def test_an_image_in_base64(client: httpx.AsyncClient, prefix: str, encode: Callable[[bytes], bytes]) -> None:
+    answer = await post(client, image=prefix + encode(jpeg(333)).decode(), filename="a cat.jpg")
+    row = answer.json()
+    assert (answer.status_code, row["status"], row["width"], row["filename"]) == (201, "succeeded", 333, "a cat.jpg")
+    assert answer.headers["Location"] == f"/predictions/{row['id']}/"
+    assert row["size_bytes"] == len(jpeg(333))
+
+
+@pytest.mark.parametrize(
+    ("sent", "says"),
+    [
+        ({}, "body.image: Send one of the two"),
+        ({"image": "aGFsbG8=", "image_url": "http://a.com/"}, "body.image: Send one of the two"),
+        ({"image": "no base64!"}, "body.image: The image should be in base64"),
+        ({"image": "aGFsbG"}, "body.image: The image should be in base64"),
+        ({"image": 5}, "body.image: Input should be a valid string"),
+        ({"image": "aGFsbG8=", "model": "nonsense"}, "body.model: There is no model 'nonsense'"),
+        ({"image_url": "http://example.com/"}, "body.image_url: This service fetches no images"),
+    ],
+)
+async def test_json_that_is_no_upload_is_422(client: httpx.AsyncClient, sent: dict[str, Any], says: str) -> None:
+    assert told(await post(client, **sent)).startswith(says)
+    assert await execute("SELECT 1 FROM predictions") == []
+
+
+async def test_json_that_is_none_is_422_and_what_is_no_image_400(client: httpx.AsyncClient) -> None:
+    for content in (b"", b"{", b"[]", b"null", b"\xff", b'{"image":' * 999):
+        answer = await client.post("/predictions/", content=content, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422, content
+    answer = await post(client, image="aGFsbG8=")
+    assert (answer.status_code, answer.json()["detail"]) == (400, "File must be an image")
+
+
+async def test_the_limit_is_the_images_own(settings: Settings) -> None:
+    data = jpeg(800, 600)
+    exactly = settings.model_copy(update={"max_upload_bytes": len(data)})
+    async with serving(exactly) as client:
+        assert (await post(client, image=base64.encodebytes(data).decode())).status_code == 201
+        answer = await post(client, image=base64.b64encode(data + b"x").decode())
+        assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_large")
+        answer = await post(client, image="A" * (2 * len(data) + 100_000))
+        assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_large")
+        assert len(uploaded_files(exactly)) == 1
+
+
+async def test_a_key_is_kept_for_json_too(client: httpx.AsyncClient) -> None:
+    sent = {"image": base64.b64encode(jpeg()).decode()}
+    first, again = [await client.post("/predictions/", json=sent, headers={"Idempotency-Key": "one"}) for _ in range(2)]
+    assert (first.json()["id"], again.headers["Idempotency-Replayed"]) == (again.json()["id"], "true")
+    form = await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers={"Idempotency-Key": "one"})
+    assert form.json()["id"] == first.json()["id"]
+
+
+Answering = Callable[[str], tuple[int, dict[str, str], bytes]]
+
+
+@asynccontextmanager
+async def web_server(answering: Answering, hold: Callable[[], Awaitable[object]] | None = None) -> AsyncIterator[str]:
+    """A web server that answers each path as it is told."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = (await reader.readuntil(b"\r\n\r\n")).decode()
+        status, headers, body = answering(request.split(" ")[1])
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        writer.write(f"HTTP/1.1 {status} x\r\nConnection: close\r\n{head}\r\n".encode() + body)
+        if hold:
+            await hold()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+@pytest.fixture
+async def fetching_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(settings.model_copy(update={"image_url": "any", "max_upload_bytes": 200_000})) as client:
+        yield client
+
+
+@pytest.mark.parametrize("as_form", [True, False])
+async def test_an_image_is_fetched(fetching_client: httpx.AsyncClient, *, as_form: bool) -> None:
+    def answering(path: str) -> tuple[int, dict[str, str], bytes]:
+        if path == "/first":
+            return 302, {"Location": "/pictures/a%20cat.jpg?of=mine"}, b""
+        assert path == "/pictures/a%20cat.jpg?of=mine"
+        return 200, {"Content-Type": "text/html"}, jpeg(345)
+
+    async with web_server(answering) as url:
+        first = f"{url}/first"
+        sent: dict[str, Any] = {"files": {"image_url": (None, first)}} if as_form else {"json": {"image_url": first}}
+        answer = await fetching_client.post("/predictions/", headers=WAIT, **sent)
+        row = answer.json()
+        assert (answer.status_code, row["width"], row["filename"]) == (201, 345, "a cat.jpg")
+        assert row["status"] == "succeeded"
+
+
+async def test_what_cannot_be_fetched_is_told(fetching_client: httpx.AsyncClient, settings: Settings) -> None:
+    answers: dict[str, tuple[int, dict[str, str], bytes]] = {
+        "/missing": (404, {}, b""),
+        "/round": (301, {"Location": "/round"}, b""),
+        "/file": (301, {"Location": "file:///etc/passwd"}, b""),
+        "/text": (200, {}, b"no image"),
+        "/large": (200, {"Content-Length": "200001"}, b"x"),
+        "/endless": (200, {}, bytes(200_001)),
+        "/packed": (200, {"Content-Encoding": "gzip"}, jpeg()),
+    }
+    async with web_server(lambda path: answers[path]) as url:
+
+        async def of(path: str) -> httpx.Response:
+            return await post(fetching_client, image_url=url + path)
+
+        assert told(await of("/missing")) == "body.image_url: The address answers with 404."
+        assert told(await of("/round")) == "body.image_url: The address leads to more than 3 others."
+        assert "leads to one that cannot be used" in told(await of("/file"))
+        assert (await of("/text")).json()["detail"] == "File must be an image"
+        for path in ("/large", "/endless"):
+            answer = await of(path)
+            assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_large")
+        assert (await of("/packed")).status_code == 201
+    closed = await post(fetching_client, image_url=url)
+    assert told(closed) == "body.image_url: There is no connection to the address."
+    for none in ("ftp://example.com/a", "example.com/a", "http://user@example.com/", "http://a b/"):
+        assert "cannot be used" in told(await post(fetching_client, image_url=none))
+    assert len(uploaded_files(settings)) == 1
+
+
+async def test_a_server_that_hangs_is_not_waited_for(fetching_client: httpx.AsyncClient) -> None:
+    released = asyncio.Event()
+    async with web_server(lambda _: (200, {}, jpeg()[:99]), released.wait) as url:
+        with patch.object(fetching, "SECONDS", 0.5):
+            answer = await post(fetching_client, image_url=url)
+        released.set()
+    assert told(answer) == "body.image_url: The image did not arrive within 0 s."
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fe80::1", "::ffff:10.0.0.1"])
+@pytest.mark.parametrize("first", [True, False])
+async def test_no_private_address_is_asked_at_first_or_by_a_redirect(
+    settings: Settings, address: str, *, first: bool
+) -> None:
+    """Whatever name it hides behind: what counts is where the name leads, and that is where the connection goes."""
+    asked: list[str] = []
+    real = socket.getaddrinfo
+
+    def answering(path: str) -> tuple[int, dict[str, str], bytes]:
+        asked.append(path)
+        return (302, {"Location": f"http://inner.example:{port}/second"}, b"") if path == "/first" else (200, {}, b"")
+
+    def resolve(host: Any, *args: Any, **options: Any) -> Any:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        leads_to = {
+            "outer.example": [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))],
+            "inner.example": [(family, socket.SOCK_STREAM, 6, "", (address, port))],
+        }
+        return leads_to.get(host) or real(host, *args, **options)
+
+    def is_public(looked_at: str) -> bool:
+        return (looked_at == "127.0.0.1" and not asked and not first) or really_is_public(looked_at)
+
+    from app.addresses import is_public as really_is_public
+
+    async with (
+        serving(settings.model_copy(update={"image_url": "public"})) as client,
+        web_server(answering) as url,
+    ):
+        port = int(url.rpartition(":")[2])
+        with patch("socket.getaddrinfo", resolve), patch("app.outgoing.is_public", is_public):
+            name = "inner.example" if first else "outer.example"
+            answer = await post(client, image_url=f"http://{name}:{port}/first")
+    assert told(answer) == "body.image_url: The address may not be used."
+    assert asked == ([] if first else ["/first"])
+
+
+async def test_a_key_names_the_address(fetching_client: httpx.AsyncClient) -> None:
+    asked: list[str] = []
+
+    def answering(path: str) -> tuple[int, dict[str, str], bytes]:
+        asked.append(path)
+        return (200, {}, jpeg(300 + len(asked))) if len(asked) > 1 else (503, {}, b"")
+
+    async with web_server(answering) as url:
+
+        async def sent(path: str) -> httpx.Response:
+            key = {"Idempotency-Key": "one"}
+            return await fetching_client.post("/predictions/", json={"image_url": url + path}, headers=key)
+
+        assert told(await sent("/a")) == "body.image_url: The address answers with 503."
+        first, again = await sent("/a"), await sent("/a")
+        assert (first.status_code, first.json()["id"]) == (201, again.json()["id"])
+        assert asked == ["/a", "/a"]
+        assert (await sent("/b")).status_code == 422
