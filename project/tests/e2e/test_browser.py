@@ -15,7 +15,8 @@ from tests.e2e.server import Server
 from tests.pictures import encoded, jpeg, scene
 
 SCREENSHOTS = PROJECT_DIR.parent / "data" / "screenshots"
-VIEWS: list[tuple[int, Literal["light", "dark"]]] = [(1280, "light"), (390, "dark")]
+SCHEMES: list[Literal["light", "dark"]] = ["light", "dark"]
+VIEWS = [(width, scheme) for width in (1280, 390) for scheme in SCHEMES]
 PAGES = (
     *("/", "/history", "/history/1", "/history/1?why=tiger_cat", "/classifications", "/classifications/1"),
     *("/catalog", "/catalog/iris_random_forest", "/statistics"),
