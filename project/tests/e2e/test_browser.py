@@ -7,12 +7,21 @@ from typing import Any, Literal
 import httpx
 import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, FileChooser, Page, Request, expect
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    FileChooser,
+    FilePayload,
+    Page,
+    Request,
+    expect,
+)
 
 from app.config import PROJECT_DIR
 from tests.conftest import FALLBACK
 from tests.e2e.server import Server
-from tests.pictures import encoded, jpeg, scene
+from tests.pictures import encoded, jpeg, jpeg_with, scene
 
 SCREENSHOTS = PROJECT_DIR.parent / "data" / "screenshots"
 SCHEMES: list[Literal["light", "dark"]] = ["light", "dark"]
@@ -59,6 +68,10 @@ def upload(url: str, count: int = 1, name: str = "a.jpg") -> list[int]:
         assert answer.json()["status"] == "succeeded"
         found.append(int(answer.json()["id"]))
     return found
+
+
+def file(name: str, data: bytes) -> FilePayload:
+    return FilePayload(name=name, mimeType="image/jpeg", buffer=data)
 
 
 async def shoot(page: Page, name: str) -> None:
@@ -108,6 +121,64 @@ async def test_what_is_dropped_and_pasted_is_classified(browser: Browser, servic
     await expect(page.locator(".result[data-status=succeeded]")).to_have_count(2)
     assert {await name.inner_text() for name in await page.locator(".result h3").all()} == {"dropped.jpg", "pasted.jpg"}
     assert complaints == []
+    await context.close()
+
+
+async def test_without_events_it_is_asked_again_and_again(browser: Browser, service: str) -> None:
+    context = await opened(browser, service, [])
+    await context.route("**/events", lambda route: route.abort())
+    page = await context.new_page()
+    await page.goto("/")
+    await page.set_input_files("#files", [file("a.jpg", jpeg())])
+    await expect(page.locator(".result[data-status=succeeded]")).to_have_count(1)
+    await context.close()
+
+
+async def test_what_goes_wrong_is_told_where_it_happened_and_can_be_tried_again(browser: Browser, service: str) -> None:
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    await page.goto("/")
+    none = file("notes.jpg", b"no picture")
+    large = file("large.jpg", bytes(21 * 2**20))
+    await page.set_input_files("#files", [none, large])
+    told = page.locator(".result", has_text="notes.jpg").get_by_role("alert")
+    await expect(told).to_have_text("This is no picture of a kind that can be read here.")
+    told = page.locator(".result", has_text="large.jpg").get_by_role("alert")
+    await expect(told).to_have_text("The picture has 21.0 MiB; at most 20 MiB are accepted.")
+    await context.set_offline(True)
+    await page.set_input_files("#files", [file("a.jpg", jpeg())])
+    broken = page.locator(".result", has_text="a.jpg")
+    await expect(broken.get_by_role("alert")).to_have_text("The connection broke.")
+    await context.set_offline(False)
+    await broken.get_by_role("button", name="Try again").click()
+    await expect(page.locator(".result[data-status=succeeded]")).to_have_count(1)
+    await context.close()
+
+
+async def test_how_far_a_large_upload_is_can_be_seen(browser: Browser, service: str) -> None:
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    await page.goto("/")
+    network = await context.new_cdp_session(page)
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 2**20}
+    await network.send("Network.emulateNetworkConditions", slow)
+    large = jpeg_with(b"\xff\xfe", bytes(60_000), 80)
+    await page.set_input_files("#files", [file("large.jpg", large)])
+    await expect(page.get_by_role("progressbar", name="Upload of large.jpg")).to_have_js_property("max", 1)
+    await page.wait_for_selector("progress[value^='0.']")
+    await network.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
+    await expect(page.locator(".result[data-status=succeeded]")).to_have_count(1)
+    await context.close()
+
+
+async def test_a_phone_takes_photos(browser: Browser, service: str) -> None:
+    context = await opened(browser, service, [], has_touch=True, is_mobile=True, viewport={"width": 390, "height": 800})
+    page = await context.new_page()
+    await page.goto("/")
+    async with page.expect_file_chooser() as choosing:
+        await page.get_by_text("Take a photo").tap()
+    await (await choosing.value).set_files([file("photo.jpg", jpeg())])
+    await expect(page.locator(".result[data-status=succeeded]")).to_have_count(1)
     await context.close()
 
 
