@@ -1,4 +1,4 @@
-"""The command line: ``python -m app serve | worker | worker-alive | migrate | sweep | export-model | has-model``."""
+"""The command line: ``python -m app COMMAND``."""
 
 import argparse
 import asyncio
@@ -14,6 +14,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from app import key_commands
 from app.config import Settings
 from app.domain import DatabaseUnavailable, StartupError, StorageUnavailable
 
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, (run, text) in COMMANDS.items():
         commands.add_parser(name, help=text, description=text).set_defaults(run=run)
     _add_export_options(commands.choices["export-model"])
+    key_commands.add_options(commands.choices["keys"])
     commands.choices["serve"].add_argument("--reload", action="store_true", help="restart when the code changes")
     commands.choices["sweep"].add_argument(
         "--older-than",
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given = "" if where in {"DATABASE_URL", "WEBHOOK_SECRET", ""} else f" is {told['input']!r}"
             said = told["msg"].removeprefix("Value error, ")
             print(f"error: {where}{given}: {said}" if where else f"error: {said}", file=sys.stderr)
-    except StartupError as error:
+    except (StartupError, DatabaseUnavailable) as error:
         print(f"error: {error.message}", file=sys.stderr)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -217,6 +219,7 @@ COMMANDS: Final[dict[str, tuple[Command, str]]] = {
     "serve": (serve, "Serve HTTP until stopped."),
     "worker": (worker, "Take jobs from the queue until stopped (QUEUE=pgqueuer)."),
     "worker-alive": (worker_alive, "Tell whether a worker of this host is alive."),
+    "keys": (key_commands.run, "Make, list and revoke API keys."),
     "migrate": (migrate, "Bring the database's tables up to date."),
     "sweep": (sweep, "Remove images that no prediction names."),
     "export-model": (export_model, "Make a model's folder (needs TensorFlow)."),

@@ -43,6 +43,10 @@ class Settings(BaseSettings):
 
     host: Annotated[str, Field(description="Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0 picks a free one.")] = 8004
+    allow_anonymous: Annotated[
+        bool | None,
+        Field(description="Whether all can be done without an API key; unset: only on loopback addresses."),
+    ] = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     data_dir: Annotated[Path, Field(description="Database, images and models lie here.")] = PROJECT_DIR.parent / "data"

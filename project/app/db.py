@@ -16,7 +16,7 @@ from tortoise.transactions import in_transaction
 
 from app.config import MIGRATIONS_DIR, Settings
 from app.domain import DatabaseUnavailable, StartupError, TablesMissing
-from app.postgres import embedded_postgres
+from app.postgres import embedded_postgres, running_postgres
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +107,21 @@ async def database_url(settings: Settings) -> AsyncIterator[str]:
     else:
         async with embedded_postgres(settings.data_dir, settings.database_wait_seconds) as url:
             yield url
+
+
+@asynccontextmanager
+async def database_in_use(settings: Settings) -> AsyncIterator[None]:
+    """Connected to the database, for a command that may run beside the service: also to its embedded server.
+
+    Raises StartupError.
+    """
+    url = None if settings.database_url else running_postgres(settings.data_dir)
+    if url is not None:
+        async with connected(url, settings):
+            yield
+        return
+    async with database_url(settings) as url, connected(url, settings):
+        yield
 
 
 @asynccontextmanager

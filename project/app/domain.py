@@ -31,6 +31,31 @@ class DeliveryStatus(StrEnum):
     FAILED = "failed"
 
 
+class Scope(StrEnum):
+    """What a key may be used for; ``admin`` is for everything."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose request it is: a key's, or anybody's (``key_id`` is None)."""
+
+    key_id: int | None
+    name: str
+    scopes: frozenset[Scope]
+
+    def may(self, scope: Scope) -> bool:
+        """Whether what needs ``scope`` may be done."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+ANYBODY = Caller(None, "anonymous", frozenset(Scope))
+"""Who uses a service that asks for no keys."""
+
+
 @dataclass(frozen=True, slots=True)
 class LabelScore:
     """One label and how sure the model is of it, 0..1."""
@@ -96,6 +121,30 @@ class ServiceError(Exception):
     def message(self) -> str:
         """One plain sentence that may be shown to a client."""
         return str(self)
+
+
+class KeyNeeded(ServiceError):
+    """An API key is needed: send it as X-API-Key, or as Authorization: Bearer."""
+
+    code = "key_needed"
+
+
+class KeyRefused(ServiceError):
+    """The API key is not valid: it is unknown, expired or revoked."""
+
+    code = "key_refused"
+
+
+class ScopeMissing(ServiceError):
+    """The API key is not allowed to do this."""
+
+    code = "scope_missing"
+
+
+class CrossSite(ServiceError):
+    """Another site sent this request: nothing was done."""
+
+    code = "cross_site"
 
 
 class PredictionNotFound(ServiceError):

@@ -1,27 +1,33 @@
 """The web application: ``create_application(settings)``, and ``app.main:app`` for uvicorn."""
 
 import gc
+import logging
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, TypedDict
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app import __version__
+from app import __version__, keys
 from app.api import batches, events, export, images, models, ping, predict, predictions, uploads
 from app.api.body_limit import BodyLimit
 from app.api.deps import Runtime, make_runtime
+from app.api.description import describe
 from app.api.errors import add_error_handlers
+from app.api.guard import Guard, is_loopback
 from app.api.head import HeadAsGet
 from app.api.slashes import answer_both_slashes
 from app.api.startup_errors import PlainStartupErrors
 from app.backlog import Backlog
 from app.config import Settings
 from app.dispatch import Running
-from app.pages import catalog, classify, figures, history
+from app.domain import DatabaseUnavailable, StartupError
+from app.pages import catalog, classify, figures, history, sessions
 from app.pages.rendering import add_static_files
 from app.storage import Storage, make_storage
+
+log = logging.getLogger(__name__)
 
 DESCRIPTION = """
 Upload a picture, get an id at once, have MobileNetV2's five best labels a moment later.
@@ -46,6 +52,7 @@ def create_application(settings: Settings) -> FastAPI:
         await storage.prepare()
         backlog = Backlog(settings.max_pending)
         async with _dispatching(settings, storage) as beside, backlog.watched():
+            await _check_keys(settings)
             # What was made until now stays: looking through it for garbage again and again holds requests up.
             gc.freeze()
             yield State(runtime=make_runtime(settings, storage, beside, backlog))
@@ -55,6 +62,7 @@ def create_application(settings: Settings) -> FastAPI:
         title="Image classifier", description=DESCRIPTION, version=__version__, lifespan=lifespan, debug=False
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes, max_batch_bytes=settings.max_batch_bytes)
+    app.add_middleware(Guard, allow_anonymous=settings.allow_anonymous)
     app.add_middleware(HeadAsGet)
     app.add_middleware(PlainStartupErrors)
     add_error_handlers(app)
@@ -69,10 +77,29 @@ def create_application(settings: Settings) -> FastAPI:
     app.include_router(models.router)
     app.include_router(ping.router)
 
-    for router in (classify.router, history.router, catalog.router, figures.router):
+    for router in (classify.router, history.router, catalog.router, figures.router, sessions.router):
         app.include_router(router)
     add_static_files(app)
+    describe(app)
     return app
+
+
+async def _check_keys(settings: Settings) -> None:
+    """Raises StartupError where others can reach the service, and it neither has keys nor is to be open to all."""
+    here = is_loopback(settings.host)
+    if settings.allow_anonymous or (settings.allow_anonymous is None and here):
+        return
+    # Where the database is away, or has no tables yet, nobody is let in before it has.
+    with suppress(DatabaseUnavailable):
+        if await keys.any_valid():
+            return
+        make = "make one with `python -m app keys create NAME`"
+        if not here:
+            raise StartupError(
+                f"HOST={settings.host} can be reached by others, and there are no API keys: {make}, "
+                "or set ALLOW_ANONYMOUS=1 to let everybody in."
+            )
+        log.warning("There are no API keys, so nobody is let in: %s", make)
 
 
 def _dispatching(settings: Settings, storage: Storage) -> AbstractAsyncContextManager[Running]:

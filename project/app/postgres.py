@@ -60,6 +60,24 @@ async def embedded_postgres(data_dir: Path, wait_seconds: float) -> AsyncIterato
                 await cluster.stop()
 
 
+def running_postgres(data_dir: Path) -> str | None:
+    """The URL of the server that another process runs in ``data_dir``; None where there is none."""
+    try:
+        with (data_dir / "service.lock").open("a+") as lock:
+            if _try_lock(lock):
+                return None
+        # Its fourth line is the port (miscadmin.h, LOCK_FILE_LINE_PORT).
+        port = int((data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[3])
+        password = (data_dir / "postgres.password").read_text()
+    except (OSError, ValueError, IndexError):
+        return None
+    return _url(password, port)
+
+
+def _url(password: str, port: int) -> str:
+    return f"postgres://postgres:{password}@127.0.0.1:{port}/postgres?sslmode=disable"
+
+
 @contextmanager
 def _only_user_of(data_dir: Path) -> Iterator[None]:
     """Hold ``data_dir`` for this process: the kernel lets go of the lock with it, however it ends."""
@@ -220,7 +238,7 @@ class _Cluster:
             password = self._password_file.read_text()
         except OSError as error:
             raise StartupError(f"The database's password cannot be read: {error}.") from error
-        url = f"postgres://postgres:{password}@127.0.0.1:{self._port}/postgres?sslmode=disable"
+        url = _url(password, self._port)
         self._server = self._spawn(self._port, lock)
         try:
             await _until_ready(self._server, url, wait_seconds)

@@ -17,6 +17,10 @@ from app.models.pydantic import Problem
 log = logging.getLogger(__name__)
 
 STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
+    domain.KeyNeeded: HTTPStatus.UNAUTHORIZED,
+    domain.KeyRefused: HTTPStatus.UNAUTHORIZED,
+    domain.ScopeMissing: HTTPStatus.FORBIDDEN,
+    domain.CrossSite: HTTPStatus.FORBIDDEN,
     domain.PredictionNotFound: HTTPStatus.NOT_FOUND,
     domain.PredictionUnfinished: HTTPStatus.CONFLICT,
     domain.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -69,6 +73,8 @@ def problem_responses(*statuses: HTTPStatus) -> Responses:
 
 
 _EXAMPLES: Final = {
+    HTTPStatus.UNAUTHORIZED: "An API key is needed: send it as X-API-Key, or as Authorization: Bearer.",
+    HTTPStatus.FORBIDDEN: "The API key is not allowed to write.",
     HTTPStatus.NOT_FOUND: "Prediction not found",
     HTTPStatus.CONFLICT: "The prediction is not finished yet: wait until its status is succeeded or failed.",
     HTTPStatus.BAD_REQUEST: "File must be an image",
@@ -105,6 +111,8 @@ def service_problem(error: domain.ServiceError) -> Response:
     status = status_of(error)
     seconds = error.retry_after if isinstance(error, domain.Overloaded) else RETRY_AFTER_SECONDS
     headers = {"Retry-After": str(seconds)} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
+    if status is HTTPStatus.UNAUTHORIZED:
+        headers = {"WWW-Authenticate": "Bearer"}
     return problem(status, error.message, code=error.code, headers=headers)
 
 

@@ -146,6 +146,42 @@ class IdempotencyKey(Model):
         indexes = (("claimed_at",),)
 
 
+class ApiKey(Model):
+    """Who may use the service; of the key itself only a hash is kept."""
+
+    id = fields.BigIntField(primary_key=True)
+    name = fields.CharField(max_length=64, description="What people call it.")
+    public_id = fields.CharField(max_length=16, unique=True, description="The part of the key that is no secret.")
+    hash = fields.CharField(max_length=64, description="Of its secret, SHA-256 in hexadecimal.")
+    scopes = fields.CharField(max_length=64, description="read, write, admin; separated by commas.")
+    created_at = fields.DatetimeField()
+    expires_at = fields.DatetimeField(null=True)
+    revoked_at = fields.DatetimeField(null=True)
+    used_at = fields.DatetimeField(null=True, description="Lately, to the minute.")
+
+    class Meta:
+        """Table."""
+
+        table = "api_keys"
+
+
+class Session(Model):
+    """A browser that signed in with a key."""
+
+    hash = fields.CharField(max_length=64, primary_key=True, description="Of the cookie, SHA-256 in hexadecimal.")
+    key: fields.ForeignKeyRelation[ApiKey] = fields.ForeignKeyField(
+        "models.ApiKey", related_name="sessions", on_delete=fields.CASCADE, db_index=True
+    )
+    created_at = fields.DatetimeField()
+    expires_at = fields.DatetimeField()
+
+    class Meta:
+        """Table and indexes."""
+
+        table = "sessions"
+        indexes = (("expires_at",),)
+
+
 class Installation(Model):
     """The database itself: one row."""
 

@@ -10,6 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app import __version__
+from app.domain import ANYBODY
 
 FOLDER: Final = Path(__file__).parent
 # Nothing is loaded from elsewhere, nothing within a page is run, and no other site may put a page into a frame.
@@ -69,7 +70,9 @@ _ENVIRONMENT: Final = _environment()
 def page(request: Request, template: str, *, status: HTTPStatus = HTTPStatus.OK, **values: Any) -> Response:
     """A template as a response; ``root`` is what every path of the service begins with."""
     root = request.scope.get("root_path", "")
-    text = _ENVIRONMENT.get_template(template).render(root=root, path=request.url.path, **values)
+    caller = getattr(request.state, "caller", ANYBODY)
+    signed_in = caller.name if caller.key_id is not None else ""
+    text = _ENVIRONMENT.get_template(template).render(root=root, path=request.url.path, signed_in=signed_in, **values)
     return Response(text, status, HEADERS, "text/html; charset=utf-8")
 
 

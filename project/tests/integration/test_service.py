@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from app import db, search
+from app.api.guard import OPEN
 from app.config import Settings
 from app.domain import StartupError
 from app.postgres import embedded_postgres
@@ -73,6 +74,9 @@ async def test_the_openapi_description_is_complete(client: httpx.AsyncClient) ->
         for path, operations in description["paths"].items()
         for method, operation in operations.items()
     }
+    for (_, path), answered in statuses.items():
+        assert ({"401", "403"} <= answered) == (path not in OPEN)
+        answered -= {"401", "403"}
     one = {"200", "404", "422", "503"}
     assert statuses == {
         ("post", "/predictions/"): {"201", "400", "404", "408", "409", "413", "422", "503"},

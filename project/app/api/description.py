@@ -1,0 +1,41 @@
+"""What `/openapi.json` says beyond what routes say of themselves: keys, and the answers of what stands before them."""
+
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from app.api.errors import problem_responses
+from app.api.guard import OPEN, SAFE
+
+SECURITY: Final[dict[str, dict[str, str]]] = {
+    "X-API-Key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "Bearer": {"type": "http", "scheme": "bearer", "description": "The same API key."},
+}
+
+
+def describe(app: FastAPI) -> None:
+    """Complete the description of an application."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            description = made()
+            description["components"]["securitySchemes"] = SECURITY
+            for path, operations in description["paths"].items():
+                if path not in OPEN:
+                    for method, operation in operations.items():
+                        _complete(operation, changes=method.upper() not in SAFE)
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _complete(operation: dict[str, Any], *, changes: bool) -> None:
+    # None at all is enough where the service asks for no keys.
+    operation["security"] = [{}, *({name: []} for name in SECURITY)]
+    needs = "write" if changes else "read"
+    operation["description"] = f"{operation.get('description', '')}\n\nScope: `{needs}`.".strip()
+    for status, told in problem_responses(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN).items():
+        operation["responses"][str(status)] = {name: value for name, value in told.items() if name != "model"}

@@ -1,0 +1,141 @@
+"""Who may do what: every request is looked at here, before anything of it is read."""
+
+import ipaddress
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from http.cookies import CookieError, SimpleCookie
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from cachetools import TTLCache
+from fastapi import Response
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from app import keys
+from app.api.early import EarlyAnswer
+from app.api.errors import service_problem
+from app.domain import ANYBODY, Caller, CrossSite, KeyNeeded, KeyRefused, Scope, ScopeMissing, ServiceError
+from app.pages.rendering import wants_html
+
+COOKIE: Final = "image_classifier_session"
+SIGN_IN: Final = "/sign-in"
+SIGN_OUT: Final = "/sign-out"
+OPEN: Final = ("/ping", "/health", "/ready", "/docs", "/redoc", "/openapi.json", SIGN_IN, SIGN_OUT)
+OPEN_BELOW: Final = ("/static/", "/static-offline-docs/")
+"""What needs no key: signs of life, the documentation, and what the page for signing in consists of."""
+SAFE: Final = {"GET", "HEAD", "OPTIONS"}
+REMEMBERED_SECONDS: Final = 1.0
+"""For so long a process trusts a key without asking the database again; a revoked one may be used until then."""
+MOST_REMEMBERED: Final = 10_000
+
+
+class Guard:
+    """ASGI middleware: asks for a key where one is needed, and says in the request's state whose it is."""
+
+    def __init__(self, app: ASGIApp, allow_anonymous: bool | None) -> None:
+        """``allow_anonymous``: whether everybody may do everything; None: on loopback addresses."""
+        self._app = app
+        self._allow_anonymous = allow_anonymous
+        self._remembered: TTLCache[tuple[str, str], Caller] = TTLCache(MOST_REMEMBERED, REMEMBERED_SECONDS)
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        path = path_of(scope)
+        try:
+            scope.setdefault("state", {})["caller"] = await self._admitted(request, path)
+        except ServiceError as error:
+            if isinstance(error, KeyNeeded | KeyRefused) and request.method == "GET" and wants_html(request):
+                answer = _to_sign_in(request, path)
+            else:
+                answer = EarlyAnswer.of(service_problem(error))
+            await answer(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _admitted(self, request: Request, path: str) -> Caller:
+        if path.rstrip("/") in OPEN or path.startswith(OPEN_BELOW):
+            return ANYBODY
+        changes = request.method not in SAFE
+        key, cookie = _key(request.headers), _cookie(request)
+        if key:
+            caller = await self._known("key", key, keys.of_key)
+        elif self._is_open(request):
+            _check_site(request, changes=changes, signed_in=False)
+            return ANYBODY
+        elif cookie:
+            _check_site(request, changes=changes, signed_in=True)
+            caller = await self._known("session", cookie, keys.of_session)
+        else:
+            raise KeyNeeded
+        needed = Scope.WRITE if changes else Scope.READ
+        if not caller.may(needed):
+            raise ScopeMissing(f"The API key is not allowed to {needed}.")
+        return caller
+
+    async def _known(self, kind: str, secret: str, look: Callable[[str], Awaitable[Caller]]) -> Caller:
+        caller = self._remembered.get((kind, secret))
+        if caller is None:
+            caller = self._remembered[kind, secret] = await look(secret)
+        return caller
+
+    def _is_open(self, request: Request) -> bool:
+        if self._allow_anonymous is not None:
+            return self._allow_anonymous
+        return is_loopback((request.scope.get("server") or ("", 0))[0])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def path_of(scope: AsgiScope) -> str:
+    """The path without what a proxy put before it."""
+    return str(scope["path"]).removeprefix(scope.get("root_path", "")) or "/"
+
+
+def _key(headers: Headers) -> str:
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    return headers.get("x-api-key", "") or (given.strip() if scheme.lower() == "bearer" else "")
+
+
+def _cookie(request: Request) -> str:
+    try:
+        found = SimpleCookie(request.headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return ""
+    return found.value if found else ""
+
+
+def _check_site(request: Request, *, changes: bool, signed_in: bool) -> None:
+    """Raises CrossSite where a page of another site has a browser change something in its user's name."""
+    if not changes:
+        return
+    site = request.headers.get("sec-fetch-site")
+    if site is None and signed_in:
+        # A browser from before 2023; Origin it sends with every form and script that changes something.
+        origin = urlsplit(request.headers.get("origin", ""))
+        if origin.netloc != request.headers.get("host"):
+            raise CrossSite
+    if site == "cross-site" or (signed_in and site not in {None, "same-origin"}):
+        raise CrossSite
+
+
+def _to_sign_in(request: Request, path: str) -> Response:
+    root = request.scope.get("root_path", "")
+    query = f"?{request.url.query}" if request.url.query else ""
+    where = "" if path == "/" and not query else f"?next={quote(path + query, safe='')}"
+    return RedirectResponse(f"{root}{SIGN_IN}{where}", HTTPStatus.SEE_OTHER)

@@ -1,0 +1,118 @@
+"""API keys, and sessions of browsers that signed in with one. Of each only a hash is kept: it is shown once.
+
+A key is ``ic_<public id>_<secret>``: 256 random bits, so that a plain SHA-256 is enough (there is nothing to guess).
+Every function raises DatabaseUnavailable while the database is away.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from app.db import execute, unavailable_when_away
+from app.domain import Caller, KeyRefused, Scope
+from app.models.tortoise import ApiKey
+
+SESSION_FOR: Final = timedelta(hours=12)
+LONGEST_NAME: Final = 64
+
+_KEY: Final = re.compile(r"ic_([0-9a-f]{12})_([A-Za-z0-9_-]{43})", re.ASCII)
+_USED: Final = """
+UPDATE api_keys SET used_at = now() WHERE id = $1 AND (used_at IS NULL OR used_at < now() - interval '1 minute')
+"""
+_OF_SESSION: Final = """
+SELECT k.id, k.name, k.scopes FROM sessions s JOIN valid_api_keys k ON k.id = s.key_id
+WHERE s.hash = $1 AND s.expires_at > now()
+"""
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _caller(row: dict[str, Any]) -> Caller:
+    return Caller(row["id"], row["name"], frozenset(Scope(scope) for scope in row["scopes"].split(",")))
+
+
+@unavailable_when_away()
+async def create(name: str, scopes: Iterable[Scope], expires_in: timedelta | None) -> tuple[int, str]:
+    """Make a key; gives its id, and the key itself, which nobody can be told again."""
+    public_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+    rows = await execute(
+        "INSERT INTO api_keys (name, public_id, hash, scopes, created_at, expires_at) "
+        "VALUES ($1, $2, $3, $4, now(), now() + $5::interval) RETURNING id",
+        [name, public_id, _hash(secret), ",".join(sorted(set(scopes))), expires_in],
+    )
+    return rows[0]["id"], f"ic_{public_id}_{secret}"
+
+
+@unavailable_when_away()
+async def all_keys() -> list[ApiKey]:
+    """All there ever were, the oldest first."""
+    return await ApiKey.all().order_by("id")
+
+
+@unavailable_when_away()
+async def revoke(key_id: int) -> bool:
+    """End a key's use, and that of its sessions; whether there was such a key in use."""
+    rows = await execute(
+        "UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING id", [key_id]
+    )
+    return bool(rows)
+
+
+@unavailable_when_away()
+async def any_valid() -> bool:
+    """Whether there is a key that may be used."""
+    (found,) = await execute("SELECT EXISTS (SELECT FROM valid_api_keys) AS found")
+    return bool(found["found"])
+
+
+@unavailable_when_away()
+async def of_key(key: str) -> Caller:
+    """Whose key it is. Raises KeyRefused where it is unknown, expired or revoked."""
+    parts = _KEY.fullmatch(key)
+    if not parts:
+        raise KeyRefused
+    public_id, secret = parts.groups()
+    rows = await execute("SELECT id, name, scopes, hash FROM valid_api_keys WHERE public_id = $1", [public_id])
+    # In constant time: how much of a hash was right is nobody's business.
+    if not rows or not hmac.compare_digest(rows[0]["hash"], _hash(secret)):
+        raise KeyRefused
+    await execute(_USED, [rows[0]["id"]])
+    return _caller(rows[0])
+
+
+@unavailable_when_away()
+async def begin_session(key_id: int) -> str:
+    """A token for a browser; ended sessions are forgotten on the way."""
+    token = secrets.token_urlsafe(32)
+    await execute("DELETE FROM sessions WHERE expires_at < now()")
+    await execute(
+        "INSERT INTO sessions (hash, key_id, created_at, expires_at) VALUES ($1, $2, now(), now() + $3::interval)",
+        [_hash(token), key_id, SESSION_FOR],
+    )
+    return token
+
+
+@unavailable_when_away()
+async def end_session(token: str) -> None:
+    """Forget a browser."""
+    await execute("DELETE FROM sessions WHERE hash = $1", [_hash(token)])
+
+
+@unavailable_when_away()
+async def of_session(token: str) -> Caller:
+    """Whose session it is. Raises KeyRefused where there is none any longer."""
+    rows = await execute(_OF_SESSION, [_hash(token)])
+    if not rows:
+        raise KeyRefused
+    return _caller(rows[0])
+
+
+def utc(value: datetime | None) -> str:
+    """A time for people; a dash where there is none."""
+    return f"{value:%Y-%m-%d %H:%M} UTC" if value else "-"

@@ -1,0 +1,63 @@
+"""Signing in with a key, and out again."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from app import keys
+from app.api.guard import COOKIE, SIGN_IN, SIGN_OUT
+from app.domain import KeyRefused
+from app.keys import SESSION_FOR
+from app.pages.rendering import page
+from app.pages.routing import PageRoute
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@router.get(f"{SIGN_IN}/")
+async def show_sign_in(request: Request, wanted: Annotated[str, Query(alias="next")] = "/") -> Response:
+    """The form that asks for a key."""
+    return page(request, "sign-in.html", next=_within(wanted), told="")
+
+
+@router.post(f"{SIGN_IN}/")
+async def sign_in(request: Request) -> Response:
+    """Begin a session, and lead to where one was going."""
+    form = await request.form()
+    wanted = _within(str(form.get("next", "/")))
+    try:
+        caller = await keys.of_key(str(form.get("key", "")).strip())
+    except KeyRefused as error:
+        return page(request, "sign-in.html", status=HTTPStatus.UNAUTHORIZED, next=wanted, told=error.message)
+    assert caller.key_id is not None
+    token = await keys.begin_session(caller.key_id)
+    root = request.scope.get("root_path", "")
+    answer = RedirectResponse(f"{root}{wanted}", HTTPStatus.SEE_OTHER)
+    answer.set_cookie(
+        COOKIE,
+        token,
+        max_age=int(SESSION_FOR.total_seconds()),
+        path=root or "/",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    return answer
+
+
+@router.post(f"{SIGN_OUT}/")
+async def sign_out(request: Request) -> Response:
+    """End the session, here and in the browser."""
+    if token := request.cookies.get(COOKIE):
+        await keys.end_session(token)
+    root = request.scope.get("root_path", "")
+    answer = RedirectResponse(f"{root}{SIGN_IN}", HTTPStatus.SEE_OTHER)
+    answer.delete_cookie(COOKIE, path=root or "/")
+    return answer
+
+
+def _within(path: str) -> str:
+    """A path of this service, whatever a link to the form says."""
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() else "/"

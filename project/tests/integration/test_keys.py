@@ -1,0 +1,229 @@
+"""Who may do what: keys, scopes, sessions of browsers, and requests that another site sends."""
+
+import logging
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from http.cookies import SimpleCookie
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+
+from app import keys
+from app.api import guard
+from app.config import Settings
+from app.db import execute
+from app.domain import Scope, StartupError
+from app.pages import catalog, classify, figures, history
+from tests.integration.conftest import serving
+from tests.pictures import jpeg
+
+READ, WRITE, ADMIN = Scope.READ, Scope.WRITE, Scope.ADMIN
+
+
+@pytest.fixture
+async def closed(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a service that asks for keys; nothing is remembered, so that nothing has to be waited for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guard, "REMEMBERED_SECONDS", 0.0)
+        async with serving(settings.model_copy(update={"allow_anonymous": False})) as client:
+            yield client
+
+
+async def new_key(*scopes: Scope, expires_in: timedelta | None = None) -> str:
+    _, key = await keys.create("a test", scopes, expires_in)
+    return key
+
+
+def with_key(key: str) -> dict[str, str]:
+    return {"X-API-Key": key}
+
+
+OPEN = ["/ping", "/ping/", "/health", "/ready", "/docs", "/redoc", "/openapi.json", "/static/style.css", "/sign-in"]
+
+
+@pytest.mark.parametrize("path", OPEN)
+async def test_some_paths_are_open(closed: httpx.AsyncClient, path: str) -> None:
+    assert (await closed.get(path)).status_code == 200
+
+
+async def test_every_other_route_asks_for_a_key(closed: httpx.AsyncClient) -> None:
+    described = (await closed.get("/openapi.json")).json()["paths"]
+    routes = [(path, method) for path, operations in described.items() for method in operations]
+    for router in (classify.router, history.router, catalog.router, figures.router):
+        routes += [(one.path, method) for one in router.routes if isinstance(one, APIRoute) for method in one.methods or ()]
+    asked = 0
+    for route, method in routes:
+        path = route.replace("{id}", "1").replace("{model}", "x").replace("{name}", "x")
+        if path in guard.OPEN:
+            continue
+        answer = await closed.request(method, path)
+        assert (answer.status_code, answer.json()["code"]) == (401, "key_needed"), (method, path)
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.headers["content-type"] == "application/problem+json"
+        asked += 1
+    assert asked > 25
+    for odd in ("//predictions/", "/predictions/1/../", "/PING/../predictions/", "/static/../predictions/", "/nothing"):
+        assert (await closed.get(odd)).status_code == 401
+
+
+@pytest.mark.parametrize("header", ["X-API-Key", "Authorization"])
+async def test_a_key_lets_in(closed: httpx.AsyncClient, header: str) -> None:
+    key = await new_key(READ, WRITE)
+    sent = {header: key if header == "X-API-Key" else f"Bearer {key}"}
+    answer = await closed.post("/predictions/", files={"file": jpeg()}, headers={**sent, "Prefer": "wait=30"})
+    assert (answer.status_code, answer.json()["status"]) == (201, "succeeded")
+    assert (await closed.get("/predictions/1/", headers=sent)).status_code == 200
+    (row,) = await execute("SELECT used_at IS NOT NULL AS used FROM api_keys")
+    assert row["used"]
+
+
+async def test_scopes_are_kept_apart(closed: httpx.AsyncClient) -> None:
+    reads, writes, all_ = [with_key(await new_key(scope)) for scope in (READ, WRITE, ADMIN)]
+    for headers, may_read, may_write in [(reads, True, False), (writes, False, True), (all_, True, True)]:
+        read = await closed.get("/predictions/", headers=headers)
+        assert read.status_code == (200 if may_read else 403)
+        written = await closed.post("/predictions/", files={"file": jpeg()}, headers=headers)
+        assert written.status_code == (201 if may_write else 403)
+    refused = await closed.delete("/predictions/1/", headers=reads)
+    assert refused.json()["detail"] == "The API key is not allowed to write."
+    assert refused.json()["code"] == "scope_missing"
+
+
+async def test_a_key_that_is_none_or_no_longer_is_refused(closed: httpx.AsyncClient) -> None:
+    key, expired, revoked = await new_key(READ), await new_key(READ), await new_key(READ)
+    await execute("UPDATE api_keys SET expires_at = now() - interval '1 second' WHERE id = 2")
+    assert await keys.revoke(3)
+    assert not await keys.revoke(3)
+    last = "A" if key[-1] != "A" else "B"
+    for wrong in (expired, revoked, key[:-1] + last, key[:-1], key + "A", "x", "ic__", key.upper()):
+        answer = await closed.get("/predictions/", headers=with_key(wrong))
+        assert (answer.status_code, answer.json()["code"]) == (401, "key_refused"), wrong
+    assert (await closed.get("/predictions/", headers=with_key(key))).status_code == 200
+    # Neither is a wrong key no key, where none is needed.
+    assert (await closed.get("/predictions/", headers={"Authorization": f"Basic {key}"})).status_code == 401
+
+
+async def test_only_a_hash_is_stored_and_nothing_is_logged(
+    closed: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    key = await new_key(READ)
+    secret = key.rpartition("_")[2]
+    await closed.get("/predictions/", headers=with_key(key))
+    await closed.post("/sign-in", data={"key": key})
+    await closed.get("/predictions/", headers=with_key(key[:-1]))
+    for table in ("api_keys", "sessions"):
+        assert secret not in str(await execute(f"SELECT * FROM {table}"))  # noqa: S608 - ours
+    assert secret[:-1] not in caplog.text
+
+
+async def sign_in(client: httpx.AsyncClient, *scopes: Scope, **headers: str) -> httpx.Response:
+    return await client.post("/sign-in", data={"key": await new_key(*scopes), "next": "/history?q=a"}, headers=headers)
+
+
+HTML = {"Accept": "text/html"}
+OWN = {"Sec-Fetch-Site": "same-origin"}
+
+
+async def test_a_browser_signs_in_and_out(closed: httpx.AsyncClient) -> None:
+    asked = await closed.get("/history?q=a", headers=HTML)
+    assert (asked.status_code, asked.headers["location"]) == (303, "/sign-in?next=%2Fhistory%3Fq%3Da")
+    assert 'value="/history?q=a"' in (await closed.get(asked.headers["location"])).text
+    wrong = await closed.post("/sign-in", data={"key": "nonsense"})
+    assert wrong.status_code == 401
+    assert "The API key is not valid" in wrong.text
+
+    answer = await sign_in(closed, READ, WRITE)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/history?q=a")
+    cookie = SimpleCookie(answer.headers["set-cookie"])[guard.COOKIE]
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["secure"]) == (True, "strict", "/", "")
+    assert "Sign out" in (await closed.get("/history", headers=HTML)).text
+    uploaded = await closed.post("/predictions/", files={"file": jpeg()}, headers=OWN)
+    assert uploaded.status_code == 201
+
+    kept = closed.cookies[guard.COOKIE]
+    await closed.post("/sign-out", headers=OWN)
+    assert guard.COOKIE not in closed.cookies
+    closed.cookies.set(guard.COOKIE, kept)
+    assert (await closed.get("/predictions/")).status_code == 401
+
+
+async def test_behind_tls_the_cookie_is_secure(closed: httpx.AsyncClient) -> None:
+    closed.base_url = httpx.URL("https://localhost")
+    assert "Secure" in (await sign_in(closed, READ)).headers["set-cookie"]
+
+
+@pytest.mark.parametrize("wanted", ["//evil.example/", "https://evil.example/", "/\\evil.example", "", "/\nx"])
+async def test_signing_in_leads_nowhere_else(closed: httpx.AsyncClient, wanted: str) -> None:
+    answer = await closed.post("/sign-in", data={"key": await new_key(READ), "next": wanted})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+
+
+async def test_a_revoked_key_ends_its_sessions(closed: httpx.AsyncClient) -> None:
+    await sign_in(closed, READ)
+    assert (await closed.get("/predictions/")).status_code == 200
+    await keys.revoke(1)
+    assert (await closed.get("/predictions/")).status_code == 401
+    assert (await closed.get("/history", headers=HTML)).headers["location"].startswith("/sign-in")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "same-origin"}, 404),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "none"}, 403),
+        ({"Origin": "http://localhost:8004"}, 404),
+        ({"Origin": "http://localhost:3000"}, 403),
+        ({"Origin": "null"}, 403),
+        ({}, 403),
+    ],
+)
+async def test_another_site_changes_nothing_in_a_signed_in_persons_name(
+    closed: httpx.AsyncClient, headers: dict[str, str], status: int
+) -> None:
+    await sign_in(closed, READ, WRITE)
+    assert (await closed.delete("/predictions/1/", headers=headers)).status_code == status
+    # Who has a key sends it on purpose.
+    key = await new_key(WRITE)
+    assert (await closed.delete("/predictions/1/", headers={**headers, **with_key(key)})).status_code == 404
+
+
+async def test_without_keys_another_site_changes_nothing_either(client: httpx.AsyncClient) -> None:
+    answer = await client.delete("/predictions/1/", headers={"Sec-Fetch-Site": "cross-site"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "cross_site")
+    assert (await client.delete("/predictions/1/")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("host", "allow", "starts"),
+    [("127.0.0.1", None, True), ("::1", None, True), ("localhost", None, True), ("0.0.0.0", True, True),
+     ("0.0.0.0", None, False), ("::", None, False), ("192.168.0.7", None, False), ("192.168.0.7", False, False)],
+)  # fmt: skip
+async def test_others_are_not_let_in_by_accident(
+    settings: Settings, host: str, allow: bool | None, *, starts: bool
+) -> None:
+    settings = settings.model_copy(update={"host": host, "allow_anonymous": allow})
+    if not starts:
+        with pytest.raises(StartupError, match="ALLOW_ANONYMOUS=1"):
+            async with serving(settings):
+                pass
+        return
+    async with serving(settings) as client:
+        assert (await client.get("/predictions/")).status_code == 200
+
+
+async def test_with_a_key_it_listens_to_others(settings: Settings) -> None:
+    async with serving(settings):
+        key = await new_key(READ)
+    async with serving(settings.model_copy(update={"host": "0.0.0.0", "allow_anonymous": False})) as client:
+        assert (await client.get("/predictions/", headers=with_key(key))).status_code == 200
+
+
+@pytest.mark.parametrize(("server", "status"), [("127.0.0.1", 200), ("::1", 200), ("10.0.0.7", 401)])
+async def test_what_counts_is_where_a_connection_arrived(client: httpx.AsyncClient, server: str, status: int) -> None:
+    """However the server was started (``uvicorn app.main:app --host 0.0.0.0``)."""
+    client.base_url = httpx.URL(f"http://[{server}]" if ":" in server else f"http://{server}")
+    assert (await client.get("/predictions/")).status_code == status
