@@ -80,6 +80,10 @@ prod() {
   prod_compose=(docker compose -f docker-compose.prod.yml)
   trap '"${prod_compose[@]}" down --volumes >/dev/null 2>&1 || true' EXIT
   "${prod_compose[@]}" down --volumes
+  say "Others are let in with a key, or where it is said that they are"
+  { docker run --rm --network none image-classifier-web || true; } 2>&1 | grep "there are no API keys" ||
+    fail "it starts without a key"
+  export ALLOW_ANONYMOUS=1
   say "docker-compose.prod.yml up --wait, with two workers"
   up docker-compose.prod.yml --scale worker=2
   "${prod_compose[@]}" ps

@@ -51,10 +51,12 @@ async def test_every_other_route_asks_for_a_key(closed: httpx.AsyncClient) -> No
     described = (await closed.get("/openapi.json")).json()["paths"]
     routes = [(path, method) for path, operations in described.items() for method in operations]
     for router in (classify.router, history.router, catalog.router, figures.router):
-        routes += [(one.path, method) for one in router.routes if isinstance(one, APIRoute) for method in one.methods or ()]
+        routes += [
+            (one.path, method) for one in router.routes if isinstance(one, APIRoute) for method in one.methods or ()
+        ]
     asked = 0
-    for route, method in routes:
-        path = route.replace("{id}", "1").replace("{model}", "x").replace("{name}", "x")
+    for template, method in routes:
+        path = template.replace("{id}", "1").replace("{model}", "x").replace("{name}", "x")
         if path in guard.OPEN:
             continue
         answer = await closed.request(method, path)
