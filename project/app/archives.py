@@ -1,8 +1,9 @@
 """ZIP files that are unpacked as they arrive: nothing of them is on a disk, and one file at a time in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,13 +23,55 @@ _threads = ThreadPoolExecutor(THREADS, "archives")
 """Of their own: they wait for what clients send."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What an archive may hold: files, bytes of each (others are passed over), and bytes in all."""
+class Account:
+    """What all archives of one request have taken together, and may take. Its methods raise ArchiveRefused."""
 
-    files: int
-    file_bytes: int
-    bytes: int
+    def __init__(self, most_files: int, most_bytes: int) -> None:
+        """``most_bytes``: unpacked. As many files again may be such as systems hide in archives."""
+        self._most_files = most_files
+        self._most_bytes = most_bytes
+        self._packed = self._unpacked = self._files = self._hidden = 0
+
+    def arrive(self, count: int) -> None:
+        """So many packed bytes have come."""
+        self._packed += count
+
+    def unpack(self, count: int) -> None:
+        """So many bytes more are unpacked."""
+        self._unpacked += count
+        if self._unpacked > self._most_bytes:
+            raise ArchiveRefused(f"The ZIP file holds more than {self._most_bytes} bytes.")
+        if self._unpacked > MOST_RATIO * self._packed + SPARE_BYTES:
+            raise ArchiveRefused(f"The ZIP file grows to more than {MOST_RATIO} times its size.")
+
+    def count(self, *, hidden: bool) -> None:
+        """One file more."""
+        self._hidden += hidden
+        self._files += not hidden
+        if max(self._files, self._hidden) > self._most_files:
+            raise ArchiveRefused(f"The ZIP file holds more than {self._most_files} files.")
+
+
+class Joined:
+    """Chunks put together, as long as they are no more than ``most`` bytes."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._count = 0
+        self._chunks: list[bytes] = []
+
+    def add(self, chunk: bytes) -> None:
+        """One more; once they are too many none is kept."""
+        self._count += len(chunk)
+        self._chunks.append(chunk)
+        if self._count > self._most:
+            self._chunks.clear()
+
+    @property
+    def data(self) -> bytes | None:
+        """All of them; None where they were too many."""
+        data, self._chunks = b"".join(self._chunks), []
+        return data if self._count <= self._most else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +82,12 @@ class Entry:
     data: bytes | None
 
 
-async def unpacked(chunks: AsyncIterator[bytes], limits: Limits) -> AsyncIterator[Entry]:
-    """The files of an archive, but for those that systems hide in it.
+async def unpacked(chunks: AsyncIterator[bytes], most: int, account: Account) -> AsyncGenerator[Entry]:
+    """The files of an archive, but for those that systems hide in it, each of at most ``most`` bytes.
 
     Raises ArchiveRefused where it is damaged, or beyond a limit; what came before stands.
     """
-    archive = _Archive(chunks, limits)
+    archive = _Archive(chunks, most, account)
     loop = asyncio.get_running_loop()
     try:
         while entry := await loop.run_in_executor(_threads, archive.next):
@@ -52,7 +95,7 @@ async def unpacked(chunks: AsyncIterator[bytes], limits: Limits) -> AsyncIterato
     except UnzipError as error:
         raise ArchiveRefused(_REASONS.get(type(error).__name__, "The ZIP file is damaged.")) from error
     finally:
-        archive.stopped = True
+        archive.stop()
 
 
 _REASONS: Final = {
@@ -67,57 +110,48 @@ _REASONS: Final = {
 class _Archive:
     """Reads on in a thread, since unpacking is work, and asks the event loop for what it needs."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], limits: Limits) -> None:
-        self.stopped = False
+    def __init__(self, chunks: AsyncIterator[bytes], most: int, account: Account) -> None:
         self._chunks = chunks
-        self._limits = limits
+        self._most = most
+        self._account = account
         self._loop = asyncio.get_running_loop()
-        self._packed = self._unpacked = self._files = self._hidden = 0
+        self._stopped = threading.Event()
+        self._asked: Future[bytes | None] | None = None
         self._entries = stream_unzip(self._arriving())
 
     def next(self) -> Entry | None:
         """The next file; None where there are no more."""
         for raw_name, _, parts in self._entries:
             name = _decoded(raw_name)
-            data = self._joined(parts)
-            if name.endswith("/") or _is_hidden(name):
-                self._hidden += 1
-            else:
-                self._files += 1
-            if self._files > self._limits.files or self._hidden > self._limits.files:
-                raise ArchiveRefused(f"The ZIP file holds more than {self._limits.files} files.")
-            if not (name.endswith("/") or _is_hidden(name)):
-                return Entry(name, data)
+            hidden = name.endswith("/") or _is_hidden(name)
+            self._account.count(hidden=hidden)
+            joined = Joined(self._most)
+            for part in parts:
+                self._account.unpack(len(part))
+                joined.add(part)
+            if not hidden:
+                return Entry(name, joined.data)
         return None
 
-    def _joined(self, parts: Iterator[bytes]) -> bytes | None:
-        data = bytearray()
-        fits = True
-        for part in parts:
-            self._unpacked += len(part)
-            self._check_size()
-            fits = fits and len(data) + len(part) <= self._limits.file_bytes
-            if fits:
-                data += part
-            else:
-                data.clear()
-        return bytes(data) if fits else None
-
-    def _check_size(self) -> None:
-        if self._unpacked > self._limits.bytes:
-            raise ArchiveRefused(f"The ZIP file holds more than {self._limits.bytes} bytes.")
-        if self._unpacked > MOST_RATIO * self._packed + SPARE_BYTES:
-            raise ArchiveRefused(f"The ZIP file grows to more than {MOST_RATIO} times its size.")
+    def stop(self) -> None:
+        """Nobody waits any longer: a thread that does is woken."""
+        self._stopped.set()
+        if self._asked is not None:
+            self._asked.cancel()
 
     def _arriving(self) -> Iterator[bytes]:
         async def arrive() -> bytes | None:
             return await anext(self._chunks, None)
 
-        while not self.stopped:
-            chunk = asyncio.run_coroutine_threadsafe(arrive(), self._loop).result()
+        while not self._stopped.is_set():
+            self._asked = asyncio.run_coroutine_threadsafe(arrive(), self._loop)
+            if self._stopped.is_set():
+                # Between the two lines before.
+                self._asked.cancel()
+            chunk = self._asked.result()
             if chunk is None:
                 return
-            self._packed += len(chunk)
+            self._account.arrive(len(chunk))
             if chunk:
                 yield chunk
 

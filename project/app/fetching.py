@@ -54,12 +54,19 @@ class Fetcher:
             _check(url)
             async with self._outgoing.stream("GET", url, headers=HEADERS, silence=SECONDS) as response:
                 if response.has_redirect_location:
-                    url = urljoin(url, response.headers["location"])
+                    url = _joined(url, response.headers["location"])
                     continue
                 if response.status_code != httpx.codes.OK:
                     raise ImageNotFetched(f"The address answers with {response.status_code}.")
                 return await _read(response, most), _name(url)
         raise ImageNotFetched(f"The address leads to more than {MOST_REDIRECTS} others.")
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise ImageNotFetched("The address leads to one that cannot be used.") from error
 
 
 def _check(url: str) -> None:

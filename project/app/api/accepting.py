@@ -6,6 +6,7 @@ import hashlib
 import time
 import unicodedata
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -31,6 +32,8 @@ from app.idempotency import Replay
 from app.models.tortoise import Prediction
 
 UNNAMED: Final = "unnamed"
+LONGEST_LINE_SECONDS: Final = 15.0
+"""Who has waited so long for room for an image that is to be fetched is told to come again."""
 IN_FLIGHT: Final = timedelta(minutes=1)
 """An upload takes no longer than this and its wait; with neither row nor answer by then, its process has died."""
 
@@ -55,11 +58,12 @@ class Order:
 
 
 async def accept(
-    request: Request, runtime: Runtime, wait: int | None, key: str | None
+    request: Request, runtime: Runtime, wait: int | None, key: str | None, room: AsyncExitStack
 ) -> tuple[Prediction | Replay, HeldKey | None, float]:
     """Receive an upload and make its row, or learn what became of it before.
 
-    With the key as it is held, and the time it came, by ``time.monotonic``.
+    With the key as it is held, and the time it came, by ``time.monotonic``. ``room``: what the request has taken, left
+    for other room where its image is fetched.
     """
     sent = await read_sent(request)
     # A wait counts from the whole request (RFC 7240, 4.3), not from its first byte.
@@ -71,7 +75,8 @@ async def accept(
         source = hashlib.sha256(sent.image_url.encode()).hexdigest()
 
         async def make(held: HeldKey | None) -> Prediction:
-            async with runtime.fetched_room.taken(runtime.settings.max_upload_bytes):
+            await room.aclose()
+            async with runtime.fetched_room.taken(runtime.settings.max_upload_bytes, LONGEST_LINE_SECONDS):
                 return await store(await _fetched(sent.image_url, runtime), order, held, runtime)
     else:
         image = await received(sent.filename, sent.data, runtime)

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
@@ -13,13 +15,17 @@ from starlette.requests import ClientDisconnect
 
 from app import archives
 from app.api.accepting import Order, image_model, webhook_url
+from app.api.body_limit import BodyTooLarge
 from app.api.deps import Runtime
 from app.api.forms import BROKE_OFF, StreamedPart, form_parts, is_form
 from app.api.reading import RECEIVE_SECONDS
-from app.archives import Entry, Limits
+from app.archives import Account, Entry, Joined
+from app.domain import UploadTooLarge
 
 ZIP_TYPES: Final = (b"application/zip", b"application/x-zip-compressed")
 LONGEST_FIELD: Final = 4_096
+SLOWEST: Final = 64 * 1024
+"""Bytes a second, beside a minute in all: who sends slower takes the place of others."""
 NO_IMAGES: Final = "Images are needed: files of a multipart form (curl -F file=@a.jpg -F file=@b.jpg), or a ZIP file"
 
 Named = tuple[str | None, bytes | None]
@@ -34,6 +40,8 @@ class BatchImages:
         self._content_type = request.headers.get("content-type")
         self._chunks = _Arriving(request.stream())
         self._limit = runtime.settings.max_upload_bytes
+        settings = runtime.settings
+        self._account = Account(settings.max_batch_images, settings.max_batch_bytes)
         self._fields = {"model": "", "webhook_url": ""}
         self._order: Order | None = None
 
@@ -45,32 +53,35 @@ class BatchImages:
             self._order = Order(model, webhook_url(self._fields["webhook_url"], self._runtime), time.monotonic())
 
     def order(self) -> Order:
-        """What is asked of the file that was given last."""
+        """What is asked of the file that was given last, which has come now."""
         assert self._order is not None, "set_field comes first"
-        return self._order
+        return replace(self._order, came=time.monotonic())
 
     async def __aiter__(self) -> AsyncIterator[Named]:
         """Raises ArchiveRefused or HTTPException where the rest cannot be read."""
-        async for named in self._files():
-            self._chunks.renew()
-            yield named
+        async with aclosing(self._files()) as files:
+            async for named in files:
+                yield named
 
-    async def _files(self) -> AsyncIterator[Named]:
+    async def _files(self) -> AsyncGenerator[Named]:
         kind, _ = parse_options_header(self._content_type)
         if kind in ZIP_TYPES:
-            async for entry in self._unpacked(self._chunks):
-                yield entry.name, entry.data
+            async with aclosing(self._unpacked(self._chunks)) as entries:
+                async for entry in entries:
+                    yield entry.name, entry.data
             return
         if not is_form(self._content_type):
             raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, NO_IMAGES)
-        async for part in form_parts(self._content_type, self._chunks):
-            if part.filename is None:
-                await self.set_field(part.name, await _text(part.data))
-                continue
-            async for named in self._files_of(part):
-                yield named
+        async with aclosing(form_parts(self._content_type, self._chunks)) as parts:
+            async for part in parts:
+                if part.filename is None:
+                    await self.set_field(part.name, await _text(part.data))
+                    continue
+                async with aclosing(self._files_of(part)) as files:
+                    async for named in files:
+                        yield named
 
-    async def _files_of(self, part: StreamedPart) -> AsyncIterator[Named]:
+    async def _files_of(self, part: StreamedPart) -> AsyncGenerator[Named]:
         """The file that a part of the form is, or those that are packed in it."""
         start = b""
         async for chunk in part.data:
@@ -79,39 +90,41 @@ class BatchImages:
                 break
         chunks = _chained(start, part.data)
         if start.startswith(archives.SIGNATURES):
-            async for entry in self._unpacked(chunks):
-                yield entry.name, entry.data
+            async with aclosing(self._unpacked(chunks)) as entries:
+                async for entry in entries:
+                    yield entry.name, entry.data
         elif start or part.filename:
             yield part.filename, await _joined(chunks, self._limit)
 
-    def _unpacked(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Entry]:
-        settings = self._runtime.settings
-        return archives.unpacked(chunks, Limits(settings.max_batch_images, self._limit, settings.max_batch_bytes))
+    def _unpacked(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[Entry]:
+        return archives.unpacked(chunks, self._limit, self._account)
 
 
 class _Arriving:
-    """The chunks of a request, none of whose images may take long to arrive."""
+    """The chunks of a request whose sender is not too slow; time in which nothing is asked for does not count."""
 
     def __init__(self, stream: AsyncIterator[bytes]) -> None:
         self._stream = stream
-        self.renew()
-
-    def renew(self) -> None:
-        """An image is there: the next one has as much time."""
-        self._until = asyncio.get_running_loop().time() + RECEIVE_SECONDS
+        self._seconds = RECEIVE_SECONDS
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
+        asked = time.monotonic()
         try:
-            async with asyncio.timeout_at(self._until):
-                return await anext(self._stream)
+            async with asyncio.timeout(self._seconds):
+                chunk = await anext(self._stream)
         except TimeoutError:
-            told = f"An image did not arrive within {RECEIVE_SECONDS:.0f} s."
+            told = f"The batch arrives too slowly: at least {SLOWEST // 1024} KiB a second are needed."
             raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, told) from None
         except ClientDisconnect:
             raise HTTPException(HTTPStatus.BAD_REQUEST, BROKE_OFF) from None
+        except BodyTooLarge as error:
+            # It is no Exception, which neither threads nor groups of tasks pass on as they are.
+            raise UploadTooLarge(str(error)) from None
+        self._seconds += len(chunk) / SLOWEST - (time.monotonic() - asked)
+        return chunk
 
 
 async def _chained(start: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -121,15 +134,10 @@ async def _chained(start: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[
 
 
 async def _joined(chunks: AsyncIterator[bytes], most: int) -> bytes | None:
-    data = bytearray()
-    fits = True
+    joined = Joined(most)
     async for chunk in chunks:
-        fits = fits and len(data) + len(chunk) <= most
-        if fits:
-            data += chunk
-        else:
-            data.clear()
-    return bytes(data) if fits else None
+        joined.add(chunk)
+    return joined.data
 
 
 async def _text(chunks: AsyncIterator[bytes]) -> str:

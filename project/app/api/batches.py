@@ -30,6 +30,10 @@ router = APIRouter(prefix="/predictions", tags=["predictions"])
 AT_ONCE: Final = 32
 """Images of one batch that are stored at the same time: their rows are made together."""
 LONGEST_KEY: Final = 200
+IMAGES_IN_MEMORY: Final = 3
+"""Of the largest size: those that are being stored, one that arrives, and its chunks while they are put together."""
+LONGEST_LINE_SECONDS: Final = 20.0
+"""Who has waited so long for other batches is told to come again."""
 STOPS: Final = (ServiceError, HTTPException, RequestValidationError)
 """What ends a batch, or refuses one of its images."""
 
@@ -91,17 +95,17 @@ async def upload_batch(
     settings = runtime.settings
     images = BatchImages(request, runtime)
     await images.set_field("model", model)
-    async with runtime.batch_room.taken(2 * settings.max_upload_bytes):
-        batch = _Batch(images, runtime, key)
+    batch = _Batch(images, runtime, key)
+    async with runtime.batch_room.taken(IMAGES_IN_MEMORY * settings.max_upload_bytes, LONGEST_LINE_SECONDS):
         try:
             await batch.receive()
         except STOPS as error:
             if not batch.items:
                 raise
             return EarlyAnswer.of(_answer(batch.items, _told(error)))
-        if not batch.items:
-            raise HTTPException(HTTPStatus.BAD_REQUEST, NO_IMAGES)
-        return _answer(batch.items, None)
+    if not batch.items:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, NO_IMAGES)
+    return _answer(batch.items, None)
 
 
 @dataclass(frozen=True, slots=True)

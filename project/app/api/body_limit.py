@@ -50,7 +50,7 @@ class BodyLimit:
             message = await receive()
             arrived += len(message.get("body", b""))
             if arrived > most and not answered:
-                raise _TooLarge
+                raise BodyTooLarge(_told(limit))
             return message
 
         async def watched_send(message: Message) -> None:
@@ -60,7 +60,7 @@ class BodyLimit:
 
         try:
             await self._app(scope, limited_receive, watched_send)
-        except _TooLarge:
+        except BodyTooLarge:
             await _refusal(limit)(scope, receive, send)
 
     def _limit(self, path: str, content_type: str) -> tuple[int, int]:
@@ -83,8 +83,12 @@ def in_base64(count: int) -> int:
 
 
 def _refusal(limit: int) -> EarlyAnswer:
-    return EarlyAnswer.of(service_problem(UploadTooLarge(f"The upload is larger than {limit} bytes.")))
+    return EarlyAnswer.of(service_problem(UploadTooLarge(_told(limit))))
 
 
-class _TooLarge(BaseException):
+def _told(limit: int) -> str:
+    return f"The upload is larger than {limit} bytes."
+
+
+class BodyTooLarge(BaseException):
     """Leaves the application from within ``receive``. No Exception, so that nothing on the way answers for it."""

@@ -58,6 +58,8 @@ class Runtime:
     room: Room
     fetched_room: Room
     """Of images that are fetched: apart, so that servers that send slowly hold up no uploads."""
+    shown_room: Room
+    """Of stored images that are made into others, to be looked at."""
     batch_room: Room
     """Of batches, which may take their time."""
     fetcher: "Fetcher | None"
@@ -86,7 +88,8 @@ def make_runtime(settings: Settings, storage: Storage, beside: dispatch.Running,
         # The largest upload has to find room.
         room=Room(max(settings.max_receiving_bytes, settings.max_upload_bytes + MULTIPART_OVERHEAD)),
         fetched_room=Room(max(settings.max_receiving_bytes, settings.max_upload_bytes)),
-        batch_room=Room(max(settings.max_receiving_bytes, 2 * settings.max_upload_bytes)),
+        shown_room=Room(max(settings.max_receiving_bytes, settings.max_upload_bytes)),
+        batch_room=Room(max(settings.max_receiving_bytes, settings.max_upload_bytes)),
         fetcher=_fetcher(settings),
         inspect=Coalescer(inspect, most=MOST_RECEIVED),
         get=Coalescer(crud.get_all, most=MOST_ROWS),

@@ -108,12 +108,16 @@ def add_error_handlers(app: FastAPI) -> None:
 
 def service_problem(error: domain.ServiceError) -> Response:
     """The response to one of the service's own errors."""
+    return problem(status_of(error), error.message, code=error.code, headers=headers_of(error))
+
+
+def headers_of(error: domain.ServiceError) -> dict[str, str]:
+    """What a client is told beside an error: when to come again, or what is asked for."""
     status = status_of(error)
-    seconds = error.retry_after if isinstance(error, domain.Overloaded) else RETRY_AFTER_SECONDS
-    headers = {"Retry-After": str(seconds)} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
-    if status is HTTPStatus.UNAUTHORIZED:
-        headers = {"WWW-Authenticate": "Bearer"}
-    return problem(status, error.message, code=error.code, headers=headers)
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        seconds = error.retry_after if isinstance(error, domain.Overloaded) else RETRY_AFTER_SECONDS
+        return {"Retry-After": str(seconds)}
+    return {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else {}
 
 
 def status_of(error: domain.ServiceError) -> HTTPStatus:
@@ -123,14 +127,20 @@ def status_of(error: domain.ServiceError) -> HTTPStatus:
 
 async def _service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, domain.ServiceError)
-    if isinstance(error, domain.Overloaded):
-        # Nothing is wrong here, and a line for each would make it worse.
-        return EarlyAnswer.of(service_problem(error))
+    log_error(request, error)
+    answer = service_problem(error)
+    return EarlyAnswer.of(answer) if isinstance(error, domain.Overloaded) else answer
+
+
+def log_error(request: Request, error: domain.ServiceError) -> None:
+    """Tell the operator of what is no fault of the client's."""
     if isinstance(error, AWAY):
         log.warning("%s %s: %s", request.method, request.url.path, error.message)
+    elif isinstance(error, domain.Overloaded):
+        # Nothing is wrong here, and a line for each would make it worse.
+        return
     elif status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s %s: %s", request.method, request.url.path, error.message, exc_info=error.__cause__)
-    return service_problem(error)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

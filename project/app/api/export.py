@@ -2,10 +2,10 @@
 
 import csv
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from http import HTTPStatus
 from io import StringIO
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
@@ -55,7 +55,7 @@ async def export(
     return StreamingResponse(_parts(first, filters, lines), headers=headers, media_type=_TYPES[format])
 
 
-async def _parts(first: list[Prediction], filters: Filters, lines: Any) -> AsyncIterator[str]:
+async def _parts(first: list[Prediction], filters: Filters, lines: Callable[..., Iterator[str]]) -> AsyncIterator[str]:
     rows, is_first = first, True
     while True:
         yield "".join(lines(rows, is_first=is_first))
@@ -78,7 +78,10 @@ def _csv(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:
         read = json.loads(PredictionRead.of(row).model_dump_json())
         scores = [value for score in read["all_predictions"] or [] for value in (score["label"], score["confidence"])]
         error = read["error"]["code"] if read["error"] else None
-        writer.writerow(_harmless(value) for value in [*(read[name] for name in COLUMNS), error, *scores])
+        values = [*(read[name] for name in COLUMNS), error, *scores]
+        # Each line has as many fields as the first (RFC 4180, 2.4).
+        values += [None] * (len(COLUMNS) + len(MORE_COLUMNS) - len(values))
+        writer.writerow(_harmless(value) for value in values)
     yield file.getvalue()
 
 

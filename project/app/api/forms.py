@@ -62,7 +62,7 @@ async def read_form(request: Request) -> dict[str, Part]:
     return reader.parts
 
 
-async def form_parts(content_type: str | None, chunks: AsyncIterator[bytes]) -> AsyncIterator[StreamedPart]:
+async def form_parts(content_type: str | None, chunks: AsyncIterator[bytes]) -> AsyncGenerator[StreamedPart]:
     """The parts of a multipart body as they arrive; each has to be read before the next is there.
 
     Raises HTTPException as ``read_form`` does.

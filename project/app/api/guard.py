@@ -16,10 +16,10 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from app import keys
+from app.api.accepts import wants_html
 from app.api.early import EarlyAnswer
 from app.api.errors import service_problem
 from app.domain import ANYBODY, Caller, CrossSite, KeyNeeded, KeyRefused, Scope, ScopeMissing, ServiceError
-from app.pages.rendering import wants_html
 
 COOKIE: Final = "image_classifier_session"
 SIGN_IN: Final = "/sign-in"
@@ -61,17 +61,17 @@ class Guard:
         await self._app(scope, receive, send)
 
     async def _admitted(self, request: Request, path: str) -> Caller:
-        if path.rstrip("/") in OPEN or path.startswith(OPEN_BELOW):
-            return ANYBODY
         changes = request.method not in SAFE
         key, cookie = _key(request.headers), _cookie(request)
+        if changes and not key:
+            _check_site(request, signed_in=bool(cookie))
+        if path.rstrip("/") in OPEN or path.startswith(OPEN_BELOW):
+            return ANYBODY
         if key:
             caller = await self._known("key", key, keys.of_key)
         elif self._is_open(request):
-            _check_site(request, changes=changes, signed_in=False)
             return ANYBODY
         elif cookie:
-            _check_site(request, changes=changes, signed_in=True)
             caller = await self._known("session", cookie, keys.of_session)
         else:
             raise KeyNeeded
@@ -120,17 +120,17 @@ def _cookie(request: Request) -> str:
     return found.value if found else ""
 
 
-def _check_site(request: Request, *, changes: bool, signed_in: bool) -> None:
+def _check_site(request: Request, *, signed_in: bool) -> None:
     """Raises CrossSite where a page of another site has a browser change something in its user's name."""
-    if not changes:
-        return
-    site = request.headers.get("sec-fetch-site")
-    if site is None and signed_in:
-        # A browser from before 2023; Origin it sends with every form and script that changes something.
-        origin = urlsplit(request.headers.get("origin", ""))
-        if origin.netloc != request.headers.get("host"):
-            raise CrossSite
-    if site == "cross-site" or (signed_in and site not in {None, "same-origin"}):
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None:
+        others = site != "same-origin" and (signed_in or site != "none")
+    elif origin is not None:
+        # From browsers before 2023, and without TLS. They send it with every form and script that changes something.
+        others = urlsplit(origin).netloc != request.headers.get("host")
+    else:
+        others = signed_in
+    if others:
         raise CrossSite
 
 

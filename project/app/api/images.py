@@ -44,7 +44,8 @@ async def read_image(
     etag = f'"{prediction.sha256[:32]}-{size}"'
     if _is_known(request, etag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cached(etag, FOR_GOOD))
-    image = await runtime.engine.render(await _stored(prediction, runtime), size)
+    async with runtime.shown_room.taken(prediction.size_bytes):
+        image = await runtime.engine.render(await _stored(prediction, runtime), size)
     return Response(image, headers=_cached(etag, FOR_GOOD), media_type="image/jpeg")
 
 
@@ -71,11 +72,12 @@ async def read_heat_map(
         raise PredictionUnfinished
     wanted = label or str(prediction.all_predictions[0]["label"])
     # As in ETags: no quotes, no other scripts.
-    etag = f'"{prediction.sha256[:32]}-{prediction.model_version}-{wanted.encode().hex()}"'
+    of = f"{prediction.model}-{prediction.model_version}"
+    etag = f'"{prediction.sha256[:32]}-{of}-{wanted.encode().hex()}"'
     if _is_known(request, etag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cached(etag, FOR_NOW))
-    data = await _stored(prediction, runtime)
-    image = await runtime.engine.explain(prediction.model, wanted, data)
+    async with runtime.shown_room.taken(prediction.size_bytes):
+        image = await runtime.engine.explain(prediction.model, wanted, await _stored(prediction, runtime))
     return Response(image, headers=_cached(etag, FOR_NOW), media_type="image/png")
 
 

@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from starlette.requests import Request
 
 from app.api.body_limit import MULTIPART_OVERHEAD, in_base64
+from app.api.errors import RETRY_AFTER_SECONDS
 from app.api.reading import COPIES, is_json
+from app.domain import Overloaded
 
 
 class Room:
@@ -19,10 +21,17 @@ class Room:
         self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @asynccontextmanager
-    async def taken(self, count: int) -> AsyncIterator[None]:
-        """Have room for ``count`` bytes while inside, or for the whole of it where that is less."""
+    async def taken(self, count: int, longest: float | None = None) -> AsyncIterator[None]:
+        """Have room for ``count`` bytes while inside, or for the whole of it where that is less.
+
+        Raises Overloaded where there is none within ``longest`` seconds.
+        """
         count = min(count, self._total)
-        await self._take(count)
+        try:
+            async with asyncio.timeout(longest):
+                await self._take(count)
+        except TimeoutError:
+            raise Overloaded(RETRY_AFTER_SECONDS) from None
         try:
             yield
         finally:

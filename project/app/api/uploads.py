@@ -3,6 +3,7 @@
 import contextlib
 import re
 import time
+from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -124,8 +125,9 @@ async def receive(
     Raises Overloaded.
     """
     with runtime.backlog.place():
-        async with runtime.room.taken(size_of(request, runtime.settings.max_upload_bytes)):
-            return await accept(request, runtime, wait, key)
+        async with AsyncExitStack() as room:
+            await room.enter_async_context(runtime.room.taken(size_of(request, runtime.settings.max_upload_bytes)))
+            return await accept(request, runtime, wait, key, room)
 
 
 def _location(request: Request, prediction_id: int) -> str:

@@ -10,6 +10,7 @@ from python_multipart.multipart import parse_options_header
 
 from app import search
 from app.api.accepting import image_model
+from app.api.accepts import wants_html
 from app.api.deps import Running, Runtime
 from app.api.predictions import Id
 from app.api.uploads import receive
@@ -17,7 +18,7 @@ from app.domain import MAX_ID, DatabaseUnavailable
 from app.idempotency import Replay
 from app.models.pydantic import ModelRead, PredictionRead
 from app.notices import FINISHED
-from app.pages.rendering import page, wants_html
+from app.pages.rendering import page
 from app.pages.routing import PageRoute
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)

@@ -79,10 +79,3 @@ def page(request: Request, template: str, *, status: HTTPStatus = HTTPStatus.OK,
 def add_static_files(app: FastAPI) -> None:
     """Serve the style sheet, the script and the icon."""
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
-
-
-def wants_html(request: Request) -> bool:
-    """Whether a client prefers a page to JSON: browsers name HTML first, programs name neither."""
-    accepted = request.headers.get("accept", "")
-    html, json = accepted.find("text/html"), accepted.find("application/json")
-    return html >= 0 and (json < 0 or html < json)

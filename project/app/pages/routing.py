@@ -7,28 +7,34 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 
-from app.api.errors import status_of
-from app.domain import ServiceError
+from app.api.early import EarlyAnswer
+from app.api.errors import headers_of, log_error, status_of
+from app.domain import Overloaded, ServiceError
 from app.pages.rendering import page
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class PageRoute(APIRoute):
-    """Answers errors with a page that says what is wrong, and nothing that another site's form sends."""
+    """Answers errors with a page that says what is wrong."""
 
     def get_route_handler(self) -> Handler:
         """The handler that FastAPI made, with that around it."""
         handle = super().get_route_handler()
 
         async def handle_page(request: Request) -> Response:
-            if request.method == "POST" and request.headers.get("sec-fetch-site") == "cross-site":
-                return told(request, HTTPStatus.FORBIDDEN, "Another site sent this form: nothing was done.")
             try:
                 return await handle(request)
             except ServiceError as error:
-                return told(request, status_of(error), error.message)
+                log_error(request, error)
+                shown = told(request, status_of(error), error.message)
+                shown.headers.update(headers_of(error))
+                # What was sent may not have been read.
+                return EarlyAnswer.of(shown) if isinstance(error, Overloaded) else shown
+            except HTTPException as error:
+                return EarlyAnswer.of(told(request, HTTPStatus(error.status_code), str(error.detail)))
             except RequestValidationError as error:
                 return told(request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(one["msg"] for one in error.errors()))
 

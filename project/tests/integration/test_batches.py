@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from app import archives
-from app.api import batch_images
-from app.archives import Limits, unpacked
+from app.api import batch_images, batches
+from app.archives import Account, unpacked
 from app.config import Settings
 from app.db import execute
 from app.domain import ArchiveRefused
@@ -209,7 +209,71 @@ async def test_who_sends_nothing_for_long_is_told(client: httpx.AsyncClient) -> 
     with patch.object(batch_images, "RECEIVE_SECONDS", 0.5):
         batch = (await client.post("/predictions/batch", **sending)).json()  # type: ignore[arg-type]
     assert batch["accepted"] == 1
-    assert batch["error"]["message"] == "An image did not arrive within 0 s."
+    assert batch["error"]["message"] == "The batch arrives too slowly: at least 64 KiB a second are needed."
+
+
+async def test_a_batch_of_unknown_length_is_cut_off_too_and_keeps_what_came(settings: Settings) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        for name, data in pictures(50):
+            head = f'--x\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+            yield head.encode() + data + b"\r\n"
+
+    async with serving(settings.model_copy(update={"max_batch_bytes": 100_000})) as client:
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        answer = await client.post("/predictions/batch", content=body(), headers=headers)
+    assert answer.status_code == 200
+    assert answer.json()["accepted"] > 1
+    assert answer.json()["error"] == {"code": "upload_too_large", "message": "The upload is larger than 100000 bytes."}
+
+
+async def test_who_stands_in_line_is_not_slow_and_told_in_time(client: httpx.AsyncClient) -> None:
+    first_came, released = asyncio.Event(), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield zipped(pictures(1))[:100]
+        first_came.set()
+        await released.wait()
+
+    with patch.object(batches, "IMAGES_IN_MEMORY", 1_000):  # of which there is room for one
+        first = asyncio.create_task(client.post("/predictions/batch", content=body(), headers=ZIP))
+        await first_came.wait()
+        with patch.object(batches, "LONGEST_LINE_SECONDS", 0.1):
+            refused = await post_files(client, pictures(1))
+        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+        assert int(refused.headers["Retry-After"]) > 0
+        with patch.object(batch_images, "RECEIVE_SECONDS", 0.5):
+            second = asyncio.create_task(post_files(client, pictures(2)))
+            # Longer than an upload may take; none of it is its own.
+            done, _ = await asyncio.wait([second], timeout=1)
+            assert not done
+            released.set()
+            assert (await second).json()["accepted"] == 2
+        assert (await first).status_code == 400
+
+
+async def test_a_client_that_leaves_in_the_middle_of_an_archive_holds_no_thread(client: httpx.AsyncClient) -> None:
+    came = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield zipped(pictures(3), zipfile.ZIP_STORED)[:20_000]
+        came.set()
+        await asyncio.Event().wait()
+
+    for _ in range(archives.THREADS + 2):
+        came.clear()
+        leaving = asyncio.create_task(client.post("/predictions/batch", content=body(), headers=ZIP))
+        await came.wait()
+        leaving.cancel()
+        await asyncio.wait([leaving])
+    batch = (await client.post("/predictions/batch", content=zipped(pictures(2)), headers=ZIP)).json()
+    assert batch["accepted"] == 2
+
+
+async def test_what_many_archives_take_is_counted_together(client: httpx.AsyncClient) -> None:
+    small_bomb = zipped([("a.jpg", bytes(15 * 2**20))])
+    batch = (await post_files(client, [("a.zip", small_bomb)] * 20)).json()
+    assert batch["error"]["message"] == "The ZIP file grows to more than 100 times its size."
+    assert len(batch["items"]) < 10
 
 
 async def test_an_archive_is_read_no_further_than_it_is_asked_for() -> None:
@@ -222,10 +286,11 @@ async def test_an_archive_is_read_no_further_than_it_is_asked_for() -> None:
             given += 1000
             yield data[start : start + 1000]
 
-    entries = unpacked(chunks(), Limits(100, 2**20, 2**30))
+    entries = unpacked(chunks(), 2**20, Account(100, 2**30))
     first = await anext(entries)
     assert (first.name, first.data) == pictures(1)[0]
     assert given < 50_000
+    await entries.aclose()
 
 
 async def test_files_that_systems_hide_are_counted_too() -> None:
@@ -233,7 +298,7 @@ async def test_files_that_systems_hide_are_counted_too() -> None:
         yield zipped((f".{number}", b"") for number in range(9))
 
     with pytest.raises(ArchiveRefused, match="more than 5 files"):
-        await anext(unpacked(chunks(), Limits(5, 2**20, 2**30)))
+        await anext(unpacked(chunks(), 2**20, Account(5, 2**30)))
 
 
 def test_old_names_are_read_as_they_were_written() -> None:

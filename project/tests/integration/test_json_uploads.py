@@ -136,6 +136,7 @@ async def test_what_cannot_be_fetched_is_told(fetching_client: httpx.AsyncClient
     answers: dict[str, tuple[int, dict[str, str], bytes]] = {
         "/missing": (404, {}, b""),
         "/round": (301, {"Location": "/round"}, b""),
+        "/nowhere": (301, {"Location": "http://["}, b""),
         "/file": (301, {"Location": "file:///etc/passwd"}, b""),
         "/text": (200, {}, b"no image"),
         "/large": (200, {"Content-Length": "200001"}, b"x"),
@@ -149,7 +150,8 @@ async def test_what_cannot_be_fetched_is_told(fetching_client: httpx.AsyncClient
 
         assert told(await of("/missing")) == "body.image_url: The address answers with 404."
         assert told(await of("/round")) == "body.image_url: The address leads to more than 3 others."
-        assert "leads to one that cannot be used" in told(await of("/file"))
+        for path in ("/file", "/nowhere"):
+            assert "leads to one that cannot be used" in told(await of(path))
         assert (await of("/text")).json()["detail"] == "File must be an image"
         for path in ("/large", "/endless"):
             answer = await of(path)
