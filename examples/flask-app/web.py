@@ -3,11 +3,12 @@
 Pages: an upload, and a form for each tabular model (GET shows what it says of its defaults, POST of what was filled in).
 """
 
+import math
 import os
 from typing import Any
 
-from flask import Flask, render_template, request
-from image_classifier_client import Client, ClassifierError, Prediction, Refused
+from flask import Flask, g, render_template, request
+from image_classifier_client import ClassifierError, Client, Prediction, Refused
 from werkzeug.exceptions import NotFound
 
 MOST_BYTES = 20 * 2**20
@@ -17,7 +18,11 @@ def create_app(url: str | None = None) -> Flask:
     """The application; ``url``: of the service (default: IMGCLASS_URL, or the service's own default)."""
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
-    client = Client(url or os.environ.get("IMGCLASS_URL", "http://localhost:8004"), os.environ.get("IMGCLASS_API_KEY"))
+    url = url or os.environ.get("IMGCLASS_URL", "http://localhost:8004")
+    key = os.environ.get("IMGCLASS_API_KEY")
+    client = Client(url, key)
+    # For what a page can do without: it is not asked for again and again.
+    impatient = Client(url, key, retries=0)
 
     @app.route("/", methods=["GET", "POST"])
     def classify() -> tuple[str, int]:
@@ -57,7 +62,8 @@ def create_app(url: str | None = None) -> Flask:
 
     def _models(kind: str) -> list[dict[str, Any]]:
         try:
-            return [model for model in client.model_resources() if model["kind"] == kind]
+            g.models = g.get("models") or impatient.model_resources()
+            return [model for model in g.models if model["kind"] == kind]
         except ClassifierError:
             return []
 
@@ -69,8 +75,9 @@ def create_app(url: str | None = None) -> Flask:
 
 
 def _number(text: str) -> float | str:
-    """What is no number is told of by the service."""
+    """What is no number, or none that JSON has, is told of by the service."""
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return text
+    return number if math.isfinite(number) else text

@@ -15,6 +15,7 @@ from playwright.async_api import (
     FilePayload,
     Page,
     Request,
+    Route,
     expect,
 )
 
@@ -131,6 +132,25 @@ async def test_without_events_it_is_asked_again_and_again(browser: Browser, serv
     await page.goto("/")
     await page.set_input_files("#files", [file("a.jpg", jpeg())])
     await expect(page.locator(".result[data-status=succeeded]")).to_have_count(1)
+    await context.close()
+
+
+async def test_events_that_failed_once_are_asked_for_again(browser: Browser, service: str) -> None:
+    context = await opened(browser, service, [])
+    asked = 0
+
+    async def answer(route: Route) -> None:
+        nonlocal asked
+        asked += 1
+        await (route.fulfill(status=503, body="{}") if asked == 1 else route.continue_())
+
+    await context.route("**/events", answer)
+    page = await context.new_page()
+    await page.goto("/")
+    for count in (1, 2):
+        await page.set_input_files("#files", [file(f"{count}.jpg", jpeg(300 + count))])
+        await expect(page.locator(".result[data-status=succeeded]")).to_have_count(count)
+    assert asked == 2
     await context.close()
 
 

@@ -3,11 +3,13 @@
 import csv
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from image_classifier_client import ClassifierError, Client, Prediction, PredictionFailed, Refused, Unreachable
 from image_classifier_client.cli import main
@@ -49,12 +51,12 @@ def losing_answers(url: str, count: int) -> Iterator[str]:
                 client, _ = listening.accept()
             except OSError:
                 return
-            threading.Thread(target=forward, args=(client,)).start()
+            threading.Thread(target=forward, args=(client,), daemon=True).start()
 
     def forward(client: socket.socket) -> None:
         nonlocal left
         with client, socket.create_connection((host, int(port))) as upstream:
-            threading.Thread(target=copy, args=(client, upstream)).start()
+            threading.Thread(target=copy, args=(client, upstream), daemon=True).start()
             first = upstream.recv(65536)
             if left > 0 and first:
                 left -= 1
@@ -73,10 +75,12 @@ def losing_answers(url: str, count: int) -> Iterator[str]:
 
     thread = threading.Thread(target=serve)
     thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    listening.shutdown(socket.SHUT_RDWR)
-    listening.close()
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join()
 
 
 async def test_an_image_is_classified_from_a_path_or_from_bytes(service: str, tmp_path: Path) -> None:
@@ -141,6 +145,43 @@ def test_what_is_not_finished_yet_is_waited_for_by_its_events(server: Server) ->
         assert client.classify(jpeg()).status == "succeeded"
 
 
+async def test_what_does_not_end_is_waited_for_only_so_long(server: Server) -> None:
+    server.start()
+    engine, *_ = [one for one in psutil.Process(server.process.pid).children() if "python" in one.name()]
+    engine.suspend()
+    accepted = httpx.post(f"{server.url}/predictions/", files={"file": jpeg()}).json()
+    async with Client(server.url, timeout=1) as client:
+        prediction = client.get(accepted["id"])
+        assert not prediction.is_finished
+        began = time.monotonic()
+        with pytest.raises(Unreachable, match="not finished within 1 s"):
+            client.wait(prediction)
+        with pytest.raises(Unreachable, match="not finished within 1 s"):
+            await client.await_finished(prediction)
+        assert time.monotonic() - began < 10
+        engine.resume()
+        async with Client(server.url) as patient:
+            assert (await patient.await_finished(prediction)).status == "succeeded"
+
+
+def test_a_service_that_asks_for_keys_is_given_one(server: Server) -> None:
+    server.environment["ALLOW_ANONYMOUS"] = "0"
+    server.start()
+    key = server.command("keys", "create", "a client").stdout.splitlines()[-1]
+    with Client(server.url) as client, pytest.raises(Refused, match="API key is needed"):
+        client.classify(jpeg())
+    with Client(server.url, key) as client:
+        assert client.classify(jpeg()).status == "succeeded"
+
+
+def test_whoever_stops_in_the_middle_waits_for_none_but_those_in_flight(service: str, folder: Path) -> None:
+    with Client(service) as client:
+        asked = client.classify_all([folder / "0.jpg"] * 200, at_once=2)
+        next(asked)
+        asked.close()
+        assert len(list(client.predictions())) < 50
+
+
 def test_the_command_line_writes_a_table(
     service: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,10 +191,12 @@ def test_the_command_line_writes_a_table(
     assert told.out.count("\n") == 10
     assert "broken.png\terror: File must be an image" in told.err
     assert "1 of 11 images were not classified" in told.err
-    with table.open(newline="") as file:
+    with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 11
     assert [Path(row["file"]).name for row in rows if row["error"]] == ["broken.png"]
     assert main([str(folder / "0.jpg"), "--url", service]) == 0
     with pytest.raises(SystemExit):
         main([str(tmp_path / "nothing"), "--url", service])
+    with pytest.raises(SystemExit):
+        main([str(folder / "0.jpg"), "--url", service, "--csv", str(tmp_path / "nowhere" / "out.csv")])

@@ -57,6 +57,13 @@ def test_uploads_and_rows_are_answered(example: str) -> None:
     assert httpx.get(f"{example}/models/nothing").status_code == 404
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "1e999", "six", ""])
+def test_what_is_no_number_is_told(example: str, number: str) -> None:
+    answer = httpx.post(f"{example}/models/iris_random_forest", data={"petal_length": number, "petal_width": "2"})
+    assert answer.status_code == 422
+    assert "petal_length" in answer.text
+
+
 async def test_it_is_used_in_a_browser(browser: Browser, example: str, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg())
     page = await browser.new_page()

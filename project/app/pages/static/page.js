@@ -2,7 +2,7 @@
 "use strict";
 
 const root = document.body.dataset.root;
-const AT_ONCE = 3, POLL_MS = 1000, UNDO_MS = 6000, OPEN = new Set(["pending", "processing"]);
+const AT_ONCE = 3, POLL_MS = 1000, UNDO_MS = 6000, IN_FLIGHT_S = 2, OPEN = new Set(["pending", "processing"]);
 
 const words = label => label.replaceAll("_", " ");
 const percent = value => value >= 0.1 ? `${Math.round(100 * value)} %` : `${(100 * value).toFixed(1)} %`;
@@ -29,7 +29,7 @@ function answer(prediction) {
       element("span", { className: "number", textContent: percent(prediction.confidence) }));
   }
   if (prediction.status === "failed") {
-    return element("p", { className: "answer failed" }, element("strong", { textContent: "No answer" }), ` ${prediction.error.message}`);
+    return element("p", { className: "answer failed" }, element("strong", { textContent: "No answer" }), ` ${prediction.error?.message ?? ""}`);
   }
   const told = prediction.status === "processing" ? "Being looked at…" : "Waiting for its turn…";
   return element("p", { className: "answer busy", textContent: told });
@@ -49,34 +49,49 @@ const followed = new Map();   // id → function(prediction)
 async function refresh(id) {
   const response = await fetch(`${root}/predictions/${id}/`, { headers: { Accept: "application/json" } });
   if (response.ok) followed.get(id)?.(await response.json());
-  else if (response.status === 404) followed.delete(id);
+  else if (response.status === 404) forget(id);
 }
 
 function follow(id, changed) {
   followed.set(id, prediction => {
-    if (!OPEN.has(prediction.status)) followed.delete(id);
+    if (!OPEN.has(prediction.status)) forget(id);
     changed(prediction);
   });
   listen();
+  // Its end may have been told before anybody listened for it.
+  if (source?.readyState === 1) refresh(id).catch(() => {});
+}
+
+function forget(id) {
+  followed.delete(id);
+  if (!followed.size) stop();
 }
 
 let source = null, polling = null;
 
 function refreshAll() { for (const id of [...followed.keys()]) refresh(id).catch(() => {}); }
 
+// A browser has few connections for all its tabs: none is kept while there is nothing to wait for.
+function stop() { stopPolling(); source?.close(); source = null; }
+function stopPolling() { clearInterval(polling); polling = null; }
+
 function listen() {
+  const poll = () => { polling ??= setInterval(refreshAll, POLL_MS); };
   if (source || !followed.size) return;
-  const poll = () => { polling ??= setInterval(() => followed.size ? refreshAll() : stop(), POLL_MS); };
-  const stop = () => { clearInterval(polling); polling = null; };
   if (!window.EventSource) { poll(); return; }
-  source = new EventSource(`${root}/events`);
-  source.addEventListener("prediction", event => {
+  const opened = source = new EventSource(`${root}/events`);
+  opened.addEventListener("prediction", event => {
     const { id } = JSON.parse(event.data);
     if (followed.has(id)) refresh(id).catch(() => {});
   });
-  source.addEventListener("missed", refreshAll);
-  source.onopen = () => { stop(); refreshAll(); };
-  source.onerror = poll;
+  opened.addEventListener("missed", refreshAll);
+  opened.onopen = () => { stopPolling(); refreshAll(); };
+  opened.onerror = () => {
+    if (source !== opened) return;
+    poll();
+    // After some errors a browser does not try again by itself.
+    if (opened.readyState === 2) source = null;
+  };
 }
 
 function followCards(within) {
@@ -93,7 +108,12 @@ followCards(document);
 
 const one = document.querySelector(".one");
 if (one && OPEN.has(one.dataset.status)) {
-  follow(Number(one.dataset.id), prediction => { if (!OPEN.has(prediction.status)) location.reload(); });
+  follow(Number(one.dataset.id), prediction => {
+    if (OPEN.has(prediction.status)) return;
+    // Not while somebody is typing a correction.
+    if (document.querySelector("details[open]")) toast("There is an answer.", "Show it", () => location.reload());
+    else location.reload();
+  });
 }
 
 // --- Classify: many pictures, each with its own progress, error and answer. ---
@@ -152,13 +172,16 @@ if (upload) {
       job.image.replaceWith(shown);
       shown.append(job.image);
       job.image.alt = job.file.name;
+      URL.revokeObjectURL(job.image.src);
       job.image.src = `${root}/predictions/${prediction.id}/image?size=320`;
       show(job, prediction);
       if (OPEN.has(prediction.status)) follow(prediction.id, changed => show(job, changed));
       return;
     }
-    const seconds = Number(request.getResponseHeader("Retry-After"));
-    if (request.status === 503 && seconds) {
+    let seconds = [429, 503].includes(request.status) ? Number(request.getResponseHeader("Retry-After")) : 0;
+    // Of an upload whose connection broke the service may still be busy with the first attempt.
+    if (request.status === 409) seconds = IN_FLIGHT_S;
+    if (seconds) {
       job.state.replaceChildren(element("p", { className: "answer busy", textContent: `There is much to do: sent again in ${seconds} s.` }));
       setTimeout(() => { waiting.push(job); next(); }, 1000 * seconds);
       return;
@@ -203,7 +226,10 @@ if (upload) {
 function endless() {
   const more = document.getElementById("more"), gallery = document.getElementById("gallery");
   if (!more || !gallery) return;
+  let loading = false;
   const load = async () => {
+    if (loading) return;
+    loading = true;
     watcher.disconnect();
     const text = await (await fetch(more.href)).text();
     const page = new DOMParser().parseFromString(text, "text/html");
@@ -214,7 +240,7 @@ function endless() {
     more.closest("p").replaceWith(...[page.getElementById("more")?.closest("p")].filter(Boolean));
     endless();
   };
-  const watcher = new IntersectionObserver(entries => { if (entries.some(entry => entry.isIntersecting)) load().catch(() => {}); }, { rootMargin: "600px" });
+  const watcher = new IntersectionObserver(entries => { if (entries.some(entry => entry.isIntersecting)) load().catch(() => { loading = false; }); }, { rootMargin: "600px" });
   watcher.observe(more);
   more.addEventListener("click", event => { event.preventDefault(); load().catch(() => { location = more.href; }); });
 }
@@ -261,7 +287,10 @@ if (deleting) {
       .then(response => { if (response.ok) card?.remove(); else throw new Error(); })
       .catch(() => { if (card) card.hidden = false; toast("It could not be deleted."); });
   };
-  const timer = setTimeout(remove, UNDO_MS);
+  let timer = setTimeout(remove, UNDO_MS);
   const shown = toast("Deleted.", "Undo", () => { over = true; clearTimeout(timer); if (card) card.hidden = false; });
+  // Who is about to undo it is not hurried.
+  for (const name of ["mouseenter", "focusin"]) shown.addEventListener(name, () => clearTimeout(timer));
+  for (const name of ["mouseleave", "focusout"]) shown.addEventListener(name, () => { clearTimeout(timer); timer = setTimeout(remove, UNDO_MS); });
   addEventListener("pagehide", remove);
 }

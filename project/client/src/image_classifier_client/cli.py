@@ -5,6 +5,8 @@ import csv
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ from image_classifier_client.errors import ClassifierError
 from image_classifier_client.results import Prediction
 
 WIDTH: Final = 30
+INTERRUPTED: Final = 130
 COLUMNS: Final = ["file", "id", "label", "confidence", "model", "model_version", "error"]
 
 
@@ -33,14 +36,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         images += images_in(path) if path.is_dir() else [path]
     if not images:
         parser.error("there are no images there")
-    rows, failed = [], 0
-    with Client(given.url, given.api_key) as client:
-        for image, found in client.classify_all(images, given.model, at_once=max(1, given.at_once)):
-            rows.append(_row(image, found))
-            failed += not isinstance(found, Prediction)
-            _tell(image, found, len(rows), len(images))
-    if given.csv:
-        with given.csv.open("w", newline="") as file:
+    rows: list[dict[str, Any]] = []
+    failed = 0
+    try:
+        # Before anything is done: whether it can be written.
+        table = given.csv.open("w", newline="", encoding="utf-8") if given.csv else nullcontext(StringIO())
+    except OSError as error:
+        parser.error(f"{given.csv} cannot be written: {error.strerror}")
+    with table as file, Client(given.url, given.api_key) as client:
+        try:
+            for image, found in client.classify_all(images, given.model, at_once=max(1, given.at_once)):
+                rows.append(_row(image, found))
+                failed += not isinstance(found, Prediction)
+                _tell(image, found, len(rows), len(images))
+        except KeyboardInterrupt:
+            print(f"interrupted after {len(rows)} of {len(images)} images", file=sys.stderr)
+            return INTERRUPTED
+        finally:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(sorted(rows, key=lambda row: str(row["file"])))

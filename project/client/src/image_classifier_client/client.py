@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +23,8 @@ Image = str | Path | bytes
 SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
 )
+BETWEEN_STREAMS: Final = 0.5
+"""Seconds before an event stream that ended too early is opened again."""
 WAIT_SECONDS: Final = 10
 """How long an upload's answer is waited for before the prediction is followed by its events."""
 
@@ -88,19 +90,23 @@ class Client:
 
     def classify_all(
         self, images: Iterable[Path], model: str = "", *, at_once: int = 4
-    ) -> Iterator[tuple[Path, Prediction | ClassifierError | OSError]]:
+    ) -> Generator[tuple[Path, Prediction | ClassifierError | OSError]]:
         """Classify many files, so many at a time; each is given with its prediction, or what went wrong."""
-        with ThreadPoolExecutor(at_once) as pool:
+        pool = ThreadPoolExecutor(at_once)
+        try:
             asked = {pool.submit(self.classify, image, model): image for image in images}
             for done in as_completed(asked):
                 error = done.exception()
                 if error is not None and not isinstance(error, ClassifierError | OSError):
                     raise error
                 yield asked[done], error if error is not None else done.result()
+        finally:
+            # Whoever stops in the middle waits for those in flight only.
+            pool.shutdown(cancel_futures=True)
 
     def classify_folder(
         self, folder: str | Path, model: str = "", *, at_once: int = 4
-    ) -> Iterator[tuple[Path, Prediction | ClassifierError | OSError]]:
+    ) -> Generator[tuple[Path, Prediction | ClassifierError | OSError]]:
         """Classify all images below a folder."""
         return self.classify_all(images_in(Path(folder)), model, at_once=at_once)
 
@@ -108,19 +114,22 @@ class Client:
         """A prediction when it is finished, told by its events. Raises Unreachable where that takes too long."""
         until = time.monotonic() + self._timeout
         while not prediction.is_finished:
-            if time.monotonic() > until:
-                raise Unreachable(f"Prediction {prediction.id} was not finished within {self._timeout:g} s")
+            patience = httpx.Timeout(30, read=max(0.1, until - time.monotonic()))
             # A stream that breaks off is opened again, unless the service is away for longer.
             with (
                 suppress(httpx.TransportError),
-                self._sync.stream("GET", f"/predictions/{prediction.id}/events") as events,
+                self._sync.stream("GET", f"/predictions/{prediction.id}/events", timeout=patience) as events,
             ):
-                for resource in filter(None, map(_resource, events.iter_lines())):
-                    prediction = Prediction.of(resource)
+                for line in events.iter_lines() if events.status_code == httpx.codes.OK else ():
+                    prediction = _resource(line) or prediction
                     if prediction.is_finished or time.monotonic() > until:
                         break
             if not prediction.is_finished:
                 prediction = self.get(prediction.id)
+            if not prediction.is_finished:
+                if time.monotonic() > until:
+                    raise Unreachable(f"Prediction {prediction.id} was not finished within {self._timeout:g} s")
+                time.sleep(BETWEEN_STREAMS)
         return prediction
 
     async def await_finished(self, prediction: Prediction) -> Prediction:
@@ -130,13 +139,15 @@ class Client:
                 while not prediction.is_finished:
                     with suppress(httpx.TransportError):
                         async with self._client().stream("GET", f"/predictions/{prediction.id}/events") as events:
-                            async for line in events.aiter_lines():
-                                resource = _resource(line)
-                                prediction = Prediction.of(resource) if resource else prediction
-                                if prediction.is_finished:
-                                    break
+                            if events.status_code == httpx.codes.OK:
+                                async for line in events.aiter_lines():
+                                    prediction = _resource(line) or prediction
+                                    if prediction.is_finished:
+                                        break
                     if not prediction.is_finished:
                         prediction = await self.aget(prediction.id)
+                    if not prediction.is_finished:
+                        await asyncio.sleep(BETWEEN_STREAMS)
         except TimeoutError as error:
             raise Unreachable(f"Prediction {prediction.id} was not finished within {self._timeout:g} s") from error
         return prediction
@@ -157,7 +168,9 @@ class Client:
         while path:
             response = self._request("GET", path, params=asked or None)
             yield from map(Prediction.of, response.json())
-            path, asked = response.links.get("next", {}).get("url", ""), {}
+            following = response.links.get("next", {}).get("url")
+            # It begins with what a proxy puts before all paths, as the client's own address does.
+            path, asked = str(self._sync.base_url.join(following)) if following else "", {}
 
     def correct(self, prediction_id: int, label: str, confidence: float = 1.0) -> Prediction:
         """Set a person's answer. Raises Refused or Unreachable."""
@@ -225,12 +238,12 @@ def _upload(image: Image, model: str) -> dict[str, Any]:
     return {"files": {"file": (name, data)}, "data": {"model": model} if model else {}, "headers": headers}
 
 
-def _resource(line: str) -> dict[str, Any] | None:
+def _resource(line: str) -> Prediction | None:
     """The prediction of a line of an event stream; None for any other line."""
     if not line.startswith("data: "):
         return None
     resource: dict[str, Any] = json.loads(line.removeprefix("data: "))
-    return resource if "status" in resource else None
+    return Prediction.of(resource) if "status" in resource else None
 
 
 def _succeeded(prediction: Prediction) -> Prediction:
