@@ -14,7 +14,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from app import key_commands
+from app import audit_command, key_commands
 from app.config import Settings
 from app.domain import DatabaseUnavailable, StartupError, StorageUnavailable
 
@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands.add_parser(name, help=text, description=text).set_defaults(run=run)
     _add_export_options(commands.choices["export-model"])
     key_commands.add_options(commands.choices["keys"])
+    audit_command.add_options(commands.choices["audit"])
     commands.choices["serve"].add_argument("--reload", action="store_true", help="restart when the code changes")
     commands.choices["sweep"].add_argument(
         "--older-than",
@@ -220,6 +221,7 @@ COMMANDS: Final[dict[str, tuple[Command, str]]] = {
     "worker": (worker, "Take jobs from the queue until stopped (QUEUE=pgqueuer)."),
     "worker-alive": (worker_alive, "Tell whether a worker of this host is alive."),
     "keys": (key_commands.run, "Make, list and revoke API keys."),
+    "audit": (audit_command.run, "Tell who changed what."),
     "migrate": (migrate, "Bring the database's tables up to date."),
     "sweep": (sweep, "Remove images that no prediction names."),
     "export-model": (export_model, "Make a model's folder (needs TensorFlow)."),

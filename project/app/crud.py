@@ -13,6 +13,7 @@ from typing import Any, Final
 from app.db import columns, execute, unavailable_when_away
 from app.domain import (
     MAX_ID,
+    Caller,
     HeldKey,
     IdempotencyKeyInFlight,
     ImageInfo,
@@ -45,7 +46,7 @@ class NewPrediction:
     """What is known of a prediction when its row is made. ``sha256`` is of the uploaded bytes, in hexadecimal.
 
     ``came``: when the upload did, by ``time.monotonic``. ``idempotency_key``: that the client may send again.
-    ``webhook_url``: where the prediction's end is told.
+    ``webhook_url``: where the prediction's end is told. ``key_id``: of the API key that was used.
     """
 
     filename: str
@@ -59,6 +60,7 @@ class NewPrediction:
     attempt: Attempt | None = None
     idempotency_key: HeldKey | None = None
     webhook_url: str | None = None
+    key_id: int | None = None
 
 
 # Times are the database's, as everywhere, less what has passed by a clock that nobody sets.
@@ -67,11 +69,11 @@ WITH new AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[], $6::bigint[], $7::text[],
                          $8::text[], $9::text[], $10::interval[], $11::text[], $12::text[], $13::text[], $14::int[],
                          $15::text[], $16::float8[], $17::text[], $18::text[], $19::text[], $20::interval[],
-                         $21::bool[], $22::timestamptz[])
+                         $21::bool[], $22::timestamptz[], $23::bigint[])
     AS new (filename, image_path, content_type, width, height, size_bytes, sha256,
             model, model_version, age, idempotency_key, webhook_url, status, attempts,
             top_prediction, confidence, all_predictions, error_code, error_message, attempt_age,
-            cached, key_claimed_at)
+            cached, key_claimed_at, key_id)
 )
 """
 # Whoever stood still until its key was another's makes no second row.
@@ -85,10 +87,11 @@ _INSERT: Final = """
 , created AS (
     INSERT INTO predictions (filename, image_path, content_type, width, height, size_bytes, sha256, model,
                              model_version, status, attempts, top_prediction, confidence, all_predictions, error_code,
-                             error_message, created_at, started_at, completed_at, cached)
+                             error_message, created_at, started_at, completed_at, cached, key_id)
     SELECT filename, image_path, content_type, width, height, size_bytes, sha256, model,
            model_version, status, attempts, top_prediction, confidence, all_predictions::jsonb, error_code,
-           error_message, now() - age, now() - attempt_age, CASE WHEN status <> 'pending' THEN now() END, cached
+           error_message, now() - age, now() - attempt_age, CASE WHEN status <> 'pending' THEN now() END, cached,
+           key_id
     FROM new {where}
     RETURNING *
 )
@@ -127,6 +130,7 @@ async def create_all(new: list[NewPrediction]) -> list[Prediction | IdempotencyK
             *(one.idempotency_key.key if one.idempotency_key else None, one.webhook_url),
             *_attempt_columns(one.attempt, now),
             one.idempotency_key.claimed_at if one.idempotency_key else None,
+            one.key_id,
         )
         for one in new
     ]
@@ -221,16 +225,30 @@ async def unnamed_images(image_paths: list[str]) -> list[str]:
     return sorted(set(image_paths) - {row["image_path"] for row in named})
 
 
+# What is changed, and the note of who did it, are one statement: there is neither without the other.
+_CORRECT: Final = """
+WITH old AS (
+    SELECT * FROM predictions WHERE id = $1 FOR UPDATE
+), noted AS (
+    INSERT INTO changes (changed_at, key_id, who, action, subject_id, before, after)
+    SELECT now(), $4, $5, 'prediction.corrected', id,
+           jsonb_build_object('top_prediction', top_prediction, 'confidence', confidence, 'corrected_at', corrected_at),
+           jsonb_build_object('top_prediction', $2::text, 'confidence', $3::float8, 'corrected_at', now())
+    FROM old
+)
+UPDATE predictions SET top_prediction = $2, confidence = $3, corrected_at = now()
+FROM old WHERE predictions.id = old.id
+RETURNING predictions.*
+"""
+
+
 @unavailable_when_away()
-async def correct(prediction_id: int, label: str, confidence: float) -> Prediction:
+async def correct(prediction_id: int, label: str, confidence: float, by: Caller) -> Prediction:
     """Set a person's answer; the model's own stays in ``all_predictions``. Raises PredictionNotFound."""
-    found = prediction_id <= MAX_ID and await execute(
-        "UPDATE predictions SET top_prediction = $2, confidence = $3, corrected_at = now() WHERE id = $1 RETURNING id",
-        [prediction_id, label, confidence],
-    )
-    if not found:
+    rows = prediction_id <= MAX_ID and await execute(_CORRECT, [prediction_id, label, confidence, by.key_id, by.name])
+    if not rows:
         raise PredictionNotFound
-    return await get(prediction_id)
+    return Prediction.of(rows[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,15 +260,33 @@ class DeletedPrediction:
     image_path: str
 
 
+_DELETE: Final = """
+WITH gone AS (
+    DELETE FROM predictions WHERE id = ANY($1) RETURNING *
+), noted AS (
+    INSERT INTO changes (changed_at, key_id, who, action, subject_id, before)
+    SELECT now(), $2, $3, 'prediction.deleted', id,
+           jsonb_build_object('filename', filename, 'sha256', sha256, 'status', status, 'model', model,
+                              'model_version', model_version, 'top_prediction', top_prediction,
+                              'confidence', confidence, 'created_at', created_at, 'corrected_at', corrected_at)
+    FROM gone
+)
+SELECT id, filename, image_path FROM gone
+"""
+
+
 @unavailable_when_away()
-async def delete(prediction_id: int) -> DeletedPrediction:
+async def delete_all(prediction_ids: list[int], by: Caller) -> list[DeletedPrediction]:
+    """Remove the rows of predictions, of those that are there."""
+    return [DeletedPrediction(**row) for row in await execute(_DELETE, [prediction_ids, by.key_id, by.name])]
+
+
+async def delete(prediction_id: int, by: Caller) -> DeletedPrediction:
     """Remove a prediction's row. Raises PredictionNotFound."""
-    rows = prediction_id <= MAX_ID and await execute(
-        "DELETE FROM predictions WHERE id = $1 RETURNING id, filename, image_path", [prediction_id]
-    )
-    if not rows:
+    deleted = await delete_all([prediction_id], by) if prediction_id <= MAX_ID else []
+    if not deleted:
         raise PredictionNotFound
-    return DeletedPrediction(**rows[0])
+    return deleted[0]
 
 
 # The old answer goes into the history and the row becomes pending, or neither does.

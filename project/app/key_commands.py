@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import getpass
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -20,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     create.add_argument(
         "--scopes", type=_scopes, default=[Scope.READ, Scope.WRITE], help="read, write, admin; default: read,write"
     )
-    create.add_argument("--expires", type=_duration, metavar="TIME", help="after 12h, 30d, 52w (default: never)")
+    create.add_argument("--expires", type=duration, metavar="TIME", help="after 12h, 30d, 52w (default: never)")
     commands.add_parser("list", help="show all keys, but for their secrets")
     revoke = commands.add_parser("revoke", help="end a key's use")
     revoke.add_argument("id", type=int, help="its number, as `keys list` shows it")
@@ -41,12 +42,13 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 async def _create(options: argparse.Namespace) -> None:
     from app import keys
 
-    key_id, key = await keys.create(options.name, options.scopes, options.expires)
+    key_id, key = await keys.create(options.name, options.scopes, options.expires, _operator())
     print(f"Key {key_id} of {options.name}. It is shown this once:", key, sep="\n")
 
 
 async def _list(_options: argparse.Namespace) -> None:
     from app import keys
+    from app.changes import utc
 
     row = "{:>4}  {:<24}  {:<16}  {:<20}  {:<20}  {:<20}  {}".format
     print(row("id", "name", "scopes", "created", "used", "expires", "state"))
@@ -56,16 +58,25 @@ async def _list(_options: argparse.Namespace) -> None:
             state = "revoked"
         elif key.expires_at and key.expires_at < datetime.now(UTC):
             state = "expired"
-        times = [keys.utc(time) for time in (key.created_at, key.used_at, key.expires_at)]
+        times = [utc(time) for time in (key.created_at, key.used_at, key.expires_at)]
         print(row(key.id, key.name, key.scopes, *times, state))
 
 
 async def _revoke(options: argparse.Namespace) -> None:
     from app import keys
 
-    if not await keys.revoke(options.id):
+    if not await keys.revoke(options.id, _operator()):
         raise StartupError(f"There is no key {options.id} in use: `python -m app keys list` shows them.")
     print(f"Key {options.id} is revoked.")
+
+
+def _operator() -> str:
+    """Who uses the command line, as far as the system knows."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = "somebody"
+    return f"{name} (command line)"[:64]
 
 
 _ACTIONS: Final = {"create": _create, "list": _list, "revoke": _revoke}
@@ -86,7 +97,8 @@ def _scopes(text: str) -> list[Scope]:
         raise argparse.ArgumentTypeError("scopes are read, write and admin, separated by commas") from None
 
 
-def _duration(text: str) -> timedelta:
+def duration(text: str) -> timedelta:
+    """A time as people write it on a command line: 12h, 30d, 52w."""
     found = re.fullmatch(r"([1-9][0-9]{0,4})([hdw])", text, re.ASCII)
     if not found:
         raise argparse.ArgumentTypeError("a time is a number of hours, days or weeks: 12h, 30d, 52w")

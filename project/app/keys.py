@@ -9,7 +9,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from app.db import execute, unavailable_when_away
@@ -20,6 +20,29 @@ SESSION_FOR: Final = timedelta(hours=12)
 LONGEST_NAME: Final = 64
 
 _KEY: Final = re.compile(r"ic_([0-9a-f]{12})_([A-Za-z0-9_-]{43})", re.ASCII)
+# A key, and the note of who made or ended it, are one statement.
+_CREATE: Final = """
+WITH made AS (
+    INSERT INTO api_keys (name, public_id, hash, scopes, created_at, expires_at)
+    VALUES ($1, $2, $3, $4, now(), now() + $5::interval) RETURNING *
+), noted AS (
+    INSERT INTO changes (changed_at, who, action, subject_id, after)
+    SELECT now(), $6, 'key.created', id, jsonb_build_object('name', name, 'scopes', scopes, 'expires_at', expires_at)
+    FROM made
+)
+SELECT id FROM made
+"""
+_REVOKE: Final = """
+WITH ended AS (
+    UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING *
+), noted AS (
+    INSERT INTO changes (changed_at, who, action, subject_id, before, after)
+    SELECT now(), $2, 'key.revoked', id, jsonb_build_object('name', name, 'scopes', scopes, 'expires_at', expires_at),
+           jsonb_build_object('revoked_at', revoked_at)
+    FROM ended
+)
+SELECT id FROM ended
+"""
 _USED: Final = """
 UPDATE api_keys SET used_at = now() WHERE id = $1 AND (used_at IS NULL OR used_at < now() - interval '1 minute')
 """
@@ -38,14 +61,11 @@ def _caller(row: dict[str, Any]) -> Caller:
 
 
 @unavailable_when_away()
-async def create(name: str, scopes: Iterable[Scope], expires_in: timedelta | None) -> tuple[int, str]:
-    """Make a key; gives its id, and the key itself, which nobody can be told again."""
+async def create(name: str, scopes: Iterable[Scope], expires_in: timedelta | None, by: str) -> tuple[int, str]:
+    """Make a key; gives its id, and the key itself, which nobody can be told again. ``by``: who makes it."""
     public_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-    rows = await execute(
-        "INSERT INTO api_keys (name, public_id, hash, scopes, created_at, expires_at) "
-        "VALUES ($1, $2, $3, $4, now(), now() + $5::interval) RETURNING id",
-        [name, public_id, _hash(secret), ",".join(sorted(set(scopes))), expires_in],
-    )
+    scopes_text = ",".join(sorted(set(scopes)))
+    rows = await execute(_CREATE, [name, public_id, _hash(secret), scopes_text, expires_in, by])
     return rows[0]["id"], f"ic_{public_id}_{secret}"
 
 
@@ -56,12 +76,9 @@ async def all_keys() -> list[ApiKey]:
 
 
 @unavailable_when_away()
-async def revoke(key_id: int) -> bool:
+async def revoke(key_id: int, by: str) -> bool:
     """End a key's use, and that of its sessions; whether there was such a key in use."""
-    rows = await execute(
-        "UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING id", [key_id]
-    )
-    return bool(rows)
+    return bool(await execute(_REVOKE, [key_id, by]))
 
 
 @unavailable_when_away()
@@ -111,8 +128,3 @@ async def of_session(token: str) -> Caller:
     if not rows:
         raise KeyRefused
     return _caller(rows[0])
-
-
-def utc(value: datetime | None) -> str:
-    """A time for people; a dash where there is none."""
-    return f"{value:%Y-%m-%d %H:%M} UTC" if value else "-"

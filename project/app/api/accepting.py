@@ -15,7 +15,7 @@ from fastapi import Request
 
 from app import crud, idempotency
 from app.addresses import check_url
-from app.api.deps import Inspected, Runtime
+from app.api.deps import Inspected, Runtime, caller
 from app.api.reading import invalid, read_sent
 from app.dispatch import ImageModel
 from app.domain import (
@@ -54,6 +54,7 @@ class Order:
     model: ImageModel
     webhook_url: str | None
     came: float
+    key_id: int | None
     until: float | None = None
 
 
@@ -69,7 +70,9 @@ async def accept(
     # A wait counts from the whole request (RFC 7240, 4.3), not from its first byte.
     came = time.monotonic()
     model = await image_model(runtime, sent.model)
-    order = Order(model, webhook_url(sent.webhook_url, runtime), came, came + wait if wait else None)
+    by = await caller(request)
+    hook = webhook_url(sent.webhook_url, runtime)
+    order = Order(model, hook, came, by.key_id, came + wait if wait else None)
     if sent.data is None:
         _check_image_url(sent.image_url, runtime)
         source = hashlib.sha256(sent.image_url.encode()).hexdigest()
@@ -149,6 +152,7 @@ async def store(image: ReceivedImage, order: Order, held: HeldKey | None, runtim
         attempt=attempt,
         idempotency_key=held,
         webhook_url=order.webhook_url,
+        key_id=order.key_id,
     )
     try:
         prediction = await runtime.dispatch.create(new)

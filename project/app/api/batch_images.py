@@ -37,6 +37,7 @@ class BatchImages:
 
     def __init__(self, request: Request, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._key_id = request.state.caller.key_id
         self._content_type = request.headers.get("content-type")
         self._chunks = _Arriving(request.stream())
         self._limit = runtime.settings.max_upload_bytes
@@ -50,7 +51,8 @@ class BatchImages:
         if name in self._fields:
             self._fields[name] = value
             model = await image_model(self._runtime, self._fields["model"])
-            self._order = Order(model, webhook_url(self._fields["webhook_url"], self._runtime), time.monotonic())
+            hook = webhook_url(self._fields["webhook_url"], self._runtime)
+            self._order = Order(model, hook, time.monotonic(), self._key_id)
 
     def order(self) -> Order:
         """What is asked of the file that was given last, which has come now."""

@@ -15,7 +15,7 @@ from app.api.receiving import Room
 from app.backlog import Backlog
 from app.coalescing import Coalescer
 from app.config import Settings
-from app.domain import ImageInfo, ImageTooLarge, LabelScore, NotAnImage, ServiceError
+from app.domain import Caller, ImageInfo, ImageTooLarge, LabelScore, NotAnImage, ServiceError
 from app.engine import Engine
 from app.models.tortoise import Prediction
 from app.notices import Notices
@@ -121,5 +121,14 @@ async def running(request: Request) -> Runtime:
     assert isinstance(runtime, Runtime)
     return runtime
 
+
+async def caller(request: Request) -> Caller:
+    """Whose request it is, as the guard found. A dependency, and callable."""
+    found = request.state.caller
+    assert isinstance(found, Caller)
+    return found
+
+
+By = Annotated[Caller, Depends(caller)]
 
 Running = Annotated[Runtime, Depends(running)]

@@ -1,6 +1,7 @@
 """Predictions over HTTP: read, list, correct, delete."""
 
 import re
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -8,12 +9,13 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from app import crud, deliveries, search
+from app import changes, crud, deliveries, search
 from app.api.cursors import decode_cursor, encode_cursor
-from app.api.deps import Running
+from app.api.deps import By, Running
 from app.api.errors import problem_responses
-from app.domain import Status
+from app.domain import MAX_ID, PredictionNotFound, Status
 from app.models.pydantic import (
+    ChangeRead,
     DeliveryRead,
     PastAnswerRead,
     PredictionCorrection,
@@ -98,23 +100,37 @@ async def read_prediction(
 
 
 @router.put("/{id}/", summary="Correct a prediction", responses=ONE_RESPONSES)
-async def correct_prediction(id: Id, correction: PredictionCorrection) -> PredictionRead:
+async def correct_prediction(id: Id, correction: PredictionCorrection, by: By) -> PredictionRead:
     """Sets a person's answer; the model's own stays in `all_predictions`."""
-    return PredictionRead.of(await crud.correct(id, correction.top_prediction, correction.confidence))
+    return PredictionRead.of(await crud.correct(id, correction.top_prediction, correction.confidence, by))
 
 
 @router.delete("/{id}/", summary="Delete a prediction", responses=ONE_RESPONSES)
-async def delete_prediction(id: Id, runtime: Running) -> PredictionDeleted:
+async def delete_prediction(id: Id, runtime: Running, by: By) -> PredictionDeleted:
     """Removes the prediction and its image for good."""
-    deleted = await crud.delete(id)
+    deleted = await crud.delete(id, by)
     await runtime.storage.delete([deleted.image_path])
     return PredictionDeleted(id=deleted.id, filename=deleted.filename)
 
 
-@router.get("/{id}/history/", summary="Read what other models said before", responses=ONE_RESPONSES)
-async def read_history(id: Id) -> list[PastAnswerRead]:
-    """The answers that were replaced, newest first; empty where the prediction was never classified again."""
-    return [PastAnswerRead.of(row) for row in await crud.history(id)]
+@router.get("/{id}/history/", summary="Read what became of a prediction", responses=ONE_RESPONSES)
+async def read_history(id: Id) -> list[PastAnswerRead | ChangeRead]:
+    """Answers that other models gave before (`kind` is `answer`), and what people changed (`change`), newest first.
+
+    Of a prediction that was deleted the changes are kept.
+    """
+    noted = [ChangeRead.of(row) for row in await changes.of_prediction(id)] if id <= MAX_ID else []
+    try:
+        past = [PastAnswerRead.of(row) for row in await crud.history(id)]
+    except PredictionNotFound:
+        if not noted:
+            raise
+        past = []
+    return sorted([*past, *noted], key=_when, reverse=True)
+
+
+def _when(entry: PastAnswerRead | ChangeRead) -> datetime:
+    return entry.replaced_at if isinstance(entry, PastAnswerRead) else entry.changed_at
 
 
 @router.get("/{id}/deliveries/", summary="Read what became of webhooks", responses=ONE_RESPONSES)

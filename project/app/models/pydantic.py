@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from app.domain import DeliveryStatus, Status
-from app.models.tortoise import PastAnswer, Prediction
+from app.models.tortoise import Change, PastAnswer, Prediction
 
 EXAMPLE_ERROR: dict[str, Any] = {
     "type": "about:blank",
@@ -173,13 +173,49 @@ class PastAnswerRead(BaseModel):
     completed_at: datetime | None
     corrected_at: datetime | None
     replaced_at: datetime = Field(description="When another model was asked.")
+    kind: Literal["answer"] = "answer"
 
     @classmethod
     def of(cls, row: PastAnswer) -> "PastAnswerRead":
         """The answer of a row."""
         error = PredictionError(code=row.error_code, message=row.error_message or "") if row.error_code else None
-        fields = {name: getattr(row, name) for name in cls.model_fields if name != "error"}
+        fields = {name: getattr(row, name) for name in cls.model_fields if name not in {"error", "kind"}}
         return cls(error=error, **fields)
+
+
+class ChangeRead(BaseModel):
+    """A change that somebody made."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "kind": "change",
+                    "changed_at": "2026-11-21T09:04:00.000000Z",
+                    "who": "anna",
+                    "key_id": 1,
+                    "action": "prediction.corrected",
+                    "subject_id": 1,
+                    "before": {"top_prediction": "tiger_cat", "confidence": 0.61, "corrected_at": None},
+                    "after": {"top_prediction": "tabby", "confidence": 1.0, "corrected_at": "2026-11-21T09:04:00Z"},
+                }
+            ]
+        }
+    )
+
+    kind: Literal["change"] = "change"
+    changed_at: datetime
+    who: str = Field(description="The name of the API key that was used, or who else it was.")
+    key_id: int | None
+    action: str = Field(description="prediction.corrected, prediction.deleted, key.created or key.revoked.")
+    subject_id: int = Field(description="Id of the prediction, or of the key.")
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, row: Change) -> "ChangeRead":
+        """The change of a row."""
+        return cls(**{name: getattr(row, name) for name in cls.model_fields if name != "kind"})
 
 
 class Reclassification(BaseModel):

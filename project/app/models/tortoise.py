@@ -42,6 +42,7 @@ class Prediction(Model):
     cached = fields.BooleanField(
         db_default=False, description="Answered by an earlier one, of the same bytes and model."
     )
+    key_id: int | None = fields.BigIntField(null=True, description="Of the API key that uploaded it.")
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> Self:
@@ -58,6 +59,8 @@ class Prediction(Model):
             ("model", "id"),
             ("top_prediction", "id"),
             ("confidence",),
+            # What a key has stored is added up from the index alone.
+            ("key_id", "size_bytes"),
             # What was said of the same bytes before.
             ("sha256", "model_version"),
         )
@@ -180,6 +183,43 @@ class Session(Model):
 
         table = "sessions"
         indexes = (("expires_at",),)
+
+
+class RateLimit(Model):
+    """How much a key, or an address, has used of what it may use in a while."""
+
+    subject = fields.CharField(max_length=80, primary_key=True, description="Of whom, and of what.")
+    free_at = fields.DatetimeField(description="When all of it can be used again.")
+
+    class Meta:
+        """Table and indexes."""
+
+        table = "rate_limits"
+        indexes = (("free_at",),)
+
+
+class Change(Model):
+    """A change that somebody made: it is kept, and never changed itself."""
+
+    id = fields.BigIntField(primary_key=True)
+    changed_at = fields.DatetimeField()
+    key_id: int | None = fields.BigIntField(null=True, description="Of the API key that was used.")
+    who = fields.CharField(max_length=64, description="The key's name, or who else it was.")
+    action = fields.CharField(max_length=32, description="prediction.corrected, key.revoked, …")
+    subject_id = fields.BigIntField(description="Id of the prediction, or of the key.")
+    before: fields.JSONField[dict[str, object]] = fields.JSONField(null=True)
+    after: fields.JSONField[dict[str, object]] = fields.JSONField(null=True)
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Self:
+        """A row as a statement of ours gave it, with all columns."""
+        return cls._init_from_db(**row)
+
+    class Meta:
+        """Table and indexes."""
+
+        table = "changes"
+        indexes = (("subject_id", "action"),)
 
 
 class Installation(Model):

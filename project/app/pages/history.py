@@ -11,7 +11,7 @@ from pydantic import Field
 
 from app import crud, search, statistics
 from app.api.cursors import decode_cursor, encode_cursor
-from app.api.deps import Running, Runtime
+from app.api.deps import By, Running, Runtime
 from app.api.predictions import Id
 from app.domain import ModelUnknown, Status
 from app.models.pydantic import PastAnswerRead, PredictionRead, StorableStr
@@ -93,9 +93,9 @@ async def _is_explainable(runtime: Runtime, model: str) -> bool:
 
 
 @router.post("/{id}/correction/")
-async def correct(id: Id, request: Request, label: Annotated[LabelText, Form()]) -> Response:
+async def correct(id: Id, request: Request, by: By, label: Annotated[LabelText, Form()]) -> Response:
     """A person's answer."""
-    await crud.correct(id, label, CORRECTED)
+    await crud.correct(id, label, CORRECTED, by)
     return _back(request, f"/history/{id}")
 
 
@@ -106,11 +106,11 @@ async def ask_again(id: Id, request: Request, runtime: Running, model: Annotated
 
 
 @router.post("/{id}/deletion/")
-async def delete(id: Id, request: Request, runtime: Running, sure: Annotated[str, Form()] = "") -> Response:
+async def delete(id: Id, request: Request, runtime: Running, by: By, sure: Annotated[str, Form()] = "") -> Response:
     """Asks once, then deletes."""
     if sure != "yes":
         return page(request, "deletion.html", prediction=PredictionRead.of(await runtime.get(id)))
-    deleted = await crud.delete(id)
+    deleted = await crud.delete(id, by)
     await runtime.storage.delete([deleted.image_path])
     return _back(request, "/history")
 

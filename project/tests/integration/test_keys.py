@@ -31,7 +31,7 @@ async def closed(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def new_key(*scopes: Scope, expires_in: timedelta | None = None) -> str:
-    _, key = await keys.create("a test", scopes, expires_in)
+    _, key = await keys.create("a test", scopes, expires_in, "a tester")
     return key
 
 
@@ -95,8 +95,8 @@ async def test_scopes_are_kept_apart(closed: httpx.AsyncClient) -> None:
 async def test_a_key_that_is_none_or_no_longer_is_refused(closed: httpx.AsyncClient) -> None:
     key, expired, revoked = await new_key(READ), await new_key(READ), await new_key(READ)
     await execute("UPDATE api_keys SET expires_at = now() - interval '1 second' WHERE id = 2")
-    assert await keys.revoke(3)
-    assert not await keys.revoke(3)
+    assert await keys.revoke(3, "a tester")
+    assert not await keys.revoke(3, "a tester")
     last = "A" if key[-1] != "A" else "B"
     for wrong in (expired, revoked, key[:-1] + last, key[:-1], key + "A", "x", "ic__", key.upper()):
         answer = await closed.get("/predictions/", headers=with_key(wrong))
@@ -165,7 +165,7 @@ async def test_signing_in_leads_nowhere_else(closed: httpx.AsyncClient, wanted: 
 async def test_a_revoked_key_ends_its_sessions(closed: httpx.AsyncClient) -> None:
     await sign_in(closed, READ)
     assert (await closed.get("/predictions/")).status_code == 200
-    await keys.revoke(1)
+    await keys.revoke(1, "a tester")
     assert (await closed.get("/predictions/")).status_code == 401
     assert (await closed.get("/history", headers=HTML)).headers["location"].startswith("/sign-in")
 

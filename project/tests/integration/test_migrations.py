@@ -57,7 +57,7 @@ async def test_from_empty_to_the_newest_and_back(empty_database_url: str) -> Non
     assert applied == db.migration_files()
     assert await tables(empty_database_url) == {
         *("aerich", "predictions", "past_answers", "tabular_predictions", "workers", "idempotency_keys", "deliveries"),
-        *("installation", "api_keys", "sessions"),
+        *("installation", "api_keys", "sessions", "changes", "rate_limits"),
     }
 
     command = Command(db.tortoise_config(empty_database_url, 2), app=db.APP, location=str(MIGRATIONS_DIR))

@@ -45,6 +45,7 @@ async def test_the_old_answer_is_kept(client: httpx.AsyncClient, how: str) -> No
     assert after == (await client.get(f"{path}/")).json()
     (past,) = (await client.get(f"{path}/history")).json()
     assert past.pop("replaced_at")
+    assert past.pop("kind") == "answer"
     assert past == {name: before[name] for name in past}
     assert past["model"] == FALLBACK
 
@@ -68,7 +69,8 @@ async def test_a_correction_goes_into_the_history(client: httpx.AsyncClient) -> 
     await client.put(f"{path}/", json={"top_prediction": "my cat", "confidence": 1})
     after = (await client.post(f"{path}/reclassify", json={"model": OTHER}, headers=WAIT)).json()
     assert (after["corrected_at"], after["top_prediction"]) == (None, row["top_prediction"])
-    (past,) = (await client.get(f"{path}/history")).json()
+    past, change = (await client.get(f"{path}/history")).json()
+    assert (past["kind"], change["kind"]) == ("answer", "change")
     assert (past["top_prediction"], past["corrected_at"] is not None) == ("my cat", True)
 
 
@@ -101,7 +103,9 @@ async def test_the_history_goes_with_the_prediction(client: httpx.AsyncClient, s
     row = await uploaded(client)
     await client.post(f"/predictions/{row['id']}/reclassify", headers=WAIT)
     await client.delete(f"/predictions/{row['id']}/")
-    assert (await client.get(f"/predictions/{row['id']}/history")).status_code == 404
+    # But for who deleted it.
+    (kept,) = (await client.get(f"/predictions/{row['id']}/history")).json()
+    assert kept["action"] == "prediction.deleted"
     assert await execute("SELECT * FROM past_answers") == []
     assert uploaded_files(settings) == []
 

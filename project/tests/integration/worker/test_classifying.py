@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from app import crud
-from app.domain import EngineDied, PredictionNotFound, Status
+from app.domain import ANYBODY, EngineDied, PredictionNotFound, Status
 from app.storage import Storage
 from app.worker import Worker
 from tests.integration.worker.rows import FakeEngine, finished, pending, running, set_columns
@@ -117,7 +117,7 @@ async def test_a_correction_made_meanwhile_stands(worker: Worker, storage: Stora
     loop = asyncio.get_running_loop()
 
     def meanwhile() -> None:
-        asyncio.run_coroutine_threadsafe(crud.correct(row.id, "my cat", 1.0), loop).result(10)
+        asyncio.run_coroutine_threadsafe(crud.correct(row.id, "my cat", 1.0, ANYBODY), loop).result(10)
 
     fake.meanwhile = meanwhile
     await worker.classify(row.id)
@@ -132,7 +132,7 @@ async def test_a_row_deleted_meanwhile_stays_deleted(worker: Worker, storage: St
     loop = asyncio.get_running_loop()
 
     def meanwhile() -> None:
-        asyncio.run_coroutine_threadsafe(crud.delete(row.id), loop).result(10)
+        asyncio.run_coroutine_threadsafe(crud.delete(row.id, ANYBODY), loop).result(10)
 
     fake.meanwhile = meanwhile
     await worker.classify(row.id)

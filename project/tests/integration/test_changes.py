@@ -1,0 +1,73 @@
+"""Who changed what, and when, is kept: also of what is gone."""
+
+import httpx
+import pytest
+
+from app import changes, crud, keys
+from app.config import Settings
+from app.db import execute
+from app.domain import ANYBODY, PredictionNotFound, Scope
+from tests.integration.conftest import Upload, serving
+from tests.pictures import jpeg
+
+
+async def test_corrections_and_deletions_are_kept(settings: Settings) -> None:
+    async with serving(settings.model_copy(update={"allow_anonymous": False})) as client:
+        _, key = await keys.create("anna", [Scope.READ, Scope.WRITE], None, "an operator")
+        client.headers["X-API-Key"] = key
+        uploaded = await client.post("/predictions/", files={"file": jpeg()}, headers={"Prefer": "wait=30"})
+        said = uploaded.json()
+        for label in ("my cat", "my other cat"):
+            await client.put("/predictions/1/", json={"top_prediction": label, "confidence": 1.0})
+        deletion = {"Sec-Fetch-Site": "same-origin"}
+        assert (await client.delete("/predictions/1/", headers=deletion)).status_code == 200
+        kept = (await client.get("/predictions/1/history")).json()
+    assert [entry["action"] for entry in kept] == ["prediction.deleted", *["prediction.corrected"] * 2]
+    assert {(entry["kind"], entry["who"], entry["key_id"], entry["subject_id"]) for entry in kept} == {
+        ("change", "anna", 1, 1)
+    }
+    gone, second, first = kept
+    assert first["before"] == {
+        "top_prediction": said["top_prediction"], "confidence": said["confidence"], "corrected_at": None
+    }  # fmt: skip
+    assert first["after"]["top_prediction"] == second["before"]["top_prediction"] == "my cat"
+    assert first["changed_at"] < second["changed_at"] < gone["changed_at"]
+    assert (gone["after"], gone["before"]["top_prediction"], gone["before"]["sha256"]) == (
+        None, "my other cat", said["sha256"],
+    )  # fmt: skip
+
+
+async def test_answers_and_changes_are_in_order(client: httpx.AsyncClient, upload: Upload) -> None:
+    await upload(jpeg())
+    await client.put("/predictions/1/", json={"top_prediction": "my cat", "confidence": 1.0})
+    await client.post("/predictions/1/reclassify/", headers={"Prefer": "wait=30"})
+    await client.put("/predictions/1/", json={"top_prediction": "my dog", "confidence": 1.0})
+    kept = (await client.get("/predictions/1/history")).json()
+    assert [entry["kind"] for entry in kept] == ["change", "answer", "change"]
+    assert [entry.get("who") for entry in kept] == ["anonymous", None, "anonymous"]
+    assert (kept[1]["top_prediction"], kept[0]["after"]["top_prediction"]) == ("my cat", "my dog")
+    for missing in (2, 2**63 - 1, 2**63):
+        assert (await client.get(f"/predictions/{missing}/history")).status_code == 404
+
+
+@pytest.mark.usefixtures("connected")
+async def test_what_was_not_changed_is_not_noted() -> None:
+    with pytest.raises(PredictionNotFound):
+        await crud.correct(1, "my cat", 1.0, ANYBODY)
+    with pytest.raises(PredictionNotFound):
+        await crud.delete(1, ANYBODY)
+    assert not await keys.revoke(1, "an operator")
+    assert await changes.page(10, None, None) == []
+
+
+@pytest.mark.usefixtures("connected")
+async def test_keys_are_kept_without_their_secrets() -> None:
+    key_id, key = await keys.create("anna", [Scope.READ], None, "an operator")
+    await keys.revoke(key_id, "another")
+    revoked, created = await changes.page(10, None, None)
+    assert [(one.action, one.who, one.subject_id) for one in (created, revoked)] == [
+        ("key.created", "an operator", key_id), ("key.revoked", "another", key_id),
+    ]  # fmt: skip
+    assert created.after == {"name": "anna", "scopes": "read", "expires_at": None}
+    assert key.rpartition("_")[2] not in str(await execute("SELECT * FROM changes"))
+    assert [one.id for one in await changes.page(1, revoked.id, None)] == [created.id]
