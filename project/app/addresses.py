@@ -8,6 +8,10 @@ LONGEST_URL: Final = 2_048
 
 IPV6: Final = 6
 GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
+SPECIAL: Final = tuple(
+    ipaddress.ip_network(network) for network in ("192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "2001::/23")
+)
+"""Of the registries of special addresses (RFC 6890), what older versions of Python take for global."""
 TUNNELS: Final = (ipaddress.ip_network("2002::/16"), ipaddress.ip_network("2001::/32"))
 """6to4 and Teredo."""
 
@@ -35,5 +39,7 @@ def is_public(address: str) -> bool:
     parsed = ipaddress.ip_address(address.split("%", 1)[0])
     # Only what is given out for the internet at large, and none of the ways to write or reach an IPv4 address.
     if parsed.version == IPV6 and (parsed not in GLOBAL_UNICAST or any(parsed in network for network in TUNNELS)):
+        return False
+    if any(parsed in network for network in SPECIAL if network.version == parsed.version):
         return False
     return parsed.is_global and not parsed.is_multicast

@@ -45,6 +45,8 @@ class Fetcher:
             raise ImageNotFetched("The address may not be used.") from error
         except TimeoutError as error:
             raise ImageNotFetched(f"The image did not arrive within {SECONDS:.0f} s.") from error
+        except (httpx.ReadError, httpx.RemoteProtocolError) as error:
+            raise ImageNotFetched("The connection to the address broke off.") from error
         except NO_CONNECTION as error:
             log.info("An image is not fetched: %s", str(error) or type(error).__name__)
             raise ImageNotFetched("There is no connection to the address.") from error

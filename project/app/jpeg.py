@@ -27,21 +27,48 @@ _EXIF: Final = b"Exif\0\0"
 _END: Final = b"\xff\xd9"
 _SCAN: Final = b"\xff\xda"
 _APP1: Final = 0xE1
+_RESTARTS: Final = range(0xD0, 0xD8)
 _SCALES: Final = (8, 4, 2)
 
 
 def size(data: bytes) -> tuple[int, int]:
     """Width and height in pixels, as stored. Raises ValueError where the header cannot be read."""
-    if _scans(data) > MOST_SCANS:
+    # What follows the image (a film that a phone appended) may look like scans as well.
+    if _looking_like_scans(data) > MOST_SCANS and _scans(data) > MOST_SCANS:
         raise ValueError(f"the JPEG has more than {MOST_SCANS} scans")
     height, width, _colours, _subsampling = simplejpeg.decode_jpeg_header(data, strict=False)
     return int(width), int(height)
 
 
-def _scans(data: bytes) -> int:
-    """How many scans a file begins; ``bytes.count`` takes six times as long over a photograph of 100 kB."""
+def _looking_like_scans(data: bytes) -> int:
+    """At most how many scans a file has; ``bytes.count`` takes six times as long over a photograph of 100 kB."""
     octets = np.frombuffer(data, np.uint8)
     return int(np.count_nonzero((octets[:-1] == _SCAN[0]) & (octets[1:] == _SCAN[1])))
+
+
+def _scans(data: bytes) -> int:
+    """How many scans an image has before its end; where it cannot be followed, at most how many the rest has."""
+    octets = np.frombuffer(data, np.uint8)
+    after = octets[1:]
+    # In a scan 0xFF is followed by zero or by the number of a restart: anything else is a marker (B.1.1.2, B.1.1.5).
+    restart = (after >= _RESTARTS.start) & (after < _RESTARTS.stop)
+    markers = np.flatnonzero((octets[:-1] == _SCAN[0]) & (after > 0) & (after < 0xFF) & ~restart)  # noqa: PLR2004
+    position, scans = 2, 0
+    while scans <= MOST_SCANS:
+        marker = data[position : position + 2]
+        if marker == _END:
+            return scans
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker[:1] != b"\xff" or length < SHORTEST_SEGMENT:
+            return scans + _looking_like_scans(data[position:])
+        position += 2 + length
+        if marker == _SCAN:
+            scans += 1
+            following = int(np.searchsorted(markers, position))
+            if following == len(markers):
+                return scans
+            position = int(markers[following])
+    return scans
 
 
 def orientation(data: bytes) -> int:

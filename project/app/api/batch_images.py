@@ -20,7 +20,7 @@ from app.api.deps import Runtime
 from app.api.forms import BROKE_OFF, StreamedPart, form_parts, is_form
 from app.api.reading import RECEIVE_SECONDS
 from app.archives import Account, Entry, Joined
-from app.domain import UploadTooLarge
+from app.domain import ArchiveRefused, ServiceError, UploadTooLarge
 
 ZIP_TYPES: Final = (b"application/zip", b"application/x-zip-compressed")
 LONGEST_FIELD: Final = 4_096
@@ -28,8 +28,8 @@ SLOWEST: Final = 64 * 1024
 """Bytes a second, beside a minute in all: who sends slower takes the place of others."""
 NO_IMAGES: Final = "Images are needed: files of a multipart form (curl -F file=@a.jpg -F file=@b.jpg), or a ZIP file"
 
-Named = tuple[str | None, bytes | None]
-"""A file's name and its bytes, None where they are more than an image may have."""
+Named = tuple[str | None, bytes | ServiceError]
+"""A file's name and its bytes, or why they cannot be had."""
 
 
 class BatchImages:
@@ -70,7 +70,7 @@ class BatchImages:
         if kind in ZIP_TYPES:
             async with aclosing(self._unpacked(self._chunks)) as entries:
                 async for entry in entries:
-                    yield entry.name, entry.data
+                    yield entry.name, self._fitting(entry.data)
             return
         if not is_form(self._content_type):
             raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, NO_IMAGES)
@@ -92,11 +92,18 @@ class BatchImages:
                 break
         chunks = _chained(start, part.data)
         if start.startswith(archives.SIGNATURES):
-            async with aclosing(self._unpacked(chunks)) as entries:
-                async for entry in entries:
-                    yield entry.name, entry.data
+            try:
+                async with aclosing(self._unpacked(chunks)) as entries:
+                    async for entry in entries:
+                        yield entry.name, self._fitting(entry.data)
+            except ArchiveRefused as error:
+                # The parts after it can be read all the same.
+                yield part.filename, error
         elif start or part.filename:
-            yield part.filename, await _joined(chunks, self._limit)
+            yield part.filename, self._fitting(await _joined(chunks, self._limit))
+
+    def _fitting(self, data: bytes | None) -> bytes | ServiceError:
+        return UploadTooLarge(f"The upload is larger than {self._limit} bytes.") if data is None else data
 
     def _unpacked(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[Entry]:
         return archives.unpacked(chunks, self._limit, self._account)

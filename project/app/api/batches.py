@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from app import idempotency
 from app.api.accepting import Order, make_once, received, shown_name, store
 from app.api.batch_images import NO_IMAGES, BatchImages
 from app.api.deps import Running, Runtime
@@ -18,7 +19,7 @@ from app.api.early import EarlyAnswer
 from app.api.errors import problem_responses, status_of
 from app.api.receiving import Room
 from app.api.uploads import IDEMPOTENCY_KEY, idempotency_key
-from app.domain import HeldKey, ServiceError, UploadTooLarge
+from app.domain import DatabaseUnavailable, HeldKey, PredictionNotFound, ServiceError, UploadTooLarge
 from app.idempotency import Replay
 from app.models.pydantic import Batch, BatchItem, PredictionError, PredictionRead
 from app.models.tortoise import Prediction
@@ -110,11 +111,11 @@ async def upload_batch(
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """An image of a batch; ``data`` is None where it has more bytes than an image may have."""
+    """An image of a batch: its bytes, or why they cannot be had."""
 
     number: int
     name: str | None
-    data: bytes | None
+    data: bytes | ServiceError
     order: Order
 
 
@@ -141,7 +142,7 @@ class _Batch:
                         raise UploadTooLarge(f"The batch has more than {most} images.")
                     held = AsyncExitStack()
                     await held.enter_async_context(self._places)
-                    await held.enter_async_context(self._room.taken(len(data or b"")))
+                    await held.enter_async_context(self._room.taken(0 if isinstance(data, ServiceError) else len(data)))
                     taken = _Taken(count, name, data, self._images.order())
                     tasks.create_task(self._keep(taken, held))
             except STOPS as error:
@@ -154,7 +155,7 @@ class _Batch:
         prediction, error, status = None, None, int(HTTPStatus.CREATED)
         async with held:
             try:
-                prediction = PredictionRead.of(await self._accepted(taken))
+                prediction = await self._accepted(taken)
             except STOPS as refused:
                 error, status = _told(refused), _status(refused)
             except Exception:
@@ -165,10 +166,10 @@ class _Batch:
         item = BatchItem(number=taken.number, filename=filename, status=status, prediction=prediction, error=error)
         self.items.append(item)
 
-    async def _accepted(self, taken: _Taken) -> Prediction:
+    async def _accepted(self, taken: _Taken) -> PredictionRead:
         runtime, order = self._runtime, taken.order
-        if taken.data is None:
-            raise UploadTooLarge(f"The upload is larger than {runtime.settings.max_upload_bytes} bytes.")
+        if isinstance(taken.data, ServiceError):
+            raise taken.data
         with runtime.backlog.place():
             image = await received(taken.name, taken.data, runtime)
 
@@ -176,10 +177,26 @@ class _Batch:
                 return await store(image, order, held, runtime)
 
             if self._key is None:
-                return await make(None)
+                return PredictionRead.of(await make(None))
             asked = (image.inspected.sha256, order.model.name, order.webhook_url or "")
-            made, _ = await make_once(f"{self._key}:{taken.number}", asked, make, runtime)
-            return await runtime.get(made.prediction_id) if isinstance(made, Replay) else made
+            made, held = await make_once(f"{self._key}:{taken.number}", asked, make, runtime)
+            if isinstance(made, Replay):
+                return await _replayed(made, runtime)
+        read = PredictionRead.of(made)
+        if held:
+            with suppress(DatabaseUnavailable):
+                await idempotency.keep_answer(held, read.model_dump_json())
+        return read
+
+
+async def _replayed(replay: Replay, runtime: Runtime) -> PredictionRead:
+    """As it has become; as it was at first, where it was deleted."""
+    try:
+        return PredictionRead.of(await runtime.get(replay.prediction_id))
+    except PredictionNotFound:
+        if replay.answer is None:
+            raise
+        return PredictionRead.model_validate_json(replay.answer)
 
 
 def _answer(items: list[BatchItem], error: PredictionError | None) -> Response:

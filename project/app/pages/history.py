@@ -2,12 +2,12 @@
 
 import asyncio
 from http import HTTPStatus
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import Field
+from pydantic import StringConstraints
 
 from app import crud, search, statistics
 from app.api.cursors import decode_cursor, encode_cursor
@@ -24,7 +24,7 @@ from app.search import Filters
 router = APIRouter(prefix="/history", include_in_schema=False, route_class=PageRoute)
 
 PAGE: Final = 60
-LabelText = Annotated[StorableStr, Field(min_length=1, max_length=255)]
+LabelText = Annotated[StorableStr, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
 CORRECTED: Final = 1.0
 """How sure a person is."""
 
@@ -34,15 +34,15 @@ async def show_gallery(
     request: Request,
     runtime: Running,
     q: Annotated[StorableStr, Query()] = "",
-    status: Annotated[str, Query()] = "",
+    status: Annotated[Literal["", "pending", "processing", "succeeded", "failed"], Query()] = "",
     model: Annotated[StorableStr, Query()] = "",
     label: Annotated[StorableStr, Query()] = "",
     cursor: Annotated[str | None, Query()] = None,
 ) -> Response:
     """Thumbnails, newest first, of all predictions or those that are asked for."""
     # A form sends its empty fields, too.
-    chosen = Status(status) if status in set(Status) else None
-    filters = Filters(status=chosen, model=model, label=label, words=q)
+    chosen = Status(status) if status else None
+    filters = Filters(status=chosen, model=model, label=_as_models_write(label), words=q)
     rows = await search.page(PAGE + 1, decode_cursor(cursor), filters)
     following = ""
     if len(rows) > PAGE:
@@ -71,7 +71,7 @@ async def show_one(id: Id, request: Request, runtime: Running, why: Annotated[St
 async def _shown(request: Request, runtime: Runtime, prediction_id: int, why: str = "") -> Response:
     prediction = PredictionRead.of(await runtime.get(prediction_id))
     past = [PastAnswerRead.of(row) for row in await crud.history(prediction_id)]
-    explainable = bool(prediction.all_predictions) and await _is_explainable(runtime, prediction.model)
+    explained = await _explained_labels(runtime, prediction.model) if prediction.all_predictions else frozenset()
     return page(
         request,
         "prediction.html",
@@ -79,23 +79,25 @@ async def _shown(request: Request, runtime: Runtime, prediction_id: int, why: st
         history=past,
         finished=prediction.status in FINISHED,
         models=[one.name for one in await image_models(runtime)],
-        explainable=explainable,
-        why=why if explainable else "",
+        explainable=bool(explained),
+        why=why if why in explained else "",
     )
 
 
-async def _is_explainable(runtime: Runtime, model: str) -> bool:
+async def _explained_labels(runtime: Runtime, model: str) -> frozenset[str]:
+    """Labels for which there are heat maps; none where the model has none."""
     try:
         found = await asyncio.to_thread(runtime.registry.get, model)
     except ModelUnknown:
-        return False
-    return found.manifest.kind == "image" and found.manifest.runtime == "litert"
+        return frozenset()
+    is_explainable = found.manifest.kind == "image" and found.manifest.runtime == "litert"
+    return frozenset(found.labels) if is_explainable else frozenset()
 
 
 @router.post("/{id}/correction/")
 async def correct(id: Id, request: Request, by: By, label: Annotated[LabelText, Form()]) -> Response:
     """A person's answer."""
-    await crud.correct(id, label, CORRECTED, by)
+    await crud.correct(id, _as_models_write(label), CORRECTED, by)
     return _back(request, f"/history/{id}")
 
 
@@ -113,6 +115,11 @@ async def delete(id: Id, request: Request, runtime: Running, by: By, sure: Annot
     deleted = await crud.delete(id, by)
     await runtime.storage.delete([deleted.image_path])
     return _back(request, "/history")
+
+
+def _as_models_write(label: str) -> str:
+    """``tiger_cat``, where people see and write "tiger cat"."""
+    return label.strip().replace(" ", "_")
 
 
 def _back(request: Request, path: str) -> Response:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -43,4 +44,7 @@ class PageRoute(APIRoute):
 
 def told(request: Request, status: HTTPStatus, text: str) -> Response:
     """A page that says what is wrong."""
-    return page(request, "told.html", status=status, title=status.phrase, told=text)
+    # To the form that was filled in; a link of this service's, whatever the header says.
+    came_from = urlsplit(request.headers.get("referer", ""))
+    back = came_from.path if came_from.netloc == request.headers.get("host") else ""
+    return page(request, "told.html", status=status, title=status.phrase, told=text, back=back)

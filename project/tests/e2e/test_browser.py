@@ -245,9 +245,9 @@ async def test_one_prediction_is_looked_into_corrected_and_asked_about(browser: 
     await page.get_by_text("Ask another model").click()
     await page.get_by_label("Model", exact=True).select_option(FALLBACK)
     await page.get_by_role("button", name="Ask").click()
-    await expect(page.get_by_role("heading", name="Said before")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Said now and before")).to_be_visible()
     # Its own answer comes by itself, beside the one before.
-    await expect(page.locator(".bars")).to_have_count(2)
+    await expect(page.locator(".beside .bars")).to_have_count(2)
     await shoot(page, "side-by-side")
     assert complaints == []
     await context.close()
@@ -288,13 +288,13 @@ async def test_everything_can_be_done_without_scripts(browser: Browser, service:
     await page.get_by_role("button", name="Classify").click()
     # The page is read again by itself.
     await expect(page.locator("tbody tr")).to_have_count(5)
-    await page.get_by_role("link", name="Ask again").click()
+    await page.locator("#main").get_by_role("link", name="Ask again").click()
     await page.get_by_label("Picture").select_option(index=0)
     await page.get_by_label("Model").select_option(FALLBACK)
     await page.get_by_role("button", name="Classify").click()
     await expect(page.locator("tbody tr")).to_have_count(5)
     await page.get_by_role("link", name="All about it").click()
-    await expect(page.get_by_role("heading", name="Said before")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Said now and before")).to_be_visible()
     await page.get_by_text("Correct the label").click()
     await page.get_by_label("It is a").fill("my cat")
     await page.get_by_role("button", name="Save").click()

@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 from image_classifier_client import ClassifierError, Client, Prediction, PredictionFailed, Refused, Unreachable
+from image_classifier_client.attempts import Attempts
 from image_classifier_client.cli import main
 
 from tests.conftest import FALLBACK
@@ -180,6 +181,21 @@ def test_whoever_stops_in_the_middle_waits_for_none_but_those_in_flight(service:
         next(asked)
         asked.close()
         assert len(list(client.predictions())) < 50
+
+
+@pytest.mark.parametrize("url", ["localhost:8004", "http://127.0.0.1:1", "ftp://localhost", ""])
+def test_an_address_where_nothing_answers_is_told_at_once(
+    folder: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        main([str(folder), "--url", url])
+    assert capsys.readouterr().err.startswith(f"imgclass: error: {url}: ")
+
+
+def test_what_answers_and_is_not_the_service_is_told() -> None:
+    page = httpx.Response(200, html="<p>Sign in to the network</p>")
+    with pytest.raises(Refused, match="not this service"):
+        Attempts(0).after_answer(page)
 
 
 def test_the_command_line_writes_a_table(

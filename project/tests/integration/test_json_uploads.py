@@ -173,7 +173,9 @@ async def test_a_server_that_hangs_is_not_waited_for(fetching_client: httpx.Asyn
     assert told(answer) == "body.image_url: The image did not arrive within 0 s."
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fe80::1", "::ffff:10.0.0.1"])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "10.1.2.3", "192.0.0.8", "169.254.169.254", "::1", "fe80::1", "::ffff:10.0.0.1"]
+)
 @pytest.mark.parametrize("first", [True, False])
 async def test_no_private_address_is_asked_at_first_or_by_a_redirect(
     settings: Settings, address: str, *, first: bool

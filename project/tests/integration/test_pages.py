@@ -129,13 +129,13 @@ async def test_one_prediction_is_corrected_asked_about_again_and_deleted(
     answer = await client.post(f"{path}/correction", data={"label": "my cat"})
     assert (answer.status_code, answer.headers["location"]) == (303, path)
     assert "corrected" in await text_of(client, path)
-    assert (await client.get(f"/predictions/{row['id']}/")).json()["top_prediction"] == "my cat"
+    assert (await client.get(f"/predictions/{row['id']}/")).json()["top_prediction"] == "my_cat"
     assert (await client.post(f"{path}/correction", data={"label": ""})).status_code == 422
 
     assert (await client.post(f"{path}/reclassification", data={"model": FALLBACK})).status_code == 303
     await client.get(f"/predictions/{row['id']}/?wait=30")
     text = await text_of(client, path)
-    assert "Said before" in text
+    assert "Said now and before" in text
     assert "corrected to my cat" in text
 
     asked = await client.post(f"{path}/deletion")

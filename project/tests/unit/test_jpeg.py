@@ -59,6 +59,25 @@ def test_countless_blocks_do_no_harm(data: bytes) -> None:
     np.testing.assert_array_equal(to_tensor(data), to_tensor(pictures.jpeg()))
 
 
+def test_what_follows_an_image_is_not_taken_for_a_part_of_it() -> None:
+    """Phones append films; there are about 16 pairs of bytes in a megabyte that look like the begin of a scan."""
+    film = np.random.default_rng(1).bytes(12_000_000)
+    kinds: list[dict[str, Any]] = [{}, {"progressive": True}, {"restart_marker_rows": 1}]
+    for image in (encoded(scene(), "JPEG", **kind) for kind in kinds):
+        assert inspect(image + film, PLENTY).width == 400
+        assert np.array_equal(to_tensor(image + film), to_tensor(image))
+
+
+def test_scans_cannot_be_hidden_behind_an_end_within_a_comment() -> None:
+    data = encoded(scene(), "JPEG", progressive=True)
+    last = data[data.rindex(SCAN) : -len(END)]
+    comment = b"\xff\xfe\x00\x04" + END
+    with pytest.raises(NotAnImage):
+        inspect(data[: -len(END)] + comment + last * jpeg.MOST_SCANS + END, PLENTY)
+    with pytest.raises(NotAnImage):
+        inspect(data[: -len(END)] + b"stray" + last * jpeg.MOST_SCANS + END, PLENTY)
+
+
 def test_countless_scans_are_refused() -> None:
     data = noise_as_jpeg(progressive=True)
     last = data[data.rindex(SCAN) : -len(END)]

@@ -134,7 +134,8 @@ if (upload) {
   const add = file => {
     const image = element("img", { src: URL.createObjectURL(file), alt: "", width: 160, height: 120 });
     // The browser cannot show every format that the service can.
-    image.onerror = () => image.removeAttribute("src");
+    image.onerror = () => image.classList.add("none");
+    image.onload = () => image.classList.remove("none");
     const state = element("div"), progress = element("progress", { max: 1, value: 0 });
     progress.setAttribute("aria-label", `Upload of ${file.name}`);
     const item = element("li", { className: "result" }, image, element("div", {}, element("h3", { textContent: file.name }), state), element("div"));
@@ -260,7 +261,7 @@ document.querySelector("[data-delete]")?.addEventListener("submit", event => {
   event.preventDefault();
   const dialog = element("dialog");
   dialog.setAttribute("aria-label", "Delete");
-  const sure = element("button", { type: "button", textContent: "Delete", className: "primary" });
+  const sure = element("button", { type: "button", textContent: "Delete", className: "danger" });
   const keep = element("button", { type: "button", textContent: "Keep it", onclick: () => dialog.close() });
   dialog.append(element("p", { textContent: "Delete the picture and everything that was said of it?" }), element("p", { className: "choices" }, keep, sure));
   dialog.addEventListener("close", () => dialog.remove());

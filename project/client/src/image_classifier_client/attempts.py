@@ -29,6 +29,8 @@ class Attempts:
         Raises Refused where there is no use in another, Unreachable where there is no other left.
         """
         if response.is_success:
+            if "json" not in response.headers.get("content-type", "json"):
+                raise Refused(response.status_code, "What answers is not this service: check the address", None)
             return None
         told, code = problem(response)
         if response.status_code not in AGAIN and code != IN_FLIGHT:

@@ -39,11 +39,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[dict[str, Any]] = []
     failed = 0
     try:
+        client = Client(given.url, given.api_key)
+        with Client(given.url, given.api_key, retries=1) as asking:
+            # A service that is not there is told of once, not with every image.
+            asking.models()
+    except (ValueError, ClassifierError) as error:
+        parser.exit(1, f"imgclass: error: {given.url}: {error}\n")
+    try:
         # Before anything is done: whether it can be written.
         table = given.csv.open("w", newline="", encoding="utf-8") if given.csv else nullcontext(StringIO())
     except OSError as error:
         parser.error(f"{given.csv} cannot be written: {error.strerror}")
-    with table as file, Client(given.url, given.api_key) as client:
+    with table as file, client:
         try:
             for image, found in client.classify_all(images, given.model, at_once=max(1, given.at_once)):
                 rows.append(_row(image, found))

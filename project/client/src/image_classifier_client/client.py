@@ -33,7 +33,12 @@ class Client:
     """Talks to one service. May be used from several threads at once, and in a ``with`` or ``async with`` block."""
 
     def __init__(self, url: str, api_key: str | None = None, *, timeout: float = 60, retries: int = 5) -> None:
-        """``timeout``: seconds that a finished prediction is waited for. ``retries``: attempts after the first."""
+        """``timeout``: seconds that a finished prediction is waited for. ``retries``: attempts after the first.
+
+        Raises ValueError where ``url`` is none.
+        """
+        if not url.lower().startswith(("http://", "https://")):
+            raise ValueError(f"{url!r} is no address of a service: it begins with http:// or https://")
         self._timeout = timeout
         self._retries = retries
         headers = {"User-Agent": "image-classifier-client", **({"X-API-Key": api_key} if api_key else {})}
