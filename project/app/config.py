@@ -47,6 +47,17 @@ class Settings(BaseSettings):
         bool | None,
         Field(description="Whether all can be done without an API key; unset: only on loopback addresses."),
     ] = None
+    trusted_proxies: Annotated[
+        str, Field(description="Addresses of proxies that are believed whom they speak for; *: any.")
+    ] = "127.0.0.1"
+    rate_limit_requests: Annotated[
+        int, Field(ge=0, description="Requests a minute of one key, or of one address without; 0: any number.")
+    ] = 0
+    rate_limit_bytes: Annotated[int, Field(ge=0, description="Uploaded bytes a minute, likewise.")] = 0
+    max_uploads_each: Annotated[int, Field(ge=0, description="Uploads at a time, likewise, for each process.")] = 0
+    quota_bytes: Annotated[
+        int, Field(ge=0, description="Bytes that the images of one key may take, and all without one; 0: any number.")
+    ] = 0
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     data_dir: Annotated[Path, Field(description="Database, images and models lie here.")] = PROJECT_DIR.parent / "data"

@@ -147,6 +147,23 @@ class CrossSite(ServiceError):
     code = "cross_site"
 
 
+class RateLimited(ServiceError):
+    """More was asked for than is allowed in a while. Try again later."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, retry_after: int, headers: list[tuple[bytes, bytes]]) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.headers = headers
+
+
+class QuotaExceeded(ServiceError):
+    """The images of this key take all the bytes that they may."""
+
+    code = "quota_exceeded"
+
+
 class PredictionNotFound(ServiceError):
     """Prediction not found"""
 

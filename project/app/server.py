@@ -58,6 +58,7 @@ def serve(settings: Settings, *, reload: bool) -> None:
         timeout_graceful_shutdown=settings.shutdown_seconds,
         reload=reload,
         server_header=False,
+        forwarded_allow_ips=settings.trusted_proxies,
         ws="none",
     )
     give_back_large_blocks()

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Final
 
-from app import crud, idempotency, ownership
+from app import crud, idempotency, ownership, rates
 from app.config import Settings
 from app.db import execute, unavailable_when_away
 from app.repeating import repeating
@@ -46,8 +46,13 @@ def sweeping(storage: Storage, settings: Settings) -> AbstractAsyncContextManage
 
 
 def forgetting() -> AbstractAsyncContextManager[None]:
-    """Idempotency keys that were kept for long enough are removed while inside."""
-    return repeating(idempotency.forget_old, FORGET_SECONDS, "Removing old idempotency keys")
+    """Idempotency keys, and what was counted for rate limits, are removed while inside when they are old enough."""
+
+    async def step() -> None:
+        await idempotency.forget_old()
+        await rates.forget_old()
+
+    return repeating(step, FORGET_SECONDS, "Removing old idempotency keys")
 
 
 async def sweep(storage: Storage, age: timedelta) -> int:

@@ -126,6 +126,7 @@ async def received(filename: str | None, data: bytes, runtime: Runtime) -> Recei
 async def store(image: ReceivedImage, order: Order, held: HeldKey | None, runtime: Runtime) -> Prediction:
     """Keep an image, make its row, and start what classifies it."""
     data, inspected, model = image.data, image.inspected, order.model
+    await runtime.quotas.take(order.key_id, len(data))
     storing = asyncio.create_task(runtime.storage.put(data, inspected.image.extension))
     try:
         attempt = None

@@ -19,6 +19,7 @@ from app.domain import Caller, ImageInfo, ImageTooLarge, LabelScore, NotAnImage,
 from app.engine import Engine
 from app.models.tortoise import Prediction
 from app.notices import Notices
+from app.quotas import Quotas
 from app.registry import Registry
 from app.storage import Storage
 
@@ -62,6 +63,7 @@ class Runtime:
     """Of stored images that are made into others, to be looked at."""
     batch_room: Room
     """Of batches, which may take their time."""
+    quotas: Quotas
     fetcher: "Fetcher | None"
     """None where no images are fetched."""
     inspect: Coalescer[bytes, Inspected]
@@ -90,6 +92,7 @@ def make_runtime(settings: Settings, storage: Storage, beside: dispatch.Running,
         fetched_room=Room(max(settings.max_receiving_bytes, settings.max_upload_bytes)),
         shown_room=Room(max(settings.max_receiving_bytes, settings.max_upload_bytes)),
         batch_room=Room(max(settings.max_receiving_bytes, settings.max_upload_bytes)),
+        quotas=Quotas(settings.quota_bytes),
         fetcher=_fetcher(settings),
         inspect=Coalescer(inspect, most=MOST_RECEIVED),
         get=Coalescer(crud.get_all, most=MOST_ROWS),

@@ -13,6 +13,8 @@ SECURITY: Final[dict[str, dict[str, str]]] = {
     "Bearer": {"type": "http", "scheme": "bearer", "description": "The same API key."},
 }
 
+BEFORE_ROUTES: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+
 
 def describe(app: FastAPI) -> None:
     """Complete the description of an application."""
@@ -37,5 +39,5 @@ def _complete(operation: dict[str, Any], *, changes: bool) -> None:
     operation["security"] = [{}, *({name: []} for name in SECURITY)]
     needs = "write" if changes else "read"
     operation["description"] = f"{operation.get('description', '')}\n\nScope: `{needs}`.".strip()
-    for status, told in problem_responses(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN).items():
+    for status, told in problem_responses(*BEFORE_ROUTES).items():
         operation["responses"][str(status)] = {name: value for name, value in told.items() if name != "model"}

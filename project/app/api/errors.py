@@ -21,6 +21,8 @@ STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
     domain.KeyRefused: HTTPStatus.UNAUTHORIZED,
     domain.ScopeMissing: HTTPStatus.FORBIDDEN,
     domain.CrossSite: HTTPStatus.FORBIDDEN,
+    domain.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
+    domain.QuotaExceeded: HTTPStatus.FORBIDDEN,
     domain.PredictionNotFound: HTTPStatus.NOT_FOUND,
     domain.PredictionUnfinished: HTTPStatus.CONFLICT,
     domain.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -74,6 +76,7 @@ def problem_responses(*statuses: HTTPStatus) -> Responses:
 
 _EXAMPLES: Final = {
     HTTPStatus.UNAUTHORIZED: "An API key is needed: send it as X-API-Key, or as Authorization: Bearer.",
+    HTTPStatus.TOO_MANY_REQUESTS: "More than 600 requests a minute: try again later.",
     HTTPStatus.FORBIDDEN: "The API key is not allowed to write.",
     HTTPStatus.NOT_FOUND: "Prediction not found",
     HTTPStatus.CONFLICT: "The prediction is not finished yet: wait until its status is succeeded or failed.",
@@ -113,6 +116,9 @@ def service_problem(error: domain.ServiceError) -> Response:
 
 def headers_of(error: domain.ServiceError) -> dict[str, str]:
     """What a client is told beside an error: when to come again, or what is asked for."""
+    if isinstance(error, domain.RateLimited):
+        told = {name.decode(): value.decode() for name, value in error.headers}
+        return {"Retry-After": str(error.retry_after), **told}
     status = status_of(error)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         seconds = error.retry_after if isinstance(error, domain.Overloaded) else RETRY_AFTER_SECONDS

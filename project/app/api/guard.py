@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
@@ -12,13 +13,14 @@ from fastapi import Response
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
-from starlette.types import ASGIApp, Receive, Send
+from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from app import keys
 from app.api.accepts import wants_html
 from app.api.early import EarlyAnswer
 from app.api.errors import service_problem
+from app.api.meter import Meter, subject_of
 from app.domain import ANYBODY, Caller, CrossSite, KeyNeeded, KeyRefused, Scope, ScopeMissing, ServiceError
 
 COOKIE: Final = "image_classifier_session"
@@ -36,10 +38,11 @@ MOST_REMEMBERED: Final = 10_000
 class Guard:
     """ASGI middleware: asks for a key where one is needed, and says in the request's state whose it is."""
 
-    def __init__(self, app: ASGIApp, allow_anonymous: bool | None) -> None:
+    def __init__(self, app: ASGIApp, allow_anonymous: bool | None, meter: Meter) -> None:
         """``allow_anonymous``: whether everybody may do everything; None: on loopback addresses."""
         self._app = app
         self._allow_anonymous = allow_anonymous
+        self._meter = meter
         self._remembered: TTLCache[tuple[str, str], Caller] = TTLCache(MOST_REMEMBERED, REMEMBERED_SECONDS)
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -48,24 +51,47 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        path = path_of(scope)
+        with ExitStack() as uploading:
+            try:
+                headers = await self._let_in(request, uploading)
+            except ServiceError as error:
+                await self._refusal(request, error)(scope, receive, send)
+                return
+
+            async def send_with_limits(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    message = {**message, "headers": [*message["headers"], *headers]}
+                await send(message)
+
+            await self._app(scope, receive, send_with_limits if headers else send)
+
+    async def _let_in(self, request: Request, uploading: ExitStack) -> list[tuple[bytes, bytes]]:
+        """Look at a request, and count it; gives what it is told of its limits."""
+        path = path_of(request.scope)
         try:
-            scope.setdefault("state", {})["caller"] = await self._admitted(request, path)
-        except ServiceError as error:
-            if isinstance(error, KeyNeeded | KeyRefused) and request.method == "GET" and wants_html(request):
-                answer = _to_sign_in(request, path)
-            else:
-                answer = EarlyAnswer.of(service_problem(error))
-            await answer(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+            caller = await self._admitted(request, path)
+        except KeyRefused:
+            # Whoever tries keys has no more attempts than others have requests.
+            await self._meter.admit(request, subject_of(request, None))
+            raise
+        request.scope.setdefault("state", {})["caller"] = caller
+        if _is_open(path) and request.method in SAFE:
+            return []
+        subject = subject_of(request, caller)
+        uploading.enter_context(self._meter.uploading(request, subject))
+        return await self._meter.admit(request, subject)
+
+    def _refusal(self, request: Request, error: ServiceError) -> Response:
+        if isinstance(error, KeyNeeded | KeyRefused) and request.method == "GET" and wants_html(request):
+            return _to_sign_in(request, path_of(request.scope))
+        return EarlyAnswer.of(service_problem(error))
 
     async def _admitted(self, request: Request, path: str) -> Caller:
         changes = request.method not in SAFE
         key, cookie = _key(request.headers), _cookie(request)
         if changes and not key:
             _check_site(request, signed_in=bool(cookie))
-        if path.rstrip("/") in OPEN or path.startswith(OPEN_BELOW):
+        if _is_open(path):
             return ANYBODY
         if key:
             caller = await self._known("key", key, keys.of_key)
@@ -100,6 +126,10 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_open(path: str) -> bool:
+    return path.rstrip("/") in OPEN or path.startswith(OPEN_BELOW)
 
 
 def path_of(scope: AsgiScope) -> str:

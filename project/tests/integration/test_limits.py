@@ -1,0 +1,119 @@
+"""How much one key, or one address, may ask for: counted by all processes together."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from app import keys, rates
+from app.config import Settings
+from app.db import execute
+from app.domain import Scope
+from app.rates import Use
+from tests.integration.conftest import serving
+from tests.pictures import jpeg
+
+
+def limited(settings: Settings, **limits: int | bool) -> Settings:
+    return settings.model_copy(update=limits)
+
+
+async def test_so_many_requests_a_minute_whichever_process_is_asked(settings: Settings) -> None:
+    some = limited(settings, rate_limit_requests=10)
+    async with serving(some) as client:
+        answers = [await client.get("/predictions/") for _ in range(10)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert answers[0].headers["ratelimit-policy"] == '"requests";q=10;w=60'
+    assert [answer.headers["ratelimit"] for answer in answers][::9] == ['"requests";r=9;t=6', '"requests";r=0;t=60']
+    # Another process, which has seen none of it.
+    async with serving(some) as client:
+        refused = await client.get("/predictions/")
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert 1 <= int(refused.headers["Retry-After"]) <= 6
+        assert refused.headers["ratelimit"].startswith('"requests";r=0;t=')
+        assert refused.json()["detail"] == "More than 10 requests a minute: try again later."
+        # Signs of life are not counted.
+        assert (await client.get("/ping")).status_code == 200
+        await execute("UPDATE rate_limits SET free_at = free_at - interval '6 seconds'")
+        assert [(await client.get("/predictions/")).status_code for _ in range(2)] == [200, 429]
+
+
+async def test_so_many_bytes_a_minute(settings: Settings) -> None:
+    size = len(jpeg())
+    async with serving(limited(settings, rate_limit_bytes=3 * size)) as client:
+        statuses = [(await client.post("/predictions/", files={"file": jpeg()})).status_code for _ in range(4)]
+        assert statuses == [201, 201, 429, 429]
+        read = await client.get("/predictions/")
+        assert (read.status_code, "ratelimit" in read.headers) == (200, False)
+    await_free = "UPDATE rate_limits SET free_at = now()"
+    async with serving(limited(settings, rate_limit_bytes=100)) as client:
+        await execute(await_free)
+        # What is larger than the quota has all of it to itself.
+        answer = await client.post("/predictions/", files={"file": jpeg()})
+        assert answer.status_code == 201
+        assert re.fullmatch(r'"bytes";q=100;qu="content-bytes";w=60', answer.headers["ratelimit-policy"])
+        assert answer.headers["ratelimit"] == '"bytes";r=0;t=60'
+
+
+async def test_each_key_has_a_quota_of_its_own(settings: Settings) -> None:
+    async with serving(limited(settings, rate_limit_requests=2, allow_anonymous=False)) as client:
+        one, other = [(await keys.create(name, [Scope.READ], None, "a tester"))[1] for name in ("one", "other")]
+        for key in (one, other):
+            headers = {"X-API-Key": key}
+            statuses = [(await client.get("/predictions/", headers=headers)).status_code for _ in range(3)]
+            assert statuses == [200, 200, 429]
+        # Trying keys is counted on the address.
+        tried = [(await client.get("/predictions/", headers={"X-API-Key": "x"})).status_code for _ in range(3)]
+        assert tried == [401, 401, 429]
+
+
+async def test_so_many_uploads_at_a_time(settings: Settings) -> None:
+    async with serving(limited(settings, max_uploads_each=2)) as client:
+        gate = asyncio.Event()
+        head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
+
+        async def body() -> AsyncIterator[bytes]:
+            yield head
+            await gate.wait()
+            yield jpeg() + b"\r\n--x--\r\n"
+
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        held = [asyncio.create_task(client.post("/predictions/", content=body(), headers=kind)) for _ in range(2)]
+        await asyncio.wait(held, timeout=0.2)
+        refused = await client.post("/predictions/", files={"file": jpeg()})
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+        gate.set()
+        assert {(await one).status_code for one in held} == {201}
+        assert (await client.post("/predictions/", files={"file": jpeg()})).status_code == 201
+
+
+async def test_what_is_stored_has_a_quota(settings: Settings) -> None:
+    size = len(jpeg())
+    async with serving(limited(settings, quota_bytes=2 * size + 10, allow_anonymous=False)) as client:
+        key, other = [(await keys.create(name, [Scope.ADMIN], None, "a tester"))[1] for name in ("one", "other")]
+        mine, others = {"X-API-Key": key}, {"X-API-Key": other}
+
+        async def upload(headers: dict[str, str]) -> httpx.Response:
+            return await client.post("/predictions/", files={"file": jpeg()}, headers=headers)
+
+        statuses = [(await upload(mine)).status_code for _ in range(3)]
+        assert statuses == [201, 201, 403]
+        assert (await upload(mine)).json()["code"] == "quota_exceeded"
+        assert (await upload(others)).status_code == 201
+        batch = await client.post("/predictions/batch", files=[("file", ("a.jpg", jpeg()))] * 2, headers=others)
+        assert sorted(item["status"] for item in batch.json()["items"]) == [201, 403]
+
+
+@pytest.mark.usefixtures("connected")
+async def test_wishes_of_one_subject_at_the_same_time_are_granted_in_order() -> None:
+    granted = await rates.use([Use("a", 1, 2), Use("b", 1, 2), Use("a", 1, 2), Use("a", 1, 2), Use("b", 1, 2)])
+    assert [one.allowed for one in granted] == [True, True, True, False, True]
+    together = await asyncio.gather(*(rates.use([Use("c", 1, 5), Use("d", 1, 5)]) for _ in range(10)))
+    assert sum(one.allowed for pair in together for one in pair) == 10
+    await execute("UPDATE rate_limits SET free_at = now() - interval '1 second'")
+    await rates.forget_old()
+    assert await execute("SELECT * FROM rate_limits") == []
+    assert Use("a", 100, 10).cost == timedelta(minutes=1)
