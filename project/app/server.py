@@ -15,6 +15,7 @@ from app.config import Settings
 from app.domain import StartupError
 from app.main import create_application
 from app.memory import give_back_large_blocks
+from app.protocol import ImpatientProtocol
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ def serve(settings: Settings, *, reload: bool) -> None:
         server_header=False,
         forwarded_allow_ips=settings.trusted_proxies,
         ws="none",
+        http=ImpatientProtocol,
     )
     give_back_large_blocks()
     _allow_many_connections()

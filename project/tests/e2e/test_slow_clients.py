@@ -1,0 +1,84 @@
+"""Clients that take their time hold no connection for ever, and nobody else up."""
+
+import select
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import httpx
+import pytest
+
+from tests.e2e.server import Server
+from tests.pictures import jpeg
+
+
+@pytest.fixture
+def impatient(server: Server, tmp_path: Path) -> Iterator[Server]:
+    """A server that waits for a second where others wait for a minute."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "from app import protocol\nprotocol.HEAD_SECONDS = protocol.STALLED_SECONDS = 1.0\n"
+    )
+    with patch.dict(server.environment, {"PYTHONPATH": f"{tmp_path}:{server.environment['PYTHONPATH']}"}):
+        yield server.start()
+
+
+def connected(server: Server) -> socket.socket:
+    host, port = server.url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)))
+    connection.settimeout(20)
+    return connection
+
+
+def is_ended(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /pi", b"GET /ping HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+def test_who_does_not_say_what_it_wants_is_not_waited_for(impatient: Server, sent: bytes) -> None:
+    with connected(impatient) as connection:
+        connection.sendall(sent)
+        began = time.monotonic()
+        assert is_ended(connection)
+        assert 0.5 < time.monotonic() - began < 10
+
+
+def test_a_further_request_is_not_waited_for_either(impatient: Server) -> None:
+    with connected(impatient) as connection:
+        connection.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 200")
+        connection.sendall(b"GET /ping HTTP/1.1\r\nHos")
+        assert is_ended(connection)
+
+
+def test_who_does_not_read_is_not_waited_for(impatient: Server) -> None:
+    with httpx.Client(base_url=impatient.url) as client:
+        for number in range(40):
+            client.post("/predictions/", files={"file": (f"{number}.jpg", jpeg(300 + number))})
+    with connected(impatient) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        # Answers of 28 kB each: more than buffers hold, and never read.
+        connection.sendall(b"GET /predictions/?limit=500 HTTP/1.1\r\nHost: x\r\n\r\n" * 400)
+        waiting = select.poll()
+        waiting.register(connection, 0)  # errors are told of without being asked for
+        assert waiting.poll(20_000) != []
+    assert httpx.get(f"{impatient.url}/ping").status_code == 200
+
+
+def test_who_is_only_slow_with_a_body_has_its_time(impatient: Server) -> None:
+    data = jpeg()
+    body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n' + data + b"\r\n--x--\r\n"
+    head = b"POST /predictions/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    head += b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with connected(impatient) as connection:
+        connection.sendall(head + body[:1000])
+        time.sleep(2.5)  # longer than a head may take
+        connection.sendall(body[1000:])
+        assert connection.recv(65536).startswith(b"HTTP/1.1 201")
