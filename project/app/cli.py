@@ -14,7 +14,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from app import audit_command, key_commands
+from app import audit_command, keeping_commands, key_commands
 from app.config import Settings
 from app.domain import DatabaseUnavailable, StartupError, StorageUnavailable
 
@@ -33,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_export_options(commands.choices["export-model"])
     key_commands.add_options(commands.choices["keys"])
     audit_command.add_options(commands.choices["audit"])
+    keeping_commands.add_backup_options(commands.choices["backup"])
+    keeping_commands.add_restore_options(commands.choices["restore"])
+    keeping_commands.add_retain_options(commands.choices["retain"])
     commands.choices["serve"].add_argument("--reload", action="store_true", help="restart when the code changes")
     commands.choices["sweep"].add_argument(
         "--older-than",
@@ -223,6 +226,9 @@ COMMANDS: Final[dict[str, tuple[Command, str]]] = {
     "keys": (key_commands.run, "Make, list and revoke API keys."),
     "audit": (audit_command.run, "Tell who changed what."),
     "migrate": (migrate, "Bring the database's tables up to date."),
+    "backup": (keeping_commands.backup, "Write all predictions, images and keys into one file."),
+    "restore": (keeping_commands.restore, "Bring a backup into an empty database and storage."),
+    "retain": (keeping_commands.retain, "Remove what is older, or more, than is kept."),
     "sweep": (sweep, "Remove images that no prediction names."),
     "export-model": (export_model, "Make a model's folder (needs TensorFlow)."),
     "export-iris-models": (export_iris_models, "Train and export two tabular models (needs scikit-learn)."),

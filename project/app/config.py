@@ -69,6 +69,13 @@ class Settings(BaseSettings):
             description="s3://bucket/prefix, credentials as AWS_… in the environment; unset: UPLOADS_DIR.",
         ),
     ] = None
+    retention_days: Annotated[
+        float,
+        Field(ge=0, le=36_500, description="Days after which predictions are removed with their images; 0: never."),
+    ] = 0
+    retention_bytes: Annotated[
+        int, Field(ge=0, description="Bytes of images above which the oldest predictions are removed; 0: never.")
+    ] = 0
     sweep_seconds: Annotated[
         float, Field(ge=0, description="Pause between removals of images that no prediction names; 0: never.")
     ] = 6 * 3600

@@ -22,6 +22,7 @@ from app.engine.checker import Checker
 from app.engine.loading import find_models, loaded, orders_of
 from app.registry import Registry
 from app.repeating import repeating
+from app.retention import retaining
 from app.storage import make_storage
 from app.sweeper import forgetting, sweeping
 from app.worker import Worker
@@ -61,6 +62,7 @@ async def work(settings: Settings) -> None:
         async with AsyncExitStack() as beside:
             await beside.enter_async_context(_announced(engine, registry))
             await beside.enter_async_context(sweeping(storage, settings))
+            await beside.enter_async_context(retaining(storage, settings))
             await beside.enter_async_context(forgetting())
             await beside.enter_async_context(repeating(_reconcile, settings.recover_seconds, "Looking for lost jobs"))
             await beside.enter_async_context(repeating(queue.prune, settings.recover_seconds, "Tidying the queue"))

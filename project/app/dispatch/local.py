@@ -23,6 +23,7 @@ from app.models.tortoise import Prediction
 from app.notices import Notices
 from app.ownership import owned
 from app.registry import Registry
+from app.retention import retaining
 from app.storage import Storage
 from app.sweeper import forgetting, sweeping
 from app.worker import Worker
@@ -110,6 +111,7 @@ async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[
         loaded(engine, checker, registry, everything=settings.models_loading == "start"),
         worker.running(settings.recover_seconds, only_process=embedded),
         sweeping(storage, settings),
+        retaining(storage, settings),
         forgetting(),
     ):
         notices, deliverer = Notices(url), make_deliverer(settings)

@@ -37,6 +37,9 @@ class Storage(Protocol):
     async def put(self, data: bytes, extension: str) -> str:
         """Store one image and give its key. Raises StorageUnavailable."""
 
+    async def put_back(self, key: str, data: bytes) -> None:
+        """Store an image under the key that it had before (in a backup). Raises StorageUnavailable."""
+
     async def read(self, key: str) -> bytes:
         """The bytes of an image.
 

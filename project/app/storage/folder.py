@@ -72,6 +72,16 @@ class FolderStorage:
         """Store one image, together with others that come at the same time. Raises StorageUnavailable."""
         return await self._put((data, extension))
 
+    async def put_back(self, key: str, data: bytes) -> None:
+        """Store an image under the key that it had before. Raises StorageUnavailable."""
+
+        def write() -> StorageUnavailable | None:
+            path = self._path(key)
+            return _write(path, data) or _sync(path.parent)
+
+        if error := await asyncio.to_thread(write):
+            raise error
+
     async def read(self, key: str) -> bytes:
         """The bytes of an image.
 

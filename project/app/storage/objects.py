@@ -69,13 +69,17 @@ class ObjectStorage:
     async def put(self, data: bytes, extension: str) -> str:
         """Store one image. Raises StorageUnavailable."""
         key = new_key(extension)
+        await self.put_back(key, data)
+        return key
+
+    async def put_back(self, key: str, data: bytes) -> None:
+        """Store an image under the key that it had before. Raises StorageUnavailable."""
         try:
             # An object appears whole, or not at all.
             # In one piece: the parts of an upload that was cut short would stay, and no list shows them.
             await obstore.put_async(self._store, key, data, use_multipart=False)
         except (BaseError, OSError) as error:
             raise StorageUnavailable from error
-        return key
 
     async def read(self, key: str) -> bytes:
         """The bytes of an image. Raises ImageMissing where it is gone, StorageUnavailable where nobody can tell."""

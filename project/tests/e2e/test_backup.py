@@ -1,0 +1,114 @@
+"""All that is kept goes into one file, beside a running service, and comes back in an empty place."""
+
+import tarfile
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.config import Settings
+from tests.e2e.server import Server
+from tests.pictures import jpeg
+
+
+def filled(server: Server) -> dict[str, object]:
+    """Everything that clients see of what is in a running service."""
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        rows = client.get("/predictions/?limit=500").json()
+        return {
+            "rows": rows,
+            "images": {row["id"]: client.get(f"/predictions/{row['id']}/image").content for row in rows},
+            "histories": {row["id"]: client.get(f"/predictions/{row['id']}/history").json() for row in rows},
+        }
+
+
+def test_everything_comes_back_in_an_empty_place(server: Server, settings: Settings, tmp_path: Path) -> None:
+    server.start()
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        for number in range(5):
+            client.post("/predictions/", files={"file": jpeg(300 + number)}, headers={"Prefer": "wait=30"})
+        client.put("/predictions/2/", json={"top_prediction": 'a "strange", label\n', "confidence": 0.5})
+        client.post("/predictions/3/reclassify", headers={"Prefer": "wait=30"})
+        client.delete("/predictions/4/")
+    key = server.command("keys", "create", "anna").stdout.splitlines()[-1]
+    before = filled(server)
+    file = tmp_path / "all.tar"
+    made = server.command("backup", str(file))
+    assert (made.returncode, made.stderr.count("Traceback")) == (0, 0), made.stderr
+    assert made.stdout.endswith(f"rows and 4 images are in {file}\n")
+    again = server.command("backup", str(file))
+    assert (again.returncode, "is there already" in again.stderr) == (1, True)
+    server.stop()
+
+    elsewhere = Server(settings.model_copy(update={"data_dir": tmp_path / "elsewhere"}), tmp_path / "elsewhere.log")
+    restored = elsewhere.command("restore", str(file))
+    assert restored.returncode == 0, restored.stderr
+    assert restored.stdout.endswith("rows and 4 images are back\n")
+    refused = elsewhere.command("restore", str(file))
+    assert (refused.returncode, "The database is not empty" in refused.stderr) == (1, True)
+    elsewhere.start()
+    try:
+        assert filled(elsewhere) == before
+        with httpx.Client(base_url=elsewhere.url, headers={"X-API-Key": key}) as client:
+            new = client.post("/predictions/", files={"file": jpeg(400)}, headers={"Prefer": "wait=30"}).json()
+            assert (new["id"], new["status"]) == (6, "succeeded")
+            assert client.get("/predictions/4/history").json()[0]["action"] == "prediction.deleted"
+    finally:
+        elsewhere.stop()
+
+
+def changed(source: Path, to: Path, **contents: bytes) -> Path:
+    """A copy of a backup with other contents in some of its files."""
+    with tarfile.open(source) as old, tarfile.open(to, "w") as new:
+        for entry in old:
+            data = old.extractfile(entry)
+            assert data is not None
+            kept = data.read()
+            body = contents.get(entry.name.replace(".", "_").replace("/", "_"), kept)
+            entry.size = len(body)
+            new.addfile(entry, BytesIO(body))
+    return to
+
+
+@pytest.mark.parametrize("kind", ["nothing", "text", "cut", "newer", "rows"])
+def test_what_is_no_backup_changes_nothing(server: Server, tmp_path: Path, kind: str) -> None:
+    file, other = tmp_path / "all.tar", tmp_path / "other.tar"
+    server.start()
+    httpx.post(f"{server.url}/predictions/", files={"file": jpeg()}, headers={"Prefer": "wait=30"}, timeout=60)
+    server.command("backup", str(file))
+    server.stop()
+    if kind == "text":
+        other.write_text("no backup")
+    if kind == "cut":
+        other.write_bytes(file.read_bytes()[:9000])
+    if kind == "newer":
+        changed(file, other, manifest_json=b'{"version": "99", "migrations": ["99_future.py"]}')
+    if kind == "rows":
+        changed(file, other, tables_changes_csv=b"id,nothing\n1,2\n")
+    server.environment["DATA_DIR"] = str(tmp_path / "elsewhere")
+    done = server.command("restore", str(other))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+    server.command("migrate")
+    server.start()
+    assert httpx.get(f"{server.url}/predictions/").json() == []
+
+
+def test_where_nothing_can_be_written_it_says_so(server: Server, tmp_path: Path) -> None:
+    done = server.command("backup", str(tmp_path / "nowhere" / "all.tar"))
+    assert (done.returncode, "cannot be written" in done.stderr) == (1, True)
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def test_retention_is_tried_dry(server: Server) -> None:
+    server.start()
+    httpx.post(f"{server.url}/predictions/", files={"file": jpeg()}, headers={"Prefer": "wait=30"}, timeout=60)
+    assert "set RETENTION_DAYS or RETENTION_BYTES" in server.command("retain").stderr
+    server.environment["RETENTION_BYTES"] = "1"
+    size = len(jpeg())
+    told = f"1 predictions with {size} bytes of images"
+    assert server.command("retain", "--dry-run").stdout == f"{told} would be removed\n"
+    assert server.command("retain").stdout == f"{told} were removed\n"
+    assert httpx.get(f"{server.url}/predictions/").json() == []

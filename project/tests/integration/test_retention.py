@@ -1,0 +1,55 @@
+"""Old predictions go, with their images: by age, or by how many bytes there are."""
+
+import httpx
+
+from app.config import Settings
+from app.db import execute
+from app.retention import retain
+from app.storage import Storage, make_storage
+from tests.integration.conftest import Upload, uploaded_files
+from tests.pictures import jpeg
+
+
+async def stored(client: httpx.AsyncClient, upload: Upload, settings: Settings, count: int) -> Storage:
+    for number in range(count):
+        await upload(jpeg(300 + number))
+    assert len((await client.get("/predictions/")).json()) == count
+    return make_storage(settings)
+
+
+async def ids() -> list[int]:
+    return [row["id"] for row in await execute("SELECT id FROM predictions ORDER BY id")]
+
+
+async def test_what_is_too_old_goes(client: httpx.AsyncClient, upload: Upload, settings: Settings) -> None:
+    storage = await stored(client, upload, settings, 5)
+    days = settings.model_copy(update={"retention_days": 30})
+    await execute("UPDATE predictions SET created_at = now() - interval '31 days' WHERE id IN (1, 2, 4)")
+    await execute("UPDATE predictions SET status = 'processing' WHERE id = 2")
+    await client.get("/predict/iris_random_forest")
+    await execute("UPDATE tabular_predictions SET created_at = now() - interval '31 days'")
+    planned = await retain(storage, days, dry_run=True)
+    assert (planned.predictions, await ids(), len(uploaded_files(settings))) == (2, [1, 2, 3, 4, 5], 5)
+    assert await retain(storage, days) == planned
+    # What is not finished is somebody's, who waits for it.
+    assert (await ids(), len(uploaded_files(settings))) == ([2, 3, 5], 3)
+    assert await execute("SELECT * FROM tabular_predictions") == []
+    assert (await retain(storage, days)).predictions == 0
+    (gone, *_) = (await client.get("/predictions/1/history")).json()
+    assert (gone["action"], gone["who"]) == ("prediction.deleted", "retention")
+
+
+async def test_the_oldest_go_until_the_rest_fits(client: httpx.AsyncClient, upload: Upload, settings: Settings) -> None:
+    storage = await stored(client, upload, settings, 5)
+    sizes = [row["size_bytes"] for row in await execute("SELECT size_bytes FROM predictions ORDER BY id")]
+    enough = settings.model_copy(update={"retention_bytes": sum(sizes[2:])})
+    removed = await retain(storage, enough)
+    assert (removed.predictions, removed.bytes) == (2, sum(sizes[:2]))
+    assert (await ids(), len(uploaded_files(settings))) == ([3, 4, 5], 3)
+    assert (await retain(storage, enough)).predictions == 0
+
+
+async def test_without_either_all_is_kept(client: httpx.AsyncClient, upload: Upload, settings: Settings) -> None:
+    storage = await stored(client, upload, settings, 2)
+    await execute("UPDATE predictions SET created_at = now() - interval '99 years'")
+    assert (await retain(storage, settings)).predictions == 0
