@@ -14,7 +14,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from app import audit_command, keeping_commands, key_commands
+from app import audit_command, doctor, keeping_commands, key_commands
 from app.config import Settings
 from app.domain import DatabaseUnavailable, StartupError, StorageUnavailable
 
@@ -225,6 +225,7 @@ COMMANDS: Final[dict[str, tuple[Command, str]]] = {
     "worker-alive": (worker_alive, "Tell whether a worker of this host is alive."),
     "keys": (key_commands.run, "Make, list and revoke API keys."),
     "audit": (audit_command.run, "Tell who changed what."),
+    "doctor": (doctor.run, "Look at everything that the service needs, and say what to do."),
     "migrate": (migrate, "Bring the database's tables up to date."),
     "backup": (keeping_commands.backup, "Write all predictions, images and keys into one file."),
     "restore": (keeping_commands.restore, "Bring a backup into an empty database and storage."),

@@ -93,3 +93,10 @@ def test_the_jobs_of_a_dead_worker_are_soon_others() -> None:
     settings = Settings()
     # It is silent for so long, and somebody looks so often.
     assert settings.heartbeat_seconds + settings.recover_seconds < ORPHANED_SECONDS
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+    table = "\n".join(line for line in readme.splitlines() if line.startswith("| `"))
+    missing = {name.upper() for name in Settings.model_fields} - set(re.findall(r"`([A-Z][A-Z_]+)`", table))
+    assert missing == set()

@@ -1,0 +1,179 @@
+"""``python -m app doctor``: looks at all that the service needs, and says what to do where something is wrong."""
+
+import argparse
+import asyncio
+import errno
+import json
+import platform
+import shutil
+import socket
+import sys
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from app import __version__
+from app.config import Settings
+from app.domain import DatabaseUnavailable, StartupError, StorageUnavailable
+
+OLDEST_PYTHON: Final = (3, 11)
+OLDEST_POSTGRES: Final = 130_000
+"""``SKIP LOCKED``, ``gen_random_uuid`` and the like are older; this is the oldest that PostgreSQL still cares for."""
+LITTLE_DISK: Final = 2**30
+ANSWER_SECONDS: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, and what was found; a ``warning`` is no reason not to start."""
+
+    what: str
+    state: Literal["ok", "warning", "wrong"]
+    told: str
+
+
+def run(settings: Settings, _options: argparse.Namespace) -> int:
+    """Print what was found, line by line; 1 where something is wrong."""
+
+    async def look() -> bool:
+        fine = True
+        async for finding in _findings(settings):
+            print(f"{finding.state:<8} {finding.what}: {finding.told}")
+            fine = fine and finding.state != "wrong"
+        return fine
+
+    return 0 if asyncio.run(look()) else 1
+
+
+async def _findings(settings: Settings) -> AsyncIterator[Finding]:
+    yield _python()
+    yield _port(settings)
+    for finding in (*_disk(settings), _model(settings)):
+        yield finding
+    try:
+        async for finding in _database(settings):
+            yield finding
+    except (StartupError, DatabaseUnavailable) as error:
+        yield Finding("database", "wrong", error.message)
+
+
+def _python() -> Finding:
+    told = f"{__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    if sys.version_info < OLDEST_PYTHON:
+        return Finding("version", "wrong", f"{told}: Python {'.'.join(map(str, OLDEST_PYTHON))} is needed.")
+    return Finding("version", "ok", told)
+
+
+def _port(settings: Settings) -> Finding:
+    where = f"{settings.host}:{settings.port}"
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            return Finding("port", "wrong", f"{where}: {error.strerror}. Set HOST and PORT.")
+        if _is_ours(settings):
+            return Finding("port", "ok", f"{where} is in use, by this service")
+        return Finding("port", "wrong", f"{where} is in use by another program: stop it, or set PORT to another.")
+    return Finding("port", "ok", f"{where} is free")
+
+
+def _is_ours(settings: Settings) -> bool:
+    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
+    with suppress(OSError, ValueError):
+        address = f"http://[{host}]" if ":" in host else f"http://{host}"
+        with urllib.request.urlopen(f"{address}:{settings.port}/ping", timeout=ANSWER_SECONDS) as answer:  # noqa: S310 - http
+            return bool(json.load(answer)["ping"] == "pong")
+    return False
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    folders = {settings.data_dir, settings.models, *([] if settings.storage_url else [settings.uploads])}
+    for folder in sorted(folders):
+        there = folder
+        while not there.exists():
+            there = there.parent
+        free = shutil.disk_usage(there).free
+        told = f"{free / 2**30:.1f} GiB free for {folder}"
+        if free < LITTLE_DISK:
+            yield Finding("disk", "warning", f"{told}: make room, or set RETENTION_DAYS or RETENTION_BYTES.")
+        else:
+            yield Finding("disk", "ok", told)
+
+
+def _model(settings: Settings) -> Finding:
+    from app.registry import find_default
+
+    try:
+        model, note = find_default(settings.models, settings.model, settings.model_precision)
+    except StartupError as error:
+        if settings.queue == "pgqueuer":
+            return Finding("model", "warning", f"{error.message} (Only workers need one.)")
+        return Finding("model", "wrong", error.message)
+    return Finding("model", "ok" if not note else "warning", note or f"{model.name}, version {model.version}")
+
+
+async def _database(settings: Settings) -> AsyncIterator[Finding]:
+    from app.api.guard import is_loopback
+    from app.db import database_in_use, execute, pending_migrations
+
+    settings = settings.model_copy(update={"database_wait_seconds": ANSWER_SECONDS})
+    async with database_in_use(settings):
+        (row,) = await execute("SELECT current_setting('server_version_num')::int AS number, version() AS version")
+        told = " ".join(row["version"].split()[:2])
+        if row["number"] < OLDEST_POSTGRES:
+            yield Finding("database", "wrong", f"{told}: PostgreSQL {OLDEST_POSTGRES // 10_000} is needed.")
+        else:
+            yield Finding("database", "ok", told)
+        if missing := await pending_migrations():
+            yield Finding("tables", "wrong", f"{len(missing)} migrations are missing: run `python -m app migrate`.")
+            return
+        yield Finding("tables", "ok", "up to date")
+        if settings.queue == "pgqueuer":
+            yield await _queue()
+        yield await _storage(settings)
+        is_open = settings.allow_anonymous or (settings.allow_anonymous is None and is_loopback(settings.host))
+        yield await _keys(is_open=is_open)
+
+
+async def _queue() -> Finding:
+    from app.fleet import count_alive
+    from app.queue import check_installed
+
+    try:
+        await check_installed()
+    except StartupError as error:
+        return Finding("queue", "wrong", error.message)
+    if not await count_alive():
+        return Finding("queue", "warning", "no worker is alive: start `python -m app worker`.")
+    return Finding("queue", "ok", "installed, and a worker is alive")
+
+
+async def _storage(settings: Settings) -> Finding:
+    from app.ownership import is_ours
+    from app.storage import make_storage
+
+    storage = make_storage(settings)
+    try:
+        await storage.prepare()
+        if await storage.owner() is None:
+            return Finding("storage", "ok", f"{storage.place} can be written; it is marked at the first start")
+        if not await is_ours(storage):
+            return Finding(
+                "storage", "wrong", f"{storage.place} is another database's: set UPLOADS_DIR or STORAGE_URL."
+            )
+    except (StartupError, StorageUnavailable) as error:
+        return Finding("storage", "wrong", error.message)
+    return Finding("storage", "ok", f"{storage.place} can be written")
+
+
+async def _keys(*, is_open: bool) -> Finding:
+    from app.keys import any_valid
+
+    if is_open:
+        return Finding("keys", "ok", "none are asked for")
+    if not await any_valid():
+        return Finding("keys", "wrong", "there are none: make one with `python -m app keys create NAME`.")
+    return Finding("keys", "ok", "asked for, and there are some")

@@ -1,0 +1,77 @@
+"""The doctor finds what is wrong, and says what to do."""
+
+import socket
+
+import pytest
+
+from tests.conftest import FALLBACK
+from tests.e2e.server import Server
+
+
+@pytest.fixture
+def port(server: Server) -> int:
+    """A port that is free."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number = int(probe.getsockname()[1])
+    server.environment["PORT"] = str(number)
+    return number
+
+
+def findings(server: Server, status: int) -> dict[str, tuple[str, str]]:
+    """State and text by what was looked at."""
+    done = server.command("doctor")
+    assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stdout + done.stderr
+    found = {}
+    for line in done.stdout.splitlines():
+        state, rest = line.split(None, 1)
+        what, told = rest.split(": ", 1)
+        found[what] = (state, told)
+    return found
+
+
+def test_all_is_well_before_the_start_and_beside_a_running_service(server: Server, port: int) -> None:
+    before = findings(server, 0)
+    assert {state for state, _ in before.values()} == {"ok"}
+    assert set(before) == {"version", "port", "disk", "model", "database", "tables", "storage", "keys"}
+    assert before["port"] == ("ok", f"127.0.0.1:{port} is free")
+    assert before["model"][1].startswith(FALLBACK)
+    server.start()
+    running = findings(server, 0)
+    assert running["port"] == ("ok", f"127.0.0.1:{port} is in use, by this service")
+    assert server.stop() == 0
+
+
+def test_what_is_wrong_is_told_with_what_to_do(server: Server, port: int) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        server.environment |= {"MODEL": "nonsense", "ALLOW_ANONYMOUS": "0"}
+        found = findings(server, 1)
+    assert found["port"][0] == "wrong"
+    assert "set PORT to another" in found["port"][1]
+    assert found["model"][0] == "wrong"
+    assert found["keys"] == ("wrong", "there are none: make one with `python -m app keys create NAME`.")
+
+
+def test_a_database_that_is_away_or_empty_is_told(server: Server, postgres_url: str) -> None:
+    server.environment["DATABASE_URL"] = "postgres://postgres@127.0.0.1:1/nothing"
+    state, told = findings(server, 1)["database"]
+    assert state == "wrong"
+    assert "check DATABASE_URL" in told
+    server.environment["DATABASE_URL"] = postgres_url
+    found = findings(server, 1)
+    assert found["database"][0] == "ok"
+    assert found["tables"][0] == "wrong"
+    assert found["tables"][1].endswith("migrations are missing: run `python -m app migrate`.")
+
+
+def test_anothers_images_are_told(server: Server) -> None:
+    server.start()
+    server.stop()
+    marks = list((server.log.parent).rglob(".owner"))
+    assert marks
+    for mark in marks:
+        mark.write_text("another")
+    state, told = findings(server, 1)["storage"]
+    assert (state, "another database's" in told) == ("wrong", True)
