@@ -18,6 +18,7 @@ from app.api.deps import Running, Runtime
 from app.api.early import EarlyAnswer
 from app.api.errors import problem_responses, status_of
 from app.api.receiving import Room
+from app.api.slashes import refuse_other_methods
 from app.api.uploads import IDEMPOTENCY_KEY, idempotency_key
 from app.domain import DatabaseUnavailable, HeldKey, PredictionNotFound, ServiceError, UploadTooLarge
 from app.idempotency import Replay
@@ -219,3 +220,6 @@ def _told(error: Exception) -> PredictionError:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     return PredictionError(code=first["type"], message=first["msg"])
+
+
+refuse_other_methods(router, "/batch/", "POST")

@@ -158,10 +158,17 @@ async def _http_error(request: Request, error: Exception) -> Response:
         HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not possible here; see the Allow header, or /docs.",
     }.get(status, str(error.detail))
     headers = dict(error.headers or {})
-    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+    if status is HTTPStatus.METHOD_NOT_ALLOWED and not isinstance(error, MethodRefused):
         # Starlette names the methods of one route only; GET and PUT of a path are two.
         headers["Allow"] = ", ".join(_methods_of(request))
     return problem(status, detail, headers=headers)
+
+
+class MethodRefused(HTTPException):
+    """A path is no id, and has no route for the method."""
+
+    def __init__(self, allowed: tuple[str, ...]) -> None:
+        super().__init__(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(allowed)})
 
 
 def _methods_of(request: Request) -> list[str]:

@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from app import search
 from app.api.errors import problem_responses
 from app.api.predictions import Filtered
+from app.api.slashes import refuse_other_methods
 from app.models.pydantic import PredictionRead
 from app.models.tortoise import Prediction
 from app.search import Filters
@@ -87,3 +88,6 @@ def _csv(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:
 
 def _harmless(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+refuse_other_methods(router, "/export/", "GET")

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app import changes, crud, deliveries, search
@@ -38,7 +38,13 @@ def _digits_only(value: object) -> object:
     return value
 
 
-Id = Annotated[int, BeforeValidator(_digits_only), Path(gt=0, description="The prediction's id.")]
+Id = Annotated[
+    int,
+    BeforeValidator(_digits_only),
+    Path(gt=0, description="The prediction's id."),
+    # With a validator before it, the bound would be written as no JSON Schema has it.
+    WithJsonSchema({"type": "integer", "exclusiveMinimum": 0}),
+]
 
 
 async def _filters(
@@ -99,7 +105,11 @@ async def read_prediction(
     return PredictionRead.of(await runtime.get(id))
 
 
-@router.put("/{id}/", summary="Correct a prediction", responses=ONE_RESPONSES)
+@router.put(
+    "/{id}/",
+    summary="Correct a prediction",
+    responses=problem_responses(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+)
 async def correct_prediction(id: Id, correction: PredictionCorrection, by: By) -> PredictionRead:
     """Sets a person's answer; the model's own stays in `all_predictions`."""
     return PredictionRead.of(await crud.correct(id, correction.top_prediction, correction.confidence, by))

@@ -2,10 +2,21 @@
 
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.types import Receive, Scope, Send
 
+from app.api.errors import MethodRefused
+
 _SENT: Final = "app.path_as_sent"
+
+
+def refuse_other_methods(router: APIRouter, path: str, *methods: str) -> None:
+    """Answer 405 to what a path has no route for: otherwise it would be taken for an id."""
+    others = sorted({"GET", "POST", "PUT", "PATCH", "DELETE"} - set(methods))
+
+    @router.api_route(path, methods=others, include_in_schema=False)
+    async def refuse() -> None:
+        raise MethodRefused(methods)
 
 
 def answer_both_slashes(app: FastAPI) -> None:

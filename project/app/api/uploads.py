@@ -167,7 +167,9 @@ def idempotency_key(request: Request, longest: int = LONGEST_KEY) -> str | None:
     response_model=PredictionRead,
     summary="Ask another model",
     response_description="The prediction, `pending` again; with `Prefer: wait=N` finished, if it took no longer.",
-    responses=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE),
+    responses=problem_responses(
+        HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE
+    ),
     openapi_extra={"parameters": [_PREFER]},
 )
 async def reclassify_prediction(

@@ -155,3 +155,13 @@ async def test_a_body_over_the_limit_is_413_before_it_has_all_arrived(
     assert answer.headers["connection"] == "close"
     assert sent < settings.max_upload_bytes + 5 * 2**20
     assert uploaded_files(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/predictions/batch", "POST"), ("/predictions/export/", "GET"), ("/ping", "GET")]
+)
+async def test_a_word_among_ids_is_none(client: httpx.AsyncClient, path: str, allowed: str) -> None:
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        if method not in allowed:
+            answer = await client.request(method, path)
+            assert (answer.status_code, answer.headers["allow"]) == (405, allowed), method
