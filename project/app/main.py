@@ -18,6 +18,7 @@ from app.api.errors import add_error_handlers
 from app.api.guard import Guard, is_loopback
 from app.api.head import HeadAsGet
 from app.api.meter import Meter
+from app.api.security_headers import SecurityHeaders
 from app.api.slashes import answer_both_slashes
 from app.api.startup_errors import PlainStartupErrors
 from app.backlog import Backlog
@@ -65,6 +66,7 @@ def create_application(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes, max_batch_bytes=settings.max_batch_bytes)
     app.add_middleware(Guard, allow_anonymous=settings.allow_anonymous, meter=Meter(settings))
     app.add_middleware(HeadAsGet)
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(PlainStartupErrors)
     add_error_handlers(app)
     answer_both_slashes(app)

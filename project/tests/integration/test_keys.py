@@ -111,7 +111,7 @@ async def test_only_a_hash_is_stored_and_nothing_is_logged(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     key = await new_key(READ)
-    secret = key.rpartition("_")[2]
+    secret = key.split("_", 2)[2]
     await closed.get("/predictions/", headers=with_key(key))
     await closed.post("/sign-in", data={"key": key})
     await closed.get("/predictions/", headers=with_key(key[:-1]))

@@ -1,0 +1,57 @@
+"""Headers that keep browsers from doing more with an answer than was meant, on every answer that lacks them."""
+
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+NOTHING: Final = b"default-src 'none'; frame-ancestors 'none'"
+"""Of an answer for programs: nothing of it is ever run or shown as a page."""
+DOCUMENTATION: Final = (
+    b"default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    b"font-src 'self'; connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'self'; "
+    b"frame-ancestors 'none'"
+)
+"""Swagger UI and ReDoc have a script within the page; nothing that a client sent is shown there."""
+DOCUMENTED_AT: Final = ("/docs", "/redoc")
+
+HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
+"""Where TLS is used it stays (RFC 6797)."""
+
+
+class SecurityHeaders:
+    """ASGI middleware: adds them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and complete its answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_complete(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = _completed(message.get("headers", []), scope)
+            await send(message)
+
+        await self._app(scope, receive, send_complete)
+
+
+def _completed(headers: list[tuple[bytes, bytes]], scope: Scope) -> list[tuple[bytes, bytes]]:
+    there = {name for name, _ in headers}
+    added = [header for header in HEADERS if header[0] not in there]
+    if b"content-security-policy" not in there:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        is_documentation = path.rstrip("/").startswith(DOCUMENTED_AT)
+        added.append((b"content-security-policy", DOCUMENTATION if is_documentation else NOTHING))
+    if scope.get("scheme") == "https":
+        added.append(HSTS)
+    return [*headers, *added]
