@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint migrate model iris openvino bench vitals scaling accuracy openapi lock format verify-containers clean
+.PHONY: help run test check lint migrate model iris openvino bench fuzz vitals scaling accuracy openapi lock format verify-containers clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -72,6 +72,11 @@ openvino: $(VENV)/run.stamp ## Install OpenVINO, a second runtime (about 50 MB t
 
 BENCH_IMAGES ?= $(wildcard ../shared/images)
 BENCH_FOLDER = $(abspath $(BENCH_IMAGES))
+
+fuzz: $(VENV)/dev.stamp ## Feed decoders and the API with what breaks such, for FUZZ_SECONDS each (120); the API at FUZZ_URL, a running service
+	@cd project && ../$(BIN)/python -m tests.fuzz.decoders $(or $(FUZZ_SECONDS),120)
+	@[ -n "$(FUZZ_URL)" ] || { echo "error: say FUZZ_URL=http://localhost:8004, a service whose data may go" >&2; exit 1; }
+	@cd project && ../$(BIN)/python -m tests.fuzz.api $(FUZZ_URL) $(or $(FUZZ_SECONDS),120)
 
 vitals: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure start, latencies and memory against what is promised (BENCH_IMAGES=folder)
 	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: say BENCH_IMAGES=folder, with JPEG files to upload" >&2; exit 1; }

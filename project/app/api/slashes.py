@@ -12,7 +12,7 @@ _SENT: Final = "app.path_as_sent"
 
 def refuse_other_methods(router: APIRouter, path: str, *methods: str) -> None:
     """Answer 405 to what a path has no route for: otherwise it would be taken for an id."""
-    others = sorted({"GET", "POST", "PUT", "PATCH", "DELETE"} - set(methods))
+    others = sorted({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"} - set(methods))
 
     @router.api_route(path, methods=others, include_in_schema=False)
     async def refuse() -> None:

@@ -1,0 +1,51 @@
+"""Feeds ``imaging.inspect`` and ``to_tensor`` with bytes that atheris makes of the corpus of bad files.
+
+    python -m tests.fuzz.decoders SECONDS
+
+Ends with another status than 0, and the bytes in a file, where anything but the errors that are meant to be comes up, a
+file takes longer than TIME_OUT seconds, or memory grows beyond what an image of so many pixels needs.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris  # type: ignore[import-untyped]
+
+with atheris.instrument_imports(include=["app.imaging", "app.jpeg"]):
+    from app import imaging
+    from app.domain import ImageTooLarge, ImageUnreadable, NotAnImage
+
+from tests.corpus import corpus
+
+PIXELS = 1_000_000
+TIME_OUT = 10
+MEMORY_MIB = 1_500
+LONGEST = 100_000
+
+
+def try_one(data: bytes) -> None:
+    """What the service does with an upload, up to the model."""
+    try:
+        imaging.inspect(data, PIXELS)
+        imaging.to_tensor(data)
+    except (NotAnImage, ImageTooLarge, ImageUnreadable):
+        return
+
+
+def main() -> None:
+    """Fuzz for as many seconds as were asked for."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in corpus():
+            if len(data) <= LONGEST:
+                (Path(folder) / name).write_bytes(data)
+        options = [
+            *(sys.argv[0], folder, f"-max_total_time={int(sys.argv[1])}", f"-timeout={TIME_OUT}"),
+            *(f"-rss_limit_mb={MEMORY_MIB}", f"-max_len={LONGEST}", "-print_final_stats=1"),
+        ]
+        atheris.Setup(options, try_one)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
