@@ -362,6 +362,7 @@ async def test_the_documentation_works_under_its_policy(browser: Browser, servic
     await page.goto(path)
     # The last of them: a menu that is closed has them, too.
     await expect(page.get_by_text("Delete a prediction").last).to_be_visible()
-    # ReDoc complains of a schema of its own making.
-    assert [told for told in complaints if "OpenAPI Sampler" not in told] == []
+    # ReDoc complains of a schema of its own making, and wants its maker's logo from elsewhere, which it does not get.
+    known = ("OpenAPI Sampler", "logo-mini.svg")
+    assert [told for told in complaints if not any(name in told for name in known)] == []
     await context.close()
