@@ -1,4 +1,4 @@
-"""HTTP connections that are ended when a client takes too long to ask, or to read what it asked for."""
+"""HTTP connections that take no more than their share: of time, to ask and to read the answer, and of memory."""
 
 import asyncio
 import logging
@@ -14,6 +14,10 @@ HEAD_SECONDS: Final = 15.0
 """From a connection, or the first byte of a further request, to the end of the request's head."""
 STALLED_SECONDS: Final = 60.0
 """What was sent has to be read by then, but for what fits into buffers."""
+UNASKED_BYTES: Final = 16 * 1024
+"""Of a request, read before the application asks for its body: thousands may stand in line for room to be received."""
+ASKED_BYTES: Final = 256 * 1024
+"""Read at once of a body that the application has asked for."""
 
 
 class ImpatientProtocol(HttpToolsProtocol):
@@ -23,11 +27,21 @@ class ImpatientProtocol(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._head: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
+        self.in_body = False
+        """Whether the rest of a request's body is to come."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The head of the first request is waited for."""
         super().connection_made(transport)
+        transport.set_protocol(_InPieces(self))
         self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Of a body, its first piece is taken, and the rest when the application asks for it."""
+        was_in_body = self.in_body
+        super().data_received(data)
+        if self.in_body and not was_in_body and not self.cycle.response_complete:
+            self.flow.pause_reading()
 
     def on_message_begin(self) -> None:
         """The rest of a head is waited for."""
@@ -39,6 +53,12 @@ class ImpatientProtocol(HttpToolsProtocol):
         """The head is there."""
         self._cancel_head()
         super().on_headers_complete()
+        self.in_body = True
+
+    def on_message_complete(self) -> None:
+        """The request is there."""
+        self.in_body = False
+        super().on_message_complete()
 
     def pause_writing(self) -> None:
         """The client does not keep up with reading."""
@@ -75,3 +95,33 @@ class ImpatientProtocol(HttpToolsProtocol):
         if (connection := self.transport.get_extra_info("socket")) is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
+
+
+class _InPieces(asyncio.BufferedProtocol):
+    """Reads for a connection, no more at once than it should have; uvloop would always read up to 250 kB."""
+
+    # One for all connections: what was read is taken out before anything else is (asyncio.BufferedProtocol).
+    _buffer: Final = memoryview(bytearray(ASKED_BYTES))
+
+    def __init__(self, connection: ImpatientProtocol) -> None:
+        self._connection = connection
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - a protocol's
+        """Where to write what comes next."""
+        return self._buffer if self._connection.in_body else self._buffer[:UNASKED_BYTES]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """It was written."""
+        self._connection.data_received(bytes(self._buffer[:nbytes]))
+
+    def pause_writing(self) -> None:
+        """For the connection."""
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """For the connection."""
+        self._connection.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """For the connection."""
+        self._connection.connection_lost(exc)

@@ -129,7 +129,11 @@ class _FormReader:
         self._disposition = b""
         self._part: Part | None = None
         self._count = 0
-        self.callbacks: MultipartCallbacks = {
+
+    @property
+    def callbacks(self) -> "MultipartCallbacks":
+        """For the parser; kept here, the reader would hold itself, and its image until the garbage is collected."""
+        return {
             "on_part_begin": self._begin,
             "on_header_field": self._field,
             "on_header_value": self._value,
