@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint migrate model iris openvino bench fuzz vitals scaling accuracy openapi lock format verify-containers clean
+.PHONY: help run test check audit lint migrate model iris openvino bench fuzz vitals scaling accuracy openapi lock format verify-containers clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -38,7 +38,7 @@ test: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp $(TABULAR_VENV)/stamp ## Set everyt
 	@cd project && TEST_MODELS_DIR=$(TEST_MODELS) TEST_WEIGHTS=$(TEST_WEIGHTS) TEST_EXPORT_PYTHON=$(CURDIR)/$(EXPORT_VENV)/bin/python \
 	  exec ../$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: lint test ## What CI runs: format, lint, types, imports, dependencies, containers' files, then the tests
+check: lint audit test ## What CI runs: format, lint, types, imports, dependencies, containers' files, then the tests
 
 lint: $(VENV)/dev.stamp ## Format, lint, types, imports, dependencies and containers' files, without the tests
 	@cd project && export PATH="$(CURDIR)/$(BIN):$$PATH" && set -x \
@@ -46,6 +46,9 @@ lint: $(VENV)/dev.stamp ## Format, lint, types, imports, dependencies and contai
 	&& hadolint Dockerfile db/Dockerfile && docker-compose -f ../docker-compose.yml config --quiet \
 	&& POSTGRES_PASSWORD=x docker-compose -f ../docker-compose.prod.yml config --quiet \
 	&& kubernetes-validate --strict --quiet $(addprefix deploy/kubernetes/,settings.yaml migrate.yaml web.yaml worker.yaml)
+
+audit: $(VENV)/dev.stamp ## Look for what should not be in exposed code, and for known faults of what is installed
+	@cd project && ../$(BIN)/bandit --quiet --recursive -ll app client 2> >(grep -v "nosec encountered" >&2) && ../$(BIN)/python -m tests.vulnerabilities
 
 format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
 	@cd project && ../$(BIN)/ruff format . && ../$(BIN)/ruff check --fix .

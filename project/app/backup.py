@@ -164,6 +164,6 @@ async def _restore_table(table: str, archive: tarfile.TarFile) -> int:
         told = await connection.copy_to_table(table, source=file, columns=columns, format="csv", header=True)
     if "id" in columns:
         # New rows go on after those that came back.
-        newest = (await execute(f"SELECT coalesce(max(id), 0) AS id FROM {table}"))[0]["id"]  # noqa: S608 - a name of ours
+        newest = (await execute(f"SELECT coalesce(max(id), 0) AS id FROM {table}"))[0]["id"]  # noqa: S608 - a name of ours # nosec B608
         await execute("SELECT setval(pg_get_serial_sequence($1, 'id'), $2, false)", [table, newest + 1])
     return int(told.split()[-1])

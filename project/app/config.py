@@ -128,6 +128,11 @@ class Settings(BaseSettings):
         ),
     ] = 8
 
+    keep_originals: Annotated[
+        bool,
+        Field(description="Whether images are stored as they were uploaded, with where and when they were taken."),
+    ] = False
+
     reuse_answers: Annotated[
         bool,
         Field(description="Whether bytes that a model has seen before get the same answer without asking it again."),
@@ -163,6 +168,9 @@ class Settings(BaseSettings):
     max_image_pixels: Annotated[PositiveInt, Field(description="Images with more pixels are refused with 413.")] = (
         50_000_000
     )
+    max_image_seconds: Annotated[
+        float, Field(gt=0, le=_DAY, description="How long one image may take; what takes longer fails.")
+    ] = 10
     max_pending: Annotated[
         PositiveInt,
         Field(description="Unfinished predictions above which uploads are answered with 503 and Retry-After."),

@@ -81,10 +81,10 @@ def _port(settings: Settings) -> Finding:
 
 
 def _is_ours(settings: Settings) -> bool:
-    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
+    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound # nosec B104
     with suppress(OSError, ValueError):
         address = f"http://[{host}]" if ":" in host else f"http://{host}"
-        with urllib.request.urlopen(f"{address}:{settings.port}/ping", timeout=ANSWER_SECONDS) as answer:  # noqa: S310 - http
+        with urllib.request.urlopen(f"{address}:{settings.port}/ping", timeout=ANSWER_SECONDS) as answer:  # noqa: S310 - http # nosec B310
             return bool(json.load(answer)["ping"] == "pong")
     return False
 

@@ -24,7 +24,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from app import jpeg
+from app import jpeg, metadata
 from app.domain import ImageInfo, ImageTooLarge, ImageUnreadable, NotAnImage
 
 # Our own limit is checked before anything is decoded; Pillow's would only warn, or refuse what a setting allows.
@@ -146,6 +146,14 @@ def inspect(data: bytes, max_pixels: int) -> ImageInfo:
     if width * height > max_pixels:
         raise ImageTooLarge(f"The image has {width} x {height} pixels; at most {max_pixels} are accepted.")
     return ImageInfo(content_type, extension, *((height, width) if orientation >= jpeg.TURNED else (width, height)))
+
+
+def without_metadata(data: bytes, content_type: str) -> bytes:
+    """The image's file without what it tells beside the image (``app.metadata``). Raises NotAnImage."""
+    try:
+        return metadata.without_metadata(data, content_type)
+    except ValueError as error:
+        raise NotAnImage from error
 
 
 def to_tensor(data: bytes, spec: InputSpec = InputSpec()) -> NDArray[np.float32]:

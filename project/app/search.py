@@ -75,4 +75,4 @@ def page_statement(limit: int, before: int | None, filters: Filters) -> tuple[st
         values.append(before)
         conditions.append(f"id < ${len(values)}")
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return f"SELECT * FROM predictions{where} ORDER BY id DESC LIMIT $1", values  # noqa: S608 - values are parameters
+    return f"SELECT * FROM predictions{where} ORDER BY id DESC LIMIT $1", values  # noqa: S608 - values are parameters # nosec B608

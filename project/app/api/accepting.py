@@ -40,10 +40,10 @@ IN_FLIGHT: Final = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class ReceivedImage:
-    """An image that was found to be one."""
+    """An image that was found to be one. ``size_bytes``: of all that was uploaded, of which not all may be kept."""
 
     filename: str | None
-    data: bytes
+    size_bytes: int
     inspected: Inspected
 
 
@@ -120,13 +120,14 @@ async def received(filename: str | None, data: bytes, runtime: Runtime) -> Recei
     limit = runtime.settings.max_upload_bytes
     if len(data) > limit:
         raise UploadTooLarge(f"The upload is larger than {limit} bytes.")
-    return ReceivedImage(filename, data, await runtime.inspect(data))
+    return ReceivedImage(filename, len(data), await runtime.inspect(data))
 
 
 async def store(image: ReceivedImage, order: Order, held: HeldKey | None, runtime: Runtime) -> Prediction:
     """Keep an image, make its row, and start what classifies it."""
-    data, inspected, model = image.data, image.inspected, order.model
-    await runtime.quotas.take(order.key_id, len(data))
+    inspected, model = image.inspected, order.model
+    data = inspected.kept
+    await runtime.quotas.take(order.key_id, image.size_bytes)
     storing = asyncio.create_task(runtime.storage.put(data, inspected.image.extension))
     try:
         attempt = None
@@ -145,7 +146,7 @@ async def store(image: ReceivedImage, order: Order, held: HeldKey | None, runtim
         filename=shown_name(image.filename),
         image_path=image_path,
         image=inspected.image,
-        size_bytes=len(data),
+        size_bytes=image.size_bytes,
         sha256=inspected.sha256,
         model=model.name,
         model_version=attempt.version if attempt and attempt.version else model.version,

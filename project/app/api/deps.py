@@ -36,10 +36,11 @@ TabularKey = tuple[str, str, tuple[tuple[float, ...], ...]]
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What the bytes of an upload are, and their SHA-256 in hexadecimal."""
+    """What the bytes of an upload are, their SHA-256 in hexadecimal, and what of them is stored."""
 
     image: ImageInfo
     sha256: str
+    kept: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def make_runtime(settings: Settings, storage: Storage, beside: dispatch.Running,
     """Put together what the lifespan built."""
 
     def inspect(uploads: list[bytes]) -> Awaitable[list[Inspected | ServiceError]]:
-        return asyncio.to_thread(lambda: [_inspected(data, settings.max_image_pixels) for data in uploads])
+        return asyncio.to_thread(lambda: [_inspected(data, settings) for data in uploads])
 
     return Runtime(
         settings,
@@ -110,9 +111,11 @@ def _fetcher(settings: Settings) -> "Fetcher | None":
     return Fetcher(from_private=settings.image_url == "any")
 
 
-def _inspected(data: bytes, max_pixels: int) -> Inspected | ServiceError:
+def _inspected(data: bytes, settings: Settings) -> Inspected | ServiceError:
     try:
-        return Inspected(imaging.inspect(data, max_pixels), hashlib.sha256(data).hexdigest())
+        image = imaging.inspect(data, settings.max_image_pixels)
+        kept = data if settings.keep_originals else imaging.without_metadata(data, image.content_type)
+        return Inspected(image, hashlib.sha256(data).hexdigest(), kept)
     except (NotAnImage, ImageTooLarge) as error:
         return error
 

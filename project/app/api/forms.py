@@ -133,7 +133,7 @@ class _FormReader:
     @property
     def callbacks(self) -> "MultipartCallbacks":
         """For the parser; kept here, the reader would hold itself, and its image until the garbage is collected."""
-        return {
+        callbacks: MultipartCallbacks = {
             "on_part_begin": self._begin,
             "on_header_field": self._field,
             "on_header_value": self._value,
@@ -142,6 +142,7 @@ class _FormReader:
             "on_part_data": self._data,
             "on_part_end": self._end,
         }
+        return callbacks
 
     def _begin(self) -> None:
         self._count += 1

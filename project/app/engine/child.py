@@ -15,8 +15,9 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from app.domain import ServiceError
+from app.domain import ImageUnreadable, ServiceError
 from app.engine.frames import Header, Orders, packed, receive
+from app.engine.watch import Watch
 from app.explaining import Explainer
 from app.imaging import rendition
 from app.manifest import read_model
@@ -24,6 +25,8 @@ from app.registry import Registry
 
 log = logging.getLogger(__name__)
 
+OVERDUE: Final = 3
+"""Exit status where an image took too long."""
 NICENESS: Final = 10
 """Requests and the database go first: they take a moment, and here there is always work."""
 
@@ -31,14 +34,17 @@ NICENESS: Final = 10
 class Child:
     """Answers frames from ``threads`` threads, each of which takes the next one itself."""
 
-    def __init__(self, service: socket.socket, registry: Registry, threads: int) -> None:
+    def __init__(self, service: socket.socket, registry: Registry, threads: int, image_seconds: float) -> None:
         self._service = service
         self._registry = registry
+        self._image_seconds = image_seconds
+        self._watch = Watch(image_seconds, self._give_up)
         self._receiving, self._sending = threading.Lock(), threading.Lock()
         self._threads = [threading.Thread(target=self._work, name=f"classify-{n}", daemon=True) for n in range(threads)]
 
     def run(self) -> None:
         """Answer until the service hangs up; what a thread is still at then is let go."""
+        self._watch.start()
         for thread in self._threads:
             thread.start()
         for thread in self._threads:
@@ -51,13 +57,13 @@ class Child:
             try:
                 answer, found = self._answer(header, body)
             except ServiceError as error:
-                answer = {"error": type(error).__name__, "message": error.message}
+                answer = _told(error)
             except Exception as error:
                 log.exception("The engine failed at %s", header)
                 answer = {"error": type(error).__name__, "message": str(error)}
             with self._sending, contextlib.suppress(OSError):
                 # Where the service hung up meanwhile, the next frame is none.
-                self._service.sendall(packed({"id": header["id"], **answer}, len(found)) + found)
+                self._send(header, answer, found)
         # The first thread to learn of it ends them all: nobody waits for the others' answers.
         os._exit(0)
 
@@ -68,22 +74,43 @@ class Child:
         except ConnectionError:
             return None
 
+    def _send(self, header: Header, answer: Header, found: bytes = b"") -> None:
+        self._service.sendall(packed({"id": header["id"], **answer}, len(found)) + found)
+
+    def _give_up(self, header: Header) -> None:
+        """Say that an image takes too long, and end: the service starts anew, and asks again for all others in hand."""
+        log.error("An image takes longer than %g s (MAX_IMAGE_SECONDS): it fails", self._image_seconds)
+        told = f"The image takes longer than {self._image_seconds:g} s: it is damaged, or too large for this machine."
+        # Never let go: its own thread may be done just now.
+        self._sending.acquire()
+        with contextlib.suppress(OSError):
+            self._send(header, _told(ImageUnreadable(told)))
+        os._exit(OVERDUE)
+
     def _answer(self, header: Header, body: bytes) -> tuple[Header, bytes]:
         match header["do"]:
             case "classify":
                 classifier = self._registry.classifier(header["model"])
-                scores = [(score.label, score.confidence) for score in classifier.classify(body)]
+                with self._watch.over(header):
+                    scores = [(score.label, score.confidence) for score in classifier.classify(body)]
                 return {"scores": scores, "model": classifier.model.name, "version": classifier.model.version}, b""
             case "render":
-                return {}, rendition(body, header["longest"])
+                with self._watch.over(header):
+                    return {}, rendition(body, header["longest"])
             case "explain":
-                return {}, Explainer(self._registry.get(header["model"])).heat_map(body, header["label"])
+                explainer = Explainer(self._registry.get(header["model"]))
+                with self._watch.over(header):
+                    return {}, explainer.heat_map(body, header["label"])
             case "check":
                 self._registry.check(header["model"])
             case "load":
                 for name in header["models"]:
                     self._registry.classifier(name)
         return {"loaded": self._registry.loaded}, b""
+
+
+def _told(error: ServiceError) -> Header:
+    return {"error": type(error).__name__, "message": error.message}
 
 
 def main() -> None:
@@ -107,7 +134,7 @@ def main() -> None:
         level=logging.DEBUG,
     )
     gc.freeze()
-    Child(service, registry, orders.threads).run()
+    Child(service, registry, orders.threads, orders.image_seconds).run()
 
 
 if __name__ == "__main__":

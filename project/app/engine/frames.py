@@ -29,6 +29,8 @@ class Orders:
     default: str
     threads: int
     memory_bytes: int
+    image_seconds: float
+    """How long one image may take."""
     log_config: dict[str, Any]
 
 

@@ -31,6 +31,7 @@ def orders_of(settings: Settings, default: Model | None) -> Orders:
         default=default.folder.name if default else "",
         threads=settings.worker_threads,
         memory_bytes=settings.models_memory_bytes,
+        image_seconds=settings.max_image_seconds,
         log_config=settings.log_config,
     )
 

@@ -8,21 +8,22 @@ from typing import Any
 
 import psutil
 import pytest
+from PIL import Image
 
 from app.config import Settings
 from app.domain import EngineDied, ImageUnreadable, ModelBroken, ModelUnknown
-from app.engine import Engine
+from app.engine import Engine, Said
 from app.engine.frames import Orders
 from tests.conftest import FALLBACK
 from tests.integration.conftest import AddModel
 from tests.integration.test_registry import damage
-from tests.pictures import jpeg
+from tests.pictures import encoded, jpeg
 
 PLENTY = 2**40
 
 
-def orders(models: Path, threads: int = 2) -> Orders:
-    return Orders(str(models), FALLBACK, threads, PLENTY, Settings().log_config)
+def orders(models: Path, threads: int = 2, image_seconds: float = 60) -> Orders:
+    return Orders(str(models), FALLBACK, threads, PLENTY, image_seconds, Settings().log_config)
 
 
 @pytest.fixture
@@ -126,6 +127,43 @@ async def test_it_comes_back_though_no_process_can_be_started_for_a_while(
         assert (await engine.classify(FALLBACK, jpeg())).scores
     assert refused == 2
     assert sum("could not be started" in record.message for record in caplog.records) == 2
+
+
+async def said_or_died(engine: Engine) -> Said | None:
+    try:
+        return await engine.classify(FALLBACK, jpeg())
+    except EngineDied:
+        return None
+
+
+async def test_an_image_that_takes_too_long_fails_and_the_others_are_answered(models_dir: Path) -> None:
+    engine = Engine(orders(models_dir, threads=1, image_seconds=0.2))
+    async with engine.running():
+        await engine.load([FALLBACK])
+        first = process()
+        # 90 million pixels, of which a decoder has to see each.
+        endless = encoded(Image.effect_noise((3_000, 30_000), 50), "PNG", compress_level=1)
+        with pytest.raises(ImageUnreadable, match=r"longer than 0\.2 s"):
+            await engine.classify(FALLBACK, endless)
+        async with asyncio.timeout(10):
+            while not (said := await said_or_died(engine)):
+                pass
+        assert said.scores
+        assert process().pid != first.pid
+
+
+async def test_a_process_that_was_stopped_was_at_nothing_meanwhile(models_dir: Path) -> None:
+    engine = Engine(orders(models_dir, image_seconds=0.5))
+    async with engine.running():
+        await engine.load([FALLBACK])
+        asked = [asyncio.create_task(engine.classify(FALLBACK, jpeg())) for _ in range(4)]
+        async with asyncio.timeout(10):
+            while len(engine._asked) < 4:
+                await asyncio.sleep(0.01)
+        process().send_signal(signal.SIGSTOP)
+        await asyncio.sleep(1)
+        process().send_signal(signal.SIGCONT)
+        assert all(said.scores for said in await asyncio.gather(*asked))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

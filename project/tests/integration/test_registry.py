@@ -105,7 +105,7 @@ def killing(name: str, times: int) -> Iterator[None]:
 
 
 def checker_of(folder: Path, registry: Registry) -> Checker:
-    return Checker(Orders(str(folder), FALLBACK, 1, PLENTY, Settings().log_config), registry)
+    return Checker(Orders(str(folder), FALLBACK, 1, PLENTY, 60, Settings().log_config), registry)
 
 
 async def test_a_model_that_kills_whoever_loads_it_is_left_out(folder: Path, add_model: AddModel) -> None:

@@ -108,6 +108,7 @@ class Cluster:
             "QUEUE": "pgqueuer",
             "PORT": "0",
             "WORKER_THREADS": "1",
+            "KEEP_ORIGINALS": "1",  # where the bytes are comments
             **settings,
         }
         self.database = Process("database", self._python("tests.resilience.database", str(folder)), {}, folder)

@@ -1,0 +1,28 @@
+"""Image files without what they tell beside the image: where and when it was taken, with what, by whom. Pure functions.
+
+The pixels are not decoded, and stay as they are; so do colour profile, orientation and transparency. A file that cannot
+be followed ends where that is noticed.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from app.metadata import gif, isobmff, jpeg, png, tiff, webp
+
+_WITHOUT: Final[dict[str, Callable[[bytes], bytes]]] = {
+    "image/jpeg": jpeg.without_metadata,
+    "image/png": png.without_metadata,
+    "image/webp": webp.without_metadata,
+    "image/gif": gif.without_metadata,
+    "image/tiff": tiff.without_metadata,
+    "image/heic": isobmff.without_metadata,
+    "image/avif": isobmff.without_metadata,
+}
+
+
+def without_metadata(data: bytes, content_type: str) -> bytes:
+    """The file of an image without its metadata; BMP files have none.
+
+    Raises ValueError where it is made of more pieces than any image is.
+    """
+    return _WITHOUT[content_type](data) if content_type in _WITHOUT else data

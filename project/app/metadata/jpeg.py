@@ -1,0 +1,57 @@
+"""JPEG files (ITU-T T.81, annex B; JFIF; application segments: CIPA DC-008 and ICC.1)."""
+
+import re
+import struct
+from typing import Final
+
+from app.jpeg import MOST_SEGMENTS, SHORTEST_SEGMENT, SIGNATURE, UPRIGHT, orientation
+from app.metadata import exif
+
+_START: Final = SIGNATURE[:2]
+_MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+"""What begins a segment, behind a scan or stray bytes: in a scan, 0xFF is followed by zero or a restart's number."""
+_SCAN: Final = 0xDA
+_END: Final = 0xD9
+_APPLICATION: Final = range(0xE0, 0xF0)
+_COMMENT: Final = 0xFE
+_JFIF: Final = 0xE0
+_KEPT: Final = {_JFIF: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
+"""Application segments that say how colours are meant, by their marker and how they begin."""
+
+
+def without_metadata(data: bytes) -> bytes:
+    """Frame, tables, scans and colours, and the orientation; nothing that follows the image."""
+    pieces = [_START]
+    turned = orientation(data)
+    position = len(_START)
+    for _ in range(MOST_SEGMENTS):
+        found = _MARKER.search(data, position)
+        if found is None:
+            return b"".join(pieces)
+        begin, marker = found.start(), data[found.end() - 1]
+        if marker == _END:
+            pieces.append(data[begin : found.end()])
+            return b"".join(pieces)
+        length = int.from_bytes(data[begin + 2 : begin + 4], "big")
+        position = begin + 2 + max(length, SHORTEST_SEGMENT)
+        if marker == _SCAN:
+            following = _MARKER.search(data, position)
+            position = following.start() if following else len(data)
+        if not _is_metadata(marker, data[begin + 4 : begin + 16]):
+            if turned != UPRIGHT and marker != _JFIF:
+                pieces.append(_oriented(turned))
+                turned = UPRIGHT
+            pieces.append(data[begin:position])
+    raise ValueError(f"the JPEG has more than {MOST_SEGMENTS} segments")
+
+
+def _is_metadata(marker: int, beginning: bytes) -> bool:
+    if marker in _APPLICATION:
+        kept = _KEPT.get(marker)
+        return kept is None or not beginning.startswith(kept)
+    return marker == _COMMENT
+
+
+def _oriented(turned: int) -> bytes:
+    contents = exif.SIGNATURE + exif.of_orientation(turned)
+    return b"\xff\xe1" + struct.pack(">H", 2 + len(contents)) + contents

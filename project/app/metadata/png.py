@@ -1,0 +1,43 @@
+"""PNG files, animated ones too (W3C, PNG, third edition: chunks)."""
+
+import struct
+import zlib
+from typing import Final
+
+from app.jpeg import UPRIGHT, exif_orientation
+from app.metadata import exif
+
+MOST_CHUNKS: Final = 100_000
+_SIGNATURE_BYTES: Final = 8
+_HEAD_BYTES: Final = 8
+"""Of a chunk: its length and its type."""
+_CRC_BYTES: Final = 4
+_KEPT: Final = frozenset(
+    b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI bKGD pHYs acTL fcTL fdAT".split()
+)
+
+
+def without_metadata(data: bytes) -> bytes:
+    """The chunks that say how the image looks, up to its end."""
+    pieces = [data[:_SIGNATURE_BYTES]]
+    position = _SIGNATURE_BYTES
+    for _ in range(MOST_CHUNKS):
+        head = data[position : position + _HEAD_BYTES]
+        if len(head) < _HEAD_BYTES:
+            return b"".join(pieces)
+        length, kind = struct.unpack(">L4s", head)
+        end = position + _HEAD_BYTES + length + _CRC_BYTES
+        if kind in _KEPT:
+            pieces.append(data[position:end])
+        elif (
+            kind == b"eXIf" and (turned := exif_orientation(data[position + _HEAD_BYTES : end - _CRC_BYTES])) != UPRIGHT
+        ):
+            pieces.append(_chunk(kind, exif.of_orientation(turned)))
+        if kind == b"IEND":
+            return b"".join(pieces)
+        position = end
+    raise ValueError(f"the PNG has more than {MOST_CHUNKS} chunks")
+
+
+def _chunk(kind: bytes, contents: bytes) -> bytes:
+    return struct.pack(">L", len(contents)) + kind + contents + struct.pack(">L", zlib.crc32(kind + contents))

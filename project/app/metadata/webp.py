@@ -1,0 +1,46 @@
+"""WebP files (RFC 9649: RIFF chunks)."""
+
+import struct
+from typing import Final
+
+from app.jpeg import UPRIGHT, exif_orientation
+from app.metadata import exif
+
+MOST_CHUNKS: Final = 100_000
+_FILE_HEAD_BYTES: Final = 12
+_HEAD_BYTES: Final = 8
+"""Of a chunk: its type and its length."""
+_KEPT: Final = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
+_HAS_EXIF: Final = 0x08
+_HAS_XMP: Final = 0x04
+
+
+def without_metadata(data: bytes) -> bytes:
+    """The chunks that say how the image looks."""
+    pieces: list[bytes] = []
+    turned = UPRIGHT
+    position = _FILE_HEAD_BYTES
+    beyond = 0
+    for _ in range(MOST_CHUNKS):
+        head = data[position : position + _HEAD_BYTES]
+        if len(head) < _HEAD_BYTES:
+            break
+        kind, length = struct.unpack("<4sL", head)
+        end = position + _HEAD_BYTES + length + length % 2
+        if kind in _KEPT:
+            pieces.append(data[position:end])
+            beyond = max(0, end - len(data))
+        elif kind == b"EXIF":
+            turned = exif_orientation(data[position + _HEAD_BYTES : position + _HEAD_BYTES + length])
+        position = end
+    else:
+        raise ValueError(f"the WebP file has more than {MOST_CHUNKS} chunks")
+    if pieces and pieces[0].startswith(b"VP8X") and len(pieces[0]) > _HEAD_BYTES:
+        flags = pieces[0][_HEAD_BYTES] & ~(_HAS_EXIF | _HAS_XMP) | (_HAS_EXIF if turned != UPRIGHT else 0)
+        pieces[0] = pieces[0][:_HEAD_BYTES] + bytes([flags]) + pieces[0][_HEAD_BYTES + 1 :]
+        if turned != UPRIGHT:
+            oriented = exif.of_orientation(turned)
+            pieces.append(struct.pack("<4sL", b"EXIF", len(oriented)) + oriented)
+    body = b"WEBP" + b"".join(pieces)
+    # What breaks off goes on doing so.
+    return struct.pack("<4sL", b"RIFF", len(body) + beyond) + body

@@ -1,0 +1,155 @@
+"""Files of images lose what they tell beside the image, and nothing else."""
+
+import struct
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
+
+from app.domain import NotAnImage
+from app.imaging import FORMATS, inspect, to_tensor, without_metadata
+from tests.corpus import corpus
+from tests.pictures import ORIENTATION, encoded, jpeg, scene
+
+SECRET = "Rosebud 7, upstairs"
+GPS = 0x8825
+ARTIST = 0x013B
+MADE_BY = 0x0110
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def told(orientation: int = 6) -> Image.Exif:
+    """EXIF data with a place and a name, in the image's directory and in those beside it."""
+    exif = Image.Exif()
+    exif[ORIENTATION], exif[ARTIST], exif[MADE_BY] = orientation, SECRET, SECRET
+    exif.get_ifd(GPS)[0x001D] = SECRET
+    return exif
+
+
+XMP = f"<x:xmpmeta>{SECRET}</x:xmpmeta>".encode()
+
+
+def text() -> PngInfo:
+    info = PngInfo()
+    info.add_text("Comment", SECRET)
+    info.add_text("Description", SECRET, zip=True)
+    info.add_itxt("XML:com.adobe.xmp", SECRET)
+    return info
+
+
+FILES: dict[str, Callable[[], bytes]] = {
+    "jpeg": lambda: encoded(scene(), "JPEG", exif=told(), comment=SECRET, icc_profile=PROFILE),
+    "jpeg-progressive": lambda: encoded(scene(), "JPEG", exif=told(3), progressive=True, xmp=XMP),
+    "jpeg-plain": lambda: encoded(scene(), "JPEG", exif=told(1), comment=SECRET),
+    "jpeg-grey": lambda: encoded(scene().convert("L"), "JPEG", exif=told()),
+    "jpeg-cmyk": lambda: encoded(scene().convert("CMYK"), "JPEG", exif=told(8)),
+    "jpeg-and-another": lambda: encoded(scene(), "MPO", save_all=True, append_images=[scene()], exif=told()),
+    "jpeg-with-a-tail": lambda: jpeg() + SECRET.encode(),
+    "png": lambda: encoded(scene(), "PNG", exif=told(), pnginfo=text(), icc_profile=PROFILE),
+    "png-palette": lambda: encoded(scene().quantize(16), "PNG", pnginfo=text(), transparency=0),
+    "png-with-a-tail": lambda: encoded(scene(), "PNG") + SECRET.encode(),
+    "webp": lambda: encoded(scene(), "WEBP", exif=told(), xmp=XMP, icc_profile=PROFILE, lossless=True),
+    "webp-simple": lambda: encoded(scene(), "WEBP", xmp=XMP),
+    "webp-transparent": lambda: encoded(scene().convert("RGBA"), "WEBP", exif=told()),
+    "gif": lambda: encoded(scene(), "GIF", comment=SECRET),
+    "gif-animated": lambda: encoded(
+        scene(), "GIF", save_all=True, append_images=[scene().rotate(90)], comment=SECRET, loop=0
+    ),
+    "bmp": lambda: encoded(scene(), "BMP"),
+    "tiff": lambda: encoded(scene(), "TIFF", exif=told(), compression="tiff_lzw", icc_profile=PROFILE),
+    "tiff-plain": lambda: encoded(scene(), "TIFF", exif=told(1)),
+    "tiff-strips": lambda: encoded(scene(), "TIFF", strip_size=4_000, software=SECRET, description=SECRET),
+    "tiff-deflate-16": lambda: encoded(Image.new("I;16", (30, 20), 999), "TIFF", compression="tiff_adobe_deflate"),
+    "tiff-jpeg": lambda: encoded(scene(), "TIFF", compression="jpeg", exif=told()),
+    "tiff-palette": lambda: encoded(scene().quantize(16), "TIFF", exif=told()),
+    "tiff-fax": lambda: encoded(scene().convert("1"), "TIFF", compression="group4", exif=told()),
+    "tiff-big": lambda: encoded(scene(), "TIFF", big_tiff=True, exif=told()),
+    "tiff-pages": lambda: encoded(scene(), "TIFF", save_all=True, append_images=[scene()], exif=told()),
+    "heic": lambda: encoded(scene(), "HEIF", exif=told().tobytes(), xmp=XMP),
+    "avif": lambda: encoded(scene(), "AVIF", exif=told().tobytes(), xmp=XMP),
+    "avif-plain": lambda: encoded(scene(), "AVIF", exif=told(1).tobytes()),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_only_the_image_is_left(name: str) -> None:
+    whole = FILES[name]()
+    before = inspect(whole, 10**6)
+    bare = without_metadata(whole, before.content_type)
+    assert SECRET.encode() not in bare
+    assert SECRET.encode() not in inflated(bare)
+    assert b"GPS" not in bare
+    assert inspect(bare, 10**6) == before
+    np.testing.assert_array_equal(to_tensor(bare), to_tensor(whole))
+    with Image.open(BytesIO(whole)) as one, Image.open(BytesIO(bare)) as other:
+        assert other.info.get("icc_profile") == one.info.get("icc_profile")
+        assert other.info.get("loop") == one.info.get("loop")
+        assert set(other.getexif()) - {ORIENTATION} <= tags_of_tiff(other)
+        assert not other.getexif().get_ifd(GPS)
+    # Done once more, nothing changes.
+    assert without_metadata(bare, before.content_type) == bare
+
+
+def inflated(data: bytes) -> bytes:
+    """What a PNG's compressed texts say."""
+    found = data.find(b"zTXt")
+    return zlib.decompress(data[found + 4 + len("Description") + 2 :]) if found >= 0 else b""
+
+
+def tags_of_tiff(image: Image.Image) -> set[int]:
+    """What says how a TIFF looks is in the directory that EXIF is in, too."""
+    return {tag for tag in image.getexif() if tag not in {ARTIST, MADE_BY}} if image.format == "TIFF" else set()
+
+
+def test_the_files_tell_something_before() -> None:
+    """Otherwise nothing would be shown by its being gone."""
+    telling = [name for name, make in FILES.items() if SECRET.encode() in make()]
+    assert set(FILES) - set(telling) == {"bmp", "tiff-deflate-16"}
+
+
+@pytest.mark.parametrize(("name", "data"), [pytest.param(*bad, id=bad[0]) for bad in corpus()])
+def test_a_bad_file_is_refused_or_goes_on(name: str, data: bytes) -> None:  # noqa: ARG001 - the test's
+    """Nothing else is raised, whatever it says to be."""
+    for content_type, _ in {**FORMATS, "JPEG": ("image/jpeg", "jpg")}.values():
+        outcome(data, content_type)
+
+
+def outcome(data: bytes, content_type: str) -> bytes | None:
+    try:
+        return without_metadata(data, content_type)
+    except NotAnImage:
+        return None
+
+
+HOSTILE: dict[str, tuple[str, bytes]] = {
+    "jpeg-segments": ("image/jpeg", b"\xff\xd8" + b"\xff\xfe\0\2" * 2_000_000),
+    "png-chunks": ("image/png", b"\x89PNG\r\n\x1a\n" + struct.pack(">L4sL", 0, b"IDAT", 0) * 1_000_000),
+    "webp-chunks": ("image/webp", b"RIFF\0\0\0\0WEBP" + struct.pack("<4sL", b"ALPH", 0) * 1_000_000),
+    "gif-blocks": ("image/gif", b"GIF89a" + bytes(7) + b"!\xfe" + b"\1x" * 5_000_000),
+    "tiff-tags": (
+        "image/tiff",
+        struct.pack("<2sHLH", b"II", 42, 8, 65535) + struct.pack("<HHLL", 254, 1, 9**7, 0) * 65535,
+    ),
+    "boxes": ("image/avif", struct.pack(">L4s", 8, b"free") * 1_000_000),
+    "boxes-in-boxes": ("image/avif", b"".join(struct.pack(">L4s", 0, b"moov") for _ in range(100_000))),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_more_pieces_are_followed_than_an_image_has(name: str) -> None:
+    content_type, data = HOSTILE[name]
+    calls = 0
+
+    class Counting(bytes):
+        def __getitem__(self, key: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            return super().__getitem__(key)
+
+    outcome(Counting(data), content_type)
+    assert calls < 600_000

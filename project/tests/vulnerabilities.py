@@ -1,0 +1,46 @@
+"""Looks up what is known of the faults of all that is installed: ``make audit``. Fails where there are any.
+
+Where the list cannot be reached, that is said, and nothing is checked: code is not at fault when a network is away.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-export.txt", "requirements-tabular.txt")
+SECONDS = "10"
+
+
+def look_up(lock: str) -> list[dict[str, Any]] | None:
+    """What pip-audit says of each package; None where it cannot reach the list."""
+    options = ["--disable-pip", "--require-hashes", "--format=json", "--progress-spinner=off", f"--timeout={SECONDS}"]
+    command = [str(Path(sys.executable).with_name("pip-audit")), *options, f"--requirement={lock}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if not done.stdout:
+        print(f"{lock}: not checked, {done.stderr.strip().splitlines()[-1][:200]}")
+        return None
+    found: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
+    return found
+
+
+def main() -> int:
+    """Report each lock file; 1 where something is known to be at fault."""
+    status = 0
+    for lock in LOCKS:
+        packages = look_up(lock)
+        if packages is None:
+            continue
+        unknown = [package for package in packages if "skip_reason" in package]
+        print(f"{lock}: {len(packages) - len(unknown)} packages checked, {len(unknown)} not on the list")
+        for package in packages:
+            for fault in package.get("vulns", []):
+                status = 1
+                mended = ", ".join(fault["fix_versions"]) or "no version yet"
+                print(f"error: {package['name']} {package['version']}: {fault['id']}, mended in {mended}: `make lock`")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
