@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check audit lint migrate model iris openvino bench fuzz vitals scaling accuracy openapi lock format verify-containers clean
+.PHONY: help run test check audit lint migrate model iris openvino telemetry bench fuzz vitals scaling accuracy openapi lock format verify-containers clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -73,6 +73,9 @@ iris: $(TABULAR_VENV)/stamp ## Train and export two tabular models, for /predict
 openvino: $(VENV)/run.stamp ## Install OpenVINO, a second runtime (about 50 MB to download)
 	@$(BIN)/$(PIP_INSTALL) -r project/requirements-openvino.txt
 
+telemetry: $(VENV)/run.stamp ## Install OpenTelemetry, for traces (TRACES_URL)
+	@$(BIN)/$(PIP_INSTALL) -r project/requirements-telemetry.txt
+
 BENCH_IMAGES ?= $(wildcard ../shared/images)
 BENCH_FOLDER = $(abspath $(BENCH_IMAGES))
 
@@ -101,7 +104,7 @@ bench: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp $(BENCH_ENVIRONMENTS) ## Measure t
 	  --images $(BENCH_FOLDER) --output $(CURDIR)/data/benchmark $(BENCH_ARGS)
 
 lock: $(VENV)/dev.stamp ## Pin the newest versions of all dependencies, with hashes
-	@cd project && for name in requirements requirements-dev requirements-export requirements-tabular requirements-openvino; do \
+	@cd project && for name in requirements requirements-dev requirements-export requirements-tabular requirements-openvino requirements-telemetry; do \
 	  echo "==> $$name.txt"; \
 	  constraint=""; [ $$name = requirements ] || constraint="-c requirements.txt"; \
 	  ../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

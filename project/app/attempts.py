@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
+from app.backlog import ASKED_AT
 from app.crud import scores_json
 from app.db import columns, execute, unavailable_when_away
 from app.domain import AttemptsExhausted, Claim, LabelScore, RetryPolicy, ServiceError
@@ -16,7 +17,7 @@ Claimant = Literal["alive", "dead", "ours"]
 
 # Counted at claim, so that an image that kills the process still runs out of attempts. Rows are locked in the order of
 # their ids, here and below: statements on many rows at once would wait for each other for ever otherwise.
-_CLAIM: Final = """
+_CLAIM: Final = f"""
 UPDATE predictions
 SET status = 'processing', attempts = attempts + CASE WHEN status = 'pending' OR $4 <> 'ours' THEN 1 ELSE 0 END,
     started_at = now(), lease_expires_at = now() + $2::interval
@@ -28,8 +29,8 @@ WHERE id IN (
     )
     ORDER BY id FOR UPDATE SKIP LOCKED
 )
-RETURNING id, attempts, started_at, image_path, model
-"""
+RETURNING id, attempts, started_at, image_path, model, extract(epoch from now() - {ASKED_AT})::float8 AS waited
+"""  # noqa: S608 - a part of ours # nosec B608
 
 
 @unavailable_when_away()
@@ -44,7 +45,10 @@ async def claim_all(
     """
     rows = await execute(_CLAIM, [prediction_ids, lease, attempts_below, claimed_by])
     held = {
-        row["id"]: Claim(row["id"], row["attempts"], row["started_at"], row["image_path"], row["model"]) for row in rows
+        row["id"]: Claim(
+            *(row["id"], row["attempts"], row["started_at"], row["image_path"], row["model"], row["waited"])
+        )
+        for row in rows
     }
     return [held.get(prediction_id) for prediction_id in prediction_ids]
 

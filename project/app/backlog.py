@@ -13,6 +13,7 @@ from typing import Final
 
 from app.db import execute, unavailable_when_away
 from app.domain import DatabaseUnavailable, Overloaded
+from app.log_events import BACKLOG_ERROR, BACKLOG_UNKNOWN
 from app.repeating import alongside
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,11 @@ KNOWN_SECONDS: Final = 3.0
 """Where nothing was finished for so long, nobody knows when it will be."""
 GUESS: Final = 5
 """Seconds, after a time in which there was nothing to be done."""
+
+ASKED_AT: Final = """
+greatest(created_at, (SELECT max(replaced_at) FROM past_answers WHERE prediction_id = predictions.id))
+"""
+"""Since when a prediction has been waiting: it may have been classified before, and be asked for again."""
 
 _LOOK: Final = """
 SELECT (SELECT count(*) FROM predictions WHERE status IN ('pending', 'processing')) AS open,
@@ -105,9 +111,9 @@ class Backlog:
             try:
                 await self._look()
             except DatabaseUnavailable:
-                log.debug("The backlog cannot be looked at: the database is away")
+                log.debug(BACKLOG_UNKNOWN)
             except Exception:
-                log.exception("Looking at the backlog went wrong")
+                log.exception(BACKLOG_ERROR)
             await asyncio.sleep(max(LOOK_SECONDS, (time.monotonic() - began) * MOST_OF_THE_TIME))
 
     @unavailable_when_away()

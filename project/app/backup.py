@@ -22,6 +22,7 @@ from tortoise.exceptions import OperationalError
 from app import __version__, ownership
 from app.db import execute, migration_files, raw_connection, transaction
 from app.domain import ImageMissing, StartupError
+from app.log_events import IMAGE_MISSING
 from app.storage import Storage, is_key
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ async def _write(archive: tarfile.TarFile, storage: Storage) -> Counts:
             _add(archive, IMAGES + key, await storage.read(key))
         except ImageMissing:
             # Deleted meanwhile, or lost before: its row says the same of it as before.
-            log.warning("The image %s is missing", key)
+            log.warning(IMAGE_MISSING, key)
             missing += 1
     counts = Counts(sum(rows.values()), len(keys) - missing, missing)
     _add(archive, END, json.dumps(asdict(counts)).encode())

@@ -55,7 +55,15 @@ class Classifier:
         Raises ImageUnreadable where the bytes cannot be decoded, ModelBroken where the network answers with no
         probabilities.
         """
-        scores = self.scores(to_tensor(data, self._spec))
+        return self.best(self.decode(data))
+
+    def decode(self, data: bytes) -> NDArray[np.float32]:
+        """What the model sees of an image. Raises ImageUnreadable."""
+        return to_tensor(data, self._spec)
+
+    def best(self, tensor: NDArray[np.float32]) -> list[LabelScore]:
+        """The best labels for what ``decode`` gave, as ``classify`` says. Raises ModelBroken."""
+        scores = self.scores(tensor)
         count = min(TOP, len(scores))
         best = np.argpartition(scores, -count)[-count:]
         best = best[np.argsort(scores[best])[::-1]]

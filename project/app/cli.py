@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from app import audit_command, doctor, keeping_commands, key_commands
 from app.config import Settings
 from app.domain import DatabaseUnavailable, StartupError, StorageUnavailable
+from app.log_events import MIGRATIONS_APPLIED
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +131,7 @@ def migrate(settings: Settings, _options: argparse.Namespace) -> int:
                 from app.queue import install
 
                 await install(url)
-        log.info("Migrations applied: %s", ", ".join(applied) or "none, the tables are up to date")
+        log.info(MIGRATIONS_APPLIED, ", ".join(applied) or "none, the tables are up to date")
 
     asyncio.run(run())
     return 0

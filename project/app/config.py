@@ -59,6 +59,17 @@ class Settings(BaseSettings):
         int, Field(ge=0, description="Bytes that the images of one key may take, and all without one; 0: any number.")
     ] = 0
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Annotated[
+        Literal["auto", "json", "text"],
+        Field(description="How lines of the log are written; auto: as JSON, but as text where ENVIRONMENT is dev."),
+    ] = "auto"
+    metrics_port: Annotated[
+        int, Field(ge=0, le=65535, description="Where a worker answers /metrics, on HOST; 0: nowhere.")
+    ] = 0
+    traces_url: Annotated[
+        str | None,
+        Field(pattern=r"^https?://", description="Where OpenTelemetry traces go, as OTLP over HTTP; unset: nowhere."),
+    ] = None
 
     data_dir: Annotated[Path, Field(description="Database, images and models lie here.")] = PROJECT_DIR.parent / "data"
     uploads_dir: Annotated[Path | None, Field(description="Uploaded images (default: DATA_DIR/uploads).")] = None
@@ -251,11 +262,12 @@ class Settings(BaseSettings):
     @property
     def log_config(self) -> dict[str, Any]:
         """How the service logs, for ``logging.config.dictConfig``: one line an event, on standard error."""
+        style = self.log_format if self.log_format != "auto" else "text" if self.environment == "dev" else "json"
         quiet = "ERROR" if self.log_level == "ERROR" else "WARNING"
         return {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {"line": {"format": "%(asctime)s %(levelname)-7s %(message)s"}},
+            "formatters": {"line": {"()": "app.logs.make_formatter", "style": style}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"level": self.log_level, "handlers": ["stderr"]},
             # These tell of every query, connection and step at INFO.

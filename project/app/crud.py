@@ -5,11 +5,12 @@ Every function raises DatabaseUnavailable while the database is away.
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
+from app import metrics
 from app.db import columns, execute, unavailable_when_away
 from app.domain import (
     MAX_ID,
@@ -32,6 +33,7 @@ class Attempt:
 
     ``began``: by ``time.monotonic``. ``version``: of the model that gave the scores. Where there are neither scores nor
     error the attempt counts, and the image is to be tried again. ``cached``: the scores are an earlier prediction's.
+    ``seconds``: of decoding, and of the model.
     """
 
     began: float
@@ -39,6 +41,7 @@ class Attempt:
     version: str = ""
     error: ServiceError | None = None
     cached: bool = False
+    seconds: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,8 @@ class NewPrediction:
     """What is known of a prediction when its row is made. ``sha256`` is of the uploaded bytes, in hexadecimal.
 
     ``came``: when the upload did, by ``time.monotonic``. ``idempotency_key``: that the client may send again.
-    ``webhook_url``: where the prediction's end is told. ``key_id``: of the API key that was used.
+    ``webhook_url``: where the prediction's end is told. ``key_id``: of the API key that was used. ``carried``: what
+    its job takes along.
     """
 
     filename: str
@@ -61,6 +65,7 @@ class NewPrediction:
     idempotency_key: HeldKey | None = None
     webhook_url: str | None = None
     key_id: int | None = None
+    carried: Mapping[str, str] = field(default_factory=dict)
 
 
 # Times are the database's, as everywhere, less what has passed by a clock that nobody sets.
@@ -248,7 +253,9 @@ async def correct(prediction_id: int, label: str, confidence: float, by: Caller)
     rows = prediction_id <= MAX_ID and await execute(_CORRECT, [prediction_id, label, confidence, by.key_id, by.name])
     if not rows:
         raise PredictionNotFound
-    return Prediction.of(rows[0])
+    prediction = Prediction.of(rows[0])
+    metrics.CORRECTIONS.labels(prediction.model).inc()
+    return prediction
 
 
 @dataclass(frozen=True, slots=True)

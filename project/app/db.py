@@ -16,6 +16,7 @@ from tortoise.transactions import in_transaction
 
 from app.config import MIGRATIONS_DIR, Settings
 from app.domain import DatabaseUnavailable, StartupError, TablesMissing
+from app.log_events import DATABASE_AWAITED
 from app.postgres import embedded_postgres, running_postgres
 
 log = logging.getLogger(__name__)
@@ -155,7 +156,7 @@ async def _until_answering(url: str, seconds: float) -> None:
                     ) from error
                 except AWAY as error:
                     if not reason:
-                        log.info("Waiting for the database at %s: %s", address, str(error) or type(error).__name__)
+                        log.info(DATABASE_AWAITED, address, str(error) or type(error).__name__)
                     reason = str(error) or type(error).__name__
                     await asyncio.sleep(0.25)
     except TimeoutError:

@@ -17,6 +17,8 @@ from app.repeating import repeating
 if TYPE_CHECKING:
     from app.webhooks import Sender
 
+from app.log_events import WEBHOOK_ERROR
+
 log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 16
@@ -83,7 +85,7 @@ class Deliverer:
             await self._sender.attempt(delivery)
         except Exception:
             # Its lease runs out, and it is tried again.
-            log.exception("Attempt %d at webhook %d went wrong", delivery.attempts, delivery.id)
+            log.exception(WEBHOOK_ERROR, delivery.attempts, delivery.id)
 
 
 def make_deliverer(settings: Settings) -> Deliverer | None:

@@ -1,7 +1,7 @@
 """The words of the service: what a prediction is, and what can go wrong. Plain Python, no dependencies."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
@@ -91,6 +91,8 @@ class Claim:
     started_at: datetime
     image_path: str
     model: str
+    waited: float = field(default=0.0, compare=False)
+    """Seconds until it was claimed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import httpx
 
 from app.addresses import check_url
 from app.domain import ImageNotFetched, UploadTooLarge
+from app.log_events import IMAGE_NOT_FETCHED
 from app.outgoing import NO_CONNECTION, USER_AGENT, Forbidden, Outgoing
 
 log = logging.getLogger(__name__)
@@ -41,14 +42,14 @@ class Fetcher:
                 return await self._followed(url, most)
         except Forbidden as error:
             # Who asks need not learn what names of this network lead to.
-            log.info("An image is not fetched: %s", error)
+            log.info(IMAGE_NOT_FETCHED, error)
             raise ImageNotFetched("The address may not be used.") from error
         except TimeoutError as error:
             raise ImageNotFetched(f"The image did not arrive within {SECONDS:.0f} s.") from error
         except (httpx.ReadError, httpx.RemoteProtocolError) as error:
             raise ImageNotFetched("The connection to the address broke off.") from error
         except NO_CONNECTION as error:
-            log.info("An image is not fetched: %s", str(error) or type(error).__name__)
+            log.info(IMAGE_NOT_FETCHED, str(error) or type(error).__name__)
             raise ImageNotFetched("There is no connection to the address.") from error
 
     async def _followed(self, url: str, most: int) -> tuple[bytes, str]:

@@ -9,8 +9,8 @@ from typing import Any, TypedDict
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app import __version__, keys
-from app.api import batches, events, export, images, models, ping, predict, predictions, uploads
+from app import __version__, keys, tracing
+from app.api import batches, events, export, exposition, images, models, ping, predict, predictions, uploads
 from app.api.body_limit import BodyLimit
 from app.api.deps import Runtime, make_runtime
 from app.api.description import describe
@@ -18,6 +18,7 @@ from app.api.errors import add_error_handlers
 from app.api.guard import Guard, is_loopback
 from app.api.head import HeadAsGet
 from app.api.meter import Meter
+from app.api.observed import Observed
 from app.api.security_headers import SecurityHeaders
 from app.api.slashes import answer_both_slashes
 from app.api.startup_errors import PlainStartupErrors
@@ -25,6 +26,7 @@ from app.backlog import Backlog
 from app.config import Settings
 from app.dispatch import Running
 from app.domain import DatabaseUnavailable, StartupError
+from app.log_events import KEYS_MISSING
 from app.pages import catalog, classify, figures, history, sessions
 from app.pages.rendering import add_static_files
 from app.storage import Storage, make_storage
@@ -53,11 +55,12 @@ def create_application(settings: Settings) -> FastAPI:
         storage = make_storage(settings)
         await storage.prepare()
         backlog = Backlog(settings.max_pending)
-        async with _dispatching(settings, storage) as beside, backlog.watched():
-            await _check_keys(settings)
-            # What was made until now stays: looking through it for garbage again and again holds requests up.
-            gc.freeze()
-            yield State(runtime=make_runtime(settings, storage, beside, backlog))
+        with tracing.sending(settings.traces_url, "web"):
+            async with _dispatching(settings, storage) as beside, backlog.watched():
+                await _check_keys(settings)
+                # What was made until now stays: looking through it for garbage again and again holds requests up.
+                gc.freeze()
+                yield State(runtime=make_runtime(settings, storage, beside, backlog))
 
     # Swagger UI and ReDoc from a package instead of a CDN: they work without the internet.
     app = FastAPIOffline(
@@ -68,6 +71,7 @@ def create_application(settings: Settings) -> FastAPI:
     app.add_middleware(HeadAsGet)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(PlainStartupErrors)
+    app.add_middleware(Observed)
     add_error_handlers(app)
     answer_both_slashes(app)
     app.include_router(uploads.router)
@@ -79,6 +83,7 @@ def create_application(settings: Settings) -> FastAPI:
     app.include_router(predict.router)
     app.include_router(models.router)
     app.include_router(ping.router)
+    app.include_router(exposition.router)
 
     for router in (classify.router, history.router, catalog.router, figures.router, sessions.router):
         app.include_router(router)
@@ -102,7 +107,7 @@ async def _check_keys(settings: Settings) -> None:
                 f"HOST={settings.host} can be reached by others, and there are no API keys: {make}, "
                 "or set ALLOW_ANONYMOUS=1 to let everybody in."
             )
-        log.warning("There are no API keys, so nobody is let in: %s", make)
+        log.warning(KEYS_MISSING, make)
 
 
 def _dispatching(settings: Settings, storage: Storage) -> AbstractAsyncContextManager[Running]:

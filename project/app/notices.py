@@ -13,6 +13,7 @@ import asyncpg
 from app import crud
 from app.db import AWAY, own_connection
 from app.domain import Status
+from app.log_events import NOTICES_ERROR, NOTICES_INTERRUPTED
 from app.models.tortoise import Prediction
 from app.repeating import alongside
 
@@ -187,14 +188,12 @@ class Notices:
                         await connection.execute("SELECT 1")
                     raise ConnectionResetError("the database closed the connection")
             except (*AWAY, asyncpg.InterfaceError) as error:
-                log.debug(
-                    "Listening for changes of predictions was interrupted: %s", str(error) or type(error).__name__
-                )
+                log.debug(NOTICES_INTERRUPTED, str(error) or type(error).__name__)
                 self._tried.set()
                 await asyncio.sleep(RECONNECT_SECONDS)
             except Exception:
                 # Who waits looks for themselves meanwhile, a little later.
-                log.exception("Listening for changes of predictions went wrong")
+                log.exception(NOTICES_ERROR)
                 self._tried.set()
                 await asyncio.sleep(RECONNECT_SECONDS)
 

@@ -23,6 +23,17 @@ from typing import IO, Final
 import asyncpg
 
 from app.domain import StartupError
+from app.log_events import (
+    POSTGRES_AWAITED,
+    POSTGRES_CREATING,
+    POSTGRES_DIED,
+    POSTGRES_ERROR,
+    POSTGRES_KILLED,
+    POSTGRES_LEAVING,
+    POSTGRES_NOT_STARTED,
+    POSTGRES_STARTED,
+    POSTGRES_STOPPED,
+)
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +140,7 @@ class _Cluster:
         """Hold the database files. The server inherits this lock, so it is free only once the last server is gone."""
         with self._lock_file.open("a+") as file:
             if not _try_lock(file):
-                log.info("Waiting for the previous PostgreSQL of %s to end", self._dir)
+                log.info(POSTGRES_AWAITED, self._dir)
                 await self._old_server_ended(file)
             # With the lock held no server is alive, so this is a dead one's; its pid may be another program's by now.
             (self._dir / "postmaster.pid").unlink(missing_ok=True)
@@ -141,7 +152,7 @@ class _Cluster:
         try:
             os.kill(int((self._dir / "postmaster.pid").read_text().split()[0]), signal.SIGINT)
         except (OSError, ValueError, IndexError):
-            log.debug("The previous server is already on its way out")
+            log.debug(POSTGRES_LEAVING)
         try:
             async with asyncio.timeout(OLD_SERVER_SECONDS):
                 # The lock belongs to another process, which cannot set an event of ours.
@@ -156,7 +167,7 @@ class _Cluster:
         """Make the database files, unless they are there. Killed half-way, the next start begins anew."""
         if (self._dir / "PG_VERSION").exists():
             return
-        log.info("Creating the embedded PostgreSQL in %s", self._dir)
+        log.info(POSTGRES_CREATING, self._dir)
         making = self._dir.with_name("postgres.making")
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir(mode=0o700)
@@ -210,15 +221,15 @@ class _Cluster:
             await asyncio.sleep(WATCH_SECONDS)
             if self._server is None or self._server.poll() is None:
                 continue
-            log.error("The embedded PostgreSQL ended by itself (status %d); starting it again", self._server.returncode)
+            log.error(POSTGRES_DIED, self._server.returncode)
             try:
                 await self._start(lock, wait_seconds)
             except StartupError as error:
                 # The processes of the old server may take a moment to end.
-                log.warning("%s Trying again.", error.message)
+                log.warning(POSTGRES_NOT_STARTED, error.message)
             except Exception:
                 # No memory, no disk: this loop is what brings the database back, so it must not end.
-                log.exception("The embedded PostgreSQL could not be started. Trying again.")
+                log.exception(POSTGRES_ERROR)
 
     async def stop(self) -> None:
         """End the server; when this returns, it is gone."""
@@ -228,10 +239,10 @@ class _Cluster:
             try:
                 await asyncio.to_thread(self._server.wait, STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                log.warning("Embedded PostgreSQL does not stop; ending it at once, the next start recovers it")
+                log.warning(POSTGRES_KILLED)
                 self._server.send_signal(signal.SIGQUIT)
                 await asyncio.to_thread(self._server.wait)
-            log.info("Embedded PostgreSQL stopped")
+            log.info(POSTGRES_STOPPED)
 
     async def _start(self, lock: IO[str], wait_seconds: float) -> str:
         try:
@@ -248,7 +259,7 @@ class _Cluster:
         except BaseException:
             await self.stop()
             raise
-        log.info("Embedded PostgreSQL started on port %d, data in %s", self._port, self._dir)
+        log.info(POSTGRES_STARTED, self._port, self._dir)
         return url
 
     def _spawn(self, port: int, lock: IO[str]) -> "subprocess.Popen[bytes]":

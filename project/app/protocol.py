@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.log_events import CLIENT_STALLED
+
 log = logging.getLogger(__name__)
 
 HEAD_SECONDS: Final = 15.0
@@ -90,7 +92,7 @@ class ImpatientProtocol(HttpToolsProtocol):
             self._stalled = None
 
     def _give_up(self, reason: str) -> None:
-        log.debug("A client %s for too long: its connection is ended", reason)
+        log.debug(CLIENT_STALLED, reason)
         # With a reset: otherwise the system would keep what was not read, and go on offering it.
         if (connection := self.transport.get_extra_info("socket")) is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

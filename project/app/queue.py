@@ -7,7 +7,7 @@ it (record 14).
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
@@ -21,7 +21,9 @@ from pgqueuer.domain.errors import FailingListenerError, RetryRequested
 from pgqueuer.domain.models import Job
 from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.ports.driver import Driver, NotifyCallback
+from structlog.contextvars import bound_contextvars
 
+from app import tracing
 from app.db import (
     AWAY,
     address,
@@ -33,10 +35,13 @@ from app.db import (
     unavailable_when_away,
 )
 from app.domain import DatabaseUnavailable, StartupError
+from app.log_events import JOB_ERROR, JOBS_ERROR, JOBS_INTERRUPTED, QUEUE_NOT_TIDY
 
 log = logging.getLogger(__name__)
 
 CLASSIFY: Final = "classify"
+REQUEST_ID: Final = "request_id"
+"""What a job takes along of the request that gave it."""
 DELIVER: Final = "deliver"
 # Any numbers will do, as long as every process takes the same ones.
 _INSTALL_LOCK: Final = 8004_2027
@@ -102,10 +107,17 @@ async def check_installed() -> None:
         raise StartupError("The tables of QUEUE=pgqueuer are missing: run `python -m app migrate` with that setting.")
 
 
-async def enqueue(ids: Sequence[int], entrypoint: str = CLASSIFY, *, again: str = "") -> None:
+async def enqueue(
+    ids: Sequence[int],
+    entrypoint: str = CLASSIFY,
+    *,
+    again: str = "",
+    carried: Sequence[Mapping[str, str]] = (),
+) -> None:
     """Add a job for each id, in the transaction around it; one that has its job already gets no second one.
 
-    ``again``: tells jobs of the same id apart, where the last one may still be there though it is done.
+    ``again``: tells jobs of the same id apart, where the last one may still be there though it is done. ``carried``:
+    what each takes along to whoever does it.
     """
     if not ids:
         return
@@ -116,6 +128,7 @@ async def enqueue(ids: Sequence[int], entrypoint: str = CLASSIFY, *, again: str 
             [str(one).encode() for one in ids],
             [0] * count,
             dedupe_key=[f"{entrypoint}/{one}/{again}" for one in ids],
+            headers=[dict(one) for one in carried] or None,
             on_conflict="skip",
         )
 
@@ -138,7 +151,7 @@ async def reconcile() -> int:
 async def prune() -> None:
     """Remove what the queue has logged, but for the last minutes. Raises DatabaseUnavailable."""
     while len(await execute(_PRUNE_LOG, [MOST_PRUNED])) == MOST_PRUNED:
-        log.debug("There is more to be removed")
+        log.debug(QUEUE_NOT_TIDY)
 
 
 async def enqueue_deliveries() -> None:
@@ -186,9 +199,9 @@ class Jobs:
                 async with _pool(self._url) as pool:
                     await self._run_on(pool, stopping)
             except (*AWAY, asyncpg.InterfaceError, FailingListenerError, DatabaseUnavailable) as error:
-                log.warning("Taking jobs was interrupted, the database is away: %s", str(error) or type(error).__name__)
+                log.warning(JOBS_INTERRUPTED, str(error) or type(error).__name__)
             except Exception:
-                log.exception("Taking jobs went wrong; it goes on in a moment")
+                log.exception(JOBS_ERROR)
             await asyncio.wait([stopping], timeout=RESTART_SECONDS)
 
     async def _run_on(self, pool: asyncpg.Pool, stopping: "asyncio.Task[bool]") -> None:
@@ -208,10 +221,16 @@ class Jobs:
         )
 
     async def _do(self, job: Job) -> None:
+        taken_along = {name: str(value) for name, value in (job.headers or {}).items()}
+        number = int(job.payload or b"0")
         try:
-            pause = await self._work(int(job.payload or b"0"))
+            with (
+                bound_contextvars(request_id=taken_along.get(REQUEST_ID)),
+                tracing.job(self._entrypoint, taken_along, id=number),
+            ):
+                pause = await self._work(number)
         except Exception as error:
-            log.exception("The job %s of %s went wrong", self._entrypoint, job.payload)
+            log.exception(JOB_ERROR, self._entrypoint, job.payload)
             raise RetryRequested(delay=RETRY_DELAY, reason=str(error)) from error
         if pause is not None:
             raise RetryRequested(delay=pause, reason="to be asked again")

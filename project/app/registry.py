@@ -6,13 +6,14 @@ somebody asks for the list or for a name that is not known yet, so that a model 
 
 import logging
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from app.classifier import Classifier
 from app.domain import ModelBroken, ModelUnknown, StartupError
+from app.log_events import MODEL_BROKEN, MODEL_CHANGED, MODEL_UNLOADED
 from app.manifest import MANIFEST, Model, Precision, read_model
 from app.tabular import TabularClassifier
 
@@ -88,6 +89,7 @@ class Registry:
         self._checked: set[Model] = set()
         # Least recently used first.
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+        self._loads: Counter[str] = Counter()
         self.scan()
 
     @property
@@ -135,7 +137,7 @@ class Registry:
             except ModelBroken as error:
                 broken[folder.name] = error.message
                 if self._broken.get(folder.name) != error.message:
-                    log.log(self._level, "%s It is left out.", error.message)
+                    log.log(self._level, MODEL_BROKEN, error.message)
             else:
                 models[model.name] = model
         if self._default:
@@ -143,7 +145,7 @@ class Registry:
         with self._lock:
             self._models, self._broken = models, broken
             for name in [name for name, loaded in self._loaded.items() if loaded.model != models.get(name)]:
-                log.info("Model %s has changed or is gone: unloaded", name)
+                log.info(MODEL_CHANGED, name)
                 del self._loaded[name]
 
     @property
@@ -198,8 +200,15 @@ class Registry:
             loaded = self._read(self.get(name), self._threads)
             with self._lock:
                 self._loaded[name] = loaded
+                self._loads[name] += 1
                 self._unload_what_is_too_much()
         return loaded
+
+    def take_loads(self) -> dict[str, int]:
+        """How often each model was loaded since this was asked last."""
+        with self._lock:
+            loads, self._loads = dict(self._loads), Counter()
+        return loads
 
     def _used(self, name: str) -> Loaded | None:
         with self._lock:
@@ -221,4 +230,4 @@ class Registry:
         """Threads at work with a model keep it until they are done; it only can no longer be had."""
         while len(self._loaded) > 1 and sum(one.memory_bytes for one in self._loaded.values()) > self._memory_bytes:
             name, _ = self._loaded.popitem(last=False)
-            log.info("Model %s unloaded, as the least recently used: MODELS_MEMORY_BYTES is used up", name)
+            log.info(MODEL_UNLOADED, name)

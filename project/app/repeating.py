@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 
 from app.domain import DatabaseUnavailable, StorageUnavailable
+from app.log_events import TASK_DELAYED, TASK_ERROR
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +31,9 @@ async def repeating(step: Callable[[], Awaitable[object]], seconds: float, doing
             try:
                 await step()
             except (DatabaseUnavailable, StorageUnavailable) as error:
-                log.warning("%s has to wait: %s", doing, error.message)
+                log.warning(TASK_DELAYED, doing, error.message)
             except Exception:
-                log.exception("%s went wrong", doing)
+                log.exception(TASK_ERROR, doing)
             await asyncio.sleep(seconds)
 
     async with alongside(repeat()):

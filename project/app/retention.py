@@ -10,6 +10,7 @@ from app import crud
 from app.config import Settings
 from app.db import execute, unavailable_when_away
 from app.domain import Caller
+from app.log_events import RETENTION_REMOVED
 from app.repeating import repeating
 from app.storage import Storage
 
@@ -41,7 +42,7 @@ def retaining(storage: Storage, settings: Settings) -> AbstractAsyncContextManag
     async def step() -> None:
         removed = await retain(storage, settings)
         if removed.predictions:
-            log.info("Removed %d old predictions with %d bytes of images", removed.predictions, removed.bytes)
+            log.info(RETENTION_REMOVED, removed.predictions, removed.bytes)
 
     wanted = settings.retention_days or settings.retention_bytes
     return repeating(step, LOOK_SECONDS if wanted else 0, "Removing old predictions")

@@ -13,6 +13,7 @@ from uvicorn.supervisors import ChangeReload
 
 from app.config import Settings
 from app.domain import StartupError
+from app.log_events import SERVING, STOPPED, STOPPING
 from app.main import create_application
 from app.memory import give_back_large_blocks
 from app.protocol import ImpatientProtocol
@@ -29,16 +30,16 @@ class Server(uvicorn.Server):
         """Start the application, then take requests."""
         await super().startup(sockets)
         if self.started:
-            log.info("Serving on %s (Ctrl-C stops)", _url(self.config.host, (sockets or self.servers[0].sockets)[0]))
+            log.info(SERVING, _url(self.config.host, (sockets or self.servers[0].sockets)[0]))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish the requests in hand, then stop the application."""
-        log.info("Stopping")
+        log.info(STOPPING)
         # Streams of events would go on until they are cut off.
         if runtime := self.lifespan.state.get("runtime"):
             runtime.notices.end()
         await super().shutdown(sockets)
-        log.info("Stopped")
+        log.info(STOPPED)
         # Everything is closed; only a thread that decodes a large image could still hold the process up.
         last_resort = threading.Timer(THREADS_END_SECONDS, os._exit, [0])
         last_resort.daemon = True
@@ -55,7 +56,7 @@ def serve(settings: Settings, *, reload: bool) -> None:
         host=settings.host,
         port=settings.port,
         log_config=settings.log_config,
-        access_log=settings.log_level == "DEBUG",
+        access_log=False,
         timeout_graceful_shutdown=settings.shutdown_seconds,
         reload=reload,
         server_header=False,

@@ -8,6 +8,7 @@ from typing import Final
 from app import crud, idempotency, ownership, rates
 from app.config import Settings
 from app.db import execute, unavailable_when_away
+from app.log_events import STORAGE_NOT_MARKED, SWEEP_REMOVED
 from app.repeating import repeating
 from app.storage import Storage, is_key
 
@@ -61,7 +62,7 @@ async def sweep(storage: Storage, age: timedelta) -> int:
     Raises StorageUnavailable or DatabaseUnavailable.
     """
     if not await ownership.is_ours(storage):
-        log.warning("%s is not marked as this database's: nothing is removed", storage.place)
+        log.warning(STORAGE_NOT_MARKED, storage.place)
         return 0
     removed = 0
     async for keys in storage.older_than(age):
@@ -73,5 +74,5 @@ async def sweep(storage: Storage, age: timedelta) -> int:
                 await storage.delete(unnamed)
                 removed += len(unnamed)
     if removed:
-        log.info("Removed %d images that no prediction names", removed)
+        log.info(SWEEP_REMOVED, removed)
     return removed

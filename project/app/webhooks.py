@@ -11,9 +11,10 @@ from typing import Final
 
 import httpx
 
-from app import deliveries
+from app import deliveries, metrics
 from app.deliveries import Outcome
 from app.domain import PredictionNotFound, Status
+from app.log_events import WEBHOOK_FAILED, WEBHOOK_REFUSED, WEBHOOK_UNREACHABLE
 from app.models.pydantic import PredictionRead
 from app.models.tortoise import Delivery, Prediction
 from app.outgoing import NO_CONNECTION, USER_AGENT, Forbidden, Outgoing
@@ -60,8 +61,9 @@ class Sender:
         body = payload(prediction)
         outcome = await self._send(delivery, body)
         pause = await deliveries.write(delivery, outcome)
+        metrics.WEBHOOKS.labels("failed" if outcome.error else "delivered").inc()
         if outcome.error:
-            log.info("Webhook %d, attempt %d: %s; next: %s", delivery.id, delivery.attempts, outcome.error, pause)
+            log.info(WEBHOOK_FAILED, delivery.id, delivery.attempts, outcome.error, pause)
 
     async def _send(self, delivery: Delivery, body: bytes) -> Outcome:
         try:
@@ -69,12 +71,12 @@ class Sender:
                 status = await self._post(delivery.url, f"msg_{delivery.id}", body)
         except Forbidden as error:
             # Who may read it need not learn what names of this network lead to.
-            log.info("Webhook %d is not sent: %s", delivery.id, error)
+            log.info(WEBHOOK_REFUSED, delivery.id, error)
             return Outcome(None, "The address may not be used.")
         except TimeoutError:
             return Outcome(None, f"No answer within {TIMEOUT_SECONDS:.0f} s.")
         except NO_CONNECTION as error:
-            log.info("Webhook %d has no connection: %s", delivery.id, str(error) or type(error).__name__)
+            log.info(WEBHOOK_UNREACHABLE, delivery.id, str(error) or type(error).__name__)
             return Outcome(None, "There is no connection to the address.")
         if httpx.codes.is_success(status):
             return Outcome(status)

@@ -9,7 +9,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Final, TypeVar
 
-from app import attempts, crud
+from app import attempts, crud, timing
+from app.accounts import finished
 from app.attempts import Answer
 from app.coalescing import Coalescer
 from app.crud import Attempt, NewPrediction
@@ -26,6 +27,17 @@ from app.domain import (
     StorageUnavailable,
 )
 from app.engine import Engine, Said
+from app.log_events import (
+    ATTEMPT_ERROR,
+    PREDICTION_DELAYED,
+    PREDICTION_ERROR,
+    PREDICTION_LOST,
+    PREDICTION_UNAWAITED,
+    PREDICTIONS_HANDED_BACK,
+    PREDICTIONS_RECOVERED,
+    TASK_DELAYED,
+    TASK_ERROR,
+)
 from app.models.tortoise import Prediction
 from app.storage import Storage
 
@@ -131,7 +143,7 @@ class Worker:
             await asyncio.wait([task])
         except asyncio.CancelledError:
             # A server that stops ends its background tasks; what is in hand is handed back by `running`.
-            log.debug("Nobody waits for prediction %d any longer", prediction_id)
+            log.debug(PREDICTION_UNAWAITED, prediction_id)
             return None
         return task.result()
 
@@ -225,15 +237,16 @@ class Worker:
                         await self._stop.wait()
 
     async def _process(self, held: Claim) -> Prediction | None:
+        began = time.monotonic()
         try:
+            timing.took("queue", held.waited)
             data = self._forget(held.prediction_id) or await self._storage.read(held.image_path)
             said = await self._ask(held.model, data)
         except PERMANENT as error:
-            log.info("Prediction %d failed: %s", held.prediction_id, error.code)
-            return await self._patiently(partial(attempts.fail, held, error))
+            return finished(await self._patiently(partial(attempts.fail, held, error)), held, began)
         except StorageUnavailable:
             # No fault of the image's: it is asked for again until the storage is back.
-            log.info("Prediction %d has to wait: the storage is away", held.prediction_id)
+            log.info(PREDICTION_DELAYED, held.prediction_id)
             await self._patiently(partial(attempts.release, held, count_attempt=False))
             return None
         except asyncio.CancelledError:
@@ -241,16 +254,17 @@ class Worker:
             await attempts.release(held, count_attempt=False)
             return None
         except Exception:
-            log.exception("Attempt %d at prediction %d went wrong", held.attempt, held.prediction_id)
+            log.exception(PREDICTION_ERROR, held.attempt, held.prediction_id)
             if held.attempt < self._policy.max_attempts:
                 await self._patiently(partial(attempts.release, held, count_attempt=True))
                 return None
-            return await self._patiently(partial(attempts.fail, held, AttemptsExhausted()))
+            return finished(await self._patiently(partial(attempts.fail, held, AttemptsExhausted())), held, began)
         answer = Answer(held, said.scores, said.model, said.version)
-        written = await self._patiently(partial(self._answers, answer))
+        with timing.stage("write"):
+            written = await self._patiently(partial(self._answers, answer))
         if written is None:
-            log.warning("Prediction %d was deleted or taken over meanwhile", held.prediction_id)
-        return written
+            log.warning(PREDICTION_LOST, held.prediction_id)
+        return finished(written, held, began, said.seconds)
 
     def _attempt(self, asked: asyncio.Task[Said], began: float) -> Attempt:
         try:
@@ -258,9 +272,9 @@ class Worker:
         except PERMANENT as error:
             return Attempt(began, error=error)
         except Exception:
-            log.exception("The first attempt at an image went wrong")
+            log.exception(ATTEMPT_ERROR)
             return Attempt(began, error=AttemptsExhausted() if self._policy.max_attempts == 1 else None)
-        return Attempt(began, said.scores, version=said.version)
+        return Attempt(began, said.scores, version=said.version, seconds=said.seconds)
 
     def _ask(self, model: str, data: bytes) -> asyncio.Task[Said]:
         """What the engine says of an image; cancelled where the worker stops before that."""
@@ -295,7 +309,7 @@ class Worker:
         with _logged("Looking for lost predictions"):
             found = await attempts.recover(self._policy, list(self._in_hand), all_processing=all_processing)
             if found.failed or found.orphaned:
-                log.info("Lost predictions: %d to be classified again, %d failed", found.orphaned, found.failed)
+                log.info(PREDICTIONS_RECOVERED, found.orphaned, found.failed)
 
     async def _take_pending(self) -> None:
         # So many at a time, whatever the backlog: bounded memory, and more than the threads finish until the next look.
@@ -312,7 +326,7 @@ class Worker:
         for asked in self._asked:
             asked.cancel()
         if tasks := list(self._in_hand.values()):
-            log.info("Stopping: %d predictions are handed back", len(tasks))
+            log.info(PREDICTIONS_HANDED_BACK, len(tasks))
             await asyncio.wait(tasks)
 
 
@@ -322,6 +336,6 @@ def _logged(doing: str) -> Iterator[None]:
     try:
         yield
     except DatabaseUnavailable as error:
-        log.warning("%s has to wait: %s", doing, error.message)
+        log.warning(TASK_DELAYED, doing, error.message)
     except Exception:
-        log.exception("%s went wrong", doing)
+        log.exception(TASK_ERROR, doing)

@@ -11,7 +11,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
-from app import fleet, ownership, queue
+from prometheus_client import start_http_server
+
+from app import fleet, metrics, ownership, queue, tracing
 from app.catalog import read_models
 from app.config import Settings
 from app.db import connected, database_url
@@ -20,6 +22,7 @@ from app.domain import DatabaseUnavailable, StartupError
 from app.engine import Engine
 from app.engine.checker import Checker
 from app.engine.loading import find_models, loaded, orders_of
+from app.log_events import JOBS_RECOVERED, STOPPED, STOPPING, TAKING_JOBS, WORKER_LEAVES_LATE, WORKER_STOPPED_AT_ONCE
 from app.registry import Registry
 from app.repeating import repeating
 from app.retention import retaining
@@ -49,6 +52,7 @@ async def work(settings: Settings) -> None:
     await storage.prepare()
     worker = Worker(engine, storage, settings.retry_policy, settings.worker_threads, from_queue=True)
     async with (
+        _measured(settings),
         engine.running(),
         database_url(settings) as url,
         connected(url, settings),
@@ -72,14 +76,14 @@ async def work(settings: Settings) -> None:
                 looking = repeating(queue.enqueue_deliveries, LOOK_SECONDS, "Looking for webhooks")
                 await beside.enter_async_context(looking)
             tasks = [asyncio.create_task(one.run(stop)) for one in jobs]
-            log.info("Taking jobs (Ctrl-C stops)")
+            log.info(TAKING_JOBS)
             await stop.wait()
-            log.info("Stopping")
+            log.info(STOPPING)
             _, left = await asyncio.wait(tasks, timeout=settings.shutdown_seconds)
             if left:
                 await worker.hand_back()
                 await asyncio.wait(left, timeout=settings.shutdown_seconds)
-    log.info("Stopped")
+    log.info(STOPPED)
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -87,13 +91,33 @@ def _stop_on_signals() -> asyncio.Event:
 
     def on_signal() -> None:
         if stop.is_set():
-            log.warning("Stopped at once: what was in hand is taken by other workers")
+            log.warning(WORKER_STOPPED_AT_ONCE)
             os._exit(STOPPED_AT_ONCE)
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
     return stop
+
+
+@asynccontextmanager
+async def _measured(settings: Settings) -> AsyncIterator[None]:
+    """Prometheus and traces are told of this process while inside. Raises StartupError."""
+    with tracing.sending(settings.traces_url, "worker"):
+        if not settings.metrics_port:
+            yield
+            return
+        try:
+            server, thread = start_http_server(settings.metrics_port, settings.host, metrics.REGISTRY)
+        except OSError as error:
+            told = f"Cannot answer /metrics on {settings.host}:{settings.metrics_port}: {error.strerror or error}."
+            raise StartupError(f"{told} Set METRICS_PORT to another.") from error
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(server.shutdown)
+            thread.join()
+            server.server_close()
 
 
 @asynccontextmanager
@@ -111,10 +135,10 @@ async def _announced(engine: Engine, registry: Registry) -> AsyncIterator[None]:
     try:
         await fleet.leave(worker_id)
     except DatabaseUnavailable:
-        log.debug("The database is away: this worker is missed in %s", fleet.ALIVE_FOR)
+        log.debug(WORKER_LEAVES_LATE, fleet.ALIVE_FOR)
 
 
 async def _reconcile() -> None:
     """Give predictions whose job was lost another."""
     if lost := await queue.reconcile():
-        log.info("%d predictions had lost their jobs and have new ones", lost)
+        log.info(JOBS_RECOVERED, lost)

@@ -13,7 +13,8 @@ from typing import Final
 
 from fastapi import Request
 
-from app import crud, idempotency
+from app import crud, idempotency, metrics, timing
+from app.accounts import finished
 from app.addresses import check_url
 from app.api.deps import Inspected, Runtime, caller
 from app.api.reading import invalid, read_sent
@@ -66,7 +67,8 @@ async def accept(
     With the key as it is held, and the time it came, by ``time.monotonic``. ``room``: what the request has taken, left
     for other room where its image is fetched.
     """
-    sent = await read_sent(request)
+    with timing.stage("receive"):
+        sent = await read_sent(request)
     # A wait counts from the whole request (RFC 7240, 4.3), not from its first byte.
     came = time.monotonic()
     model = await image_model(runtime, sent.model)
@@ -120,7 +122,8 @@ async def received(filename: str | None, data: bytes, runtime: Runtime) -> Recei
     limit = runtime.settings.max_upload_bytes
     if len(data) > limit:
         raise UploadTooLarge(f"The upload is larger than {limit} bytes.")
-    return ReceivedImage(filename, len(data), await runtime.inspect(data))
+    with timing.stage("inspect"):
+        return ReceivedImage(filename, len(data), await runtime.inspect(data))
 
 
 async def store(image: ReceivedImage, order: Order, held: HeldKey | None, runtime: Runtime) -> Prediction:
@@ -133,10 +136,12 @@ async def store(image: ReceivedImage, order: Order, held: HeldKey | None, runtim
         attempt = None
         if runtime.settings.reuse_answers:
             attempt = await runtime.known((inspected.sha256, model.name, model.version))
+            (metrics.CACHE_HITS if attempt else metrics.CACHE_MISSES).labels("answers").inc()
         if attempt is None and order.until:
             # Who waits learns the answer with the row; the disk works meanwhile.
             attempt = await runtime.dispatch.attempt(model.name, data, order.until - time.monotonic())
-        image_path = await asyncio.shield(storing)
+        with timing.stage("store"):
+            image_path = await asyncio.shield(storing)
     except BaseException:
         # The service stops, or the database is away: an image without a row would stay for ever.
         with contextlib.suppress(StorageUnavailable):
@@ -155,17 +160,23 @@ async def store(image: ReceivedImage, order: Order, held: HeldKey | None, runtim
         idempotency_key=held,
         webhook_url=order.webhook_url,
         key_id=order.key_id,
+        carried=timing.carried(),
     )
     try:
-        prediction = await runtime.dispatch.create(new)
+        with timing.stage("create"):
+            prediction = await runtime.dispatch.create(new)
     except Exception as error:
         # Where the row may have been committed after all, it needs its image.
         if not (isinstance(error, DatabaseUnavailable) and error.maybe_done):
             await runtime.storage.delete([image_path])
         raise
+    metrics.UPLOADS.labels(model.name).inc()
+    metrics.UPLOADED_BYTES.inc(image.size_bytes)
     if prediction.status == Status.PENDING:
         runtime.backlog.note_pending()
         runtime.dispatch.start(prediction, data)
+    else:
+        finished(prediction, None, attempt.began if attempt else order.came, attempt.seconds if attempt else None)
     return prediction
 
 

@@ -22,6 +22,7 @@ from app.api.slashes import refuse_other_methods
 from app.api.uploads import IDEMPOTENCY_KEY, idempotency_key
 from app.domain import DatabaseUnavailable, HeldKey, PredictionNotFound, ServiceError, UploadTooLarge
 from app.idempotency import Replay
+from app.log_events import BATCH_IMAGE_ERROR
 from app.models.pydantic import Batch, BatchItem, PredictionError, PredictionRead
 from app.models.tortoise import Prediction
 
@@ -160,7 +161,7 @@ class _Batch:
             except STOPS as refused:
                 error, status = _told(refused), _status(refused)
             except Exception:
-                log.exception("Image %d of a batch went wrong", taken.number)
+                log.exception(BATCH_IMAGE_ERROR, taken.number)
                 error = PredictionError(code="internal_error", message="Something went wrong in the service.")
                 status = HTTPStatus.INTERNAL_SERVER_ERROR
         filename = shown_name(taken.name)

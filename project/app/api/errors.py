@@ -12,6 +12,7 @@ from starlette.routing import Match
 
 from app import domain
 from app.api.early import EarlyAnswer
+from app.log_events import REQUEST_FAILED
 from app.models.pydantic import Problem
 
 log = logging.getLogger(__name__)
@@ -141,12 +142,12 @@ async def _service_error(request: Request, error: Exception) -> Response:
 def log_error(request: Request, error: domain.ServiceError) -> None:
     """Tell the operator of what is no fault of the client's."""
     if isinstance(error, AWAY):
-        log.warning("%s %s: %s", request.method, request.url.path, error.message)
+        log.warning(REQUEST_FAILED, request.method, request.url.path, error.message)
     elif isinstance(error, domain.Overloaded):
         # Nothing is wrong here, and a line for each would make it worse.
         return
     elif status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.error("%s %s: %s", request.method, request.url.path, error.message, exc_info=error.__cause__)
+        log.error(REQUEST_FAILED, request.method, request.url.path, error.message, exc_info=error.__cause__)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

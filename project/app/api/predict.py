@@ -10,11 +10,12 @@ from fastapi import APIRouter, BackgroundTasks, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from app import crud
+from app import crud, metrics
 from app.api.deps import Running, Runtime
 from app.api.errors import problem_responses
 from app.crud import TabularAnswer
 from app.domain import DatabaseUnavailable, LabelScore
+from app.log_events import ANSWERS_NOT_KEPT
 from app.models.pydantic import RowAnswer
 from app.tabular import TabularClassifier
 
@@ -111,6 +112,7 @@ async def answers_of(
     cache, key = runtime.tabular_cache, (model, version, values)
     scores: list[list[LabelScore]] | None = cache.get(key)
     cached = scores is not None
+    (metrics.CACHE_HITS if cached else metrics.CACHE_MISSES).labels("predict").inc()
     if scores is None:
         scores = await asyncio.to_thread(classifier.classify, values)
         # A list longer than the cache is not kept.
@@ -136,4 +138,4 @@ async def _log(answers: list[TabularAnswer]) -> None:
     try:
         await crud.log_tabular(answers)
     except DatabaseUnavailable:
-        log.warning("%d answers of %s are not kept: the database is away", len(answers), answers[0].model)
+        log.warning(ANSWERS_NOT_KEPT, len(answers), answers[0].model)

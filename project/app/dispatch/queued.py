@@ -32,6 +32,7 @@ from app.notices import FINISHED, Notices
 from app.ownership import owned
 from app.registry import Registry
 from app.storage import Storage
+from app.timing import carried
 
 MOST_ROWS: Final = 64
 MODELS_SECONDS: Final = 2.0
@@ -85,7 +86,7 @@ class QueuedDispatch:
         """Make a finished prediction pending again, with a job. Raises PredictionNotFound or PredictionUnfinished."""
         async with transaction():
             prediction = await crud.reclassify(prediction_id, model.name, model.version)
-            await queue.enqueue([prediction_id], again=str(time.time_ns()))
+            await queue.enqueue([prediction_id], again=str(time.time_ns()), carried=[carried()])
         return prediction
 
     def start(self, prediction: Prediction, data: bytes | None) -> None:
@@ -128,8 +129,12 @@ async def _read_models(asked: list[None]) -> list[list[ModelRead]]:
 async def _create_all(new: list[NewPrediction]) -> list[Prediction | IdempotencyKeyInFlight]:
     async with transaction():
         created = await crud.create_all(new)
-        made = [prediction for prediction in created if isinstance(prediction, Prediction)]
-        await queue.enqueue([prediction.id for prediction in made if prediction.status == Status.PENDING])
+        jobs = [
+            (prediction.id, one.carried)
+            for prediction, one in zip(created, new, strict=True)
+            if isinstance(prediction, Prediction) and prediction.status == Status.PENDING
+        ]
+        await queue.enqueue([number for number, _ in jobs], carried=[carried for _, carried in jobs])
     return created
 
 

@@ -8,9 +8,10 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from app import metrics, timing
 from app.config import PROJECT_DIR
 from app.domain import (
     EngineDied,
@@ -23,6 +24,7 @@ from app.domain import (
     ServiceError,
 )
 from app.engine.frames import LENGTHS, Header, Orders, packed
+from app.log_events import ENGINE_DIED, ENGINE_NOT_STARTED
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +39,13 @@ STOP_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a model said of an image: its best labels, highest first, and which model it was."""
+    """What a model said of an image: its best labels, highest first, which model it was, and how long it took."""
 
     scores: list[LabelScore]
     model: str
     version: str
+    seconds: tuple[float, float] = field(compare=False)
+    """Of decoding, and of the model."""
 
 
 class Engine:
@@ -99,7 +103,9 @@ class Engine:
         answered.add_done_callback(lambda _: self._turn.release())
         answer = await _result(answered)
         scores = [LabelScore(label, confidence) for label, confidence in answer["scores"]]
-        return Said(scores, answer["model"], answer["version"])
+        timing.took("decode", answer["decode"])
+        timing.took("infer", answer["infer"])
+        return Said(scores, answer["model"], answer["version"], (answer["decode"], answer["infer"]))
 
     async def render(self, data: bytes, longest: int) -> bytes:
         """An image as a JPEG for people, its longer side at most ``longest`` pixels.
@@ -173,6 +179,8 @@ class Engine:
                 answer: dict[str, Any] = json.loads(await reader.readexactly(header_bytes))
                 if body_bytes:
                     answer["body"] = await reader.readexactly(body_bytes)
+                for model, loads in answer.pop("loads", {}).items():
+                    metrics.MODEL_LOADS.labels(model).inc(loads)
                 future = self._asked.pop(answer["id"])
                 if not future.done():
                     future.set_result(answer)
@@ -188,7 +196,8 @@ class Engine:
             await asyncio.wait([self._reading])
             in_hand = len(self._asked)
             status = await self._stop()
-            log.error("%s died (%s) with %d requests in hand: starting it anew", self._name, status, in_hand)
+            metrics.ENGINE_DEATHS.inc()
+            log.error(ENGINE_DIED, self._name, status, in_hand)
             await asyncio.sleep(RESTART_SECONDS)
             await self._start_in_the_end()
 
@@ -199,7 +208,7 @@ class Engine:
                 await asyncio.shield(self._starting)
             except OSError:
                 # No memory, no more processes: this is what brings the engine back, so it must not end.
-                log.exception("%s could not be started. Trying again.", self._name)
+                log.exception(ENGINE_NOT_STARTED, self._name)
                 await asyncio.sleep(RESTART_SECONDS)
 
     async def _stop(self) -> int:

@@ -8,6 +8,7 @@ from typing import Final
 from app.domain import EngineDied, EngineFailed, ModelBroken, ModelUnknown
 from app.engine import Engine
 from app.engine.frames import Orders
+from app.log_events import MODEL_NOT_TRIED
 from app.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -44,9 +45,7 @@ class Checker:
                     except ModelUnknown:
                         continue  # Its folder is gone.
                     except (EngineDied, TimeoutError):
-                        log.warning(
-                            "The model %s could not be tried yet: the process for it does not start", model.name
-                        )
+                        log.warning(MODEL_NOT_TRIED, model.name)
                         return
                     # One by one: what was learnt holds, whatever happens over the next.
                     await asyncio.to_thread(self._registry.note_checked, {model: fault})

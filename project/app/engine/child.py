@@ -12,14 +12,17 @@ import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Final
 
+from app.classifier import Classifier
 from app.domain import ImageUnreadable, ServiceError
 from app.engine.frames import Header, Orders, packed, receive
 from app.engine.watch import Watch
 from app.explaining import Explainer
 from app.imaging import rendition
+from app.log_events import ENGINE_ERROR, IMAGE_OVERDUE
 from app.manifest import read_model
 from app.registry import Registry
 
@@ -59,7 +62,7 @@ class Child:
             except ServiceError as error:
                 answer = _told(error)
             except Exception as error:
-                log.exception("The engine failed at %s", header)
+                log.exception(ENGINE_ERROR, header)
                 answer = {"error": type(error).__name__, "message": str(error)}
             with self._sending, contextlib.suppress(OSError):
                 # Where the service hung up meanwhile, the next frame is none.
@@ -75,11 +78,13 @@ class Child:
             return None
 
     def _send(self, header: Header, answer: Header, found: bytes = b"") -> None:
+        if loads := self._registry.take_loads():
+            answer = {**answer, "loads": loads}
         self._service.sendall(packed({"id": header["id"], **answer}, len(found)) + found)
 
     def _give_up(self, header: Header) -> None:
         """Say that an image takes too long, and end: the service starts anew, and asks again for all others in hand."""
-        log.error("An image takes longer than %g s (MAX_IMAGE_SECONDS): it fails", self._image_seconds)
+        log.error(IMAGE_OVERDUE, self._image_seconds)
         told = f"The image takes longer than {self._image_seconds:g} s: it is damaged, or too large for this machine."
         # Never let go: its own thread may be done just now.
         self._sending.acquire()
@@ -92,8 +97,7 @@ class Child:
             case "classify":
                 classifier = self._registry.classifier(header["model"])
                 with self._watch.over(header):
-                    scores = [(score.label, score.confidence) for score in classifier.classify(body)]
-                return {"scores": scores, "model": classifier.model.name, "version": classifier.model.version}, b""
+                    return _classified(classifier, body), b""
             case "render":
                 with self._watch.over(header):
                     return {}, rendition(body, header["longest"])
@@ -107,6 +111,20 @@ class Child:
                 for name in header["models"]:
                     self._registry.classifier(name)
         return {"loaded": self._registry.loaded}, b""
+
+
+def _classified(classifier: Classifier, image: bytes) -> Header:
+    began = time.perf_counter()
+    tensor = classifier.decode(image)
+    decoded = time.perf_counter()
+    scores = [(score.label, score.confidence) for score in classifier.best(tensor)]
+    return {
+        "scores": scores,
+        "model": classifier.model.name,
+        "version": classifier.model.version,
+        "decode": decoded - began,
+        "infer": time.perf_counter() - decoded,
+    }
 
 
 def _told(error: ServiceError) -> Header:

@@ -9,6 +9,7 @@ from app.domain import EngineDied, EngineFailed, ModelBroken, StartupError
 from app.engine import Engine
 from app.engine.checker import Checker
 from app.engine.frames import Orders
+from app.log_events import MODEL_FALLBACK, MODEL_NOT_LOADED
 from app.manifest import Model
 from app.registry import MAKE_ONE, Registry, find_default
 from app.repeating import alongside
@@ -20,7 +21,7 @@ def find_models(settings: Settings) -> Registry:
     """All models of the folder. Raises StartupError where the default one is not there."""
     default, note = find_default(settings.models, settings.model, settings.model_precision)
     if note:
-        log.warning("%s", note)
+        log.warning(MODEL_FALLBACK, note)
     return Registry(settings.models, default, note, memory_bytes=settings.models_memory_bytes)
 
 
@@ -58,7 +59,7 @@ async def loaded(engine: Engine, checker: Checker, registry: Registry, *, everyt
         except (EngineDied, EngineFailed) as error:
             if model == registry.default:
                 raise StartupError(f"The model {model.name} cannot be loaded. To make it again, {MAKE_ONE}.") from error
-            log.exception("The model %s could not be loaded at the start", model.name)
+            log.exception(MODEL_NOT_LOADED, model.name)
             continue
         registry.note_checked({model: fault})
     async with alongside(checker.look()):

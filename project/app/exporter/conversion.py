@@ -13,6 +13,7 @@ from tensorflow.lite.python.convert_phase import ConverterError
 
 from app.domain import StartupError
 from app.exporter.networks import Network, reference_tensors
+from app.log_events import EXPORT_COMPARED
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def to_litert(network: Network) -> bytes:
     difference = float(np.abs(litert_answers(lite, tensors, network.classes) - network.answers(tensors)).max())
     if not difference < TOLERANCE:
         raise StartupError(f"The converted model's answers differ from the original's by {difference:.2g}: not kept.")
-    log.info("Answers agree with the original's within %.1g", difference)
+    log.info(EXPORT_COMPARED, difference)
     return lite
 
 

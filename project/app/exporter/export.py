@@ -35,6 +35,15 @@ from app.exporter.networks import (
 from app.exporter.quantization import to_int8_onnx
 from app.exporter.weights import Weights, WeightsUnavailable, mobilenet_v2_weights, sha256_of
 from app.imaging import to_tensor
+from app.log_events import (
+    EXPORT_CALIBRATING,
+    EXPORT_CONVERTING,
+    EXPORT_FALLBACK,
+    EXPORT_FEW_IMAGES,
+    EXPORT_NO_IMAGE,
+    EXPORT_QUANTISING,
+    WEIGHTS_UNAVAILABLE,
+)
 from app.manifest import ImageManifest, OutputTable
 from app.registry import AUTO, FALLBACK, FALLBACK_NOTE, PREFERRED, folder_name
 
@@ -84,10 +93,10 @@ def export_model(settings: Settings, request: Request = Request()) -> Path:
     if request.squash:
         squashed = source.network.input.model_copy(update={"resize": "squash"})
         source = replace(source, network=replace(source.network, input=squashed))
-    log.info("Converting %s to LiteRT", source.name)
+    log.info(EXPORT_CONVERTING, source.name)
     file = to_litert(source.network)
     if settings.model_precision == "int8":
-        log.info("Quantising to int8")
+        log.info(EXPORT_QUANTISING)
         file = to_int8_onnx(file, _tensors(calibration, source.network), source.network.classes)
     return _export(settings, source, file)
 
@@ -125,8 +134,8 @@ def _default(settings: Settings) -> _Source:
     except WeightsUnavailable as error:
         if settings.model == PREFERRED:
             raise
-        log.warning("%s", error.message)
-        log.warning("%s", FALLBACK_NOTE)
+        log.warning(WEIGHTS_UNAVAILABLE, error.message)
+        log.warning(EXPORT_FALLBACK, FALLBACK_NOTE)
         return _fallback()
     model, table = keras_application(APPLICATION, weights.path)
     return _Source(PREFERRED, of_keras(model, table), weights, keras_labels())
@@ -202,13 +211,13 @@ def _tensors(files: list[Path], network: Network) -> list[NDArray[np.float32]]:
         try:
             tensors.append(to_tensor(path.read_bytes(), network.input.spec))
         except ImageUnreadable:
-            log.info("%s is no image: not used to calibrate", path)
+            log.info(EXPORT_NO_IMAGE, path)
     if not tensors:
         raise StartupError("CALIBRATION_IMAGES holds no image that can be read.")
     if len(tensors) < FEWEST_CALIBRATED:
-        log.warning("Calibrating on %d images only: %d or more are better", len(tensors), FEWEST_CALIBRATED)
+        log.warning(EXPORT_FEW_IMAGES, len(tensors), FEWEST_CALIBRATED)
     else:
-        log.info("Calibrating on %d images", len(tensors))
+        log.info(EXPORT_CALIBRATING, len(tensors))
     return tensors
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tomli_w
 
+from app.log_events import MODEL_EXPORTED
 from app.manifest import MANIFEST, Manifest
 
 log = logging.getLogger(__name__)
@@ -21,5 +22,5 @@ def put_in_place(models_dir: Path, manifest: Manifest, network: bytes, labels: l
     (making / MANIFEST).write_text(tomli_w.dumps(manifest.model_dump(exclude_none=True)), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     making.rename(folder)
-    log.info("Exported %s, version %s, to %s", manifest.name, manifest.version, folder)
+    log.info(MODEL_EXPORTED, manifest.name, manifest.version, folder)
     return folder

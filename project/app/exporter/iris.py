@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from app.config import Settings
 from app.domain import StartupError
 from app.exporter.folder import put_in_place
+from app.log_events import MODEL_TRAINED
 from app.manifest import Feature, TabularManifest
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def export_iris_models(settings: Settings) -> list[Path]:
     for name, classifier in MODELS.items():
         classifier.fit(train_rows, train_labels)
         accuracy = classifier.score(test_rows, test_labels)
-        log.info("%s is right about %.1f %% of %d rows it was not trained on", name, 100 * accuracy, len(test_rows))
+        log.info(MODEL_TRAINED, name, 100 * accuracy, len(test_rows))
         onnx = _converted(name, classifier, rows)
         labels = [str(label) for label in iris.target_names]
         folders.append(_export(settings, name, onnx, _features(rows), labels))

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from app.config import Settings
 from app.domain import StartupError
+from app.log_events import DOWNLOAD_STARTED
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def download(url: str, path: Path, sha256: str) -> Path:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    log.info("Downloading %s", url)
+    log.info(DOWNLOAD_STARTED, url)
     try:
         _fetch(url, part)
     except (httpx.HTTPError, OSError) as error:

@@ -15,6 +15,7 @@ import aiofiles.os
 
 from app.coalescing import Coalescer
 from app.domain import ImageMissing, StartupError, StorageUnavailable
+from app.log_events import IMAGE_NOT_REMOVED, STORAGE_NOT_OURS
 from app.storage import OWNER, UNFINISHED, new_key
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class FolderStorage:
     def _not_ours(self) -> StorageUnavailable:
         if time.monotonic() > self._told_at + QUIET_SECONDS:
             self._told_at = time.monotonic()
-            log.warning("%s is not where images were stored: is the shared folder mounted?", self.place)
+            log.warning(STORAGE_NOT_OURS, self.place)
         return StorageUnavailable()
 
     async def delete(self, keys: Sequence[str]) -> None:
@@ -110,7 +111,7 @@ class FolderStorage:
             except FileNotFoundError:
                 continue
             except OSError:
-                log.exception("The image %s could not be removed", key)
+                log.exception(IMAGE_NOT_REMOVED, key)
 
     async def older_than(self, age: timedelta) -> AsyncIterator[list[str]]:
         """Keys of all images that were stored so long ago, a folder at a time. Raises StorageUnavailable."""

@@ -10,6 +10,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from app.domain import ImageMissing, StartupError, StorageUnavailable
+from app.log_events import IMAGES_NOT_REMOVED
 from app.storage import OWNER, new_key
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ class ObjectStorage:
         except FileNotFoundError:
             return
         except (BaseError, OSError) as error:
-            log.error("Images could not be removed (%s): %s", _first_line(error), ", ".join(keys))  # noqa: TRY400 - pages long
+            log.error(IMAGES_NOT_REMOVED, _first_line(error), ", ".join(keys))  # noqa: TRY400 - pages long
 
     async def older_than(self, age: timedelta) -> AsyncIterator[list[str]]:
         """Keys of all images that were stored so long ago, a thousand at a time. Raises StorageUnavailable."""

@@ -100,6 +100,7 @@ async def test_the_openapi_description_is_complete(client: httpx.AsyncClient) ->
         ("get", "/health"): {"200"},
         ("get", "/ready"): {"200", "503"},
         ("get", "/models"): {"200"},
+        ("get", "/metrics"): {"200"},
         ("get", "/info"): {"200", "503"},
     }
     schemas = description["components"]["schemas"]

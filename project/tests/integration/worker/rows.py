@@ -32,7 +32,7 @@ class FakeEngine:
         to_tensor(data)
         self.calls += 1
         self.meanwhile()
-        return Said(SCORES, "answering", "2")
+        return Said(SCORES, "answering", "2", (0.0, 0.0))
 
 
 async def pending(storage: Storage, data: bytes | None = None) -> Prediction:

@@ -1,0 +1,54 @@
+"""What Prometheus reads."""
+
+from fastapi import APIRouter, Response
+
+from app import metrics
+from app.api.deps import Running
+from app.backlog import ASKED_AT
+from app.db import execute, unavailable_when_away
+from app.domain import DatabaseUnavailable
+from app.fleet import ALIVE_FOR
+
+router = APIRouter(tags=["service"])
+
+OPEN = ("pending", "processing")
+_QUEUE = f"""
+SELECT status, count(*) AS depth, extract(epoch from now() - min({ASKED_AT}))::float8 AS age
+FROM predictions WHERE status IN ('pending', 'processing') GROUP BY status
+"""  # noqa: S608 - a part of ours # nosec B608
+_WORKERS = """
+SELECT name, extract(epoch from now() - seen_at)::float8 AS age FROM workers
+WHERE seen_at > now() - interval '10 minutes'
+"""
+
+
+@router.get(
+    "/metrics",
+    summary="What Prometheus reads",
+    response_class=Response,
+    responses={200: {"description": "In Prometheus' text format", "content": {"text/plain": {}}}},
+)
+async def read_metrics(runtime: Running) -> Response:
+    """What this process has done, and how long queue and workers have been waiting, whichever process is asked."""
+    try:
+        await _look()
+        if runtime.settings.queue == "local":
+            health = await runtime.dispatch.health(database_answers=True)
+            metrics.WORKERS.set(health.worker == "ok")
+        metrics.DATABASE_UP.set(1)
+    except DatabaseUnavailable:
+        metrics.DATABASE_UP.set(0)
+    return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
+
+
+@unavailable_when_away()
+async def _look() -> None:
+    queue = {row["status"]: row for row in await execute(_QUEUE)}
+    for status in OPEN:
+        metrics.QUEUE_DEPTH.labels(status).set(queue[status]["depth"] if status in queue else 0)
+    metrics.QUEUE_AGE.set(max((row["age"] for row in queue.values()), default=0))
+    workers = await execute(_WORKERS)
+    metrics.WORKERS.set(sum(worker["age"] < ALIVE_FOR.total_seconds() for worker in workers))
+    metrics.HEARTBEAT_AGE.clear()
+    for worker in workers:
+        metrics.HEARTBEAT_AGE.labels(worker["name"]).set(worker["age"])

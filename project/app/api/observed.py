@@ -1,0 +1,131 @@
+"""What is told of each request: an id, how long it took, a line of the log, and Prometheus."""
+
+import logging
+import re
+import time
+import uuid
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
+
+from app import metrics, timing, tracing
+from app.domain import ANYBODY
+from app.log_events import REQUEST
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+"""Ids of others' that are taken over; anything else could be more than an id."""
+ELSEWHERE: Final = "elsewhere"
+"""Instead of paths that are none of the service's: clients could make up any number."""
+BELOW: Final = ("/static", "/static-offline-docs")
+METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+OTHER: Final = "other"
+CLOSED: Final = 499
+"""Status of a request whose client was gone before it had an answer (as nginx has it)."""
+
+
+class Observed:
+    """ASGI middleware around everything else."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and tell of it when it is answered."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        with (
+            timing.collected() as stages,
+            bound_contextvars(request_id=request_id),
+            tracing.request(Headers(scope=scope), scope["method"]) as span,
+        ):
+            told = _Exchange(request_id, stages, scope, span)
+            try:
+                await self._app(scope, told.receiving(receive), told.sending(send))
+            finally:
+                told.finish()
+
+
+class _Exchange:
+    """One request and its answer. It is over when the answer's last byte is sent: what follows it is no part of it."""
+
+    def __init__(self, request_id: str, stages: dict[str, float], scope: Scope, span: tracing.RequestSpan) -> None:
+        self._request_id = request_id
+        self._stages = stages
+        self._scope = scope
+        self._span = span
+        self._began = time.perf_counter()
+        self._received = self._sent = 0
+        self._status = CLOSED
+        self._is_over = False
+
+    def receiving(self, receive: Receive) -> Receive:
+        """What the client sends, counted."""
+
+        async def counting() -> Message:
+            message = await receive()
+            if message["type"] == "http.request":
+                self._received += len(message.get("body", b""))
+            return message
+
+        return counting
+
+    def sending(self, send: Send) -> Send:
+        """What it is sent, counted, with what is told of the request."""
+
+        async def counting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._status = message["status"]
+                message = {**message, "headers": [*message.get("headers", []), *self._headers()]}
+            elif message["type"] == "http.response.body":
+                self._sent += len(message.get("body", b""))
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                self.finish()
+
+        return counting
+
+    def _headers(self) -> list[tuple[bytes, bytes]]:
+        seconds = time.perf_counter() - self._began
+        parts = [f"{name};dur={1000 * took:.1f}" for name, took in self._stages.items()]
+        return [
+            (b"x-request-id", self._request_id.encode()),
+            (b"x-process-time", b"%.4f" % seconds),
+            (b"server-timing", ", ".join([*parts, f"total;dur={1000 * seconds:.1f}"]).encode()),
+        ]
+
+    def finish(self) -> None:
+        """Tell of it, once."""
+        if self._is_over:
+            return
+        self._is_over = True
+        seconds = time.perf_counter() - self._began
+        method, route = self._scope["method"], route_of(self._scope)
+        if method not in METHODS:
+            method = OTHER
+        metrics.REQUESTS.labels(method, route, self._status).inc()
+        metrics.REQUEST_SECONDS.labels(route).observe(seconds)
+        self._span.answered(method, route, self._status)
+        caller = self._scope.get("state", {}).get("caller", ANYBODY)
+        beside = {"bytes_in": self._received, "bytes_out": self._sent, "key_id": caller.key_id}
+        log.info(REQUEST, method, route, self._status, round(1000 * seconds, 1), extra=beside)
+
+
+def route_of(scope: Scope) -> str:
+    """The path's pattern, such as ``/predictions/{id}/``."""
+    if (route := scope.get("route")) is not None:
+        return str(route.path)
+    path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
+    return next((below for below in BELOW if path.startswith(f"{below}/")), ELSEWHERE)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+            return str(value.decode())
+    return uuid.uuid4().hex

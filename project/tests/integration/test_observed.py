@@ -1,0 +1,154 @@
+"""What is told of each request: headers, the log, Prometheus."""
+
+import json
+import logging
+import re
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.api.observed import REQUEST_ID
+from app.config import Settings
+from app.log_events import PREDICTION, REQUEST
+from app.logs import make_formatter
+from tests.integration.conftest import serving
+from tests.pictures import encoded, jpeg, scene
+
+TIMING = re.compile(r"\w+;dur=\d+\.\d(, \w+;dur=\d+\.\d)*")
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+async def samples(client: httpx.AsyncClient) -> Samples:
+    answer = await client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    families = text_string_to_metric_families(answer.text)
+    return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
+
+
+def added(before: Samples, after: Samples, name: str, **labels: str) -> float:
+    key = f"image_classifier_{name}", frozenset(labels.items())
+    return after.get(key, 0) - before.get(key, 0)
+
+
+def now(after: Samples, name: str, **labels: str) -> float:
+    return after[f"image_classifier_{name}", frozenset(labels.items())]
+
+
+@pytest.mark.parametrize("sent", ["mine-1", "a" * 128, "6b1f/x+y=@z:1.2"])
+async def test_a_clients_request_id_is_kept(client: httpx.AsyncClient, sent: str) -> None:
+    assert (await client.get("/ping", headers={"X-Request-ID": sent})).headers["x-request-id"] == sent
+
+
+@pytest.mark.parametrize("sent", ["", "a" * 129, "two words", "new\tline", '{"a": 1}', "ünï"])
+async def test_what_could_be_more_than_an_id_is_not(client: httpx.AsyncClient, sent: str) -> None:
+    told = (await client.get("/ping", headers=[(b"X-Request-ID", sent.encode())])).headers["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{32}", told)
+    assert REQUEST_ID.fullmatch(told.encode())
+
+
+@pytest.mark.parametrize("path", ["/ping", "/predictions/", "/nothing", "/predictions/999/", "/static/style.css"])
+async def test_every_answer_says_how_long_it_took(client: httpx.AsyncClient, path: str) -> None:
+    headers = (await client.get(path)).headers
+    assert 0 <= float(headers["x-process-time"]) < 30
+    assert TIMING.fullmatch(headers["server-timing"])
+    assert headers["x-request-id"]
+
+
+async def test_an_upload_says_what_took_how_long(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/predictions/", files={"file": jpeg()}, headers={"Prefer": "wait=30"})
+    parts = dict(part.split(";dur=") for part in answer.headers["server-timing"].split(", "))
+    assert list(parts) == ["receive", "inspect", "decode", "infer", "store", "create", "total"]
+    assert all(float(parts[name]) > 0 for name in ("receive", "decode", "infer", "create"))
+    assert float(parts["total"]) >= float(parts["decode"]) + float(parts["infer"])
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    """The log as a program reads it, without what the test's own client says."""
+    found = [json.loads(line) for line in caplog.handler.stream.getvalue().splitlines()]
+    return [line for line in found if line["logger"] != "httpx"]
+
+
+async def test_a_line_of_the_log_for_each_request_and_each_prediction(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.handler.setFormatter(make_formatter("json"))
+    caplog.set_level(logging.INFO)
+    image = jpeg()
+    headers = {"Prefer": "wait=30", "X-Request-ID": "mine-7"}
+    answer = await client.post("/predictions?unused=secret", files={"file": image}, headers=headers)
+    told = lines(caplog)
+    (request,) = [line for line in told if line["event"] == REQUEST.name]
+    assert {name: request[name] for name in ("method", "route", "status", "key_id", "request_id", "level")} == {
+        "method": "POST",
+        "route": "/predictions/",
+        "status": 201,
+        "key_id": None,
+        "request_id": "mine-7",
+        "level": "info",
+    }
+    assert len(image) < int(str(request["bytes_in"])) < len(image) + 1_000
+    assert request["bytes_out"] == len(answer.content)
+    assert 0 < float(str(request["duration_ms"])) < 30_000
+    assert "secret" not in json.dumps(told)
+    (prediction,) = [line for line in told if line["event"] == PREDICTION.name]
+    row = answer.json()
+    assert (prediction["prediction_id"], prediction["status"]) == (row["id"], "succeeded")
+    assert (prediction["model"], prediction["model_version"]) == (row["model"], row["model_version"])
+    assert (prediction["attempt"], prediction["cached"], prediction["request_id"]) == (1, False, "mine-7")
+    assert float(str(prediction["decode_ms"])) + float(str(prediction["infer_ms"])) <= float(
+        str(prediction["duration_ms"])
+    )
+
+
+async def test_prometheus_is_told(settings: Settings) -> None:
+    async with serving(settings.model_copy(update={"reuse_answers": True})) as client:
+        before = await samples(client)
+        files = [jpeg(), jpeg(), encoded(scene(90, 80), "PNG")]
+        rows = [
+            (await client.post("/predictions/", files={"file": file}, headers={"Prefer": "wait=30"})).json()
+            for file in files
+        ]
+        broken = jpeg()[:2000]
+        await client.post("/predictions/", files={"file": broken}, headers={"Prefer": "wait=30"})
+        await client.post("/predictions/", files={"file": b"no image"})
+        await client.patch(f"/predictions/{rows[0]['id']}/", json={"top_prediction": "cat", "confidence": 1})
+        await client.get(f"/predictions/{rows[0]['id']}")
+        await client.request("BREW", "/predictions/")
+        after = await samples(client)
+    model = rows[0]["model"]
+    assert added(before, after, "requests_total", method="POST", route="/predictions/", status="201") == 4
+    assert added(before, after, "requests_total", method="POST", route="/predictions/", status="400") == 1
+    assert added(before, after, "requests_total", method="GET", route="/predictions/{id}/", status="200") == 1
+    assert added(before, after, "requests_total", method="other", route="/predictions/", status="405") == 1
+    assert added(before, after, "request_duration_seconds_count", route="/predictions/") >= 5
+    assert added(before, after, "uploads_total", model=model) == 4
+    assert added(before, after, "uploaded_bytes_total") == sum(map(len, [*files, broken]))
+    assert added(before, after, "predictions_total", model=model, status="succeeded") == 3
+    assert added(before, after, "predictions_total", model=model, status="failed") == 1
+    # The same bytes twice; what was refused was asked of nobody.
+    assert added(before, after, "cache_hits_total", cache="answers") == 1
+    assert added(before, after, "cache_misses_total", cache="answers") == 3
+    assert added(before, after, "corrections_total", model=model) == 1
+    for stage in ("decode", "infer"):
+        assert added(before, after, "stage_duration_seconds_count", stage=stage) == 2
+    assert added(before, after, "stage_duration_seconds_count", stage="receive") == 5
+    assert now(after, "database_up") == 1
+    assert now(after, "workers_alive") == 1
+    assert now(after, "queue_depth", status="pending") == now(after, "queue_age_seconds") == 0
+
+
+async def test_the_queue_is_told_of_whoever_made_it(settings: Settings) -> None:
+    async with serving(settings) as client:
+        from app.db import execute
+
+        row = (await client.post("/predictions/", files={"file": jpeg()}, headers={"Prefer": "wait=30"})).json()
+        await execute(
+            "UPDATE predictions SET status = 'processing', lease_expires_at = now() + interval '1 hour', "
+            "created_at = now() - interval '90 seconds' WHERE id = $1",
+            [row["id"]],
+        )
+        after = await samples(client)
+    assert now(after, "queue_depth", status="processing") == 1
+    assert 90 <= now(after, "queue_age_seconds") < 120
