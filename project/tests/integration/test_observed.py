@@ -113,7 +113,7 @@ async def test_prometheus_is_told(settings: Settings) -> None:
         broken = jpeg()[:2000]
         await client.post("/predictions/", files={"file": broken}, headers={"Prefer": "wait=30"})
         await client.post("/predictions/", files={"file": b"no image"})
-        await client.patch(f"/predictions/{rows[0]['id']}/", json={"top_prediction": "cat", "confidence": 1})
+        await client.put(f"/predictions/{rows[0]['id']}/", json={"top_prediction": "cat", "confidence": 1})
         await client.get(f"/predictions/{rows[0]['id']}")
         await client.request("BREW", "/predictions/")
         after = await samples(client)
