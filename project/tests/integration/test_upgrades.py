@@ -1,0 +1,76 @@
+"""A database of each version there was is brought up to date with what is in it, and used on."""
+
+import shutil
+from pathlib import Path
+
+import httpx
+import pytest
+from aerich import Command
+from pydantic import SecretStr
+
+from app import db
+from app.config import MIGRATIONS_DIR, Settings
+from tests.integration.conftest import execute, serving
+from tests.integration.versions import IMAGE_PATH, KEY, PENDING, WRITTEN
+from tests.pictures import jpeg
+
+
+async def make(url: str, version: int, folder: Path) -> None:
+    """Make the tables of a version, with what was in them."""
+    models = folder / "models"
+    models.mkdir(parents=True)
+    for name in db.migration_files()[: version + 1]:
+        shutil.copy(MIGRATIONS_DIR / "models" / name, models)
+    command = Command(db.tortoise_config(url, 2), app=db.APP, location=str(folder))
+    async with command:
+        await command.init()
+        assert len(await command.upgrade(run_in_transaction=True)) == version + 1
+    await execute(url, *(WRITTEN[number] for number in range(version + 1) if WRITTEN[number]))
+
+
+def test_there_is_data_of_every_version() -> None:
+    assert list(WRITTEN) == list(range(len(db.migration_files())))
+
+
+@pytest.mark.parametrize("version", WRITTEN)
+async def test_nothing_is_lost(empty_database_url: str, version: int, settings: Settings, tmp_path: Path) -> None:
+    await make(empty_database_url, version, tmp_path / "migrations")
+    settings = settings.model_copy(
+        update={"database_url": SecretStr(empty_database_url), "uploads_dir": tmp_path / "images"}
+    )
+    image = settings.uploads / IMAGE_PATH
+    image.parent.mkdir(parents=True)
+    image.write_bytes(jpeg())
+
+    assert await db.migrate(empty_database_url, settings) == db.migration_files()[version + 1 :]
+    async with serving(settings) as client:
+        await check(client, version)
+        # What was to be done is done, and it goes on where it was.
+        late = (await client.get(f"/predictions/{PENDING}/?wait=30")).json()
+        assert (late["status"], late["attempts"], len(late["all_predictions"])) == ("succeeded", 1, 5)
+        uploaded = await client.post("/predictions/", files={"file": jpeg()}, headers={"Prefer": "wait=30"})
+        assert (uploaded.status_code, uploaded.json()["id"]) == (201, PENDING + 1)
+        assert (await client.delete("/predictions/1/")).status_code == 200
+
+
+async def check(client: httpx.AsyncClient, version: int) -> None:
+    rows = {row["id"]: row for row in (await client.get("/predictions/")).json()}
+    assert list(rows) == [4, 3, 2, 1]
+    cat, corrected, broken = rows[1], rows[2], rows[3]
+    assert (cat["filename"], cat["top_prediction"], cat["confidence"]) == ("cat.jpg", "tabby", 0.61)
+    assert [score["label"] for score in cat["all_predictions"]] == ["tabby", "tiger_cat"]
+    assert (cat["created_at"], cat["completed_at"]) == ("2026-11-21T10:00:00Z", "2026-11-21T10:00:02Z")
+    assert (corrected["filename"], corrected["top_prediction"]) == ("Käse 🐈.png", "cheese")
+    assert corrected["corrected_at"] == "2026-11-21T11:00:00Z"
+    assert corrected["cached"] is (version >= 3)
+    assert (broken["status"], broken["error"]["code"]) == ("failed", "image_unreadable")
+    found = (await client.get("/predictions/", params={"q": "käse"})).json()
+    assert [row["id"] for row in found] == [2]
+    history = (await client.get("/predictions/1/history/")).json()
+    assert [past["top_prediction"] for past in history] == (["lynx"] if version >= 1 else [])
+    delivered = (await client.get("/predictions/1/deliveries/")).json()
+    assert [one["status"] for one in delivered] == (["delivered"] if version >= 4 else [])
+    with_key = await client.get("/predictions/", headers={"X-API-Key": KEY})
+    assert with_key.status_code == (200 if version >= 7 else 401)
+    changes = (await client.get("/predictions/2/history/")).json()
+    assert [change["who"] for change in changes] == (["anna"] if version >= 8 else [])
