@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check audit lint migrate model iris openvino telemetry bench fuzz vitals scaling accuracy openapi lock format verify-containers clean
+.PHONY: help docs run test check audit lint migrate model iris openvino telemetry bench fuzz vitals scaling accuracy openapi lock format verify-containers clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -56,6 +56,10 @@ format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
 openapi: $(VENV)/dev.stamp ## Write the contract, docs/openapi.json, anew after a change
 	@cd project && ../$(BIN)/python -c 'import json; from app.config import Settings; from app.main import create_application; \
 	  print(json.dumps(create_application(Settings()).openapi(), indent=1, ensure_ascii=False))' > docs/openapi.json
+
+docs: $(VENV)/dev.stamp ## Make the documentation's site, into project/docs/_site
+	@cd project && PYTHONPATH=. ../$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --fresh-env \
+	  docs docs/_site && echo "==> project/docs/_site/index.html"
 
 migrate: $(VENV)/run.stamp ## Bring the database's tables up to date
 	@$(APP) migrate

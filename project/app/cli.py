@@ -27,24 +27,7 @@ NO_MODEL: Final = 3
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit status: 0, or 1 with one line that says what is wrong and what to do."""
-    parser = argparse.ArgumentParser(prog="python -m app", description="The image-classification service.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (run, text) in COMMANDS.items():
-        commands.add_parser(name, help=text, description=text).set_defaults(run=run)
-    _add_export_options(commands.choices["export-model"])
-    key_commands.add_options(commands.choices["keys"])
-    audit_command.add_options(commands.choices["audit"])
-    keeping_commands.add_backup_options(commands.choices["backup"])
-    keeping_commands.add_restore_options(commands.choices["restore"])
-    keeping_commands.add_retain_options(commands.choices["retain"])
-    commands.choices["serve"].add_argument("--reload", action="store_true", help="restart when the code changes")
-    commands.choices["sweep"].add_argument(
-        "--older-than",
-        type=float,
-        metavar="SECONDS",
-        help="only images stored so long ago (default: an hour more than a client may wait)",
-    )
-    options = parser.parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     # Like Ctrl-C: whatever was started is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -63,6 +46,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return 1
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """What the command line understands."""
+    parser = argparse.ArgumentParser(prog="python -m app", description="The image-classification service.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (run, text) in COMMANDS.items():
+        commands.add_parser(name, help=text, description=text).set_defaults(run=run)
+    _add_export_options(commands.choices["export-model"])
+    key_commands.add_options(commands.choices["keys"])
+    audit_command.add_options(commands.choices["audit"])
+    keeping_commands.add_backup_options(commands.choices["backup"])
+    keeping_commands.add_restore_options(commands.choices["restore"])
+    keeping_commands.add_retain_options(commands.choices["retain"])
+    commands.choices["serve"].add_argument("--reload", action="store_true", help="restart when the code changes")
+    commands.choices["sweep"].add_argument(
+        "--older-than",
+        type=float,
+        metavar="SECONDS",
+        help="only images stored so long ago (default: an hour more than a client may wait)",
+    )
+    return parser
 
 
 def _add_export_options(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,25 @@
+"""Sphinx' configuration, for ``make docs``. Pages of what the code knows itself are written here."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from reference import commands, http, settings  # noqa: E402
+
+from app import __version__  # noqa: E402 - found by the line above
+
+project = "Image classifier"
+author = "The maintainers"
+release = __version__
+extensions = ["myst_parser"]
+exclude_patterns = ["_site", "reference/*.py"]
+html_theme = "furo"
+html_title = project
+html_static_path: list[str] = []
+html_show_sphinx = html_show_copyright = False
+myst_heading_anchors = 3
+
+for name, write in {"settings": settings.page, "commands": commands.page, "http": http.page}.items():
+    (HERE / "reference" / f"{name}.md").write_text(write(), encoding="utf-8")
