@@ -46,7 +46,12 @@ async def claim_all(
     rows = await execute(_CLAIM, [prediction_ids, lease, attempts_below, claimed_by])
     held = {
         row["id"]: Claim(
-            *(row["id"], row["attempts"], row["started_at"], row["image_path"], row["model"], row["waited"])
+            prediction_id=row["id"],
+            attempt=row["attempts"],
+            started_at=row["started_at"],
+            image_path=row["image_path"],
+            model=row["model"],
+            waited=row["waited"],
         )
         for row in rows
     }
@@ -136,7 +141,7 @@ WHERE id IN (
         AND (status = 'pending' OR (status = 'processing' AND ($4 OR lease_expires_at < now())))
     ORDER BY id FOR UPDATE SKIP LOCKED
 )
-RETURNING id
+RETURNING *
 """
 _ORPHANS: Final = """
 UPDATE predictions SET status = 'pending', lease_expires_at = NULL, started_at = NULL
@@ -160,9 +165,9 @@ SELECT id, attempts FROM predictions WHERE status = 'pending' AND id <> ALL($1::
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """How many predictions a look for lost ones failed, and how many it made pending again."""
+    """The predictions that a look for lost ones failed, and how many it made pending again."""
 
-    failed: int
+    failed: list[Prediction]
     orphaned: int
 
 
@@ -176,7 +181,7 @@ async def recover(policy: RetryPolicy, in_hand: list[int], *, all_processing: bo
     spent = _spent(policy)
     failed = await execute(_EXHAUST, [policy.max_attempts, spent.code, spent.message, all_processing, in_hand])
     orphaned = await execute(_ORPHANS, [all_processing, in_hand])
-    return Recovered(len(failed), len(orphaned))
+    return Recovered([Prediction.of(row) for row in failed], len(orphaned))
 
 
 @unavailable_when_away()

@@ -58,7 +58,9 @@ class Settings(BaseSettings):
     quota_bytes: Annotated[
         int, Field(ge=0, description="Bytes that the images of one key may take, and all without one; 0: any number.")
     ] = 0
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="Least severe lines of the log.")
+    ] = "INFO"
     log_format: Annotated[
         Literal["auto", "json", "text"],
         Field(description="How lines of the log are written; auto: as JSON, but as text where ENVIRONMENT is dev."),
@@ -180,7 +182,7 @@ class Settings(BaseSettings):
         50_000_000
     )
     max_image_seconds: Annotated[
-        float, Field(gt=0, le=_DAY, description="How long one image may take; what takes longer fails.")
+        float, Field(ge=0.1, le=_DAY, description="How long one image may take; what takes longer fails.")
     ] = 10
     max_pending: Annotated[
         PositiveInt,

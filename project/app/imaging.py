@@ -152,7 +152,10 @@ def without_metadata(data: bytes, content_type: str) -> bytes:
     """The image's file without what it tells beside the image (``app.metadata``). Raises NotAnImage."""
     try:
         return metadata.without_metadata(data, content_type)
-    except ValueError as error:
+    except MemoryError:
+        raise
+    except Exception as error:
+        # As with headers: whatever breaks here is the file's own fault.
         raise NotAnImage from error
 
 

@@ -110,6 +110,7 @@ PREDICTION_UNAWAITED: Final = Event(
 )
 QUEUE_NOT_TIDY: Final = Event("queue_not_tidy", "There is more to be removed")
 REQUEST: Final = Event("request", "%s %s %d after %.1f ms", "method", "route", "status", "duration_ms")
+REQUEST_ERROR: Final = Event("request_error", "A request went wrong")
 REQUEST_FAILED: Final = Event("request_failed", "%s %s: %s", "method", "path", "reason")
 RETENTION_REMOVED: Final = Event(
     "retention_removed", "Removed %d old predictions with %d bytes of images", "predictions", "bytes"

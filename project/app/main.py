@@ -55,12 +55,15 @@ def create_application(settings: Settings) -> FastAPI:
         storage = make_storage(settings)
         await storage.prepare()
         backlog = Backlog(settings.max_pending)
-        with tracing.sending(settings.traces_url, "web"):
-            async with _dispatching(settings, storage) as beside, backlog.watched():
-                await _check_keys(settings)
-                # What was made until now stays: looking through it for garbage again and again holds requests up.
-                gc.freeze()
-                yield State(runtime=make_runtime(settings, storage, beside, backlog))
+        async with (
+            tracing.sending(settings.traces_url),
+            _dispatching(settings, storage) as beside,
+            backlog.watched(),
+        ):
+            await _check_keys(settings)
+            # What was made until now stays: looking through it for garbage again and again holds requests up.
+            gc.freeze()
+            yield State(runtime=make_runtime(settings, storage, beside, backlog))
 
     # Swagger UI and ReDoc from a package instead of a CDN: they work without the internet.
     app = FastAPIOffline(
@@ -69,9 +72,9 @@ def create_application(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes, max_batch_bytes=settings.max_batch_bytes)
     app.add_middleware(Guard, allow_anonymous=settings.allow_anonymous, meter=Meter(settings))
     app.add_middleware(HeadAsGet)
+    app.add_middleware(Observed)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(PlainStartupErrors)
-    app.add_middleware(Observed)
     add_error_handlers(app)
     answer_both_slashes(app)
     app.include_router(uploads.router)

@@ -4,6 +4,7 @@ Each process counts what it does itself: counters and histograms of several proc
 (queue, workers) are the same whichever process is asked: of those, one is taken.
 """
 
+import math
 from typing import Final
 
 from prometheus_client import (
@@ -19,6 +20,8 @@ from prometheus_client import (
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 REGISTRY: Final = CollectorRegistry(auto_describe=True)
+SHARED: Final = CollectorRegistry(auto_describe=True)
+"""What the database tells; workers, who are not asked for it, do not have it."""
 # Nobody asks when counting began, and it would be twice the lines.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 ProcessCollector(registry=REGISTRY)
@@ -33,7 +36,7 @@ def _counter(name: str, told: str, *labels: str) -> Counter:
 
 
 def _gauge(name: str, told: str, *labels: str) -> Gauge:
-    return Gauge(name, told, labels, namespace=_PREFIX, registry=REGISTRY)
+    return Gauge(name, told, labels, namespace=_PREFIX, registry=SHARED)
 
 
 def _histogram(name: str, told: str, *labels: str) -> Histogram:
@@ -59,11 +62,20 @@ WEBHOOKS: Final = _counter("webhook_attempts", "Webhooks sent, or tried to.", "o
 
 DATABASE_UP: Final = _gauge("database_up", "Whether the database answers: 1 or 0.")
 QUEUE_DEPTH: Final = _gauge("queue_depth", "Predictions that are not finished.", "status")
-QUEUE_AGE: Final = _gauge("queue_age_seconds", "Since when the oldest unfinished prediction has been waiting.")
+QUEUE_AGE: Final = _gauge("queue_age_seconds", "How long the oldest unfinished prediction has been waiting.")
 WORKERS: Final = _gauge("workers_alive", "Workers that announced themselves in the last 15 s.")
-HEARTBEAT_AGE: Final = _gauge("worker_heartbeat_age_seconds", "Since a worker last announced itself.", "worker")
+HEARTBEAT_AGE: Final = _gauge("worker_heartbeat_age_seconds", "How long ago a worker announced itself.", "worker")
 
 
 def exposition() -> bytes:
     """All of it, in Prometheus' text format."""
-    return generate_latest(REGISTRY)
+    return generate_latest(REGISTRY) + generate_latest(SHARED)
+
+
+def forget_shared() -> None:
+    """Say nothing of queue and workers where the database does not."""
+    DATABASE_UP.set(0)
+    for gauge in (QUEUE_DEPTH, HEARTBEAT_AGE):
+        gauge.clear()
+    for gauge in (QUEUE_AGE, WORKERS):
+        gauge.set(math.nan)

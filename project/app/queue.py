@@ -221,17 +221,15 @@ class Jobs:
         )
 
     async def _do(self, job: Job) -> None:
-        taken_along = {name: str(value) for name, value in (job.headers or {}).items()}
+        carried = {name: str(value) for name, value in (job.headers or {}).items()}
+        whose = {name: value for name, value in carried.items() if name == REQUEST_ID}
         number = int(job.payload or b"0")
-        try:
-            with (
-                bound_contextvars(request_id=taken_along.get(REQUEST_ID)),
-                tracing.job(self._entrypoint, taken_along, id=number),
-            ):
+        with bound_contextvars(**whose), tracing.job(self._entrypoint, carried, id=number):
+            try:
                 pause = await self._work(number)
-        except Exception as error:
-            log.exception(JOB_ERROR, self._entrypoint, job.payload)
-            raise RetryRequested(delay=RETRY_DELAY, reason=str(error)) from error
+            except Exception as error:
+                log.exception(JOB_ERROR, self._entrypoint, job.payload)
+                raise RetryRequested(delay=RETRY_DELAY, reason=str(error)) from error
         if pause is not None:
             raise RetryRequested(delay=pause, reason="to be asked again")
 

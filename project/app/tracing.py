@@ -3,9 +3,12 @@
 Nothing of it is imported, and everything here does nothing, where traces are not asked for.
 """
 
+import asyncio
+import os
+import socket
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain import StartupError
@@ -15,16 +18,18 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "image-classifier"
 SERVER_ERROR: Final = 500
+SEND_SECONDS: Final = 2
+"""How long a stop may be held up by nobody taking the last traces, about."""
 _NOTHING: Final = nullcontext()
 
 _tracer: "Tracer | None" = None
 
 
-@contextmanager
-def sending(url: str | None, role: str) -> Iterator[None]:
+@asynccontextmanager
+async def sending(url: str | None) -> AsyncIterator[None]:
     """Traces are sent to an OTLP endpoint while inside, where there is one; what is left is sent on leaving.
 
-    ``role``: of this process, as in ``service.instance``. Raises StartupError where OpenTelemetry is not installed.
+    Raises StartupError where OpenTelemetry is not installed.
     """
     global _tracer  # noqa: PLW0603 - one for the process, as OpenTelemetry's own is
     if url is None:
@@ -37,15 +42,20 @@ def sending(url: str | None, role: str) -> Iterator[None]:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise StartupError("TRACES_URL needs OpenTelemetry: run `make telemetry`, or unset it.") from error
-    provider = TracerProvider(resource=Resource.create({"service.name": SERVICE, "service.role": role}))
+    provider = TracerProvider(resource=Resource.create({"service.name": SERVICE, "service.instance.id": _instance()}))
     endpoint = url if url.rstrip("/").endswith("/v1/traces") else f"{url.rstrip('/')}/v1/traces"
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint)))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint, timeout=SEND_SECONDS)))
     _tracer = provider.get_tracer(SERVICE)
     try:
         yield
     finally:
         _tracer = None
-        provider.shutdown()
+        # It sends what is left, and waits for that.
+        await asyncio.to_thread(provider.shutdown)
+
+
+def _instance() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def span(name: str, **attributes: str | int) -> AbstractContextManager[Any]:

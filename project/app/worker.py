@@ -205,7 +205,10 @@ class Worker:
                     if held is not None:
                         return await self._process(held)
                     if self._from_queue and not self._stop.is_set():
-                        return await self._patiently(partial(attempts.exhaust, prediction_id, self._policy))
+                        began = time.monotonic()
+                        return finished(
+                            await self._patiently(partial(attempts.exhaust, prediction_id, self._policy)), None, began
+                        )
         return None
 
     async def _claimed(self, claims: Coalescer[int, Claim | None], prediction_id: int) -> Claim | None:
@@ -307,9 +310,12 @@ class Worker:
 
     async def _make_lost_pending(self, *, all_processing: bool) -> None:
         with _logged("Looking for lost predictions"):
+            began = time.monotonic()
             found = await attempts.recover(self._policy, list(self._in_hand), all_processing=all_processing)
+            for failed in found.failed:
+                finished(failed, None, began)
             if found.failed or found.orphaned:
-                log.info(PREDICTIONS_RECOVERED, found.orphaned, found.failed)
+                log.info(PREDICTIONS_RECOVERED, found.orphaned, len(found.failed))
 
     async def _take_pending(self) -> None:
         # So many at a time, whatever the backlog: bounded memory, and more than the threads finish until the next look.

@@ -103,7 +103,7 @@ def _stop_on_signals() -> asyncio.Event:
 @asynccontextmanager
 async def _measured(settings: Settings) -> AsyncIterator[None]:
     """Prometheus and traces are told of this process while inside. Raises StartupError."""
-    with tracing.sending(settings.traces_url, "worker"):
+    async with tracing.sending(settings.traces_url):
         if not settings.metrics_port:
             yield
             return

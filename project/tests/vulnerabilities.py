@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-export.txt", "requirements-tabular.txt")
+from app.config import PROJECT_DIR
+
+LOCKS = sorted(path.name for path in PROJECT_DIR.glob("requirements*.txt"))
 SECONDS = "10"
+UNREACHABLE = ("ConnectionError", "ProxyError", "Timeout", "SSLError", "Could not connect", "connection")
 
 
 def look_up(lock: str) -> list[dict[str, Any]] | None:
@@ -19,7 +22,10 @@ def look_up(lock: str) -> list[dict[str, Any]] | None:
     command = [str(Path(sys.executable).with_name("pip-audit")), *options, f"--requirement={lock}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not done.stdout:
-        print(f"{lock}: not checked, {done.stderr.strip().splitlines()[-1][:200]}")
+        told = (done.stderr.strip().splitlines() or ["pip-audit said nothing"])[-1][:200]
+        if not any(word in done.stderr for word in UNREACHABLE):
+            raise SystemExit(f"error: {lock} cannot be checked: {told}")
+        print(f"{lock}: not checked, the list cannot be reached: {told}")
         return None
     found: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
     return found

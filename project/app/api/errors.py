@@ -115,6 +115,13 @@ def service_problem(error: domain.ServiceError) -> Response:
     return problem(status_of(error), error.message, code=error.code, headers=headers_of(error))
 
 
+def unexpected_problem() -> Response:
+    """The response to a mistake of ours, of which the client learns nothing."""
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong in the service; its log says what. Try again later."
+    )
+
+
 def headers_of(error: domain.ServiceError) -> dict[str, str]:
     """What a client is told beside an error: when to come again, or what is asked for."""
     if isinstance(error, domain.RateLimited):
@@ -182,10 +189,7 @@ def _methods_of(request: Request) -> list[str]:
 
 
 async def _unexpected(_request: Request, _error: Exception) -> Response:
-    """A mistake of ours. Starlette logs the traceback after this; the client learns nothing of it."""
-    return problem(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong in the service; its log says what. Try again later."
-    )
+    return unexpected_problem()
 
 
 async def _invalid_request(_request: Request, error: Exception) -> Response:

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 
 from app import metrics
-from app.api.deps import Running
+from app.api.deps import Running, Runtime
 from app.backlog import ASKED_AT
 from app.db import execute, unavailable_when_away
 from app.domain import DatabaseUnavailable
@@ -31,24 +31,24 @@ WHERE seen_at > now() - interval '10 minutes'
 async def read_metrics(runtime: Running) -> Response:
     """What this process has done, and how long queue and workers have been waiting, whichever process is asked."""
     try:
-        await _look()
-        if runtime.settings.queue == "local":
-            health = await runtime.dispatch.health(database_answers=True)
-            metrics.WORKERS.set(health.worker == "ok")
-        metrics.DATABASE_UP.set(1)
+        await _look(runtime)
     except DatabaseUnavailable:
-        metrics.DATABASE_UP.set(0)
+        metrics.forget_shared()
     return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
 
 
 @unavailable_when_away()
-async def _look() -> None:
+async def _look(runtime: Runtime) -> None:
     queue = {row["status"]: row for row in await execute(_QUEUE)}
+    workers = await execute(_WORKERS)
+    alive = sum(worker["age"] < ALIVE_FOR.total_seconds() for worker in workers)
+    if runtime.settings.queue == "local":
+        alive = int((await runtime.dispatch.health(database_answers=True)).worker == "ok")
+    metrics.DATABASE_UP.set(1)
     for status in OPEN:
         metrics.QUEUE_DEPTH.labels(status).set(queue[status]["depth"] if status in queue else 0)
     metrics.QUEUE_AGE.set(max((row["age"] for row in queue.values()), default=0))
-    workers = await execute(_WORKERS)
-    metrics.WORKERS.set(sum(worker["age"] < ALIVE_FOR.total_seconds() for worker in workers))
+    metrics.WORKERS.set(alive)
     metrics.HEARTBEAT_AGE.clear()
     for worker in workers:
         metrics.HEARTBEAT_AGE.labels(worker["name"]).set(worker["age"])

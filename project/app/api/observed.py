@@ -11,8 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from app import metrics, timing, tracing
+from app.api.errors import unexpected_problem
 from app.domain import ANYBODY
-from app.log_events import REQUEST
+from app.log_events import REQUEST, REQUEST_ERROR
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ BELOW: Final = ("/static", "/static-offline-docs")
 METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 OTHER: Final = "other"
 CLOSED: Final = 499
-"""Status of a request whose client was gone before it had an answer (as nginx has it)."""
+"""Status of a request that ended without an answer: its client had gone, or the service stopped."""
 
 
 class Observed:
@@ -44,11 +45,18 @@ class Observed:
             bound_contextvars(request_id=request_id),
             tracing.request(Headers(scope=scope), scope["method"]) as span,
         ):
-            told = _Exchange(request_id, stages, scope, span)
+            exchange = _Exchange(request_id, stages, scope, span)
+            receiving, sending = exchange.receiving(receive), exchange.sending(send)
             try:
-                await self._app(scope, told.receiving(receive), told.sending(send))
+                await self._app(scope, receiving, sending)
+            except Exception:
+                # Here, where its id is known, and not by whoever is around all of the application.
+                log.exception(REQUEST_ERROR)
+                if exchange.has_begun:
+                    raise
+                await unexpected_problem()(scope, receiving, sending)
             finally:
-                told.finish()
+                exchange.finish()
 
 
 class _Exchange:
@@ -63,6 +71,11 @@ class _Exchange:
         self._received = self._sent = 0
         self._status = CLOSED
         self._is_over = False
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its answer has."""
+        return self._status != CLOSED
 
     def receiving(self, receive: Receive) -> Receive:
         """What the client sends, counted."""

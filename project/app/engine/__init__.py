@@ -181,8 +181,8 @@ class Engine:
                     answer["body"] = await reader.readexactly(body_bytes)
                 for model, loads in answer.pop("loads", {}).items():
                     metrics.MODEL_LOADS.labels(model).inc(loads)
-                future = self._asked.pop(answer["id"])
-                if not future.done():
+                future = self._asked.pop(answer["id"], None)
+                if future and not future.done():
                     future.set_result(answer)
         except (asyncio.IncompleteReadError, ConnectionError):
             return

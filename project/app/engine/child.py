@@ -62,7 +62,7 @@ class Child:
             except ServiceError as error:
                 answer = _told(error)
             except Exception as error:
-                log.exception(ENGINE_ERROR, header)
+                log.exception(ENGINE_ERROR, header["do"])
                 answer = {"error": type(error).__name__, "message": str(error)}
             with self._sending, contextlib.suppress(OSError):
                 # Where the service hung up meanwhile, the next frame is none.
@@ -84,10 +84,13 @@ class Child:
 
     def _give_up(self, header: Header) -> None:
         """Say that an image takes too long, and end: the service starts anew, and asks again for all others in hand."""
-        log.error(IMAGE_OVERDUE, self._image_seconds)
         told = f"The image takes longer than {self._image_seconds:g} s: it is damaged, or too large for this machine."
-        # Never let go: its own thread may be done just now.
+        # Never let go but where its own thread was faster.
         self._sending.acquire()
+        if not self._watch.watches(header):
+            self._sending.release()
+            return
+        log.error(IMAGE_OVERDUE, self._image_seconds)
         with contextlib.suppress(OSError):
             self._send(header, _told(ImageUnreadable(told)))
         os._exit(OVERDUE)

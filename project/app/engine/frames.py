@@ -36,12 +36,21 @@ class Orders:
 
 def receive(peer: socket.socket) -> tuple[Header, bytes] | None:
     """The next frame of a blocking socket, header and body; None where the peer hung up."""
-    lengths = peer.recv(LENGTHS.size, socket.MSG_WAITALL)
-    if len(lengths) < LENGTHS.size:
+    if (lengths := _exactly(peer, LENGTHS.size)) is None:
         return None
     header_bytes, body_bytes = LENGTHS.unpack(lengths)
-    header = peer.recv(header_bytes, socket.MSG_WAITALL)
-    body = peer.recv(body_bytes, socket.MSG_WAITALL) if body_bytes else b""
-    if len(header) + len(body) < header_bytes + body_bytes:
+    header, body = _exactly(peer, header_bytes), _exactly(peer, body_bytes)
+    if header is None or body is None:
         return None
     return json.loads(header), body
+
+
+def _exactly(peer: socket.socket, count: int) -> bytes | None:
+    received = peer.recv(count, socket.MSG_WAITALL) if count else b""
+    # All of it at once but where a signal came in between, such as those that stop a process and let it go on.
+    while 0 < len(received) < count:
+        further = peer.recv(count - len(received), socket.MSG_WAITALL)
+        if not further:
+            return None
+        received += further
+    return received if len(received) == count else None

@@ -41,6 +41,11 @@ class Watch:
             with self._lock:
                 del self._looks[thread]
 
+    def watches(self, header: Header) -> bool:
+        """Whether a thread is still at this."""
+        with self._lock:
+            return any(watched is header for watched, _ in self._looks.values())
+
     def _look(self) -> None:
         never = threading.Event()
         while not never.wait(self._pause):

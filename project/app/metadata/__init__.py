@@ -21,7 +21,7 @@ _WITHOUT: Final[dict[str, Callable[[bytes], bytes]]] = {
 
 
 def without_metadata(data: bytes, content_type: str) -> bytes:
-    """The file of an image without its metadata; BMP files have none.
+    """The file of an image without its metadata, for which BMP has no place.
 
     Raises ValueError where it is made of more pieces than any image is.
     """

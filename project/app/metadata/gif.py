@@ -1,14 +1,18 @@
 """GIF files (GIF89a: blocks)."""
 
+import re
 from typing import Final
 
 MOST_BLOCKS: Final = 500_000
 _HEAD_BYTES: Final = 13
-_EXTENSION: Final = 0x21
-_IMAGE: Final = 0x2C
+_EXTENSION: Final = b"!"
 _END: Final = b";"
-_CONTROL: Final = 0xF9
-_APPLICATION: Final = 0xFF
+_BEGIN: Final = re.compile(rb"[!,;]")
+"""Of an extension, an image, or the end."""
+_CONTROL: Final = b"\xf9"
+_APPLICATION: Final = b"\xff"
+_LOOP_BYTES: Final = 18
+"""Of an extension that says how often frames are shown, without what follows in it."""
 _LOOPS: Final = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 
 
@@ -26,20 +30,18 @@ class _Blocks:
         data = self._data
         position = _HEAD_BYTES + _table_bytes(data[10:11])
         pieces = [data[:position]]
-        while position < len(data) and data[position] in {_EXTENSION, _IMAGE}:
-            if data[position] == _EXTENSION:
-                kind = data[position + 1 : position + 2]
+        # Readers skip what begins no block.
+        while (found := _BEGIN.search(data, position)) and found[0] != _END:
+            position = found.start()
+            if found[0] == _EXTENSION:
                 end = self._after_blocks(position + 2)
-                is_loop = data[position + 3 : position + 14] in _LOOPS
-                kept = kind == bytes([_CONTROL]) or (kind == bytes([_APPLICATION]) and is_loop)
+                pieces.append(_kept(data[position:end]))
             else:
                 # A descriptor of 10 bytes, a table of colours, the code size, and blocks.
                 end = self._after_blocks(position + 11 + _table_bytes(data[position + 9 : position + 10]))
-                kept = True
-            if kept:
                 pieces.append(data[position:end])
             position = end
-        return b"".join([*pieces, _END] if position < len(data) else pieces)
+        return b"".join([*pieces, _END] if found else pieces)
 
     def _after_blocks(self, position: int) -> int:
         data = self._data
@@ -52,6 +54,15 @@ class _Blocks:
             if not length:
                 break
         return position
+
+
+def _kept(extension: bytes) -> bytes:
+    """An extension, as far as it says how the image looks."""
+    if extension[1:2] == _CONTROL:
+        return extension
+    if extension[1:2] == _APPLICATION and extension[3:14] in _LOOPS:
+        return extension[:_LOOP_BYTES] + b"\0"
+    return b""
 
 
 def _table_bytes(flags: bytes) -> int:

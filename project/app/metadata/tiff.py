@@ -20,6 +20,8 @@ _LONG: Final = 4
 _INLINE_BYTES: Final = 4
 """A value of so many bytes is in the directory, and not where that says."""
 _BIG: Final = 43
+_COMPRESSION: Final = 259
+_JPEG_OF_OLD: Final = 6
 _NUMBERS: Final = {1: "B", 3: "H", 4: "L", 16: "Q"}
 
 
@@ -36,19 +38,18 @@ def without_metadata(data: bytes) -> bytes:
     order = ">" if data[:2] == b"MM" else "<"
     try:
         entries = {entry.tag: entry for entry in _entries(data, order)}
-        strips: list[bytes] = []
-        for places, lengths in _PLACES.items():
-            if places in entries and lengths in entries:
-                strips += _strips(data, order, entries[places], entries[lengths])
-                break
-        else:
+        places = next((tag for tag in _PLACES if tag in entries), None)
+        if places is None:
             raise ValueError("the TIFF does not say where its pixels are")
-    except struct.error as error:
+        if _COMPRESSION in entries and _numbers(order, entries[_COMPRESSION]) == (_JPEG_OF_OLD,):
+            # Its tables are found by their places in the file.
+            raise ValueError("the TIFF holds a JPEG of the old kind")
+        lengths = _PLACES[places]
+        strips = _strips(data, order, entries[places], entries.get(lengths))
+        kept = [entry for tag, entry in sorted(entries.items()) if tag in _KEPT]
+        return _written(order, kept, places, lengths, strips)
+    except (struct.error, OverflowError) as error:
         raise ValueError("the TIFF breaks off") from error
-    if sum(map(len, strips)) > len(data):
-        raise ValueError("the pixels of the TIFF lie over each other")
-    kept = [entry for tag, entry in sorted(entries.items()) if tag in _KEPT]
-    return _written(order, kept, places, lengths, strips)
 
 
 def _entries(data: bytes, order: str) -> list[_Entry]:
@@ -64,7 +65,9 @@ def _entries(data: bytes, order: str) -> list[_Entry]:
     found, left = [], len(data)
     for begin in range(position, position + count * (head + inline), head + inline):
         tag, kind, length = struct.unpack_from(form, data, begin)
-        size = _UNIT_BYTES.get(kind, 0) * length
+        if kind not in _UNIT_BYTES:
+            continue
+        size = _UNIT_BYTES[kind] * length
         place = begin + head
         if size > inline:
             (place,) = struct.unpack_from(f"{order}Q" if big else f"{order}L", data, place)
@@ -76,11 +79,14 @@ def _entries(data: bytes, order: str) -> list[_Entry]:
     return found
 
 
-def _strips(data: bytes, order: str, places: _Entry, lengths: _Entry) -> list[bytes]:
-    return [
-        data[place : place + length]
-        for place, length in zip(_numbers(order, places), _numbers(order, lengths), strict=True)
-    ]
+def _strips(data: bytes, order: str, places: _Entry, lengths: _Entry | None) -> list[bytes]:
+    begins = _numbers(order, places)
+    # Without lengths, a single strip goes on to the end.
+    sizes = _numbers(order, lengths) if lengths else (len(data),) * (len(begins) == 1)
+    strips = [(begin, min(begin + size, len(data))) for begin, size in zip(begins, sizes, strict=True)]
+    if sum(max(0, end - begin) for begin, end in strips) > len(data):
+        raise ValueError("the pixels of the TIFF lie over each other")
+    return [data[begin:end] for begin, end in strips]
 
 
 def _numbers(order: str, entry: _Entry) -> tuple[int, ...]:

@@ -10,7 +10,10 @@ MOST_CHUNKS: Final = 100_000
 _FILE_HEAD_BYTES: Final = 12
 _HEAD_BYTES: Final = 8
 """Of a chunk: its type and its length."""
-_KEPT: Final = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
+_FRAME_HEAD_BYTES: Final = 16
+MOST_CHUNKS_OF_A_FRAME: Final = 16
+_LONGEST: Final = 2**32 - 1
+_KEPT: Final = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ICCP"))
 _HAS_EXIF: Final = 0x08
 _HAS_XMP: Final = 0x04
 
@@ -27,7 +30,9 @@ def without_metadata(data: bytes) -> bytes:
             break
         kind, length = struct.unpack("<4sL", head)
         end = position + _HEAD_BYTES + length + length % 2
-        if kind in _KEPT:
+        if kind == b"ANMF":
+            pieces.append(_frame(data[position:end]))
+        elif kind in _KEPT:
             pieces.append(data[position:end])
             beyond = max(0, end - len(data))
         elif kind == b"EXIF":
@@ -43,4 +48,21 @@ def without_metadata(data: bytes) -> bytes:
             pieces.append(struct.pack("<4sL", b"EXIF", len(oriented)) + oriented)
     body = b"WEBP" + b"".join(pieces)
     # What breaks off goes on doing so.
-    return struct.pack("<4sL", b"RIFF", len(body) + beyond) + body
+    return struct.pack("<4sL", b"RIFF", min(len(body) + beyond, _LONGEST)) + body
+
+
+def _frame(chunk: bytes) -> bytes:
+    """A frame of an animation, of the chunks that are its image."""
+    pieces = [chunk[_HEAD_BYTES : _HEAD_BYTES + _FRAME_HEAD_BYTES]]
+    position = _HEAD_BYTES + _FRAME_HEAD_BYTES
+    for _ in range(MOST_CHUNKS_OF_A_FRAME):
+        head = chunk[position : position + _HEAD_BYTES]
+        if len(head) < _HEAD_BYTES:
+            break
+        kind, length = struct.unpack("<4sL", head)
+        end = position + _HEAD_BYTES + length + length % 2
+        if kind in _KEPT:
+            pieces.append(chunk[position:end])
+        position = end
+    contents = b"".join(pieces)
+    return struct.pack("<4sL", b"ANMF", len(contents)) + contents + b"\0" * (len(contents) % 2)

@@ -30,9 +30,10 @@ def _default(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return f"`{int(value)}`"
     if isinstance(value, Path):
-        return "`data`"
+        return f"`{value.name}`"
     return "all cores" if name == "worker_threads" else f"`{value}`"
 
 
 def _told(description: str | None, name: str) -> str:
-    return (description or {"log_level": "DEBUG, INFO, WARNING or ERROR."}[name]).replace("|", "\\|")
+    assert description, f"{name} has no description"
+    return description.replace("|", "\\|")

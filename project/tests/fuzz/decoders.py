@@ -1,4 +1,4 @@
-"""Feeds ``imaging.inspect`` and ``to_tensor`` with bytes that atheris makes of the corpus of bad files.
+"""Feeds inspecting, stripping and decoding of images with bytes that atheris makes of the corpus of bad files.
 
     python -m tests.fuzz.decoders SECONDS
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import atheris  # type: ignore[import-untyped]
 
-with atheris.instrument_imports(include=["app.imaging", "app.jpeg"]):
+with atheris.instrument_imports(include=["app.imaging", "app.jpeg", "app.metadata"]):
     from app import imaging
     from app.domain import ImageTooLarge, ImageUnreadable, NotAnImage
 
@@ -20,15 +20,15 @@ from tests.corpus import corpus
 
 PIXELS = 1_000_000
 TIME_OUT = 10
-MEMORY_MIB = 1_500
+MEMORY_MIB = 2_000
 LONGEST = 100_000
 
 
 def try_one(data: bytes) -> None:
     """What the service does with an upload, up to the model."""
     try:
-        imaging.inspect(data, PIXELS)
-        imaging.to_tensor(data)
+        image = imaging.inspect(data, PIXELS)
+        imaging.to_tensor(imaging.without_metadata(data, image.content_type))
     except (NotAnImage, ImageTooLarge, ImageUnreadable):
         return
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 
 import httpx
@@ -10,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.api.observed import REQUEST_ID
 from app.config import Settings
-from app.log_events import PREDICTION, REQUEST
+from app.domain import DatabaseUnavailable
+from app.log_events import PREDICTION, REQUEST, REQUEST_ERROR
 from app.logs import make_formatter
 from tests.integration.conftest import serving
 from tests.pictures import encoded, jpeg, scene
@@ -100,6 +102,40 @@ async def test_a_line_of_the_log_for_each_request_and_each_prediction(
     assert float(str(prediction["decode_ms"])) + float(str(prediction["infer_ms"])) <= float(
         str(prediction["duration_ms"])
     )
+
+
+async def test_a_mistake_of_ours_is_told_with_its_id(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def goes_wrong(*_: object) -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr("app.api.uploads.receive", goes_wrong)
+    caplog.handler.setFormatter(make_formatter("json"))
+    before = await samples(client)
+    answer = await client.post("/predictions/", files={"file": jpeg()}, headers={"X-Request-ID": "mine-9"})
+    assert (answer.status_code, answer.json()["title"]) == (500, "Internal Server Error")
+    assert (answer.headers["x-request-id"], answer.headers["x-content-type-options"]) == ("mine-9", "nosniff")
+    after = await samples(client)
+    assert added(before, after, "requests_total", method="POST", route="/predictions/", status="500") == 1
+    (error,) = [line for line in lines(caplog) if line["event"] == REQUEST_ERROR.name]
+    assert (error["request_id"], error["level"]) == ("mine-9", "error")
+    assert "RuntimeError: a mistake" in str(error["exception"])
+
+
+async def test_of_a_database_that_is_away_nothing_is_told(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert now(await samples(client), "database_up") == 1
+
+    async def away(*_: object) -> None:
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr("app.api.exposition._look", away)
+    after = await samples(client)
+    assert now(after, "database_up") == 0
+    assert math.isnan(now(after, "queue_age_seconds"))
+    assert math.isnan(now(after, "workers_alive"))
 
 
 async def test_prometheus_is_told(settings: Settings) -> None:

@@ -55,7 +55,7 @@ def asked_for() -> Iterator[tuple[str, str]]:
 
 
 def test_dashboard_and_alerts_ask_for_what_there_is() -> None:
-    families = {family.name: family for family in metrics.REGISTRY.collect()}
+    families = {family.name: family for family in [*metrics.REGISTRY.collect(), *metrics.SHARED.collect()]}
     ending = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
     there = {f"{name}{end}" for name, family in families.items() for end in ending.get(family.type, ())}
     asked = set(asked_for())
@@ -65,7 +65,8 @@ def test_dashboard_and_alerts_ask_for_what_there_is() -> None:
 
 def test_the_documentation_lists_every_metric() -> None:
     text = (PROJECT_DIR / "docs" / "operations.md").read_text()
-    ours = [family for family in metrics.REGISTRY.collect() if family.name.startswith("image_classifier_")]
+    families = [*metrics.REGISTRY.collect(), *metrics.SHARED.collect()]
+    ours = [family for family in families if family.name.startswith("image_classifier_")]
     for family in ours:
         name = family.name + ("_total" if family.type == "counter" else "")
         assert f"`{name.removeprefix('image_classifier_')}`" in text, name
