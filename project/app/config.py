@@ -281,5 +281,7 @@ class Settings(BaseSettings):
                 "uvicorn.access": {"level": self.log_level},
                 # What goes wrong with a database that is away is told of in a line of ours, and waited for.
                 **{name: {"level": "CRITICAL"} for name in ("asyncpg", "pgqueuer")},
+                # One line for each batch that nobody takes, of the four that it has.
+                "opentelemetry": {"level": "ERROR"},
             },
         }

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -207,7 +207,29 @@ async def transaction() -> AsyncIterator[None]:
 
     Raises DatabaseUnavailable.
     """
-    async with unavailable_when_away(), in_transaction(CONNECTION):
+    outside = connections.get(CONNECTION)
+    async with unavailable_when_away():
+        try:
+            async with _begun(outside):
+                yield
+        finally:
+            # Where the connection breaks Tortoise leaves this task within what has ended, for as long as it lives.
+            if connections.get(CONNECTION) is not outside:
+                connections.set(CONNECTION, outside)
+
+
+@asynccontextmanager
+async def _begun(outside: Any) -> AsyncIterator[None]:
+    """Tortoise's transaction. Where it cannot begin, Tortoise would never give its connection back to the pool."""
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(in_transaction(CONNECTION))
+        except BaseException:
+            broken: Any = connections.get(CONNECTION)
+            if broken is not outside:
+                broken._connection.terminate()  # noqa: SLF001 - Tortoise shows it in no other way
+                await outside._pool.release(broken._connection)  # noqa: SLF001
+            raise
         yield
 
 

@@ -26,6 +26,8 @@ _ORIENTATION_TAG: Final = 0x0112
 _EXIF: Final = b"Exif\0\0"
 _END: Final = b"\xff\xd9"
 _SCAN: Final = b"\xff\xda"
+_FILL: Final = b"\xff\xff"
+"""Any number of these may be before a marker (B.1.1.2)."""
 _APP1: Final = 0xE1
 _RESTARTS: Final = range(0xD0, 0xD8)
 _SCALES: Final = (8, 4, 2)
@@ -79,6 +81,9 @@ def orientation(data: bytes) -> int:
         marker = data[position : position + 2]
         if marker[:1] != b"\xff" or marker == _SCAN or position + 4 > len(data):
             break
+        if marker == _FILL:
+            position += 1
+            continue
         length = int.from_bytes(data[position + 2 : position + 4], "big")
         if length < SHORTEST_SEGMENT:
             break

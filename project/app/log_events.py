@@ -37,6 +37,7 @@ ENGINE_DIED: Final = Event(
 )
 ENGINE_ERROR: Final = Event("engine_error", "The engine failed at %s", "asked")
 ENGINE_NOT_STARTED: Final = Event("engine_not_started", "%s could not be started. Trying again.", "engine")
+ENGINE_SAID: Final = Event("engine_said", "The engine says: %s", "said")
 EXPORT_CALIBRATING: Final = Event("export_calibrating", "Calibrating on %d images", "count")
 EXPORT_COMPARED: Final = Event("export_compared", "Answers agree with the original's within %.1g", "difference")
 EXPORT_CONVERTING: Final = Event("export_converting", "Converting %s to LiteRT", "model")

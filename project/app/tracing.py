@@ -6,6 +6,7 @@ Nothing of it is imported, and everything here does nothing, where traces are no
 import asyncio
 import os
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 SERVICE: Final = "image-classifier"
 SERVER_ERROR: Final = 500
 SEND_SECONDS: Final = 2
-"""How long a stop may be held up by nobody taking the last traces, about."""
+"""How long sending may take, and a stop may be held up by it."""
 _NOTHING: Final = nullcontext()
 
 _tracer: "Tracer | None" = None
@@ -50,8 +51,10 @@ async def sending(url: str | None) -> AsyncIterator[None]:
         yield
     finally:
         _tracer = None
-        # It sends what is left, and waits for that.
-        await asyncio.to_thread(provider.shutdown)
+        # It sends what is left, again and again; a stop is not held up by nobody taking it.
+        ending = threading.Thread(target=provider.shutdown, name="traces", daemon=True)
+        ending.start()
+        await asyncio.to_thread(ending.join, SEND_SECONDS)
 
 
 def _instance() -> str:

@@ -40,6 +40,8 @@ def main() -> int:
             continue
         unknown = [package for package in packages if "skip_reason" in package]
         print(f"{lock}: {len(packages) - len(unknown)} packages checked, {len(unknown)} not on the list")
+        if len(unknown) == len(packages):
+            print(f"warning: NOTHING of {lock} was checked: this index does not tell of faults")
         for package in packages:
             for fault in package.get("vulns", []):
                 status = 1

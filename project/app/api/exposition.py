@@ -1,5 +1,8 @@
 """What Prometheus reads."""
 
+import asyncio
+from typing import Final
+
 from fastapi import APIRouter, Response
 
 from app import metrics
@@ -11,7 +14,8 @@ from app.fleet import ALIVE_FOR
 
 router = APIRouter(tags=["service"])
 
-OPEN = ("pending", "processing")
+LOOK_SECONDS: Final = 2.0
+OPEN: Final = ("pending", "processing")
 _QUEUE = f"""
 SELECT status, count(*) AS depth, extract(epoch from now() - min({ASKED_AT}))::float8 AS age
 FROM predictions WHERE status IN ('pending', 'processing') GROUP BY status
@@ -31,8 +35,10 @@ WHERE seen_at > now() - interval '10 minutes'
 async def read_metrics(runtime: Running) -> Response:
     """What this process has done, and how long queue and workers have been waiting, whichever process is asked."""
     try:
-        await _look(runtime)
-    except DatabaseUnavailable:
+        # Well before Prometheus gives up: what this process counts is told all the same.
+        async with asyncio.timeout(LOOK_SECONDS):
+            await _look(runtime)
+    except (DatabaseUnavailable, TimeoutError):
         metrics.forget_shared()
     return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
 

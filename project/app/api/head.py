@@ -21,8 +21,10 @@ class HeadAsGet:
             if unfinished:
                 raise _Answered
 
+        # The same scope: whoever is around this learns what became of it, such as its route.
+        scope["method"] = "GET"
         try:
-            await self._app({**scope, "method": "GET"}, receive, send_head)
+            await self._app(scope, receive, send_head)
         except _Answered:
             return
 

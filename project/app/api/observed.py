@@ -4,8 +4,11 @@ import logging
 import re
 import time
 import uuid
+from functools import cache
 from typing import Final
 
+from fastapi.routing import iter_route_contexts
+from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
@@ -17,8 +20,8 @@ from app.log_events import REQUEST, REQUEST_ERROR
 
 log = logging.getLogger(__name__)
 
-REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-"""Ids of others' that are taken over; anything else could be more than an id."""
+REQUEST_ID: Final = re.compile(rb"(?!ic_)[A-Za-z0-9._:/+=@-]{1,128}")
+"""Ids of others' that are taken over; anything else could be more than an id, and one that begins so, a key."""
 ELSEWHERE: Final = "elsewhere"
 """Instead of paths that are none of the service's: clients could make up any number."""
 BELOW: Final = ("/static", "/static-offline-docs")
@@ -66,6 +69,8 @@ class _Exchange:
         self._request_id = request_id
         self._stages = stages
         self._scope = scope
+        self._method = scope["method"] if scope["method"] in METHODS else OTHER
+        self._path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
         self._span = span
         self._began = time.perf_counter()
         self._received = self._sent = 0
@@ -118,9 +123,7 @@ class _Exchange:
             return
         self._is_over = True
         seconds = time.perf_counter() - self._began
-        method, route = self._scope["method"], route_of(self._scope)
-        if method not in METHODS:
-            method = OTHER
+        method, route = self._method, _route_of(self._scope, self._path)
         metrics.REQUESTS.labels(method, route, self._status).inc()
         metrics.REQUEST_SECONDS.labels(route).observe(seconds)
         self._span.answered(method, route, self._status)
@@ -129,12 +132,21 @@ class _Exchange:
         log.info(REQUEST, method, route, self._status, round(1000 * seconds, 1), extra=beside)
 
 
-def route_of(scope: Scope) -> str:
-    """The path's pattern, such as ``/predictions/{id}/``."""
+def _route_of(scope: Scope, path: str) -> str:
+    """The path's pattern, such as ``/predictions/{id}/``, also of a request that was refused before it got there."""
     if (route := scope.get("route")) is not None:
         return str(route.path)
-    path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
-    return next((below for below in BELOW if path.startswith(f"{below}/")), ELSEWHERE)
+    if below := next((below for below in BELOW if path.startswith(f"{below}/")), None):
+        return below
+    return next((pattern for pattern, known in _patterns(scope["app"]) if known.fullmatch(path)), ELSEWHERE)
+
+
+@cache
+def _patterns(app: Starlette) -> list[tuple[str, re.Pattern[str]]]:
+    """The paths that an application knows, with and without their last slash; those with no parameters first."""
+    contexts = iter_route_contexts(app.routes)
+    paths = sorted({context.path for context in contexts if context.path}, key=lambda path: ("{" in path, path))
+    return [(path, re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path.rstrip("/"))) + "/?")) for path in paths]
 
 
 def _request_id(scope: Scope) -> str:

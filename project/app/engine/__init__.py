@@ -24,7 +24,7 @@ from app.domain import (
     ServiceError,
 )
 from app.engine.frames import LENGTHS, Header, Orders, packed
-from app.log_events import ENGINE_DIED, ENGINE_NOT_STARTED
+from app.log_events import ENGINE_DIED, ENGINE_NOT_STARTED, ENGINE_SAID
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ IN_HAND_PER_THREAD: Final = 2
 """Images sent to the engine at once: one at work, and the next. All of them have to be tried again if it dies."""
 RESTART_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 1.0
+LONGEST_LINE: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +165,12 @@ class Engine:
                 pass_fds=[theirs.fileno()],
                 cwd=PROJECT_DIR,
                 stdin=asyncio.subprocess.DEVNULL,
+                # What runtimes in C write there themselves would not be JSON.
+                stderr=asyncio.subprocess.PIPE if self._orders.tells_json else None,
+                limit=LONGEST_LINE,
                 env={**os.environ, "PYTHONPATH": str(PROJECT_DIR)},
             )
+        self._relaying = asyncio.create_task(_relay(self._process.stderr)) if self._process.stderr else None
         self._writer.write(packed(asdict(self._orders)))
         self._reading = asyncio.create_task(self._read(reader))
         self._up.set()
@@ -224,6 +229,8 @@ class Engine:
         except TimeoutError:
             self._process.kill()
             status = await self._process.wait()
+        if self._relaying:
+            await self._relaying
         self._fail_all()
         return status
 
@@ -239,6 +246,16 @@ async def _result(answered: asyncio.Future[Header]) -> Header:
     if told := answer.get("error"):
         raise ERRORS[told](answer["message"]) if told in ERRORS else EngineFailed(f"{told}: {answer['message']}")
     return answer
+
+
+async def _relay(said: asyncio.StreamReader) -> None:
+    """Pass on lines of the process's own log, and log the others that it writes."""
+    while line := await said.readline():
+        text = line.decode(errors="replace").rstrip()
+        if text.startswith("{"):
+            sys.stderr.write(f"{text}\n")
+        elif text:
+            log.info(ENGINE_SAID, text)
 
 
 @contextmanager

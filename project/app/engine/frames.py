@@ -33,6 +33,12 @@ class Orders:
     """How long one image may take."""
     log_config: dict[str, Any]
 
+    @property
+    def tells_json(self) -> bool:
+        """Whether each line of the log is JSON."""
+        style: str = self.log_config["formatters"]["line"]["style"]
+        return style == "json"
+
 
 def receive(peer: socket.socket) -> tuple[Header, bytes] | None:
     """The next frame of a blocking socket, header and body; None where the peer hung up."""

@@ -7,10 +7,11 @@ be followed ends where that is noticed.
 from collections.abc import Callable
 from typing import Final
 
-from app.metadata import gif, isobmff, jpeg, png, tiff, webp
+from app.metadata import bmp, gif, isobmff, jpeg, png, tiff, webp
 
 _WITHOUT: Final[dict[str, Callable[[bytes], bytes]]] = {
     "image/jpeg": jpeg.without_metadata,
+    "image/bmp": bmp.without_metadata,
     "image/png": png.without_metadata,
     "image/webp": webp.without_metadata,
     "image/gif": gif.without_metadata,
@@ -21,7 +22,7 @@ _WITHOUT: Final[dict[str, Callable[[bytes], bytes]]] = {
 
 
 def without_metadata(data: bytes, content_type: str) -> bytes:
-    """The file of an image without its metadata, for which BMP has no place.
+    """The file of an image without its metadata.
 
     Raises ValueError where it is made of more pieces than any image is.
     """

@@ -29,7 +29,7 @@ def without_metadata(data: bytes) -> bytes:
     Raises ValueError where it is made of more boxes or extents than any image is.
     """
     blanked = bytearray(data)
-    is_followed = False
+    is_followed, followed = False, 0
     for kind, begin, end in _boxes(data, 0, len(data)):
         # A file has one (14496-12, 8.11.1): following each would multiply what hostile files cost.
         if kind == b"meta" and not is_followed:
@@ -39,6 +39,9 @@ def without_metadata(data: bytes) -> bytes:
             _blank_movie(data, begin, end, blanked)
         elif kind not in _KEPT:
             _blank(blanked, begin, end)
+        followed = end
+    # What is no box.
+    _blank(blanked, followed, len(data))
     return bytes(blanked)
 
 

@@ -15,7 +15,8 @@ _END: Final = 0xD9
 _APPLICATION: Final = range(0xE0, 0xF0)
 _COMMENT: Final = 0xFE
 _JFIF: Final = 0xE0
-_KEPT: Final = {_JFIF: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
+_ADOBE: Final = 0xEE
+_KEPT: Final = {_JFIF: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", _ADOBE: b"Adobe"}
 """Application segments that say how colours are meant, by their marker and how they begin."""
 
 
@@ -41,8 +42,17 @@ def without_metadata(data: bytes) -> bytes:
             if turned != UPRIGHT and marker != _JFIF:
                 pieces.append(_oriented(turned))
                 turned = UPRIGHT
-            pieces.append(data[begin:position])
+            pieces.append(_cut(marker, data[begin:position]))
     raise ValueError(f"the JPEG has more than {MOST_SEGMENTS} segments")
+
+
+def _cut(marker: int, segment: bytes) -> bytes:
+    """A segment without what may follow what it is kept for: JFIF's has a thumbnail, and Adobe's may have anything."""
+    if marker == _JFIF:
+        return segment[:2] + struct.pack(">H", 16) + segment[4:16].ljust(12, b"\0") + b"\0\0"
+    if marker == _ADOBE:
+        return segment[:2] + struct.pack(">H", 14) + segment[4:16].ljust(12, b"\0")
+    return segment
 
 
 def _is_metadata(marker: int, beginning: bytes) -> bool:

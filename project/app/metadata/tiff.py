@@ -3,6 +3,8 @@
 import struct
 from typing import Final, NamedTuple
 
+from app.metadata import jpeg
+
 MOST_ENTRIES: Final = 1_000
 MOST_STRIPS: Final = 200_000
 _KEPT: Final = frozenset(
@@ -22,6 +24,7 @@ _INLINE_BYTES: Final = 4
 _BIG: Final = 43
 _COMPRESSION: Final = 259
 _JPEG_OF_OLD: Final = 6
+_JPEG: Final = 7
 _NUMBERS: Final = {1: "B", 3: "H", 4: "L", 16: "Q"}
 
 
@@ -41,11 +44,14 @@ def without_metadata(data: bytes) -> bytes:
         places = next((tag for tag in _PLACES if tag in entries), None)
         if places is None:
             raise ValueError("the TIFF does not say where its pixels are")
-        if _COMPRESSION in entries and _numbers(order, entries[_COMPRESSION]) == (_JPEG_OF_OLD,):
+        compression = _numbers(order, entries[_COMPRESSION]) if _COMPRESSION in entries else ()
+        if compression == (_JPEG_OF_OLD,):
             # Its tables are found by their places in the file.
             raise ValueError("the TIFF holds a JPEG of the old kind")
         lengths = _PLACES[places]
         strips = _strips(data, order, entries[places], entries.get(lengths))
+        if compression == (_JPEG,):
+            strips = [jpeg.without_metadata(strip) for strip in strips]
         kept = [entry for tag, entry in sorted(entries.items()) if tag in _KEPT]
         return _written(order, kept, places, lengths, strips)
     except (struct.error, OverflowError) as error:
@@ -82,8 +88,12 @@ def _entries(data: bytes, order: str) -> list[_Entry]:
 def _strips(data: bytes, order: str, places: _Entry, lengths: _Entry | None) -> list[bytes]:
     begins = _numbers(order, places)
     # Without lengths, a single strip goes on to the end.
-    sizes = _numbers(order, lengths) if lengths else (len(data),) * (len(begins) == 1)
-    strips = [(begin, min(begin + size, len(data))) for begin, size in zip(begins, sizes, strict=True)]
+    sizes = _numbers(order, lengths) if lengths else ()
+    if len(begins) == 1 and not any(sizes):
+        sizes = (len(data),)
+    if len(sizes) < len(begins):
+        raise ValueError("the TIFF does not say how long its strips are")
+    strips = [(begin, min(begin + size, len(data))) for begin, size in zip(begins, sizes, strict=False)]
     if sum(max(0, end - begin) for begin, end in strips) > len(data):
         raise ValueError("the pixels of the TIFF lie over each other")
     return [data[begin:end] for begin, end in strips]

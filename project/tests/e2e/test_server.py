@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 from app.config import PROJECT_DIR, Settings
 from tests.e2e.server import START_SECONDS, Server
@@ -246,3 +248,16 @@ def test_uvicorn_can_serve_it_by_name(server: Server, settings: Settings) -> Non
         process.wait(START_SECONDS)
     assert answer.json()["status"] == "ready"
     assert postgres_of(settings.data_dir) == []
+
+
+def test_every_line_of_a_services_log_is_json(server: Server) -> None:
+    server.environment.update(ENVIRONMENT="prod", MAX_IMAGE_SECONDS="0.1")
+    server.start()
+    assert upload(server.url).status_code == 201
+    slow = encoded(Image.effect_noise((6_000, 6_000), 50), "PNG", compress_level=0)[:19_000_000]
+    httpx.post(f"{server.url}/predictions/", files={"file": slow}, headers={"Prefer": "wait=1"}, timeout=60)
+    assert server.stop() == 0
+    lines = [json.loads(line) for line in server.told().splitlines()]
+    events = {line["event"] for line in lines}
+    # Also what runtimes in C write themselves.
+    assert {"postgres_started", "serving", "request", "engine_said", "stopping", "stopped"} <= events

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app import metrics
 from app.api.observed import REQUEST_ID
 from app.config import Settings
 from app.domain import DatabaseUnavailable
@@ -43,7 +44,36 @@ async def test_a_clients_request_id_is_kept(client: httpx.AsyncClient, sent: str
     assert (await client.get("/ping", headers={"X-Request-ID": sent})).headers["x-request-id"] == sent
 
 
-@pytest.mark.parametrize("sent", ["", "a" * 129, "two words", "new\tline", '{"a": 1}', "ünï"])
+@pytest.mark.parametrize(
+    ("method", "path", "route"),
+    [
+        ("GET", "/static/icon.svg", "/static"),
+        ("HEAD", "/ping", "/ping"),
+        ("HEAD", "/predictions/7", "/predictions/{id}/"),
+        ("GET", "/predictions/7", "/predictions/{id}/"),
+        ("GET", "/nothing/here", "elsewhere"),
+        ("POST", "/models", "/models"),
+    ],
+)
+async def test_a_route_is_the_paths_pattern(client: httpx.AsyncClient, method: str, path: str, route: str) -> None:
+    before = await samples(client)
+    status = str((await client.request(method, path)).status_code)
+    after = await samples(client)
+    assert added(before, after, "requests_total", method=method, route=route, status=status) == 1
+
+
+async def test_what_is_refused_early_has_its_route_too(settings: Settings) -> None:
+    async with serving(settings.model_copy(update={"allow_anonymous": False})) as client:
+        assert (await client.get("/predictions/7")).status_code == 401
+        assert (await client.get("/metrics")).status_code == 401
+    text = metrics.exposition().decode()
+    assert 'requests_total{method="GET",route="/predictions/{id}/",status="401"} 1.0' in text
+    assert 'requests_total{method="GET",route="/metrics",status="401"} 1.0' in text
+
+
+@pytest.mark.parametrize(
+    "sent", ["", "ic_6f0c1d2b9a3e_" + "a" * 43, "a" * 129, "two words", "new\tline", '{"a": 1}', "ünï"]
+)
 async def test_what_could_be_more_than_an_id_is_not(client: httpx.AsyncClient, sent: str) -> None:
     told = (await client.get("/ping", headers=[(b"X-Request-ID", sent.encode())])).headers["x-request-id"]
     assert re.fullmatch("[0-9a-f]{32}", told)

@@ -1,0 +1,32 @@
+"""BMP files (BITMAPFILEHEADER and BITMAPINFOHEADER): nothing is kept behind the pixels, and nothing between."""
+
+import struct
+from typing import Final
+
+_FILE_HEAD_BYTES: Final = 14
+_CORE_HEAD_BYTES: Final = 12
+_UNCOMPRESSED: Final = (0, 3)
+"""Compressions that leave pixels as they are: none, and masks of colours."""
+_MASK_BYTES: Final = 16
+_WITH_PALETTE: Final = 8
+"""Bits of a pixel, up to which it is the number of a colour."""
+
+
+def without_metadata(data: bytes) -> bytes:
+    """Headers, colours and pixels."""
+    try:
+        (offset, head_bytes) = struct.unpack_from("<LL", data, 10)
+        if head_bytes == _CORE_HEAD_BYTES:
+            width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
+            compression, size, colours, colour_bytes = 0, 0, 0, 3
+        else:
+            width, height, _, bits, compression, size = struct.unpack_from("<iiHHLL", data, 18)
+            (colours,) = struct.unpack_from("<L", data, 46)
+            colour_bytes = 4
+    except struct.error:
+        return data
+    palette = (colours or 2**bits) * colour_bytes if bits <= _WITH_PALETTE else colours * colour_bytes
+    before = min(offset, _FILE_HEAD_BYTES + head_bytes + _MASK_BYTES * (compression in _UNCOMPRESSED[1:]) + palette)
+    pixels = (abs(width) * bits + 31) // 32 * 4 * abs(height) if compression in _UNCOMPRESSED else size
+    end = offset + pixels if pixels else len(data)
+    return data[:before] + bytes(min(offset, len(data)) - min(before, len(data))) + data[offset:end]
