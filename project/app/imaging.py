@@ -5,6 +5,7 @@ out, with EXIF orientation applied; done as one ``resize(box=...)`` of the part 
 image costs more than its own pixels.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -148,15 +149,22 @@ def inspect(data: bytes, max_pixels: int) -> ImageInfo:
     return ImageInfo(content_type, extension, *((height, width) if orientation >= jpeg.TURNED else (width, height)))
 
 
-def without_metadata(data: bytes, content_type: str) -> bytes:
-    """The image's file without what it tells beside the image (``app.metadata``). Raises NotAnImage."""
+def without_metadata(data: bytes, image: ImageInfo) -> bytes:
+    """The file of an image that was inspected, without what it tells beside the image (``app.metadata``).
+
+    Raises NotAnImage where it cannot be followed, or would be another image.
+    """
     try:
-        return metadata.without_metadata(data, content_type)
+        bare = metadata.without_metadata(data, image.content_type)
     except MemoryError:
         raise
     except Exception as error:
         # As with headers: whatever breaks here is the file's own fault.
         raise NotAnImage from error
+    # Of what a file says twice readers take the one or the other: what is stored has to be what was looked at.
+    if inspect(bare, sys.maxsize) != image:
+        raise NotAnImage
+    return bare
 
 
 def to_tensor(data: bytes, spec: InputSpec = InputSpec()) -> NDArray[np.float32]:

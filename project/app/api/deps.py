@@ -114,7 +114,7 @@ def _fetcher(settings: Settings) -> "Fetcher | None":
 def _inspected(data: bytes, settings: Settings) -> Inspected | ServiceError:
     try:
         image = imaging.inspect(data, settings.max_image_pixels)
-        kept = data if settings.keep_originals else imaging.without_metadata(data, image.content_type)
+        kept = data if settings.keep_originals else imaging.without_metadata(data, image)
         return Inspected(image, hashlib.sha256(data).hexdigest(), kept)
     except (NotAnImage, ImageTooLarge) as error:
         return error

@@ -78,6 +78,9 @@ def _entries(data: bytes, order: str) -> list[_Entry]:
         if size > inline:
             (place,) = struct.unpack_from(f"{order}Q" if big else f"{order}L", data, place)
         if tag in _KEPT or tag in _PLACES or tag in _PLACES.values():
+            # Of what is there twice the last counts, but for what lies outside the file.
+            if place + size > len(data):
+                continue
             left -= size
             if left < 0:
                 raise ValueError("the values of the TIFF lie over each other")

@@ -20,7 +20,7 @@ _HAS_XMP: Final = 0x04
 
 def without_metadata(data: bytes) -> bytes:
     """The chunks that say how the image looks."""
-    (length,) = struct.unpack("<L", data[4:8])
+    length = int.from_bytes(data[4:8], "little")
     # What follows the file is no part of it.
     data = data[: 8 + max(length, _FILE_HEAD_BYTES)]
     pieces: list[bytes] = []

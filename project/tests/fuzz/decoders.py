@@ -28,7 +28,7 @@ def try_one(data: bytes) -> None:
     """What the service does with an upload, up to the model."""
     try:
         image = imaging.inspect(data, PIXELS)
-        imaging.to_tensor(imaging.without_metadata(data, image.content_type))
+        imaging.to_tensor(imaging.without_metadata(data, image))
     except (NotAnImage, ImageTooLarge, ImageUnreadable):
         return
 
