@@ -15,16 +15,19 @@ class HeadAsGet:
             await self._app(scope, receive, send)
             return
 
+        # Its own, since the server goes on by the method in its scope.
+        asked = {**scope, "method": "GET"}
+
         async def send_head(message: Message) -> None:
+            if "route" in asked:
+                scope["route"] = asked["route"]
             unfinished = message.get("more_body", False)
             await send({**message, "more_body": False} if unfinished else message)
             if unfinished:
                 raise _Answered
 
-        # The same scope: whoever is around this learns what became of it, such as its route.
-        scope["method"] = "GET"
         try:
-            await self._app(scope, receive, send_head)
+            await self._app(asked, receive, send_head)
         except _Answered:
             return
 
