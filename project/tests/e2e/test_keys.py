@@ -60,7 +60,7 @@ def test_others_are_not_let_in_without_keys(server: Server) -> None:
     server.environment["HOST"] = "0.0.0.0"
     done = server.command("serve")
     assert done.returncode != 0
-    told = next(line for line in done.stderr.splitlines() if "ERROR" in line)
+    told = next(line for line in done.stderr.splitlines() if "[error" in line)
     assert "there are no API keys: make one with `python -m app keys create NAME`, or set ALLOW_ANONYMOUS=1" in told
     made(server)
     assert httpx.get(f"{server.start().url}/ping").status_code == 200
