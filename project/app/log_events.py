@@ -104,7 +104,6 @@ PREDICTION_DELAYED: Final = Event(
 PREDICTION_ERROR: Final = Event(
     "prediction_error", "Attempt %d at prediction %d went wrong", "attempt", "prediction_id"
 )
-PREDICTION_FAILED: Final = Event("prediction_failed", "Prediction %d failed: %s", "prediction_id", "error")
 PREDICTION_LOST: Final = Event("prediction_lost", "Prediction %d was deleted or taken over meanwhile", "prediction_id")
 PREDICTION_UNAWAITED: Final = Event(
     "prediction_unawaited", "Nobody waits for prediction %d any longer", "prediction_id"

@@ -1,6 +1,7 @@
 """WebP files (RFC 9649: RIFF chunks)."""
 
 import struct
+from collections.abc import Iterator
 from typing import Final
 
 from app.jpeg import UPRIGHT, exif_orientation
@@ -25,24 +26,15 @@ def without_metadata(data: bytes) -> bytes:
     data = data[: 8 + max(length, _FILE_HEAD_BYTES)]
     pieces: list[bytes] = []
     turned = UPRIGHT
-    position = _FILE_HEAD_BYTES
     beyond = 0
-    for _ in range(MOST_CHUNKS):
-        head = data[position : position + _HEAD_BYTES]
-        if len(head) < _HEAD_BYTES:
-            break
-        kind, length = struct.unpack("<4sL", head)
-        end = position + _HEAD_BYTES + length + length % 2
+    for kind, begin, end in _chunks(data, _FILE_HEAD_BYTES, MOST_CHUNKS):
         if kind == b"ANMF":
-            pieces.append(_frame(data[position:end]))
+            pieces.append(_frame(data[begin:end]))
         elif kind in _KEPT:
-            pieces.append(data[position:end])
+            pieces.append(data[begin:end])
             beyond = max(0, end - len(data))
         elif kind == b"EXIF":
-            turned = exif_orientation(data[position + _HEAD_BYTES : position + _HEAD_BYTES + length])
-        position = end
-    else:
-        raise ValueError(f"the WebP file has more than {MOST_CHUNKS} chunks")
+            turned = exif_orientation(data[begin + _HEAD_BYTES : end])
     if pieces and pieces[0].startswith(b"VP8X") and len(pieces[0]) > _HEAD_BYTES:
         flags = pieces[0][_HEAD_BYTES] & ~(_HAS_EXIF | _HAS_XMP) | (_HAS_EXIF if turned != UPRIGHT else 0)
         pieces[0] = pieces[0][:_HEAD_BYTES] + bytes([flags]) + pieces[0][_HEAD_BYTES + 1 :]
@@ -57,15 +49,20 @@ def without_metadata(data: bytes) -> bytes:
 def _frame(chunk: bytes) -> bytes:
     """A frame of an animation, of the chunks that are its image."""
     pieces = [chunk[_HEAD_BYTES : _HEAD_BYTES + _FRAME_HEAD_BYTES]]
-    position = _HEAD_BYTES + _FRAME_HEAD_BYTES
-    for _ in range(MOST_CHUNKS_OF_A_FRAME):
-        head = chunk[position : position + _HEAD_BYTES]
-        if len(head) < _HEAD_BYTES:
-            break
-        kind, length = struct.unpack("<4sL", head)
-        end = position + _HEAD_BYTES + length + length % 2
-        if kind in _KEPT:
-            pieces.append(chunk[position:end])
-        position = end
+    inner = _chunks(chunk, _HEAD_BYTES + _FRAME_HEAD_BYTES, MOST_CHUNKS_OF_A_FRAME)
+    pieces += [chunk[begin:end] for kind, begin, end in inner if kind in _KEPT]
     contents = b"".join(pieces)
     return struct.pack("<4sL", b"ANMF", len(contents)) + contents + b"\0" * (len(contents) % 2)
+
+
+def _chunks(data: bytes, position: int, most: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, and begin and end of each chunk, which may lie behind the data's. Raises ValueError above ``most``."""
+    for _ in range(most):
+        head = data[position : position + _HEAD_BYTES]
+        if len(head) < _HEAD_BYTES:
+            return
+        kind, length = struct.unpack("<4sL", head)
+        end = position + _HEAD_BYTES + length + length % 2
+        yield kind, position, end
+        position = end
+    raise ValueError(f"the WebP file has more than {most} chunks in one place")
