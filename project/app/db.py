@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import cache
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -36,6 +36,8 @@ BROKE: Final = (
 OUTDATED: Final = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 ENDED_WHILE_IDLE: Final = "another operation (2) is in progress"
 """How asyncpg's protocol says that it is taking in an error (its state 2) that no statement of ours has caused."""
+LOST: Final = ("closed", "released back to the pool")
+"""What asyncpg says of a connection whose end it had noticed before a statement was to use it."""
 
 AWAY: Final = (
     # Refused, reset, unreachable, unresolvable, timed out: asyncio raises plain OSError for some of them.
@@ -185,7 +187,7 @@ async def unavailable_when_away() -> AsyncIterator[None]:
         raise
     except asyncpg.InterfaceError as error:
         # The class also holds our own mistakes (a wrong number of arguments), which are not to be waited out.
-        if "closed" in str(error):
+        if any(lost in str(error) for lost in LOST):
             raise DatabaseUnavailable(maybe_done=True) from error
         raise
 
@@ -227,7 +229,9 @@ async def _begun(outside: Any) -> AsyncIterator[None]:
         except BaseException:
             broken: Any = connections.get(CONNECTION)
             if broken is not outside:
-                broken._connection.terminate()  # noqa: SLF001 - Tortoise shows it in no other way
+                # Where asyncpg has noticed the loss first the pool has it back already.
+                with suppress(asyncpg.InterfaceError):
+                    broken._connection.terminate()  # noqa: SLF001 - Tortoise shows it in no other way
                 await outside._pool.release(broken._connection)  # noqa: SLF001
             raise
         yield

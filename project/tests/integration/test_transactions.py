@@ -1,6 +1,7 @@
 """Transactions whose connection breaks leave nothing behind."""
 
 import asyncio
+from typing import Any
 
 import asyncpg
 import pytest
@@ -9,6 +10,10 @@ from tortoise.backends.asyncpg.client import TransactionWrapper
 from app import db
 from app.config import Settings
 from app.domain import DatabaseUnavailable
+
+
+class Undone(Exception):
+    """Why a transaction is taken back."""
 
 
 @pytest.mark.parametrize("method", ["begin", "commit", "rollback"])
@@ -26,6 +31,39 @@ async def test_a_task_goes_on_after_its_transaction_broke(
                 with pytest.raises((DatabaseUnavailable, asyncpg.PostgresError)):
                     async with db.transaction():
                         await db.execute("SELECT 1 / $1::int", [0 if method == "rollback" else 1])
+        async with db.transaction():
+            assert await db.execute("SELECT 1 AS one") == [{"one": 1}]
+        assert await db.execute("SELECT 2 AS two") == [{"two": 2}]
+
+
+async def _lose(connection: Any, url: str) -> None:
+    """End a connection from the server's side, and wait until this side has noticed."""
+    pid = connection.get_server_pid()
+    async with db.own_connection(url) as other:
+        await other.execute("SELECT pg_terminate_backend($1)", pid)
+    while not connection.is_closed():  # noqa: ASYNC110 - asyncpg tells nobody
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("method", ["begin", "execute_query_dict", "commit", "rollback"])
+async def test_a_connection_lost_before_any_step_is_said_to_be_the_database_s_absence(
+    settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    original = getattr(TransactionWrapper, method)
+
+    async def lost_before(wrapper: Any, *arguments: object) -> object:
+        await _lose(wrapper._connection, database_url)
+        return await original(wrapper, *arguments)
+
+    async with asyncio.timeout(30), db.connected(database_url, settings):
+        for _ in range(settings.database_pool_size + 2):
+            with monkeypatch.context() as broken:
+                broken.setattr(TransactionWrapper, method, lost_before)
+                with pytest.raises(DatabaseUnavailable):
+                    async with db.transaction():
+                        await db.execute("SELECT 1")
+                        if method == "rollback":
+                            raise Undone
         async with db.transaction():
             assert await db.execute("SELECT 1 AS one") == [{"one": 1}]
         assert await db.execute("SELECT 2 AS two") == [{"two": 2}]

@@ -228,7 +228,7 @@ class Cluster:
                         if answer.status_code == 201:
                             self.accepted.append(answer.json()["id"])
                             break
-                        assert answer.status_code == 503, answer.text
+                        assert answer.status_code == 503, answer.text + self._logs()
                     assert time.monotonic() < deadline, "uploads are refused for too long"
                     await asyncio.sleep(0.2)
                 if after and len(self.accepted) - first == after[0]:
@@ -259,8 +259,10 @@ class Cluster:
     async def _told(self) -> str:
         rows = await self.execute("SELECT status, attempts, count(*) FROM predictions GROUP BY 1, 2 ORDER BY 1, 2")
         jobs = await self.execute("SELECT status, count(*) FROM pgqueuer GROUP BY 1")
-        logs = "".join(f"\n--- {one.name}\n{one.log.read_text()[-3000:]}" for one in [*self.webs, *self.workers])
-        return f"{[tuple(row) for row in rows]} {[tuple(row) for row in jobs]}{logs}"
+        return f"{[tuple(row) for row in rows]} {[tuple(row) for row in jobs]}{self._logs()}"
+
+    def _logs(self) -> str:
+        return "".join(f"\n--- {one.name}\n{one.log.read_text()[-5000:]}" for one in [*self.webs, *self.workers])
 
     async def books(self) -> Books:
         """What became of everything."""
