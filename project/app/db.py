@@ -158,13 +158,19 @@ async def _until_answering(url: str, seconds: float) -> None:
                     ) from error
                 except AWAY as error:
                     if not reason:
-                        log.info(DATABASE_AWAITED, address, str(error) or type(error).__name__)
-                    reason = str(error) or type(error).__name__
+                        log.info(DATABASE_AWAITED, address, said(error))
+                    reason = said(error)
                     await asyncio.sleep(0.25)
     except TimeoutError:
         raise StartupError(
             f"The database at {address} did not answer in {seconds:g} s ({reason or 'silence'}): check DATABASE_URL."
         ) from None
+
+
+def said(error: BaseException) -> str:
+    """What an error says, or that which it was raised for; its class where that is nothing."""
+    first = error.__cause__ or error
+    return str(first) or type(first).__name__
 
 
 @asynccontextmanager

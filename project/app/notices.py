@@ -8,11 +8,9 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from dataclasses import dataclass
 from typing import Final
 
-import asyncpg
-
 from app import crud
-from app.db import AWAY, own_connection
-from app.domain import Status
+from app.db import own_connection, said, unavailable_when_away
+from app.domain import DatabaseUnavailable, Status
 from app.log_events import NOTICES_ERROR, NOTICES_INTERRUPTED
 from app.models.tortoise import Prediction
 from app.repeating import alongside
@@ -175,7 +173,7 @@ class Notices:
     async def _listen_forever(self) -> None:
         while True:
             try:
-                async with own_connection(self._url) as connection:
+                async with unavailable_when_away(), own_connection(self._url) as connection:
                     lost = asyncio.Event()
                     connection.add_termination_listener(lambda _, lost=lost: lost.set())
                     await connection.add_listener(CHANNEL, self._on_notice)
@@ -187,8 +185,8 @@ class Notices:
                     while not await self.wait_for(lost, PROBE_SECONDS):
                         await connection.execute("SELECT 1")
                     raise ConnectionResetError("the database closed the connection")
-            except (*AWAY, asyncpg.InterfaceError) as error:
-                log.debug(NOTICES_INTERRUPTED, str(error) or type(error).__name__)
+            except DatabaseUnavailable as error:
+                log.debug(NOTICES_INTERRUPTED, said(error))
                 self._tried.set()
                 await asyncio.sleep(RECONNECT_SECONDS)
             except Exception:

@@ -25,12 +25,12 @@ from structlog.contextvars import bound_contextvars
 
 from app import tracing
 from app.db import (
-    AWAY,
     address,
     execute,
     nothing_to_reset,
     own_connection,
     raw_connection,
+    said,
     transaction,
     unavailable_when_away,
 )
@@ -196,10 +196,10 @@ class Jobs:
         stopping = asyncio.create_task(stop.wait())
         while not stop.is_set():
             try:
-                async with _pool(self._url) as pool:
+                async with unavailable_when_away(), _pool(self._url) as pool:
                     await self._run_on(pool, stopping)
-            except (*AWAY, asyncpg.InterfaceError, FailingListenerError, DatabaseUnavailable) as error:
-                log.warning(JOBS_INTERRUPTED, str(error) or type(error).__name__)
+            except (DatabaseUnavailable, FailingListenerError) as error:
+                log.warning(JOBS_INTERRUPTED, said(error))
             except Exception:
                 log.exception(JOBS_ERROR)
             await asyncio.wait([stopping], timeout=RESTART_SECONDS)

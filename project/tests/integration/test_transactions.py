@@ -36,12 +36,19 @@ async def test_a_task_goes_on_after_its_transaction_broke(
         assert await db.execute("SELECT 2 AS two") == [{"two": 2}]
 
 
+async def _transact(*, taken_back: bool) -> None:
+    async with db.transaction():
+        await db.execute("SELECT 1")
+        if taken_back:
+            raise Undone
+
+
 async def _lose(connection: Any, url: str) -> None:
     """End a connection from the server's side, and wait until this side has noticed."""
     pid = connection.get_server_pid()
     async with db.own_connection(url) as other:
         await other.execute("SELECT pg_terminate_backend($1)", pid)
-    while not connection.is_closed():  # noqa: ASYNC110 - asyncpg tells nobody
+    while not connection.is_closed():
         await asyncio.sleep(0.01)
 
 
@@ -60,10 +67,7 @@ async def test_a_connection_lost_before_any_step_is_said_to_be_the_database_s_ab
             with monkeypatch.context() as broken:
                 broken.setattr(TransactionWrapper, method, lost_before)
                 with pytest.raises(DatabaseUnavailable):
-                    async with db.transaction():
-                        await db.execute("SELECT 1")
-                        if method == "rollback":
-                            raise Undone
+                    await _transact(taken_back=method == "rollback")
         async with db.transaction():
             assert await db.execute("SELECT 1 AS one") == [{"one": 1}]
         assert await db.execute("SELECT 2 AS two") == [{"two": 2}]

@@ -228,7 +228,7 @@ class Cluster:
                         if answer.status_code == 201:
                             self.accepted.append(answer.json()["id"])
                             break
-                        assert answer.status_code == 503, answer.text + self._logs()
+                        assert answer.status_code == 503, answer.text + self.logs()
                     assert time.monotonic() < deadline, "uploads are refused for too long"
                     await asyncio.sleep(0.2)
                 if after and len(self.accepted) - first == after[0]:
@@ -259,10 +259,12 @@ class Cluster:
     async def _told(self) -> str:
         rows = await self.execute("SELECT status, attempts, count(*) FROM predictions GROUP BY 1, 2 ORDER BY 1, 2")
         jobs = await self.execute("SELECT status, count(*) FROM pgqueuer GROUP BY 1")
-        return f"{[tuple(row) for row in rows]} {[tuple(row) for row in jobs]}{self._logs()}"
+        return f"{[tuple(row) for row in rows]} {[tuple(row) for row in jobs]}{self.logs()}"
 
-    def _logs(self) -> str:
-        return "".join(f"\n--- {one.name}\n{one.log.read_text()[-5000:]}" for one in [*self.webs, *self.workers])
+    def logs(self, last: int | None = 5000) -> str:
+        """What every process said; its last so many characters, or all."""
+        start = None if last is None else -last
+        return "".join(f"\n--- {one.name}\n{one.log.read_text()[start:]}" for one in [*self.webs, *self.workers])
 
     async def books(self) -> Books:
         """What became of everything."""

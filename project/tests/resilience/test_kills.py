@@ -14,7 +14,6 @@ log = logging.getLogger(__name__)
 
 PREDICTIONS = 500
 IN_THE_MIDDLE = 250
-"""What an orphaned job may take to come back, by default."""
 
 Victim = Literal["worker", "web", "postgres"]
 
