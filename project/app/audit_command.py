@@ -21,7 +21,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """Print all changes, the newest first, also beside a running service."""
     from app import changes
     from app.db import database_in_use
-    from app.models.pydantic import ChangeRead
+    from app.models.history import ChangeRead
 
     async def tell() -> None:
         last_id = None

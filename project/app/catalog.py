@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from app.manifest import ImageManifest, Model
-from app.models.pydantic import FeatureRead, ModelRead
+from app.models.service import FeatureRead, ModelRead
 from app.registry import Registry
 
 

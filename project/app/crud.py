@@ -20,11 +20,10 @@ from app.domain import (
     ImageInfo,
     LabelScore,
     PredictionNotFound,
-    PredictionUnfinished,
     ServiceError,
     Status,
 )
-from app.models.tortoise import PastAnswer, Prediction
+from app.models.tortoise import Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,76 +293,3 @@ async def delete(prediction_id: int, by: Caller) -> DeletedPrediction:
     if not deleted:
         raise PredictionNotFound
     return deleted[0]
-
-
-# The old answer goes into the history and the row becomes pending, or neither does.
-_RECLASSIFY: Final = """
-WITH old AS (
-    SELECT * FROM predictions WHERE id = $1 AND status IN ('succeeded', 'failed') FOR UPDATE
-), past AS (
-    INSERT INTO past_answers (prediction_id, status, top_prediction, confidence, all_predictions, model, model_version,
-                              error_code, error_message, attempts, started_at, completed_at, corrected_at, replaced_at)
-    SELECT id, status, top_prediction, confidence, all_predictions, model, model_version,
-           error_code, error_message, attempts, started_at, completed_at, corrected_at, now() FROM old
-)
-UPDATE predictions
-SET status = 'pending', model = $2, model_version = $3, attempts = 0, lease_expires_at = NULL,
-    top_prediction = NULL, confidence = NULL, all_predictions = NULL, error_code = NULL, error_message = NULL,
-    started_at = NULL, completed_at = NULL, corrected_at = NULL, cached = false
-FROM old WHERE predictions.id = old.id
-RETURNING predictions.*
-"""
-
-
-@unavailable_when_away()
-async def reclassify(prediction_id: int, model: str, model_version: str) -> Prediction:
-    """Put a finished prediction's answer into its history and make it pending again, for another model.
-
-    Raises PredictionNotFound, or PredictionUnfinished where there is no answer yet.
-    """
-    rows = prediction_id <= MAX_ID and await execute(_RECLASSIFY, [prediction_id, model, model_version])
-    if not rows:
-        await get(prediction_id)
-        raise PredictionUnfinished
-    return Prediction.of(rows[0])
-
-
-@unavailable_when_away()
-async def history(prediction_id: int) -> list[PastAnswer]:
-    """Answers that a prediction had before, newest first. Raises PredictionNotFound."""
-    await get(prediction_id)
-    rows = await execute("SELECT * FROM past_answers WHERE prediction_id = $1 ORDER BY id DESC", [prediction_id])
-    return [PastAnswer.of(row) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class TabularAnswer:
-    """What a tabular model said of one row of features."""
-
-    model: str
-    model_version: str
-    features: dict[str, float]
-    label: str
-    probabilities: dict[str, float]
-    cached: bool
-
-
-_LOG_TABULAR: Final = """
-INSERT INTO tabular_predictions (model, model_version, features, label, probabilities, cached, created_at)
-SELECT new.model, new.model_version, new.features::jsonb, new.label, new.probabilities::jsonb, new.cached, now()
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bool[])
-    AS new (model, model_version, features, label, probabilities, cached)
-"""
-
-
-@unavailable_when_away()
-async def log_tabular(answers: list[TabularAnswer]) -> None:
-    """Keep what tabular models said, in one statement."""
-    rows = [
-        (
-            *(one.model, one.model_version, json.dumps(one.features), one.label),
-            *(json.dumps(one.probabilities), one.cached),
-        )
-        for one in answers
-    ]
-    await execute(_LOG_TABULAR, columns(rows))

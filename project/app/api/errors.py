@@ -13,7 +13,7 @@ from starlette.routing import Match
 from app import domain
 from app.api.early import EarlyAnswer
 from app.log_events import REQUEST_FAILED
-from app.models.pydantic import Problem
+from app.models.service import Problem
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 from app import crud
 from app.api.deps import Running
 from app.api.errors import problem_responses
-from app.models.pydantic import Info, ModelRead
+from app.models.service import Info, ModelRead
 
 router = APIRouter(tags=["models"])
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 from app.api.deps import Running, Runtime
 from app.db import pending_migrations
 from app.domain import DatabaseUnavailable, StorageUnavailable
-from app.models.pydantic import Health, Ping, Ready
+from app.models.service import Health, Ping, Ready
 
 router = APIRouter(tags=["service"])
 

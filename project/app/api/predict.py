@@ -10,14 +10,14 @@ from fastapi import APIRouter, BackgroundTasks, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from app import crud, metrics
+from app import metrics, tabular_log
 from app.api.deps import Running, Runtime
 from app.api.errors import problem_responses
-from app.crud import TabularAnswer
 from app.domain import DatabaseUnavailable, LabelScore
 from app.log_events import ANSWERS_NOT_KEPT
 from app.models.pydantic import RowAnswer
 from app.tabular import TabularClassifier
+from app.tabular_log import TabularAnswer
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +136,6 @@ async def answers_of(
 async def _log(answers: list[TabularAnswer]) -> None:
     """After the answer: no fault of the database's may spoil it."""
     try:
-        await crud.log_tabular(answers)
+        await tabular_log.add_all(answers)
     except DatabaseUnavailable:
         log.warning(ANSWERS_NOT_KEPT, len(answers), answers[0].model)

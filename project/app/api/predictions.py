@@ -9,15 +9,13 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from app import changes, crud, deliveries, search
+from app import changes, crud, deliveries, history, search
 from app.api.cursors import decode_cursor, encode_cursor
 from app.api.deps import By, Running
 from app.api.errors import problem_responses
 from app.domain import MAX_ID, PredictionNotFound, Status
+from app.models.history import ChangeRead, DeliveryRead, PastAnswerRead
 from app.models.pydantic import (
-    ChangeRead,
-    DeliveryRead,
-    PastAnswerRead,
     PredictionCorrection,
     PredictionDeleted,
     PredictionRead,
@@ -131,7 +129,7 @@ async def read_history(id: Id) -> list[PastAnswerRead | ChangeRead]:
     """
     noted = [ChangeRead.of(row) for row in await changes.of_prediction(id)] if id <= MAX_ID else []
     try:
-        past = [PastAnswerRead.of(row) for row in await crud.history(id)]
+        past = [PastAnswerRead.of(row) for row in await history.past_answers(id)]
     except PredictionNotFound:
         if not noted:
             raise

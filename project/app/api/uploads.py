@@ -152,13 +152,19 @@ async def _replayed(request: Request, replay: Replay, runtime: Runtime, *, wait:
 
 def idempotency_key(request: Request, longest: int = LONGEST_KEY) -> str | None:
     """The header of that name. Raises RequestValidationError where it cannot be one."""
-    key = request.headers.get("idempotency-key")
-    if key is not None and not 0 < len(key) <= longest:
+    keys = request.headers.getlist("idempotency-key")
+    if not keys:
+        return None
+    told = ""
+    if len(keys) > 1:
+        told = "There should be one key"
+    elif not 0 < len(keys[0]) <= longest:
         told = f"The key should have 1 to {longest} characters"
+    if told:
         raise RequestValidationError(
-            [{"type": "idempotency_key_invalid", "loc": ("header", "idempotency-key"), "msg": told, "input": key}]
+            [{"type": "idempotency_key_invalid", "loc": ("header", "idempotency-key"), "msg": told, "input": keys[-1]}]
         )
-    return key
+    return keys[0]
 
 
 @router.post(

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from app.crud import Attempt, NewPrediction
 from app.engine import Engine
-from app.models.pydantic import ModelRead
+from app.models.service import ModelRead
 from app.models.tortoise import Prediction
 from app.notices import Notices
 from app.registry import Registry

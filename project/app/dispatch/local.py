@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Final
 
-from app import crud
+from app import crud, history
 from app.catalog import read_models
 from app.coalescing import Coalescer
 from app.config import Settings
@@ -18,7 +18,7 @@ from app.domain import ModelUnknown
 from app.engine import Engine
 from app.engine.checker import Checker
 from app.engine.loading import find_models, loaded, orders_of
-from app.models.pydantic import ModelRead
+from app.models.service import ModelRead
 from app.models.tortoise import Prediction
 from app.notices import Notices
 from app.ownership import owned
@@ -68,7 +68,7 @@ class LocalDispatch:
 
     async def reclassify(self, prediction_id: int, model: ImageModel) -> Prediction:
         """Make a finished prediction pending again. Raises PredictionNotFound or PredictionUnfinished."""
-        return await crud.reclassify(prediction_id, model.name, model.version)
+        return await history.reclassify(prediction_id, model.name, model.version)
 
     def start(self, prediction: Prediction, data: bytes | None) -> None:
         """Have a pending prediction classified by the worker, which keeps the image where it has room for it."""

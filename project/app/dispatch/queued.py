@@ -9,7 +9,7 @@ from typing import Final
 
 from cachetools import TTLCache
 
-from app import crud, fleet, queue
+from app import crud, fleet, history, queue
 from app.catalog import read_models
 from app.coalescing import Coalescer
 from app.config import Settings
@@ -26,7 +26,7 @@ from app.domain import (
 )
 from app.engine import Engine
 from app.engine.loading import orders_of
-from app.models.pydantic import ModelRead
+from app.models.service import ModelRead
 from app.models.tortoise import Prediction
 from app.notices import FINISHED, Notices
 from app.ownership import owned
@@ -85,7 +85,7 @@ class QueuedDispatch:
     async def reclassify(self, prediction_id: int, model: ImageModel) -> Prediction:
         """Make a finished prediction pending again, with a job. Raises PredictionNotFound or PredictionUnfinished."""
         async with transaction():
-            prediction = await crud.reclassify(prediction_id, model.name, model.version)
+            prediction = await history.reclassify(prediction_id, model.name, model.version)
             await queue.enqueue([prediction_id], again=str(time.time_ns()), carried=[carried()])
         return prediction
 

@@ -1,19 +1,13 @@
-"""The bodies of requests and responses, with an example of each."""
+"""The bodies of uploads and predictions, with an example of each."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from app.domain import DeliveryStatus, Status
-from app.models.tortoise import Change, PastAnswer, Prediction
+from app.domain import Status
+from app.models.tortoise import Prediction
 
-EXAMPLE_ERROR: dict[str, Any] = {
-    "type": "about:blank",
-    "title": "Not Found",
-    "status": 404,
-    "detail": "Prediction not found",
-}
 EXAMPLE_PREDICTION: dict[str, Any] = {
     "id": 1,
     "filename": "cat.jpg",
@@ -104,120 +98,6 @@ class PredictionRead(BaseModel):
         return cls(error=error, **fields)
 
 
-class DeliveryRead(BaseModel):
-    """A webhook of a prediction."""
-
-    model_config = ConfigDict(
-        from_attributes=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": 1,
-                    "url": "https://example.com/hook",
-                    "status": "pending",
-                    "attempts": 1,
-                    "next_attempt_at": "2026-11-21T09:00:05.000000Z",
-                    "response_status": 500,
-                    "error": "Answered with 500.",
-                    "created_at": "2026-11-21T09:00:00.000000Z",
-                    "delivered_at": None,
-                }
-            ]
-        },
-    )
-
-    id: int
-    url: str
-    status: DeliveryStatus = Field(
-        description="`waiting` for the prediction's end, `pending`, `delivered` or `failed`."
-    )
-    attempts: int
-    next_attempt_at: datetime | None
-    response_status: int | None = Field(description="What the last attempt was answered with.")
-    error: str | None = Field(description="What was wrong with the last attempt.")
-    created_at: datetime
-    delivered_at: datetime | None
-
-
-class PastAnswerRead(BaseModel):
-    """What a model said of the image before another was asked."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    **{
-                        name: EXAMPLE_PREDICTION[name]
-                        for name in ("status", "top_prediction", "confidence", "all_predictions", "model")
-                    },
-                    **{
-                        name: EXAMPLE_PREDICTION[name]
-                        for name in ("model_version", "error", "attempts", "started_at", "completed_at", "corrected_at")
-                    },
-                    "replaced_at": "2026-11-21T09:05:00.000000Z",
-                }
-            ]
-        },
-        protected_namespaces=(),
-    )
-
-    status: Status
-    top_prediction: str | None
-    confidence: float | None
-    all_predictions: list[LabelConfidence] | None
-    model: str
-    model_version: str
-    error: PredictionError | None
-    attempts: int
-    started_at: datetime | None
-    completed_at: datetime | None
-    corrected_at: datetime | None
-    replaced_at: datetime = Field(description="When another model was asked.")
-    kind: Literal["answer"] = "answer"
-
-    @classmethod
-    def of(cls, row: PastAnswer) -> "PastAnswerRead":
-        """The answer of a row."""
-        error = PredictionError(code=row.error_code, message=row.error_message or "") if row.error_code else None
-        fields = {name: getattr(row, name) for name in cls.model_fields if name not in {"error", "kind"}}
-        return cls(error=error, **fields)
-
-
-class ChangeRead(BaseModel):
-    """A change that somebody made."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "kind": "change",
-                    "changed_at": "2026-11-21T09:04:00.000000Z",
-                    "who": "anna",
-                    "key_id": 1,
-                    "action": "prediction.corrected",
-                    "subject_id": 1,
-                    "before": {"top_prediction": "tiger_cat", "confidence": 0.61, "corrected_at": None},
-                    "after": {"top_prediction": "tabby", "confidence": 1.0, "corrected_at": "2026-11-21T09:04:00Z"},
-                }
-            ]
-        }
-    )
-
-    kind: Literal["change"] = "change"
-    changed_at: datetime
-    who: str = Field(description="The name of the API key that was used, or who else it was.")
-    key_id: int | None
-    action: str = Field(description="prediction.corrected, prediction.deleted, key.created or key.revoked.")
-    subject_id: int = Field(description="Id of the prediction, or of the key.")
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
-
-    @classmethod
-    def of(cls, row: Change) -> "ChangeRead":
-        """The change of a row."""
-        return cls(**{name: getattr(row, name) for name in cls.model_fields if name != "kind"})
-
-
 class Reclassification(BaseModel):
     """Which model is to be asked."""
 
@@ -267,117 +147,6 @@ class PredictionDeleted(BaseModel):
 
     id: int
     filename: str
-
-
-class Problem(BaseModel):
-    """An error, as RFC 9457 describes it; ``detail`` is a plain sentence."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_ERROR]})
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str | None = Field(default=None, description="Stable name of the error, where there is one.")
-
-
-class Ping(BaseModel):
-    """A sign of life."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"ping": "pong", "environment": "dev", "testing": False}]}
-    )
-
-    ping: Literal["pong"] = "pong"
-    environment: str
-    testing: bool
-
-
-class Health(BaseModel):
-    """The process is alive."""
-
-    status: Literal["healthy"] = "healthy"
-
-
-class Ready(BaseModel):
-    """Whether predictions can be taken and made, part by part: ``ok`` or what is wrong."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"status": "ready", "database": "ok", "storage": "ok", "model": "ok", "worker": "ok", "notes": []},
-            ]
-        }
-    )
-
-    status: Literal["ready", "not ready"]
-    database: str
-    storage: str
-    model: str
-    worker: str
-    notes: list[str] = Field(default=[], description="What an operator should know, although all works.")
-
-
-class FeatureRead(BaseModel):
-    """A feature of a tabular model: a number within its bounds, which are inclusive."""
-
-    name: str
-    unit: str
-    minimum: float | None
-    maximum: float | None
-    default: float = Field(description="Taken where a row leaves the feature out.")
-    description: str
-
-
-class ModelRead(BaseModel):
-    """A model of the registry, or a folder that should hold one and does not."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "mobilenet_v2",
-                    "status": "ok",
-                    "error": None,
-                    "kind": "image",
-                    "version": "802341c85b42",
-                    "default": True,
-                    "loaded": True,
-                    "runtime": "litert",
-                    "precision": "fp32",
-                    "labels": 1000,
-                    "input_shape": [224, 224, 3],
-                    "features": None,
-                    "note": None,
-                }
-            ]
-        }
-    )
-
-    name: str = Field(description="What uploads call it; the folder's name where it is broken.")
-    status: Literal["ok", "broken"]
-    error: str | None = Field(default=None, description="What is wrong with a broken one.")
-    kind: Literal["image", "tabular"] | None = None
-    version: str | None = Field(default=None, description="Identifies the weights; kept in every row.")
-    default: bool = Field(default=False, description="Used where an upload names no model.")
-    loaded: bool = Field(default=False, description="In memory; others are loaded when they are used.")
-    runtime: str | None = None
-    precision: Literal["fp32", "int8"] | None = None
-    labels: int | None = Field(default=None, description="How many labels it knows.")
-    input_shape: list[int] | None = Field(default=None, description="Of an image model: height, width, channels.")
-    features: list[FeatureRead] | None = Field(default=None, description="Of a tabular model: what a row consists of.")
-    note: str | None = None
-
-
-class Info(BaseModel):
-    """Names only: of the models, and of images that can be classified again (the newest 500)."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"models": ["mobilenet_v2"], "images": [EXAMPLE_PREDICTION["image_path"]]}]}
-    )
-
-    models: list[str]
-    images: list[str]
 
 
 class BatchItem(BaseModel):

@@ -16,7 +16,8 @@ from app.api.predictions import Id
 from app.api.uploads import receive
 from app.domain import MAX_ID, DatabaseUnavailable
 from app.idempotency import Replay
-from app.models.pydantic import ModelRead, PredictionRead
+from app.models.pydantic import PredictionRead
+from app.models.service import ModelRead
 from app.notices import FINISHED
 from app.pages.rendering import page
 from app.pages.routing import PageRoute

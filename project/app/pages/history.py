@@ -14,7 +14,9 @@ from app.api.cursors import decode_cursor, encode_cursor
 from app.api.deps import By, Running, Runtime
 from app.api.predictions import Id
 from app.domain import ModelUnknown, Status
-from app.models.pydantic import PastAnswerRead, PredictionRead, StorableStr
+from app.history import past_answers
+from app.models.history import PastAnswerRead
+from app.models.pydantic import PredictionRead, StorableStr
 from app.notices import FINISHED
 from app.pages.classify import image_models, reclassify
 from app.pages.rendering import page
@@ -70,7 +72,7 @@ async def show_one(id: Id, request: Request, runtime: Running, why: Annotated[St
 
 async def _shown(request: Request, runtime: Runtime, prediction_id: int, why: str = "") -> Response:
     prediction = PredictionRead.of(await runtime.get(prediction_id))
-    past = [PastAnswerRead.of(row) for row in await crud.history(prediction_id)]
+    past = [PastAnswerRead.of(row) for row in await past_answers(prediction_id)]
     explained = await _explained_labels(runtime, prediction.model) if prediction.all_predictions else frozenset()
     return page(
         request,

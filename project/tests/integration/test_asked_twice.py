@@ -122,6 +122,14 @@ async def test_another_webhook_is_another_upload(settings: Settings) -> None:
             assert answer.status_code == status
 
 
+@pytest.mark.parametrize("keys", [[""], ["x" * 256], ["one", "two"], ["one", "one"]])
+async def test_a_key_is_one_of_1_to_255_characters(client: httpx.AsyncClient, keys: list[str]) -> None:
+    headers = [("Idempotency-Key", key) for key in keys]
+    answer = await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers=headers)
+    assert (answer.status_code, answer.json()["detail"][0]["type"]) == (422, "idempotency_key_invalid")
+    assert await count() == 0
+
+
 async def test_ten_at_once_are_one(client: httpx.AsyncClient) -> None:
     answers = await asyncio.gather(*(upload(client, "one") for _ in range(10)))
     assert {answer.status_code for answer in answers} <= {201, 409}

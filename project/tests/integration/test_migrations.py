@@ -12,7 +12,7 @@ from tortoise import Tortoise
 
 from app import db
 from app.config import MIGRATIONS_DIR, Settings
-from app.postgres import binaries
+from app.postgres_commands import binaries
 
 
 def schema(url: str) -> str:

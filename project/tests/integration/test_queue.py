@@ -16,7 +16,7 @@ from app.config import Settings
 from app.db import execute, own_connection
 from app.domain import Claim, DatabaseUnavailable, Status
 from app.engine import Engine
-from app.models.pydantic import ModelRead
+from app.models.service import ModelRead
 from app.storage.folder import FolderStorage
 from app.worker import Worker
 from tests.integration.conftest import serving, uploaded_files

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from app import attempts, crud
+from app import attempts, history
 from app.config import Settings
 from app.db import execute
 from app.domain import AttemptsExhausted
@@ -125,11 +125,11 @@ async def test_a_late_answer_of_the_time_before_is_not_written(client: httpx.Asy
     row = await uploaded(client)
     prediction_id = int(str(row["id"]))
     policy = Settings().retry_policy
-    await crud.reclassify(prediction_id, FALLBACK, "1")
+    await history.reclassify(prediction_id, FALLBACK, "1")
     (late,) = await attempts.claim_all([prediction_id], policy.lease, attempts_below=policy.max_attempts)
     assert late is not None
     await Prediction.filter(id=prediction_id).update(status="failed")
-    await crud.reclassify(prediction_id, OTHER, "1")
+    await history.reclassify(prediction_id, OTHER, "1")
     (now,) = await attempts.claim_all([prediction_id], policy.lease, attempts_below=policy.max_attempts)
     assert now is not None
     assert now.attempt == late.attempt

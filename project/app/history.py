@@ -1,0 +1,50 @@
+"""Answers that predictions had before another model was asked.
+
+Every function raises DatabaseUnavailable while the database is away.
+"""
+
+from typing import Final
+
+from app import crud
+from app.db import execute, unavailable_when_away
+from app.domain import MAX_ID, PredictionUnfinished
+from app.models.tortoise import PastAnswer, Prediction
+
+# The old answer goes into the history and the row becomes pending, or neither does.
+_RECLASSIFY: Final = """
+WITH old AS (
+    SELECT * FROM predictions WHERE id = $1 AND status IN ('succeeded', 'failed') FOR UPDATE
+), past AS (
+    INSERT INTO past_answers (prediction_id, status, top_prediction, confidence, all_predictions, model, model_version,
+                              error_code, error_message, attempts, started_at, completed_at, corrected_at, replaced_at)
+    SELECT id, status, top_prediction, confidence, all_predictions, model, model_version,
+           error_code, error_message, attempts, started_at, completed_at, corrected_at, now() FROM old
+)
+UPDATE predictions
+SET status = 'pending', model = $2, model_version = $3, attempts = 0, lease_expires_at = NULL,
+    top_prediction = NULL, confidence = NULL, all_predictions = NULL, error_code = NULL, error_message = NULL,
+    started_at = NULL, completed_at = NULL, corrected_at = NULL, cached = false
+FROM old WHERE predictions.id = old.id
+RETURNING predictions.*
+"""
+
+
+@unavailable_when_away()
+async def reclassify(prediction_id: int, model: str, model_version: str) -> Prediction:
+    """Put a finished prediction's answer into its history and make it pending again, for another model.
+
+    Raises PredictionNotFound, or PredictionUnfinished where there is no answer yet.
+    """
+    rows = prediction_id <= MAX_ID and await execute(_RECLASSIFY, [prediction_id, model, model_version])
+    if not rows:
+        await crud.get(prediction_id)
+        raise PredictionUnfinished
+    return Prediction.of(rows[0])
+
+
+@unavailable_when_away()
+async def past_answers(prediction_id: int) -> list[PastAnswer]:
+    """Answers that a prediction had before, newest first. Raises PredictionNotFound."""
+    await crud.get(prediction_id)
+    rows = await execute("SELECT * FROM past_answers WHERE prediction_id = $1 ORDER BY id DESC", [prediction_id])
+    return [PastAnswer.of(row) for row in rows]

