@@ -4,10 +4,14 @@ import asyncio
 import logging
 import socket
 import struct
+from http import HTTPStatus
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.api.errors import problem
+from app.api.observed import new_request_id, tell_of_no_request
+from app.api.security_headers import HEADERS
 from app.log_events import CLIENT_STALLED
 
 log = logging.getLogger(__name__)
@@ -20,6 +24,7 @@ UNASKED_BYTES: Final = 16 * 1024
 """Of a request, read before the application asks for its body: thousands may stand in line for room to be received."""
 ASKED_BYTES: Final = 256 * 1024
 """Read at once of a body that the application has asked for."""
+NO_HTTP: Final = "What was sent is not HTTP/1.1. Was it meant for a server that speaks TLS (https)?"
 
 
 class ImpatientProtocol(HttpToolsProtocol):
@@ -44,6 +49,16 @@ class ImpatientProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self.in_body and not was_in_body and not self.cycle.response_complete:
             self.flow.pause_reading()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn has logged it
+        """What came is no HTTP: it is answered, and told of, as everything else that is wrong."""
+        request_id = new_request_id()
+        answer = problem(HTTPStatus.BAD_REQUEST, NO_HTTP)
+        headers = [*answer.raw_headers, *HEADERS, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
+        lines = b"".join(b"%b: %b\r\n" % header for header in [*self.server_state.default_headers, *headers])
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + lines + b"\r\n" + bytes(answer.body))
+        self.transport.close()
+        tell_of_no_request(request_id, HTTPStatus.BAD_REQUEST, len(answer.body))
 
     def on_message_begin(self) -> None:
         """The rest of a head is waited for."""

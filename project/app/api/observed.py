@@ -5,6 +5,7 @@ import re
 import time
 import uuid
 from functools import cache
+from http import HTTPStatus
 from typing import Final
 
 from fastapi.routing import iter_route_contexts
@@ -149,8 +150,20 @@ def _patterns(app: Starlette) -> list[tuple[str, re.Pattern[str]]]:
     return [(path, re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path.rstrip("/"))) + "/?")) for path in paths]
 
 
+def new_request_id() -> str:
+    """An id that no request had."""
+    return uuid.uuid4().hex
+
+
+def tell_of_no_request(request_id: str, status: HTTPStatus, sent: int) -> None:
+    """Tell of what could not be read as a request, and was answered with so many bytes."""
+    metrics.REQUESTS.labels(OTHER, ELSEWHERE, status.value).inc()
+    beside = {"request_id": request_id, "bytes_out": sent, "key_id": ANYBODY.key_id}
+    log.info(REQUEST, OTHER, ELSEWHERE, status.value, 0.0, extra=beside)
+
+
 def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
             return str(value.decode())
-    return uuid.uuid4().hex
+    return new_request_id()
