@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -81,6 +81,9 @@ class Engine:
                 # A start that is cut short would leave its process behind.
                 await asyncio.wait([self._starting])
             if self._was_up:
+                # Nothing is lost with it, and it may take a while to hear of its end: it is starting, or at an image.
+                with suppress(ProcessLookupError):
+                    self._process.kill()
                 # Also where the keeper was at it: what it began is finished here.
                 await self._stop()
 

@@ -160,7 +160,7 @@ async def test_every_answer_is_kept_afterwards(client: httpx.AsyncClient) -> Non
 
 
 async def test_an_absent_database_spoils_no_answer(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
-    with patch("app.crud.execute", side_effect=DatabaseUnavailable):
+    with patch("app.tabular_log.execute", side_effect=DatabaseUnavailable):
         assert (await client.get(f"/predict/{FOREST}")).status_code == 200
     assert "1 answers of iris_random_forest are not kept" in caplog.text
 
