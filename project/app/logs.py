@@ -2,13 +2,20 @@
 
 import logging
 import sys
-from typing import Any
+import time
+from typing import Any, Final
 
 import structlog
-from structlog.contextvars import merge_contextvars
+from structlog.contextvars import get_contextvars, merge_contextvars
 from structlog.types import EventDict, Processor, WrappedLogger
 
 from app.log_events import Event
+
+TIME: Final = "%Y-%m-%d %H:%M:%S"
+STANDARD: Final = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime"))
+"""What every record has; the rest was said beside it."""
+AMBIGUOUS: Final = frozenset(" \t=\r\n\"'")
+"""In a text without quotes these could be taken for another field's."""
 
 
 def make_formatter(style: str) -> logging.Formatter:
@@ -29,15 +36,42 @@ def make_formatter(style: str) -> logging.Formatter:
             ],
             pass_foreign_args=True,
         )
+    if not sys.stderr.isatty():
+        return PlainText()
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[*beside, structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False)],
+        foreign_pre_chain=[*beside, structlog.processors.TimeStamper(fmt=TIME, utc=False)],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+                colors=True, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
             ),
         ],
     )
+
+
+class PlainText(logging.Formatter):
+    """What structlog's ConsoleRenderer writes without colours, in a third of its time.
+
+    Each upload has two lines: with structlog's they took 2 % of all that a service does at full load.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and below it the traceback if there is one."""
+        beside = get_contextvars()
+        beside.update((name, value) for name, value in vars(record).items() if name not in STANDARD)
+        parts = [
+            f"{time.strftime(TIME, time.localtime(record.created))} [{record.levelname.lower():<9}]",
+            f"{record.getMessage()} [{record.name}]",
+            *(f"{name}={_shown(beside[name])}" for name in sorted(beside)),
+        ]
+        line = " ".join(parts)
+        if record.exc_info and record.exc_info[0]:
+            line = f"{line}\n{self.formatException(record.exc_info)}"
+        return f"{line}\n{self.formatStack(record.stack_info)}" if record.stack_info else line
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) and not AMBIGUOUS.intersection(value) else repr(value)
 
 
 def _named(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
