@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -143,8 +144,8 @@ def _drive(service: Service, images: Path, *, connections: int, uploads: int) ->
 
 async def _probe(port: int, load: list[str]) -> tuple[list[float], list[float]]:
     """Milliseconds that /ping and one prediction took, asked in turn for as long as a command, the load, lasts."""
-    process = await asyncio.create_subprocess_exec(*load, cwd=PROJECT, stdout=asyncio.subprocess.PIPE)
-    finished = asyncio.create_task(process.communicate())
+    run = partial(subprocess.run, load, cwd=PROJECT, check=True, stdout=subprocess.PIPE)
+    finished = asyncio.create_task(asyncio.to_thread(run))
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     taken: dict[str, list[float]] = {"/ping": [], "/predictions/1/": []}
     while not finished.done():
@@ -157,7 +158,7 @@ async def _probe(port: int, load: list[str]) -> tuple[list[float], list[float]]:
             times.append(1000 * (time.perf_counter() - began))
             await asyncio.sleep(PAUSE_SECONDS)
     writer.close()
-    outcome = json.loads((await finished)[0])
+    outcome = json.loads((await finished).stdout)
     assert outcome["lost"] == 0, outcome["errors"]
     return taken["/ping"], taken["/predictions/1/"]
 
