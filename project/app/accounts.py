@@ -1,4 +1,4 @@
-"""What is told of each prediction that is finished: a line of the log, and Prometheus."""
+"""Logs and counts each finished prediction."""
 
 import logging
 import time
@@ -17,10 +17,10 @@ MaybePrediction = TypeVar("MaybePrediction", Prediction, Prediction | None)
 def finished(
     prediction: MaybePrediction, held: Claim | None, began: float, seconds: tuple[float, float] | None = None
 ) -> MaybePrediction:
-    """Tell of a prediction that this process has just finished; gives it back. None: somebody else has.
+    """Log and count a prediction that this process finished; returns it. None: another process finished it.
 
-    ``held``: None where it was classified before it had a row. ``began``: when, by ``time.monotonic``.
-    ``seconds``: of decoding, and of the model.
+    ``claim``: None if it was classified before it had a row. ``started_at``: by ``time.monotonic``. ``seconds``: of
+    decoding, and of inference.
     """
     if prediction is None:
         return prediction

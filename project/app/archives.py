@@ -1,4 +1,4 @@
-"""ZIP files that are unpacked as they arrive: nothing of them is on a disk, and one file at a time in memory."""
+"""ZIP files unpacked while they arrive: nothing is written to disk, and one file at a time is in memory."""
 
 import asyncio
 import threading
@@ -12,10 +12,10 @@ from stream_unzip import UnzipError, stream_unzip
 from app.domain import ArchiveRefused
 
 SIGNATURES: Final = (b"PK\x03\x04", b"PK\x05\x06")
-"""What a ZIP file begins with: with a file, or with its end where it is empty (APPNOTE 4.3)."""
+"""Start of a ZIP file: a local file header, or the end record of an empty archive (APPNOTE 4.3)."""
 
 MOST_RATIO: Final = 100
-"""Times an archive may grow: images are packed already, and bitmaps of a single colour come far within the spare."""
+"""Maximum expansion ratio: images are compressed already, and single-colour bitmaps fit into SPARE_BYTES."""
 SPARE_BYTES: Final = 32 * 2**20
 
 THREADS: Final = 8
@@ -24,36 +24,36 @@ _threads = ThreadPoolExecutor(THREADS, "archives")
 
 
 class Account:
-    """What all archives of one request have taken together, and may take. Its methods raise ArchiveRefused."""
+    """Limits over all archives of one request. Methods raise ArchiveRefused."""
 
     def __init__(self, most_files: int, most_bytes: int) -> None:
-        """``most_bytes``: unpacked. As many files again may be such as systems hide in archives."""
+        """``max_bytes``: after unpacking. The number of hidden files (``.DS_Store``) has the same limit."""
         self._most_files = most_files
         self._most_bytes = most_bytes
         self._packed = self._unpacked = self._files = self._hidden = 0
 
     def arrive(self, count: int) -> None:
-        """So many packed bytes have come."""
+        """Count packed bytes."""
         self._packed += count
 
     def unpack(self, count: int) -> None:
-        """So many bytes more are unpacked."""
+        """Count unpacked bytes."""
         self._unpacked += count
         if self._unpacked > self._most_bytes:
-            raise ArchiveRefused(f"The ZIP file holds more than {self._most_bytes} bytes.")
+            raise ArchiveRefused(f"The ZIP file unpacks to more than {self._most_bytes} bytes.")
         if self._unpacked > MOST_RATIO * self._packed + SPARE_BYTES:
-            raise ArchiveRefused(f"The ZIP file grows to more than {MOST_RATIO} times its size.")
+            raise ArchiveRefused(f"The ZIP file unpacks to more than {MOST_RATIO} times its size.")
 
     def count(self, *, hidden: bool) -> None:
-        """One file more."""
+        """Count a file."""
         self._hidden += hidden
         self._files += not hidden
         if max(self._files, self._hidden) > self._most_files:
-            raise ArchiveRefused(f"The ZIP file holds more than {self._most_files} files.")
+            raise ArchiveRefused(f"The ZIP file contains more than {self._most_files} files.")
 
 
 class Joined:
-    """Chunks put together, as long as they are no more than ``most`` bytes."""
+    """Joins chunks of at most ``max_bytes`` bytes in total."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -61,7 +61,7 @@ class Joined:
         self._chunks: list[bytes] = []
 
     def add(self, chunk: bytes) -> None:
-        """One more; once they are too many none is kept."""
+        """Add a chunk; above the limit none is kept."""
         self._count += len(chunk)
         self._chunks.append(chunk)
         if self._count > self._most:
@@ -69,23 +69,23 @@ class Joined:
 
     @property
     def data(self) -> bytes | None:
-        """All of them; None where they were too many."""
+        """All chunks joined; None if they exceed the limit."""
         data, self._chunks = b"".join(self._chunks), []
         return data if self._count <= self._most else None
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file of an archive; ``data`` is None where it has more bytes than a file may have."""
+    """A file of an archive; ``data`` is None if it exceeds the maximum file size."""
 
     name: str
     data: bytes | None
 
 
 async def unpacked(chunks: AsyncIterator[bytes], most: int, account: Account) -> AsyncGenerator[Entry]:
-    """The files of an archive, but for those that systems hide in it, each of at most ``most`` bytes.
+    """Files of an archive except hidden ones, each of at most ``max_bytes`` bytes.
 
-    Raises ArchiveRefused where it is damaged, or beyond a limit; what came before stands.
+    Raises ArchiveRefused if it is damaged or exceeds a limit; files already yielded remain valid.
     """
     archive = _Archive(chunks, most, account)
     loop = asyncio.get_running_loop()
@@ -99,16 +99,16 @@ async def unpacked(chunks: AsyncIterator[bytes], most: int, account: Account) ->
 
 
 _REASONS: Final = {
-    "MissingZipCryptoPasswordError": "The ZIP file has a password.",
-    "MissingAESPasswordError": "The ZIP file has a password.",
-    "NotStreamUnzippable": "The ZIP file can only be read from its end: pack it with another program.",
-    "UnsupportedCompressionTypeError": "The ZIP file is packed in an unusual way: use Deflate.",
+    "MissingZipCryptoPasswordError": "The ZIP file is encrypted: remove its password.",
+    "MissingAESPasswordError": "The ZIP file is encrypted: remove its password.",
+    "NotStreamUnzippable": "The ZIP file does not support streaming: create it with another program.",
+    "UnsupportedCompressionTypeError": "The ZIP file uses an unsupported compression method: use Deflate.",
     "TruncatedDataError": "The ZIP file is incomplete.",
 }
 
 
 class _Archive:
-    """Reads on in a thread, since unpacking is work, and asks the event loop for what it needs."""
+    """Unpacks in a thread, since that is CPU work, and requests chunks from the event loop."""
 
     def __init__(self, chunks: AsyncIterator[bytes], most: int, account: Account) -> None:
         self._chunks = chunks
@@ -120,7 +120,7 @@ class _Archive:
         self._entries = stream_unzip(self._arriving())
 
     def next(self) -> Entry | None:
-        """The next file; None where there are no more."""
+        """The next file; None at the end."""
         for raw_name, _, parts in self._entries:
             name = _decoded(raw_name)
             hidden = name.endswith("/") or _is_hidden(name)
@@ -134,7 +134,7 @@ class _Archive:
         return None
 
     def stop(self) -> None:
-        """Nobody waits any longer: a thread that does is woken."""
+        """Wake a waiting thread: no caller needs the archive any longer."""
         self._stopped.set()
         if self._asked is not None:
             self._asked.cancel()
@@ -146,7 +146,7 @@ class _Archive:
         while not self._stopped.is_set():
             self._asked = asyncio.run_coroutine_threadsafe(arrive(), self._loop)
             if self._stopped.is_set():
-                # Between the two lines before.
+                # The stop may have come between the check and the request.
                 self._asked.cancel()
             chunk = self._asked.result()
             if chunk is None:
@@ -157,7 +157,7 @@ class _Archive:
 
 
 def _decoded(name: bytes) -> str:
-    """UTF-8, as all write today, or the code page that was usual before (APPNOTE, appendix D)."""
+    """UTF-8, or the code page used before it (APPNOTE, appendix D)."""
     try:
         return name.decode()
     except UnicodeDecodeError:
@@ -165,5 +165,5 @@ def _decoded(name: bytes) -> str:
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether an archive has a file for the sake of the system that made it: ``__MACOSX/``, ``.DS_Store``."""
+    """Whether the operating system that made the archive added this file: ``__MACOSX/``, ``.DS_Store``."""
     return name.startswith("__MACOSX/") or name.rpartition("/")[2].startswith(".")

@@ -1,6 +1,6 @@
-"""What a worker does to predictions: it claims them, ends them, hands them back, and finds those that were lost.
+"""State changes made by workers: claim, succeed, fail, release, recover.
 
-Every function raises DatabaseUnavailable while the database is away.
+Every function raises DatabaseUnavailable while the database is unavailable.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from app.models.tortoise import Prediction
 
 Claimant = Literal["alive", "dead", "ours"]
 
-# Counted at claim, so that an image that kills the process still runs out of attempts. Rows are locked in the order of
-# their ids, here and below: statements on many rows at once would wait for each other for ever otherwise.
+# Attempts are counted at claim, so an image that kills the process still runs out of attempts. Rows are locked in ID
+# order, here and below: otherwise statements on many rows would deadlock.
 _CLAIM: Final = f"""
 UPDATE predictions
 SET status = 'processing', attempts = attempts + CASE WHEN status = 'pending' OR $4 <> 'ours' THEN 1 ELSE 0 END,
@@ -37,11 +37,11 @@ RETURNING id, attempts, started_at, image_path, model, extract(epoch from now() 
 async def claim_all(
     prediction_ids: list[int], lease: timedelta, *, attempts_below: int, claimed_by: Claimant = "alive"
 ) -> list[Claim | None]:
-    """Take pending predictions for classifying, in one statement; None for one that is gone, taken or finished.
+    """Claim pending predictions in one statement; None for one that is missing, claimed or finished.
 
-    ``attempts_below``: only those that were tried less often. ``claimed_by``: who holds those that are processing:
-    somebody who may be ``alive``, and keeps them; somebody ``dead``; or this process itself (``ours``), which did not
-    hear of its success, so that no further attempt is counted.
+    ``attempts_below``: only claim predictions with fewer attempts. ``previous_owner``: who holds predictions that are
+    processing: an owner that may be ``alive`` keeps them; those of a ``dead`` one are claimed; with ``ours``, this
+    process claimed them but did not learn of it, so no attempt is counted.
     """
     rows = await execute(_CLAIM, [prediction_ids, lease, attempts_below, claimed_by])
     held = {
@@ -60,7 +60,7 @@ async def claim_all(
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model said of an image: at least one label, highest first, and which model it was."""
+    """A model's result for a claimed image: at least one label, highest confidence first."""
 
     held: Claim
     scores: list[LabelScore]
@@ -68,7 +68,7 @@ class Answer:
     model_version: str
 
 
-# A person may have corrected the row while it was classified: their answer stands, the model's goes beside it.
+# If a person corrected the row in the meantime, the correction stays and only ``all_predictions`` is the model's.
 _SUCCEED: Final = """
 WITH answers AS (
     SELECT * FROM unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::text[], $5::text[], $6::float8[], $7::text[],
@@ -91,7 +91,7 @@ RETURNING predictions.*
 
 @unavailable_when_away()
 async def succeed_all(answers: list[Answer]) -> list[Prediction | None]:
-    """Write what the models said, in one statement; None for one whose claim is no longer held."""
+    """Write results in one statement; None for one whose claim is no longer valid."""
     rows = [
         (
             *(one.held.prediction_id, one.held.attempt, one.held.started_at, scores_json(one.scores)),
@@ -113,7 +113,7 @@ RETURNING *
 
 @unavailable_when_away()
 async def fail(held: Claim, error: ServiceError) -> Prediction | None:
-    """End a prediction for good; None where the claim is no longer held."""
+    """Fail a prediction permanently; None if the claim is no longer valid."""
     rows = await execute(_FAIL, [held.prediction_id, held.attempt, held.started_at, error.code, error.message])
     return Prediction.of(rows[0]) if rows else None
 
@@ -128,7 +128,7 @@ RETURNING id
 
 @unavailable_when_away()
 async def release(held: Claim, *, count_attempt: bool) -> bool:
-    """Hand a prediction back, to be classified later; False where the claim is no longer held."""
+    """Return a prediction to pending; False if the claim is no longer valid."""
     return bool(await execute(_RELEASE, [held.prediction_id, held.attempt, held.started_at, 0 if count_attempt else 1]))
 
 
@@ -165,7 +165,7 @@ SELECT id, attempts FROM predictions WHERE status = 'pending' AND id <> ALL($1::
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """The predictions that a look for lost ones failed, and how many it made pending again."""
+    """Predictions that recovery failed, and the number that it returned to pending."""
 
     failed: list[Prediction]
     orphaned: int
@@ -173,10 +173,10 @@ class Recovered:
 
 @unavailable_when_away()
 async def recover(policy: RetryPolicy, in_hand: list[int], *, all_processing: bool) -> Recovered:
-    """Find predictions whose process died: make them pending again, or failed if they had their attempts.
+    """Find predictions whose process died: return them to pending, or fail those without attempts left.
 
-    ``in_hand``: ids that this process is at, and knows to be alive, however long it takes.
-    ``all_processing``: no other process works on this database, so every other lease is a dead one's.
+    ``active``: IDs that this process is working on, however long that takes. ``all_processing``: no other process uses
+    this database, so every other lease belongs to a dead process.
     """
     spent = _spent(policy)
     failed = await execute(_EXHAUST, [policy.max_attempts, spent.code, spent.message, all_processing, in_hand])
@@ -186,24 +186,24 @@ async def recover(policy: RetryPolicy, in_hand: list[int], *, all_processing: bo
 
 @unavailable_when_away()
 async def exhaust(prediction_id: int, policy: RetryPolicy) -> Prediction | None:
-    """End a prediction that had its attempts, whoever was at the last one; None where it did not, or is finished."""
+    """Fail a prediction without attempts left, whoever holds it; None if it has attempts left or is finished."""
     spent = _spent(policy)
     rows = await execute(_EXHAUST_ONE, [prediction_id, policy.max_attempts, spent.code, spent.message])
     return Prediction.of(rows[0]) if rows else None
 
 
 def _spent(policy: RetryPolicy) -> AttemptsExhausted:
-    return AttemptsExhausted(f"The prediction was tried {policy.max_attempts} times and never finished.")
+    return AttemptsExhausted(f"The prediction failed after {policy.max_attempts} attempts.")
 
 
 @unavailable_when_away()
 async def is_pending(prediction_id: int) -> bool:
-    """Whether a prediction waits for a worker."""
+    """Whether a prediction is waiting for a worker."""
     rows = await execute("SELECT 1 FROM predictions WHERE id = $1 AND status = 'pending'", [prediction_id])
     return bool(rows)
 
 
 @unavailable_when_away()
 async def pending(in_hand: list[int], limit: int) -> list[tuple[int, int]]:
-    """Ids and attempts of at most ``limit`` pending predictions other than those ``in_hand``, oldest first."""
+    """IDs and attempts of at most ``limit`` pending predictions that are not in ``active``, oldest first."""
     return [(row["id"], row["attempts"]) for row in await execute(_PENDING, [in_hand, limit])]

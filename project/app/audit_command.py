@@ -1,4 +1,4 @@
-"""``python -m app audit``: who changed what, and when."""
+"""``classifier audit``: who changed what, and when."""
 
 import argparse
 import asyncio
@@ -12,13 +12,13 @@ PAGE: Final = 1_000
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
-    parser.add_argument("--since", type=duration, metavar="TIME", help="only of the last 12h, 30d, 52w")
-    parser.add_argument("--json", action="store_true", help="a JSON object on each line")
+    """Add the command's options."""
+    parser.add_argument("--since", type=duration, metavar="TIME", help="only changes of the last 12h, 30d or 52w")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Print all changes, the newest first, also beside a running service."""
+    """Print all changes, newest first; works while the service is running."""
     from app import changes
     from app.db import database_in_use
     from app.models.history import ChangeRead

@@ -1,4 +1,4 @@
-"""How many predictions wait to be finished, and how fast they are: what tells whether another can be taken."""
+"""The backlog of unfinished predictions, and how fast it shrinks: decides whether to accept another upload."""
 
 import asyncio
 import logging
@@ -20,19 +20,19 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 0.5
 MOST_OF_THE_TIME: Final = 20
-"""A look is followed by a pause so many times as long, however many rows there are to be counted."""
+"""A query is followed by a pause this many times its duration, however many rows there are to count."""
 WINDOW_SECONDS: Final = 10.0
-"""The rate is that of so many seconds."""
+"""Period over which the rate is measured."""
 LONGEST_WAIT: Final = 300
 KNOWN_SECONDS: Final = 3.0
-"""Where nothing was finished for so long, nobody knows when it will be."""
+"""Without a finished prediction for this long, the rate is unknown."""
 GUESS: Final = 5
-"""Seconds, after a time in which there was nothing to be done."""
+"""Retry-After in seconds, after a period without work."""
 
 ASKED_AT: Final = """
 greatest(created_at, (SELECT max(replaced_at) FROM past_answers WHERE prediction_id = predictions.id))
 """
-"""Since when a prediction has been waiting: it may have been classified before, and be asked for again."""
+"""Since when a prediction has been waiting: it may have been classified before."""
 
 _LOOK: Final = """
 SELECT (SELECT count(*) FROM predictions WHERE status IN ('pending', 'processing')) AS open,
@@ -48,10 +48,10 @@ class _Look:
 
 
 class Backlog:
-    """Looks at the database again and again, and counts what this process adds in between."""
+    """Measures the backlog in the database regularly, and counts what this process adds in between."""
 
     def __init__(self, most: int) -> None:
-        """``most``: open predictions, above which no further ones are taken."""
+        """``limit``: unfinished predictions above which uploads are rejected."""
         self._most = most
         self._looks: deque[_Look] = deque()
         self._accepting = 0
@@ -60,13 +60,13 @@ class Backlog:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """It is looked at while inside."""
+        """Measure the backlog while inside."""
         async with alongside(self._look_forever()):
             yield
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place for one more prediction, until its row is there. Raises Overloaded that tells when to come again."""
+        """Reserve a place for one prediction until its row exists. Raises Overloaded with the time to retry."""
         if self.open >= self._most:
             self._refused += 1
             raise Overloaded(self._retry_after())
@@ -77,28 +77,28 @@ class Backlog:
             self._accepting -= 1
 
     def note_pending(self) -> None:
-        """One more was made pending."""
+        """Count a prediction that became pending."""
         self._accepted += 1
 
     @property
     def open(self) -> int:
-        """Predictions that are not finished, as far as is known."""
+        """Estimated number of unfinished predictions."""
         return (self._looks[-1].open if self._looks else 0) + self._accepted + self._accepting
 
     @property
     def rate(self) -> float:
-        """Predictions that all workers together finish in a second, while there are any; 0 where that is not known."""
+        """Predictions finished per second by all workers, while there are any; 0 if unknown."""
         finished, seconds = self._busy()
         return finished / seconds if seconds else 0.0
 
     def _busy(self) -> tuple[int, float]:
-        """How many were finished lately, and in how many seconds: those in which there was something to be done."""
+        """Predictions finished recently, and the seconds during which there was work to do."""
         pairs = [(one, other) for one, other in pairwise(self._looks) if one.open]
         finished = sum((other.last_id - one.last_id) - (other.open - one.open) for one, other in pairs)
         return max(0, finished), sum(other.at - one.at for one, other in pairs)
 
     def _retry_after(self) -> int:
-        """Seconds until there is a place: those that were refused before are told to come earlier."""
+        """Seconds until a place is free; clients that were rejected earlier are told to come back sooner."""
         finished, seconds = self._busy()
         if finished:
             ahead = self.open - self._most + self._refused
@@ -125,8 +125,8 @@ class Backlog:
         self._looks.append(_Look(now, row["open"], row["last_id"]))
         while now - self._looks[0].at > WINDOW_SECONDS:
             self._looks.popleft()
-        # Those accepted since the question was asked may not be in the answer.
+        # The measurement may not include predictions accepted since the query started.
         self._accepted -= counted
-        # Who was refused comes back as places become free; until then they stand in a line.
+        # Rejected clients come back as places become free; until then they count as waiting.
         freed = math.ceil(self.rate * (now - before.at)) if before else 0
         self._refused -= min(refused, freed)

@@ -1,7 +1,7 @@
-"""All that the service keeps, in one file: a tar archive with a manifest, each table as CSV, and the images.
+"""Backups: one tar file with a manifest, each table as CSV, and the images.
 
-It is made by the service itself, so that it needs neither PostgreSQL's programs nor access to where images lie, and can
-be read without it. Tables are read in one transaction, as they were at one moment; images never change.
+The service writes it itself, so a backup needs neither PostgreSQL's programs nor access to the storage, and can be read
+without the service. Tables are read in one transaction, as of one moment; images never change.
 """
 
 import json
@@ -30,28 +30,28 @@ log = logging.getLogger(__name__)
 TABLES: Final = (
     *("api_keys", "predictions", "past_answers", "tabular_predictions", "deliveries", "idempotency_keys", "changes"),
 )
-"""In an order in which rows find what they refer to. Sessions, what was counted and who is alive are of the moment."""
+"""In an order that satisfies foreign keys. Sessions, rate limits and workers are transient."""
 MANIFEST: Final = "manifest.json"
 END: Final = "end.json"
-"""The last file: what breaks off before it is no backup."""
+"""The last file: a backup without it is incomplete."""
 IMAGES: Final = "images/"
 ROWS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a backup holds."""
+    """Contents of a backup."""
 
     rows: int
     images: int
     missing: int = 0
-    """Images whose rows are there, and which are gone."""
+    """Images that are missing although their rows exist."""
 
 
 async def back_up(storage: Storage, to: Path) -> Counts:
-    """Write a backup; the file has its name only when it is whole.
+    """Write a backup; the file gets its name once it is complete.
 
-    Raises StartupError where it cannot be written, DatabaseUnavailable or StorageUnavailable.
+    Raises StartupError if it cannot be written, DatabaseUnavailable or StorageUnavailable.
     """
     unfinished = to.with_name(f"{to.name}.part")
     try:
@@ -88,7 +88,7 @@ async def _write(archive: tarfile.TarFile, storage: Storage) -> Counts:
         try:
             _add(archive, IMAGES + key, await storage.read(key))
         except ImageMissing:
-            # Deleted meanwhile, or lost before: its row says the same of it as before.
+            # Deleted in the meantime, or lost earlier: its row is restored without the image, as it was.
             log.warning(IMAGE_MISSING, key)
             missing += 1
     counts = Counts(sum(rows.values()), len(keys) - missing, missing)
@@ -118,12 +118,12 @@ def _add_file(archive: tarfile.TarFile, name: str, file: BinaryIO) -> None:
 
 
 async def restore(storage: Storage, source: Path) -> Counts:
-    """Bring a backup into an empty database, whose tables are up to date, and an empty storage.
+    """Restore a backup into an empty, migrated database and an empty storage.
 
-    All rows come back, or none do. Raises StartupError where the file is no backup, or the place is not empty.
+    All rows are restored, or none. Raises StartupError if the file is not a backup or the target is not empty.
     """
     if (await execute("SELECT EXISTS (SELECT FROM predictions) OR EXISTS (SELECT FROM api_keys) AS found"))[0]["found"]:
-        raise StartupError("The database is not empty: a backup is restored into an empty one.")
+        raise StartupError("The database is not empty: a backup can only be restored into an empty database.")
     await ownership.take(storage)
     rows = images = 0
     try:
@@ -133,7 +133,7 @@ async def restore(storage: Storage, source: Path) -> Counts:
             async with transaction():
                 for table in TABLES:
                     rows += await _restore_table(table, archive)
-                # Images first of all that is seen: a row is there with its image.
+                # Images are stored before the rows are committed, so every visible row has its image.
                 for entry in archive:
                     key = entry.name.removeprefix(IMAGES)
                     if entry.name != key and entry.isfile() and is_key(key):
@@ -146,7 +146,9 @@ async def restore(storage: Storage, source: Path) -> Counts:
 
 def _check(manifest: dict[str, Any]) -> None:
     if unknown := sorted(set(manifest["migrations"]) - set(migration_files())):
-        raise StartupError(f"The backup is of a newer version ({manifest['version']}, {unknown[0]}): install that one.")
+        raise StartupError(
+            f"The backup was made by a newer version ({manifest['version']}, {unknown[0]}): install that version."
+        )
 
 
 def _opened(archive: tarfile.TarFile, entry: str | tarfile.TarInfo) -> BinaryIO:
@@ -158,13 +160,13 @@ def _opened(archive: tarfile.TarFile, entry: str | tarfile.TarInfo) -> BinaryIO:
 
 async def _restore_table(table: str, archive: tarfile.TarFile) -> int:
     file = _opened(archive, f"tables/{table}.csv")
-    # An older version's table may have fewer columns: its own line names them.
+    # An older version's table may have fewer columns; the CSV's header names them.
     columns = file.readline().decode().strip().split(",")
     file.seek(0)
     async with raw_connection() as connection:
         told = await connection.copy_to_table(table, source=file, columns=columns, format="csv", header=True)
     if "id" in columns:
-        # New rows go on after those that came back.
+        # IDs of new rows continue after the restored ones.
         newest = (await execute(f"SELECT coalesce(max(id), 0) AS id FROM {table}"))[0]["id"]  # noqa: S608 - a name of ours # nosec B608
         await execute("SELECT setval(pg_get_serial_sequence($1, 'id'), $2, false)", [table, newest + 1])
     return int(told.split()[-1])

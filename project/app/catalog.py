@@ -1,4 +1,4 @@
-"""What can be told of the registry's models."""
+"""Describes the registry's models for the API."""
 
 from collections.abc import Collection
 
@@ -8,7 +8,7 @@ from app.registry import Registry
 
 
 def read_models(registry: Registry, loaded: Collection[str]) -> list[ModelRead]:
-    """The usable models, the default first, then the folders that hold none; ``loaded``: names of those in memory."""
+    """Usable models, default first, then broken folders; ``loaded``: names of the models in memory."""
     usable = [_read(registry, model, loaded=model.name in loaded) for model in registry.models]
     broken = [ModelRead(name=folder, status="broken", error=told) for folder, told in sorted(registry.broken.items())]
     return usable + broken

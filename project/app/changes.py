@@ -1,4 +1,4 @@
-"""What people changed: corrections, deletions and keys. Rows are only ever added, with the change they tell of."""
+"""Audit log of corrections, deletions and API keys. Rows are added together with the change and never modified."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,7 +11,7 @@ PREDICTION: Final = "prediction.%"
 
 @unavailable_when_away()
 async def of_prediction(prediction_id: int) -> list[Change]:
-    """What was changed about a prediction, newest first; it may be gone. Raises DatabaseUnavailable."""
+    """Audit entries of a prediction, newest first, even if it was deleted. Raises DatabaseUnavailable."""
     rows = await execute(
         "SELECT * FROM changes WHERE subject_id = $1 AND action LIKE $2 ORDER BY id DESC", [prediction_id, PREDICTION]
     )
@@ -20,7 +20,7 @@ async def of_prediction(prediction_id: int) -> list[Change]:
 
 @unavailable_when_away()
 async def page(limit: int, before_id: int | None, since: timedelta | None) -> list[Change]:
-    """The newest changes before one, of the last while. Raises DatabaseUnavailable."""
+    """Audit entries older than ``before_id`` and no older than ``since``, newest first. Raises DatabaseUnavailable."""
     rows = await execute(
         "SELECT * FROM changes WHERE ($2::bigint IS NULL OR id < $2) "
         "AND ($3::interval IS NULL OR changed_at > now() - $3::interval) ORDER BY id DESC LIMIT $1",
@@ -30,5 +30,5 @@ async def page(limit: int, before_id: int | None, since: timedelta | None) -> li
 
 
 def utc(value: datetime | None) -> str:
-    """A time for people; a dash where there is none."""
+    """A time for people, or a dash."""
     return f"{value:%Y-%m-%d %H:%M} UTC" if value else "-"

@@ -1,4 +1,4 @@
-"""An image model at work: from an image's bytes to its five best labels. TensorFlow is never imported here."""
+"""Runs an image model: from an image's bytes to its five best labels. Never imports TensorFlow."""
 
 import queue
 from typing import Final
@@ -14,14 +14,14 @@ from app.runtimes import Session, load_network
 TOP: Final = 5
 CONFIDENCE_DIGITS: Final = 6
 TENSORS_BYTES: Final = 10 * 2**20
-"""What one session holds beside its copy of the weights: the activations of a network of this kind, about."""
+"""Approximate memory of one session in addition to the weights: the activations of a typical model."""
 
 
 class Classifier:
-    """A loaded image model. ``classify`` may be called from ``threads`` threads at once; more wait for their turn."""
+    """A loaded image model. Up to ``threads`` threads may call ``classify`` concurrently; others wait."""
 
     def __init__(self, model: Model, threads: int) -> None:
-        """Load it, for so many threads. Raises ModelBroken where its file is no such network."""
+        """Load the model for ``threads`` threads. Raises ModelBroken if the file does not match its manifest."""
         assert isinstance(model.manifest, ImageManifest)
         self.model = model
         manifest = model.manifest
@@ -31,15 +31,15 @@ class Classifier:
         self._softmax = manifest.output.activation == "softmax"
         shape = (1, 3, size, size) if self._channels_first else (1, size, size, 3)
         network = load_network(manifest.runtime, model.path, shape, len(model.labels))
-        # The last one used has the warmest caches.
+        # LIFO, because the last session used has the warmest caches.
         self._free: queue.LifoQueue[Session] = queue.LifoQueue()
         for _ in range(threads):
             self._free.put(network.session())
         self.memory_bytes = model.path.stat().st_size * (1 + threads) + TENSORS_BYTES * threads
-        """About what it takes: the file, and for each thread the weights as the runtime packs them, and its tensors."""
+        """Approximate memory: the file, and for each thread the packed weights and the activations."""
 
     def scores(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        """All scores, float32 of shape (labels,), 0..1, for one image tensor of shape (size, size, 3)."""
+        """All scores, float32 of shape (labels,), 0..1, for an image tensor of shape (size, size, 3)."""
         if self._channels_first:
             tensor = np.ascontiguousarray(tensor.transpose(2, 0, 1))
         session = self._free.get()
@@ -50,19 +50,18 @@ class Classifier:
         return _softmax(scores) if self._softmax else scores
 
     def classify(self, data: bytes) -> list[LabelScore]:
-        """The five best labels of an image, highest first (all of them where the model knows fewer).
+        """The five best labels of an image, highest confidence first (fewer if the model has fewer).
 
-        Raises ImageUnreadable where the bytes cannot be decoded, ModelBroken where the network answers with no
-        probabilities.
+        Raises ImageUnreadable if the bytes cannot be decoded, ModelBroken if the model's scores are not probabilities.
         """
         return self.best(self.decode(data))
 
     def decode(self, data: bytes) -> NDArray[np.float32]:
-        """What the model sees of an image. Raises ImageUnreadable."""
+        """The input tensor of an image. Raises ImageUnreadable."""
         return to_tensor(data, self._spec)
 
     def best(self, tensor: NDArray[np.float32]) -> list[LabelScore]:
-        """The best labels for what ``decode`` gave, as ``classify`` says. Raises ModelBroken."""
+        """The best labels for a tensor from ``decode``, as in ``classify``. Raises ModelBroken."""
         scores = self.scores(tensor)
         count = min(TOP, len(scores))
         best = np.argpartition(scores, -count)[-count:]
@@ -71,8 +70,8 @@ class Classifier:
             return [LabelScore(self.model.labels[i], round(float(scores[i]), CONFIDENCE_DIGITS)) for i in best]
         except ValueError as error:
             raise ModelBroken(
-                f"The model {self.model.name} answers with no probabilities ({error}): "
-                'if they are logits, say activation = "softmax" in its manifest.'
+                f"The scores of model {self.model.name} are not probabilities ({error}):  "
+                'if they are logits, set activation = "softmax" in its manifest.'
             ) from error
 
 

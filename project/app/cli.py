@@ -1,4 +1,4 @@
-"""The command line: ``python -m app COMMAND``."""
+"""The command line: ``classifier COMMAND``."""
 
 import argparse
 import asyncio
@@ -26,9 +26,9 @@ NO_MODEL: Final = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit status: 0, or 1 with one line that says what is wrong and what to do."""
+    """Run a command and return its exit status: 0, or 1 after printing one line with the error and its remedy."""
     options = make_parser().parse_args(arguments)
-    # Like Ctrl-C: whatever was started is stopped on the way out.
+    # Treat SIGTERM like Ctrl-C: everything that was started is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         settings = Settings()
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValidationError as error:
         for told in error.errors():
             where = ".".join(str(part) for part in told["loc"]).upper()
-            # Passwords and the like.
+            # Do not print secrets.
             given = "" if where in {"DATABASE_URL", "WEBHOOK_SECRET", ""} else f" is {told['input']!r}"
             said = told["msg"].removeprefix("Value error, ")
             print(f"error: {where}{given}: {said}" if where else f"error: {said}", file=sys.stderr)
@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """What the command line understands."""
-    parser = argparse.ArgumentParser(prog="python -m app", description="The image-classification service.")
+    """The command line's parser."""
+    parser = argparse.ArgumentParser(prog="classifier", description="Image-classification service.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (run, text) in COMMANDS.items():
         commands.add_parser(name, help=text, description=text).set_defaults(run=run)
@@ -65,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--older-than",
         type=float,
         metavar="SECONDS",
-        help="only images stored so long ago (default: an hour more than a client may wait)",
+        help="only images stored at least this long ago (default: one hour more than MAX_WAIT_SECONDS)",
     )
     return parser
 
@@ -75,19 +75,22 @@ def _add_export_options(parser: argparse.ArgumentParser) -> None:
         "source",
         nargs="?",
         default="",
-        help="a model of keras.applications by name (ResNet50), or your own .keras, .h5 or SavedModel; "
-        "without one, what MODEL stands for",
+        help="name of a keras.applications model (ResNet50), or a .keras file, .h5 file or SavedModel;  "
+        "default: the model that MODEL selects",
     )
-    parser.add_argument("--name", default="", help="what uploads call it (default: made of the source's name)")
-    parser.add_argument("--weights", default="imagenet", help="of a Keras application: imagenet, random, or a file")
-    parser.add_argument("--labels", type=Path, help="file with a label on each line, in the order of the outputs")
+    parser.add_argument("--name", default="", help="name of the model (default: derived from the source)")
+    parser.add_argument(
+        "--weights", default="imagenet", help="weights of a Keras application: imagenet, random, or a file"
+    )
+    parser.add_argument("--labels", type=Path, help="file with one label per line, in the order of the outputs")
     parser.add_argument(
         "--preprocessing",
         default="",
         choices=["tf", "torch", "caffe", "unit", "raw"],
-        help="of your own model: tf (-1..1), torch (mean, deviation), caffe (BGR less mean), unit (0..1), raw (0..255)",
+        help="input range of your own model: tf (-1..1), torch (mean and deviation), caffe (BGR minus mean), "
+        "unit (0..1) or raw (0..255)",
     )
-    parser.add_argument("--squash", action="store_true", help="scale whole images, instead of cropping their centre")
+    parser.add_argument("--squash", action="store_true", help="scale the whole image instead of cropping its centre")
 
 
 def serve(settings: Settings, options: argparse.Namespace) -> int:
@@ -99,7 +102,7 @@ def serve(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def worker(settings: Settings, _options: argparse.Namespace) -> int:
-    """Take jobs from the queue until SIGINT or SIGTERM."""
+    """Consume jobs until SIGINT or SIGTERM."""
     from uvicorn.loops.auto import auto_loop_factory
 
     from app.worker_process import work
@@ -110,7 +113,7 @@ def worker(settings: Settings, _options: argparse.Namespace) -> int:
 
 
 def worker_alive(settings: Settings, _options: argparse.Namespace) -> int:
-    """Tell whether a worker of this host (of this container) is alive: exit status 0 or 1."""
+    """Check whether a worker on this host (or in this container) is alive: exit status 0 or 1."""
     from app.db import connected, database_url
     from app.fleet import is_alive
 
@@ -120,12 +123,12 @@ def worker_alive(settings: Settings, _options: argparse.Namespace) -> int:
 
     if asyncio.run(run()):
         return 0
-    print(f"error: no worker of {socket.gethostname()} was alive lately: see its log", file=sys.stderr)
+    print(f"error: no worker on {socket.gethostname()} is alive: check its log", file=sys.stderr)
     return 1
 
 
 def migrate(settings: Settings, _options: argparse.Namespace) -> int:
-    """Bring the database's tables up to date."""
+    """Apply database migrations."""
     from app.db import database_url
     from app.db import migrate as apply
 
@@ -143,7 +146,7 @@ def migrate(settings: Settings, _options: argparse.Namespace) -> int:
 
 
 def sweep(settings: Settings, options: argparse.Namespace) -> int:
-    """Remove images that no prediction names."""
+    """Delete images without a prediction."""
     from app.db import connected, database_url
     from app.ownership import is_ours
     from app.storage import make_storage
@@ -156,8 +159,8 @@ def sweep(settings: Settings, options: argparse.Namespace) -> int:
         age = safe_age(settings) if options.older_than is None else timedelta(seconds=options.older_than)
         async with database_url(settings) as url, connected(url, settings):
             if not await is_ours(storage):
-                raise StartupError(f"{storage.place} is not marked as this database's: nothing was removed.")
-            print(f"{await remove(storage, age)} images removed")
+                raise StartupError(f"{storage.place} is not marked as this database's storage: nothing was deleted.")
+            print(f"{await remove(storage, age)} images deleted")
 
     try:
         asyncio.run(run())
@@ -167,13 +170,13 @@ def sweep(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def export_model(settings: Settings, options: argparse.Namespace) -> int:
-    """Make a model's folder; needs TensorFlow (requirements-export.txt)."""
+    """Export a model; needs TensorFlow (requirements-export.txt)."""
     try:
         from app.exporter.export import Request
         from app.exporter.export import export_model as export
     except ModuleNotFoundError as error:
         raise StartupError(
-            f"Exporting a model needs {error.name}: install requirements-export.txt, or run `make model`."
+            f"Exporting a model needs {error.name}: run `make model`, or install requirements-export.txt."
         ) from error
     export(
         settings,
@@ -195,14 +198,14 @@ def export_iris_models(settings: Settings, _options: argparse.Namespace) -> int:
         from app.exporter.iris import export_iris_models as export
     except ModuleNotFoundError as error:
         raise StartupError(
-            f"Training needs {error.name}: install requirements-tabular.txt, or run `make iris`."
+            f"Training needs {error.name}: run `make iris`, or install requirements-tabular.txt."
         ) from error
     export(settings)
     return 0
 
 
 def has_model(settings: Settings, _options: argparse.Namespace) -> int:
-    """Tell whether the model to serve was exported: exit status 0, or NO_MODEL and the reason."""
+    """Check whether the default model is exported: exit status 0, or NO_MODEL and the reason."""
     from app.registry import AUTO, PREFERRED, find_default
 
     digest = None
@@ -218,7 +221,7 @@ def has_model(settings: Settings, _options: argparse.Namespace) -> int:
         return NO_MODEL
     print(f"{model.name} {model.version}")
     if digest and model.manifest.weights_sha256 != digest:
-        print("but it was exported from other weights than MODEL_WEIGHTS")
+        print("but it was exported from weights other than MODEL_WEIGHTS")
         return NO_MODEL
     return 0
 
@@ -226,18 +229,18 @@ def has_model(settings: Settings, _options: argparse.Namespace) -> int:
 Command = Callable[[Settings, argparse.Namespace], int]
 
 COMMANDS: Final[dict[str, tuple[Command, str]]] = {
-    "serve": (serve, "Serve HTTP until stopped."),
-    "worker": (worker, "Take jobs from the queue until stopped (QUEUE=pgqueuer)."),
-    "worker-alive": (worker_alive, "Tell whether a worker of this host is alive."),
-    "keys": (key_commands.run, "Make, list and revoke API keys."),
-    "audit": (audit_command.run, "Tell who changed what."),
-    "doctor": (doctor.run, "Look at everything that the service needs, and say what to do."),
-    "migrate": (migrate, "Bring the database's tables up to date."),
-    "backup": (keeping_commands.backup, "Write all predictions, images and keys into one file."),
-    "restore": (keeping_commands.restore, "Bring a backup into an empty database and storage."),
-    "retain": (keeping_commands.retain, "Remove what is older, or more, than is kept."),
-    "sweep": (sweep, "Remove images that no prediction names."),
-    "export-model": (export_model, "Make a model's folder (needs TensorFlow)."),
+    "serve": (serve, "Serve the API and the pages."),
+    "worker": (worker, "Classify images from the queue (QUEUE=pgqueuer)."),
+    "worker-alive": (worker_alive, "Check whether a worker on this host is alive."),
+    "keys": (key_commands.run, "Create, list and revoke API keys."),
+    "audit": (audit_command.run, "Show who changed what."),
+    "doctor": (doctor.run, "Check everything the service needs, and say how to fix it."),
+    "migrate": (migrate, "Apply database migrations."),
+    "backup": (keeping_commands.backup, "Write all predictions, images and keys to one file."),
+    "restore": (keeping_commands.restore, "Restore a backup into an empty database and storage."),
+    "retain": (keeping_commands.retain, "Apply RETENTION_DAYS and RETENTION_BYTES now."),
+    "sweep": (sweep, "Delete images without a prediction."),
+    "export-model": (export_model, "Export a model to MODELS_DIR (needs TensorFlow)."),
     "export-iris-models": (export_iris_models, "Train and export two tabular models (needs scikit-learn)."),
-    "has-model": (has_model, "Tell whether the model to serve was exported."),
+    "has-model": (has_model, "Check whether the default model is exported."),
 }

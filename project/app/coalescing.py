@@ -1,4 +1,4 @@
-"""Doing together what is asked for at the same time: one statement for ten rows, one thread for ten files."""
+"""Batches concurrent calls: one statement for ten rows, one thread for ten files."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,11 +9,13 @@ Result = TypeVar("Result")
 
 
 class Coalescer(Generic[Item, Result]):
-    """Calls ``run`` with all items that came while its last call was under way.
+    """Batches concurrent calls.
 
-    One that comes alone is taken at once, so nobody waits for company, unless ``may_wait`` (told what there is) allows
-    it: then ``patience`` seconds at most. ``run`` gives one result for each item, in their order; a result that
-    is an exception is raised for its item only.
+    Items that arrive while a call to ``run`` is in progress are passed to the next call together. An item that arrives
+    alone is passed on immediately, unless ``may_delay`` (called with the waiting items) allows a delay of up to
+    ``max_delay`` seconds.
+
+    ``run`` returns one result per item, in order; a result that is an exception is raised for its item only.
     """
 
     def __init__(
@@ -33,7 +35,7 @@ class Coalescer(Generic[Item, Result]):
         self._timer: asyncio.TimerHandle | None = None
 
     async def __call__(self, item: Item) -> Result:
-        """The result for one item. Raises what ``run`` raises or gives for it."""
+        """The result for one item. Raises what ``run`` raises or returns for it."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._running is None:
@@ -69,14 +71,14 @@ class Coalescer(Generic[Item, Result]):
         results: Sequence[Result | Exception]
         try:
             results = await self._run([item for item, _ in batch])
-        except Exception as error:  # noqa: BLE001 - it is handed to everyone who asked
+        except Exception as error:  # noqa: BLE001 - every waiting caller gets it
             results = [error] * len(batch)
         except asyncio.CancelledError:
             for _, future in batch:
                 future.cancel()
             raise
         for (_, future), result in zip(batch, results, strict=True):
-            # Who asked may have been cancelled meanwhile.
+            # The caller may have been cancelled in the meantime.
             if future.done():
                 continue
             if isinstance(result, Exception):

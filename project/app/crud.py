@@ -186,9 +186,9 @@ CROSS JOIN LATERAL (
 
 @unavailable_when_away()
 async def known_answers(asked: list[tuple[str, str, str]]) -> list[Attempt | None]:
-    """What a model said of the same bytes before, in one statement; None where they are new to it.
+    """Cached results: what a model said about the same bytes earlier, in one statement; None for unknown bytes.
 
-    ``asked``: SHA-256 of the bytes, name and version of the model.
+    ``requests``: SHA-256 of the bytes, name and version of the model.
     """
     began = time.monotonic()
     known: list[Attempt | None] = [None] * len(asked)
@@ -200,7 +200,7 @@ async def known_answers(asked: list[tuple[str, str, str]]) -> list[Attempt | Non
 
 @unavailable_when_away()
 async def get_all(prediction_ids: list[int]) -> list[Prediction | PredictionNotFound]:
-    """Predictions by their ids, in one statement; PredictionNotFound in the place of one that is not there."""
+    """Predictions by ID, in one statement, with PredictionNotFound in place of missing ones."""
     known = [prediction_id for prediction_id in prediction_ids if prediction_id <= MAX_ID]
     rows = await execute("SELECT * FROM predictions WHERE id = ANY($1)", [known])
     found = {row["id"]: Prediction.of(row) for row in rows}
@@ -224,12 +224,12 @@ async def recent_image_paths(limit: int) -> list[str]:
 
 @unavailable_when_away()
 async def unnamed_images(image_paths: list[str]) -> list[str]:
-    """Those of some storage keys that no prediction has."""
+    """The given storage keys that no prediction refers to."""
     named = await execute("SELECT image_path FROM predictions WHERE image_path = ANY($1)", [image_paths])
     return sorted(set(image_paths) - {row["image_path"] for row in named})
 
 
-# What is changed, and the note of who did it, are one statement: there is neither without the other.
+# The change and its audit entry are one statement, so neither exists without the other.
 _CORRECT: Final = """
 WITH old AS (
     SELECT * FROM predictions WHERE id = $1 FOR UPDATE
@@ -248,7 +248,7 @@ RETURNING predictions.*
 
 @unavailable_when_away()
 async def correct(prediction_id: int, label: str, confidence: float, by: Caller) -> Prediction:
-    """Set a person's answer; the model's own stays in ``all_predictions``. Raises PredictionNotFound."""
+    """Set a person's label; the model's result stays in ``all_predictions``. Raises PredictionNotFound."""
     rows = prediction_id <= MAX_ID and await execute(_CORRECT, [prediction_id, label, confidence, by.key_id, by.name])
     if not rows:
         raise PredictionNotFound
@@ -259,7 +259,7 @@ async def correct(prediction_id: int, label: str, confidence: float, by: Caller)
 
 @dataclass(frozen=True, slots=True)
 class DeletedPrediction:
-    """What is left of a deleted prediction: the names by which it and its image were known."""
+    """Names of a deleted prediction and its image."""
 
     id: int
     filename: str
@@ -283,12 +283,12 @@ SELECT id, filename, image_path FROM gone
 
 @unavailable_when_away()
 async def delete_all(prediction_ids: list[int], by: Caller) -> list[DeletedPrediction]:
-    """Remove the rows of predictions, of those that are there."""
+    """Delete the rows of predictions; missing ones are ignored."""
     return [DeletedPrediction(**row) for row in await execute(_DELETE, [prediction_ids, by.key_id, by.name])]
 
 
 async def delete(prediction_id: int, by: Caller) -> DeletedPrediction:
-    """Remove a prediction's row. Raises PredictionNotFound."""
+    """Delete a prediction's row. Raises PredictionNotFound."""
     deleted = await delete_all([prediction_id], by) if prediction_id <= MAX_ID else []
     if not deleted:
         raise PredictionNotFound

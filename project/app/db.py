@@ -58,7 +58,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     url = Settings().database_url
     if url is None:
-        raise StartupError("Set DATABASE_URL for aerich's command line.")
+        raise StartupError("Set DATABASE_URL to use aerich's command line.")
     return tortoise_config(url.get_secret_value(), pool_size=2)
 
 
@@ -154,7 +154,7 @@ async def _until_answering(url: str, seconds: float) -> None:
                 except (asyncpg.InvalidAuthorizationSpecificationError, DBConnectionError) as error:
                     # The only DBConnectionError of Tortoise's: there is no such database.
                     raise StartupError(
-                        f"The database at {address} refuses the connection ({error}): check DATABASE_URL."
+                        f"The database at {address} refused the connection ({error}): check DATABASE_URL."
                     ) from error
                 except AWAY as error:
                     if not reason:
@@ -163,7 +163,8 @@ async def _until_answering(url: str, seconds: float) -> None:
                     await asyncio.sleep(0.25)
     except TimeoutError:
         raise StartupError(
-            f"The database at {address} did not answer in {seconds:g} s ({reason or 'silence'}): check DATABASE_URL."
+            f"The database at {address} did not respond within {seconds:g} s ({reason or 'no response'}): "
+            "check DATABASE_URL."
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Having webhooks delivered: beside the web server, or by workers that take them from the queue."""
+"""Delivers webhooks: in the web process, or in workers that take them from the queue."""
 
 import asyncio
 import logging
@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 16
 AT_ONCE_EACH: Final = 4
-"""Attempts at a time, of all webhooks and of those of one receiver."""
+"""Maximum concurrent attempts: in total, and for each receiver."""
 SHORTEST_PAUSE: Final = timedelta(seconds=1)
 LOOK_SECONDS: Final = 1.0
 
 
 class Deliverer:
-    """Makes attempts at webhooks, a few at once; predictions are not kept waiting by them."""
+    """Makes attempts at webhooks, several at a time, without delaying predictions."""
 
     def __init__(self, sender: "Sender") -> None:
         self._sender = sender
@@ -38,17 +38,17 @@ class Deliverer:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Webhooks that are due are sent while inside."""
-        async with repeating(self._send_due, LOOK_SECONDS, "Looking for webhooks"):
+        """Send due webhooks while inside."""
+        async with repeating(self._send_due, LOOK_SECONDS, "Finding due webhooks"):
             yield
         for task in self._in_hand:
             task.cancel()
         if self._in_hand:
-            # Their leases run out, and the next start tries again.
+            # Their leases expire, and the next start tries again.
             await asyncio.wait(self._in_hand)
 
     async def do_job(self, delivery_id: int) -> timedelta | None:
-        """Make an attempt at a webhook for a queue; gives the pause before the next one, None where there is none."""
+        """Make an attempt at a webhook for the queue; returns the pause before the next one, or None."""
         if delivery := await deliveries.claim(delivery_id, self._busy):
             receiver = self._note_asked(delivery)
             try:
@@ -60,8 +60,8 @@ class Deliverer:
 
     @property
     def _busy(self) -> list[str]:
-        """Receivers that are asked by as many attempts as any may be: those that hang hold nobody else up."""
-        self._asked = +self._asked  # without those of whom nothing is asked any longer
+        """Receivers with the maximum number of concurrent attempts; a hanging receiver delays no other."""
+        self._asked = +self._asked  # drops receivers without active attempts
         return [receiver for receiver, count in self._asked.items() if count >= AT_ONCE_EACH]
 
     def _note_asked(self, delivery: Delivery) -> str:
@@ -84,15 +84,15 @@ class Deliverer:
         try:
             await self._sender.attempt(delivery)
         except Exception:
-            # Its lease runs out, and it is tried again.
+            # Its lease expires, and it is tried again.
             log.exception(WEBHOOK_ERROR, delivery.attempts, delivery.id)
 
 
 def make_deliverer(settings: Settings) -> Deliverer | None:
-    """None where there are no webhooks."""
+    """None if webhooks are disabled."""
     if settings.webhook_secret is None:
         return None
-    # An HTTP client takes 10 MB and a tenth of a second, which most services can do without.
+    # An HTTP client takes 10 MB and 0.1 s, which most installations can save.
     from app.webhooks import Sender
 
     return Deliverer(Sender(settings.webhook_secret.get_secret_value(), to_private=settings.webhooks_to_private))

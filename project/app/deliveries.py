@@ -1,6 +1,6 @@
-"""Webhooks: which are due, and what became of each attempt. The row is the truth, as it is of predictions.
+"""Webhook deliveries: which are due, and the outcome of each attempt. The row is the source of truth.
 
-Every function raises DatabaseUnavailable while the database is away.
+Every function raises DatabaseUnavailable while the database is unavailable.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from app.domain import DeliveryStatus
 from app.models.tortoise import Delivery, Prediction
 
 LEASE: Final = timedelta(seconds=60)
-"""How long one attempt may take; if its process dies, the next is made after that."""
+"""Time limit of one attempt; if its process dies, the next attempt follows after this."""
 SCHEDULE: Final = tuple(
     timedelta(seconds=seconds) for seconds in (5, 60, 300, 1800, 2 * 3600, 5 * 3600, 8 * 3600, 8 * 3600)
 )
-"""Pauses between attempts: nine of them within a day."""
+"""Pauses between attempts: nine attempts in 24 hours."""
 
 _CLAIM: Final = """
 UPDATE deliveries
@@ -35,7 +35,7 @@ WHERE id IN (
 )
 RETURNING *
 """
-# The prediction is locked, since whoever finishes it at this moment looks for deliveries that wait.
+# Locks the prediction, because a worker that finishes it at this moment looks for waiting deliveries.
 _POSTPONE: Final = """
 UPDATE deliveries SET status = 'waiting', attempts = attempts - 1, next_attempt_at = NULL
 WHERE id = $1 AND attempts = $2 AND status = 'pending'
@@ -52,49 +52,49 @@ RETURNING id
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an attempt came to: the status that was answered, or why there was none."""
+    """The outcome of an attempt: the response's status, or why there was none."""
 
     response_status: int | None
     error: str | None = None
     for_good: bool = False
-    """Whether there is no use in trying again."""
+    """Whether another attempt would be pointless."""
 
 
 @unavailable_when_away()
 async def claim_due(but: Sequence[str]) -> Delivery | None:
-    """Take the webhook that has been due for longest, for one attempt. ``but``: receivers that are left alone."""
+    """Claim the webhook that has been due longest. ``exclude_hosts``: receivers to skip."""
     return await _claimed(None, but)
 
 
 @unavailable_when_away()
 async def claim(delivery_id: int, but: Sequence[str] = ()) -> Delivery | None:
-    """Take one webhook for an attempt; None where it is not due, or done, or its receiver is left alone (``but``)."""
+    """Claim one webhook; None if it is not due, done, or its receiver is in ``exclude_hosts``."""
     return await _claimed(delivery_id, but)
 
 
 async def _claimed(delivery_id: int | None, but: Sequence[str]) -> Delivery | None:
     while claimed := await execute(_CLAIM, [delivery_id, LEASE, 1, len(SCHEDULE), list(but)]):
         delivery = Delivery.of(claimed[0])
-        # One whose process died over the last attempt has failed with it.
+        # If the process died during the last attempt, the delivery has failed.
         if delivery.status == DeliveryStatus.PENDING:
             return delivery
     return None
 
 
 def receiver(url: str) -> str:
-    """Host and port of a webhook's address, as the statement above tells them."""
+    """Host and port of a webhook's URL, as in the SQL above."""
     return urlsplit(url).netloc
 
 
 @unavailable_when_away()
 async def postpone(delivery: Delivery) -> None:
-    """Give an attempt back: the prediction is being classified again, and its next end is what will be told."""
+    """Undo a claim because the prediction is being classified again; the webhook waits for the new result."""
     await execute(_POSTPONE, [delivery.id, delivery.attempts])
 
 
 @unavailable_when_away()
 async def write(delivery: Delivery, outcome: Outcome) -> timedelta | None:
-    """Note what an attempt came to; gives the pause before the next one, None where it was the last."""
+    """Record the outcome of an attempt; returns the pause before the next one, or None after the last."""
     pause: timedelta | None = None
     if outcome.error is None:
         status = "delivered"
@@ -108,7 +108,7 @@ async def write(delivery: Delivery, outcome: Outcome) -> timedelta | None:
 
 @unavailable_when_away()
 async def due_in(delivery_id: int) -> timedelta | None:
-    """How long until a webhook is due; None where there is nothing left to be done."""
+    """Time until a webhook is due; None if nothing is left to do."""
     rows = await execute(
         "SELECT next_attempt_at - now() AS pause FROM deliveries WHERE id = $1 AND status = 'pending'", [delivery_id]
     )
@@ -124,5 +124,5 @@ async def of_prediction(prediction_id: int) -> list[Delivery]:
 
 
 async def told_of(delivery: Delivery) -> Prediction:
-    """The prediction whose end a webhook tells. Raises PredictionNotFound."""
+    """The prediction that a webhook reports. Raises PredictionNotFound."""
     return await crud.get(delivery.prediction_id)  # type: ignore[attr-defined]

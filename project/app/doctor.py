@@ -1,4 +1,4 @@
-"""``python -m app doctor``: looks at all that the service needs, and says what to do where something is wrong."""
+"""``classifier doctor``: checks everything the service needs, and says how to fix what is wrong."""
 
 import argparse
 import asyncio
@@ -20,14 +20,14 @@ from app.domain import DatabaseUnavailable, StartupError, StorageUnavailable
 
 OLDEST_PYTHON: Final = (3, 11)
 OLDEST_POSTGRES: Final = 130_000
-"""``SKIP LOCKED``, ``gen_random_uuid`` and the like are older; this is the oldest that PostgreSQL still cares for."""
+"""``SKIP LOCKED`` and ``gen_random_uuid`` are older; this is the oldest version that PostgreSQL supports."""
 LITTLE_DISK: Final = 2**30
 ANSWER_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, and what was found; a ``warning`` is no reason not to start."""
+    """A check and its outcome; a ``warning`` does not prevent the start."""
 
     what: str
     state: Literal["ok", "warning", "wrong"]
@@ -35,7 +35,7 @@ class Finding:
 
 
 def run(settings: Settings, _options: argparse.Namespace) -> int:
-    """Print what was found, line by line; 1 where something is wrong."""
+    """Print the findings line by line; returns 1 if something is wrong."""
 
     async def look() -> bool:
         fine = True
@@ -62,7 +62,7 @@ async def _findings(settings: Settings) -> AsyncIterator[Finding]:
 def _python() -> Finding:
     told = f"{__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     if sys.version_info < OLDEST_PYTHON:
-        return Finding("version", "wrong", f"{told}: Python {'.'.join(map(str, OLDEST_PYTHON))} is needed.")
+        return Finding("version", "wrong", f"{told}: Python {'.'.join(map(str, OLDEST_PYTHON))} or newer is required.")
     return Finding("version", "ok", told)
 
 
@@ -75,8 +75,8 @@ def _port(settings: Settings) -> Finding:
         if error.errno != errno.EADDRINUSE:
             return Finding("port", "wrong", f"{where}: {error.strerror}. Set HOST and PORT.")
         if _is_ours(settings):
-            return Finding("port", "ok", f"{where} is in use, by this service")
-        return Finding("port", "wrong", f"{where} is in use by another program: stop it, or set PORT to another.")
+            return Finding("port", "ok", f"{where} is in use by this service")
+        return Finding("port", "wrong", f"{where} is in use by another program: stop it, or set PORT to another port.")
     return Finding("port", "ok", f"{where} is free")
 
 
@@ -98,7 +98,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         free = shutil.disk_usage(there).free
         told = f"{free / 2**30:.1f} GiB free for {folder}"
         if free < LITTLE_DISK:
-            yield Finding("disk", "warning", f"{told}: make room, or set RETENTION_DAYS or RETENTION_BYTES.")
+            yield Finding("disk", "warning", f"{told}: free some space, or set RETENTION_DAYS or RETENTION_BYTES.")
         else:
             yield Finding("disk", "ok", told)
 
@@ -110,7 +110,7 @@ def _model(settings: Settings) -> Finding:
         model, note = find_default(settings.models, settings.model, settings.model_precision)
     except StartupError as error:
         if settings.queue == "pgqueuer":
-            return Finding("model", "warning", f"{error.message} (Only workers need one.)")
+            return Finding("model", "warning", f"{error.message} (Only workers need it.)")
         return Finding("model", "wrong", error.message)
     return Finding("model", "ok" if not note else "warning", note or f"{model.name}, version {model.version}")
 
@@ -124,11 +124,11 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         (row,) = await execute("SELECT current_setting('server_version_num')::int AS number, version() AS version")
         told = " ".join(row["version"].split()[:2])
         if row["number"] < OLDEST_POSTGRES:
-            yield Finding("database", "wrong", f"{told}: PostgreSQL {OLDEST_POSTGRES // 10_000} is needed.")
+            yield Finding("database", "wrong", f"{told}: PostgreSQL {OLDEST_POSTGRES // 10_000} or newer is required.")
         else:
             yield Finding("database", "ok", told)
         if missing := await pending_migrations():
-            yield Finding("tables", "wrong", f"{len(missing)} migrations are missing: run `python -m app migrate`.")
+            yield Finding("tables", "wrong", f"{len(missing)} migrations are missing: run `./classifier migrate`.")
             return
         yield Finding("tables", "ok", "up to date")
         if settings.queue == "pgqueuer":
@@ -147,7 +147,7 @@ async def _queue() -> Finding:
     except StartupError as error:
         return Finding("queue", "wrong", error.message)
     if not await count_alive():
-        return Finding("queue", "warning", "no worker is alive: start `python -m app worker`.")
+        return Finding("queue", "warning", "no worker is alive: start `./classifier worker`.")
     return Finding("queue", "ok", "installed, and a worker is alive")
 
 
@@ -159,21 +159,21 @@ async def _storage(settings: Settings) -> Finding:
     try:
         await storage.prepare()
         if await storage.owner() is None:
-            return Finding("storage", "ok", f"{storage.place} can be written; it is marked at the first start")
+            return Finding("storage", "ok", f"{storage.place} is writable; the first start marks it")
         if not await is_ours(storage):
             return Finding(
-                "storage", "wrong", f"{storage.place} is another database's: set UPLOADS_DIR or STORAGE_URL."
+                "storage", "wrong", f"{storage.place} belongs to another database: set UPLOADS_DIR or STORAGE_URL."
             )
     except (StartupError, StorageUnavailable) as error:
         return Finding("storage", "wrong", error.message)
-    return Finding("storage", "ok", f"{storage.place} can be written")
+    return Finding("storage", "ok", f"{storage.place} is writable")
 
 
 async def _keys(*, is_open: bool) -> Finding:
     from app.keys import any_valid
 
     if is_open:
-        return Finding("keys", "ok", "none are asked for")
+        return Finding("keys", "ok", "not required")
     if not await any_valid():
-        return Finding("keys", "wrong", "there are none: make one with `python -m app keys create NAME`.")
-    return Finding("keys", "ok", "asked for, and there are some")
+        return Finding("keys", "wrong", "there are none: create one with `./classifier keys create NAME`.")
+    return Finding("keys", "ok", "required, and at least one is valid")

@@ -1,4 +1,4 @@
-"""The words of the service: what a prediction is, and what can go wrong. Plain Python, no dependencies."""
+"""Domain vocabulary: statuses, value objects and errors. Plain Python without dependencies."""
 
 import math
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ from enum import StrEnum
 from typing import ClassVar
 
 MAX_ID = 2**63 - 1
-"""The largest id a row can have (PostgreSQL ``bigint``)."""
+"""Largest id of a row (PostgreSQL ``bigint``)."""
 
 MAX_FILENAME = 255
 """Characters of the client's file name that are kept."""
 
 
 class Status(StrEnum):
-    """The states of a prediction: pending → processing → succeeded or failed, or one of these at once (record 12)."""
+    """States of a prediction: pending → processing → succeeded or failed, or directly one of these (record 12)."""
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -23,7 +23,7 @@ class Status(StrEnum):
 
 
 class DeliveryStatus(StrEnum):
-    """The states of a webhook: waiting for the prediction's end → pending → delivered or failed."""
+    """States of a webhook: waiting (for its prediction to finish) → pending → delivered or failed."""
 
     WAITING = "waiting"
     PENDING = "pending"
@@ -32,7 +32,7 @@ class DeliveryStatus(StrEnum):
 
 
 class Scope(StrEnum):
-    """What a key may be used for; ``admin`` is for everything."""
+    """What an API key allows; ``admin`` includes the others."""
 
     READ = "read"
     WRITE = "write"
@@ -41,24 +41,24 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose request it is: a key's, or anybody's (``key_id`` is None)."""
+    """Who sent a request: the owner of an API key, or an anonymous caller (``key_id`` is None)."""
 
     key_id: int | None
     name: str
     scopes: frozenset[Scope]
 
     def may(self, scope: Scope) -> bool:
-        """Whether what needs ``scope`` may be done."""
+        """Whether the caller has ``scope``."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
 ANYBODY = Caller(None, "anonymous", frozenset(Scope))
-"""Who uses a service that asks for no keys."""
+"""The caller of a service that requires no API keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelScore:
-    """One label and how sure the model is of it, 0..1."""
+    """A label and the model's confidence in it, 0..1."""
 
     label: str
     confidence: float
@@ -70,7 +70,7 @@ class LabelScore:
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What the bytes of an image say about it. Width and height are as displayed, in pixels."""
+    """Format and size of an image. Width and height are in pixels, as displayed."""
 
     content_type: str
     extension: str
@@ -80,10 +80,10 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to classify one prediction: it ends when the lease does, or when another attempt begins.
+    """The right to classify one prediction, until its lease expires or another attempt begins.
 
-    ``attempt`` and ``started_at`` are the fencing token: a result is only written while the row still carries them.
-    (Attempts alone would not do: they are counted anew when a prediction is classified again.)
+    ``attempt`` and ``started_at`` are the fencing token: a result is only written while the row still has both.
+    (``attempt`` alone is not enough: it restarts at 1 when a prediction is classified again.)
     """
 
     prediction_id: int
@@ -92,12 +92,12 @@ class Claim:
     image_path: str
     model: str
     waited: float = field(default=0.0, compare=False)
-    """Seconds until it was claimed."""
+    """Seconds between the request and the claim."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldKey:
-    """A key as long as the upload that came with it is in flight; ``claimed_at`` tells it from a later one."""
+    """An idempotency key claimed by an upload in progress; ``claimed_at`` distinguishes it from later claims."""
 
     key: str
     claimed_at: datetime
@@ -105,14 +105,14 @@ class HeldKey:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a prediction is tried, and how long one attempt may own its row."""
+    """Maximum attempts for a prediction, and how long one attempt may hold its row."""
 
     max_attempts: int
     lease: timedelta
 
 
 class ServiceError(Exception):
-    """The service could not do what was asked."""
+    """The service could not complete the request."""
 
     code: ClassVar[str] = "service_error"
 
@@ -126,31 +126,31 @@ class ServiceError(Exception):
 
 
 class KeyNeeded(ServiceError):
-    """An API key is needed: send it as X-API-Key, or as Authorization: Bearer."""
+    """An API key is required: send it as X-API-Key or as Authorization: Bearer."""
 
     code = "key_needed"
 
 
 class KeyRefused(ServiceError):
-    """The API key is not valid: it is unknown, expired or revoked."""
+    """The API key is unknown, expired or revoked."""
 
     code = "key_refused"
 
 
 class ScopeMissing(ServiceError):
-    """The API key is not allowed to do this."""
+    """The API key does not allow this."""
 
     code = "scope_missing"
 
 
 class CrossSite(ServiceError):
-    """Another site sent this request: nothing was done."""
+    """The request was rejected because it came from another site."""
 
     code = "cross_site"
 
 
 class RateLimited(ServiceError):
-    """More was asked for than is allowed in a while. Try again later."""
+    """Too many requests. Try again later."""
 
     code = "rate_limited"
 
@@ -161,7 +161,7 @@ class RateLimited(ServiceError):
 
 
 class QuotaExceeded(ServiceError):
-    """The images of this key take all the bytes that they may."""
+    """The storage quota of this API key is exceeded."""
 
     code = "quota_exceeded"
 
@@ -197,7 +197,7 @@ class ImageTooLarge(ServiceError):
 
 
 class ImageNotFetched(ServiceError):
-    """The image could not be fetched from its address."""
+    """The image could not be downloaded."""
 
     code = "image_not_fetched"
 
@@ -209,19 +209,19 @@ class ImageUnreadable(ServiceError):
 
 
 class ImageMissing(ServiceError):
-    """The stored image is gone."""
+    """The stored image is missing."""
 
     code = "image_missing"
 
 
 class AttemptsExhausted(ServiceError):
-    """The prediction was tried as often as allowed and never finished."""
+    """The prediction failed after the maximum number of attempts."""
 
     code = "attempts_exhausted"
 
 
 class ModelUnknown(ServiceError):
-    """There is no such model."""
+    """The model does not exist."""
 
     code = "model_unknown"
 
@@ -239,37 +239,37 @@ class NotExplainable(ServiceError):
 
 
 class EngineDied(ServiceError):
-    """The process that decodes images and runs their models died over this one, or beside it."""
+    """The inference process died while this image was in progress. Try again shortly."""
 
     code = "engine_died"
 
 
 class EngineFailed(ServiceError):
-    """The process that decodes images and runs their models met an error that nobody foresaw."""
+    """The inference process reported an unexpected error."""
 
     code = "engine_failed"
 
 
 class NoWorkerYet(ServiceError):
-    """No worker has started yet, so no model is known: start `python -m app worker`, and try again."""
+    """No worker has started yet, so no models are available: start `./classifier worker` and try again."""
 
     code = "no_worker_yet"
 
 
 class PredictionUnfinished(ServiceError):
-    """The prediction is not finished yet: wait until its status is succeeded or failed."""
+    """The prediction is not finished: wait until its status is succeeded or failed."""
 
     code = "prediction_unfinished"
 
 
 class StorageUnavailable(ServiceError):
-    """The storage of the images cannot be used at the moment. Try again later."""
+    """The image storage is unavailable. Try again later."""
 
     code = "storage_unavailable"
 
 
 class DatabaseUnavailable(ServiceError):
-    """The database cannot be reached at the moment. Try again shortly."""
+    """The database is unavailable. Try again shortly."""
 
     code = "database_unavailable"
 
@@ -279,25 +279,25 @@ class DatabaseUnavailable(ServiceError):
 
 
 class TablesMissing(DatabaseUnavailable):
-    """The database's tables are not those of this version: run `python -m app migrate`."""
+    """The database tables do not match this version: run `./classifier migrate`."""
 
     code = "tables_missing"
 
 
 class IdempotencyKeyReused(ServiceError):
-    """This Idempotency-Key was used for another upload: use a new one for each image, and the same only to repeat."""
+    """This Idempotency-Key was used for a different upload: use a new key for each image."""
 
     code = "idempotency_key_reused"
 
 
 class IdempotencyKeyInFlight(ServiceError):
-    """The first upload with this Idempotency-Key is not done yet: try again in a moment."""
+    """The first upload with this Idempotency-Key is still in progress: try again shortly."""
 
     code = "idempotency_key_in_flight"
 
 
 class Overloaded(ServiceError):
-    """More predictions wait than the service takes. Try again later."""
+    """The service has too many unfinished predictions. Try again later."""
 
     code = "overloaded"
 

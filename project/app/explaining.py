@@ -1,8 +1,8 @@
-"""Why a model says a label: its class activation map (Zhou et al., 2016), laid over the image.
+"""Heat maps: the class activation map of a label (Zhou et al., 2016), drawn over the image.
 
-Of a network that ends in average pooling and one dense layer, each place's share in a label is known exactly, without
-gradients, since the dense layer may as well be applied before the mean is taken:
-``logit[label] = mean over places (features[place] . weights[label]) + bias[label]``.
+For a network that ends in average pooling and one dense layer, the contribution of each position to a label is known
+exactly without gradients, because the dense layer can be applied before averaging: ``logit[label] = mean over positions
+(features[position] . weights[label]) + bias[label]``.
 """
 
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ from app.imaging import InputSpec, to_tensor, upright
 from app.manifest import ImageManifest, Model
 
 LONGEST: Final = 768
-"""Pixels of the longer side of what is shown."""
+"""Longer side of the heat map in pixels."""
 STRONGEST: Final = 0.65
-"""How much of the image the strongest place covers."""
-# Dark to bright, so that it is read without colours too: points of matplotlib's "inferno".
+"""Opacity at the strongest position."""
+# Dark to bright, so that it is readable without colour: points of matplotlib's "inferno".
 _COLOURS: Final = np.array(
     [(0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164)], dtype=np.float32
 )
@@ -31,20 +31,20 @@ _COLOURS: Final = np.array(
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """Where a network's last feature map and its dense layer are: numbers of tensors."""
+    """Tensor indices of a network's last feature map and the weights of its dense layer."""
 
     features: int
     weights: int
 
 
 class Explainer:
-    """A LiteRT model whose feature maps can be looked at: slower than the one that classifies, and loaded anew."""
+    """A LiteRT model that keeps its feature maps: slower than for classification, and loaded separately."""
 
     def __init__(self, model: Model) -> None:
-        """Load it. Raises NotExplainable where it has no such end."""
+        """Load the model. Raises NotExplainable if it does not end in pooling and a dense layer."""
         assert isinstance(model.manifest, ImageManifest)
         if model.manifest.runtime != "litert":
-            raise NotExplainable(f"The model {model.name} has no heat map: only LiteRT models in fp32 have one.")
+            raise NotExplainable(f"The model {model.name} has no heat map: only fp32 LiteRT models have one.")
         self._model = model
         self._spec: InputSpec = model.manifest.input.spec
         head = _head_of(model.path.read_bytes())
@@ -53,7 +53,7 @@ class Explainer:
                 f"The model {model.name} has no heat map: it does not end in average pooling and one dense layer."
             )
         self._head = head
-        # Only without delegates, which join operations, are all tensors there to be looked at.
+        # Delegates fuse operations; without them all intermediate tensors are available.
         self._interpreter = Interpreter(
             model_path=str(model.path),
             num_threads=1,
@@ -63,12 +63,14 @@ class Explainer:
         self._interpreter.allocate_tensors()
 
     def shares(self, tensor: NDArray[np.float32], label: str) -> NDArray[np.float32]:
-        """What each place adds to a label's logit, float32 of shape (rows, columns): their mean, and a bias, are it.
+        """Contribution of each position to a label's logit, float32 of shape (rows, columns).
 
-        ``tensor``: float32 of shape (size, size, 3). Raises NotExplainable where the model does not know the label.
+        Their mean plus the bias is the logit.
+
+        ``tensor``: float32 of shape (size, size, 3). Raises NotExplainable if the model does not have the label.
         """
         if label not in self._model.labels:
-            raise NotExplainable(f"The model {self._model.name} does not know the label {label!r}.")
+            raise NotExplainable(f"The model {self._model.name} has no label {label!r}.")
         self._interpreter.set_tensor(self._interpreter.get_input_details()[0]["index"], tensor[np.newaxis])
         self._interpreter.invoke()
         features: NDArray[np.float32] = self._interpreter.get_tensor(self._head.features)[0]
@@ -77,7 +79,7 @@ class Explainer:
         return shares
 
     def heat_map(self, data: bytes, label: str) -> bytes:
-        """A PNG of the image with what speaks for a label laid over it; what the model does not see stays as it is.
+        """A PNG of the image with the heat map of a label; areas the model does not see are unchanged.
 
         Raises ImageUnreadable, or NotExplainable.
         """
@@ -85,7 +87,7 @@ class Explainer:
         heat = Image.fromarray(shares / (shares.max() or 1))
         image = upright(data, LONGEST)
         left, top, right, bottom = (round(edge) for edge in self._spec.box(image.width, image.height))
-        # Of a thin image the part that is seen may be no whole pixel wide.
+        # In a very thin image the visible area may be narrower than a pixel.
         left, top = min(left, image.width - 1), min(top, image.height - 1)
         right, bottom = max(right, left + 1), max(bottom, top + 1)
         strength = heat.resize((right - left, bottom - top), Image.Resampling.BICUBIC)
@@ -100,13 +102,13 @@ class Explainer:
 
 
 def _coloured(warmth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Colours, 0..255 of shape (…, 3), for 0..1."""
+    """Colours, 0..255 of shape (…, 3), for intensities 0..1."""
     places = np.linspace(0, 1, len(_COLOURS))
     return np.stack([np.interp(warmth, places, channel) for channel in _COLOURS.T], axis=-1).astype(np.float32)
 
 
 def _head_of(lite: bytes) -> _Head | None:
-    """The end of a network, read from the file (LiteRT's schema); None where it is another."""
+    """The end of a network, read from its file (LiteRT schema); None if it ends differently."""
     network = schema.Model.GetRootAs(lite, 0)
     graph = network.Subgraphs(0)
     operations: dict[int, Any] = {}
@@ -132,7 +134,7 @@ def _head_of(lite: bytes) -> _Head | None:
     if operation is None or kind(operation) not in {known.MEAN, known.AVERAGE_POOL_2D}:
         return None
     features = operation.Inputs(0)
-    # Averages over all places, not over windows of them.
+    # Pooling must average all positions, not windows of them.
     pooled = graph.Tensors(at).ShapeAsNumpy()
     shape = graph.Tensors(features).ShapeAsNumpy()
     if len(shape) != 4 or int(np.prod(pooled)) != int(shape[-1]):  # noqa: PLR2004 - batch, rows, columns, channels

@@ -1,4 +1,4 @@
-"""Images that are fetched from an address of the client's (``image_url``)."""
+"""Downloads images from URLs that clients supply (``image_url``)."""
 
 import asyncio
 import logging
@@ -15,42 +15,42 @@ from app.outgoing import NO_CONNECTION, USER_AGENT, Forbidden, Outgoing
 log = logging.getLogger(__name__)
 
 SECONDS: Final = 15.0
-"""For all of it: names, redirects and the image."""
+"""Time limit for everything: name resolution, redirects and the image."""
 MOST_REDIRECTS: Final = 3
 HEADERS: Final = {
     "User-Agent": USER_AGENT,
     "Accept": "image/*,*/*;q=0.1",
-    # Packed, it could be endless; and images are packed already.
+    # A compressed body could be endless, and images are compressed already.
     "Accept-Encoding": "identity",
 }
 
 
 class Fetcher:
-    """Fetches images over HTTP. Each address on the way is looked at: no redirect leads where the first may not."""
+    """Downloads images over HTTP and checks the address of each redirect."""
 
     def __init__(self, *, from_private: bool) -> None:
-        """``from_private``: whether private addresses are allowed."""
+        """``from_private``: allow private addresses."""
         self._outgoing = Outgoing(to_private=from_private)
 
     async def fetch(self, url: str, most: int) -> tuple[bytes, str]:
-        """The bytes at an address, and the file name that its path ends with.
+        """The bytes at a URL, and the file name at the end of its path.
 
-        Raises ImageNotFetched, or UploadTooLarge above ``most`` bytes.
+        Raises ImageNotFetched, or UploadTooLarge above ``max_bytes`` bytes.
         """
         try:
             async with asyncio.timeout(SECONDS):
                 return await self._followed(url, most)
         except Forbidden as error:
-            # Who asks need not learn what names of this network lead to.
+            # Clients must not learn which private addresses names resolve to.
             log.info(IMAGE_NOT_FETCHED, error)
-            raise ImageNotFetched("The address may not be used.") from error
+            raise ImageNotFetched("This address is not allowed.") from error
         except TimeoutError as error:
-            raise ImageNotFetched(f"The image did not arrive within {SECONDS:.0f} s.") from error
+            raise ImageNotFetched(f"The download took longer than {SECONDS:.0f} s.") from error
         except (httpx.ReadError, httpx.RemoteProtocolError) as error:
-            raise ImageNotFetched("The connection to the address broke off.") from error
+            raise ImageNotFetched("The connection was closed during the download.") from error
         except NO_CONNECTION as error:
             log.info(IMAGE_NOT_FETCHED, str(error) or type(error).__name__)
-            raise ImageNotFetched("There is no connection to the address.") from error
+            raise ImageNotFetched("The connection failed.") from error
 
     async def _followed(self, url: str, most: int) -> tuple[bytes, str]:
         for _ in range(MOST_REDIRECTS + 1):
@@ -60,27 +60,27 @@ class Fetcher:
                     url = _joined(url, response.headers["location"])
                     continue
                 if response.status_code != httpx.codes.OK:
-                    raise ImageNotFetched(f"The address answers with {response.status_code}.")
+                    raise ImageNotFetched(f"The server responded with {response.status_code}.")
                 return await _read(response, most), _name(url)
-        raise ImageNotFetched(f"The address leads to more than {MOST_REDIRECTS} others.")
+        raise ImageNotFetched(f"The server redirected more than {MOST_REDIRECTS} times.")
 
 
 def _joined(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError as error:
-        raise ImageNotFetched("The address leads to one that cannot be used.") from error
+        raise ImageNotFetched("The server redirected to an invalid URL.") from error
 
 
 def _check(url: str) -> None:
     try:
         check_url(url)
     except ValueError as error:
-        raise ImageNotFetched(f"The address leads to one that cannot be used: {error}.") from error
+        raise ImageNotFetched(f"The server redirected to an invalid URL: {error}.") from error
 
 
 async def _read(response: httpx.Response, most: int) -> bytes:
-    too_large = UploadTooLarge(f"The image at the address is larger than {most} bytes.")
+    too_large = UploadTooLarge(f"The image is larger than {most} bytes.")
     declared = response.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > most:
         raise too_large

@@ -1,6 +1,6 @@
-"""Answers that predictions had before another model was asked.
+"""Earlier results of predictions that were classified again.
 
-Every function raises DatabaseUnavailable while the database is away.
+Every function raises DatabaseUnavailable while the database is unavailable.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ from app.db import execute, unavailable_when_away
 from app.domain import MAX_ID, PredictionUnfinished
 from app.models.tortoise import PastAnswer, Prediction
 
-# The old answer goes into the history and the row becomes pending, or neither does.
+# One statement moves the result into the history and makes the row pending.
 _RECLASSIFY: Final = """
 WITH old AS (
     SELECT * FROM predictions WHERE id = $1 AND status IN ('succeeded', 'failed') FOR UPDATE
@@ -31,9 +31,9 @@ RETURNING predictions.*
 
 @unavailable_when_away()
 async def reclassify(prediction_id: int, model: str, model_version: str) -> Prediction:
-    """Put a finished prediction's answer into its history and make it pending again, for another model.
+    """Move a finished prediction's result into its history and make it pending for another model.
 
-    Raises PredictionNotFound, or PredictionUnfinished where there is no answer yet.
+    Raises PredictionNotFound, or PredictionUnfinished if there is no result yet.
     """
     rows = prediction_id <= MAX_ID and await execute(_RECLASSIFY, [prediction_id, model, model_version])
     if not rows:
@@ -44,7 +44,7 @@ async def reclassify(prediction_id: int, model: str, model_version: str) -> Pred
 
 @unavailable_when_away()
 async def past_answers(prediction_id: int) -> list[PastAnswer]:
-    """Answers that a prediction had before, newest first. Raises PredictionNotFound."""
+    """Earlier results of a prediction, newest first. Raises PredictionNotFound."""
     await crud.get(prediction_id)
     rows = await execute("SELECT * FROM past_answers WHERE prediction_id = $1 ORDER BY id DESC", [prediction_id])
     return [PastAnswer.of(row) for row in rows]

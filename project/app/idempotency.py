@@ -1,6 +1,6 @@
-"""Uploads that are sent again: ``Idempotency-Key``, kept for a day (draft-ietf-httpapi-idempotency-key-header).
+"""Idempotency keys, stored for a day (draft-ietf-httpapi-idempotency-key-header).
 
-Every function raises DatabaseUnavailable while the database is away.
+Every function raises DatabaseUnavailable while the database is unavailable.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from app.domain import HeldKey, IdempotencyKeyInFlight, IdempotencyKeyReused
 KEPT_FOR: Final = timedelta(days=1)
 LONGEST_KEY: Final = 255
 
-# A key is free again after a day, or where its upload's process died before there was a row.
+# A key becomes free after a day, or if its upload's process died before the row existed.
 _CLAIM: Final = """
 INSERT INTO idempotency_keys AS kept (key, fingerprint, claimed_at) VALUES ($1, $2, now())
 ON CONFLICT (key) DO UPDATE
@@ -26,27 +26,28 @@ RETURNING claimed_at
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What became of an upload the first time; ``answer``: as it was sent, where the process lived to note it."""
+    """The outcome of the first upload with this key; ``response`` is its body if it was stored."""
 
     prediction_id: int
     answer: str | None
 
 
 def fingerprint(sha256: str, model: str, webhook_url: str) -> str:
-    """What has to be the same for an upload to be the same: the bytes, and what was asked for."""
+    """Identifies an upload: its bytes and options must be the same for a repeated key."""
     return hashlib.sha256(f"{sha256} {model} {webhook_url}".encode()).hexdigest()
 
 
 @unavailable_when_away()
 async def claim(key: str, fingerprint: str, in_flight: timedelta) -> Replay | HeldKey:
-    """Begin an upload, or learn what became of it; ``in_flight``: how long one may take.
+    """Start an upload, or return its earlier outcome; ``in_flight``: the maximum duration of an upload.
 
-    Raises IdempotencyKeyReused where the key was another upload's, IdempotencyKeyInFlight where it is not done yet.
+    Raises IdempotencyKeyReused if the key belongs to another upload, IdempotencyKeyInFlight if that upload is in
+    progress.
     """
     while not (claimed := await execute(_CLAIM, [key, fingerprint, in_flight, KEPT_FOR])):
         rows = await execute("SELECT fingerprint, prediction_id, answer FROM idempotency_keys WHERE key = $1", [key])
         if not rows:
-            continue  # It was released in between.
+            continue  # released in the meantime
         if rows[0]["fingerprint"] != fingerprint:
             raise IdempotencyKeyReused
         if rows[0]["prediction_id"] is None:
@@ -57,7 +58,7 @@ async def claim(key: str, fingerprint: str, in_flight: timedelta) -> Replay | He
 
 @unavailable_when_away()
 async def keep_answer(held: HeldKey, answer: str) -> None:
-    """Note the first answer, to be given again. (That there is a prediction is noted with its row, see ``crud``.)"""
+    """Store the first response for replays. (The prediction's ID is stored with its row, see ``new_predictions``.)"""
     await execute(
         "UPDATE idempotency_keys SET answer = $3 WHERE key = $1 AND claimed_at = $2",
         [held.key, held.claimed_at, answer],
@@ -66,7 +67,7 @@ async def keep_answer(held: HeldKey, answer: str) -> None:
 
 @unavailable_when_away()
 async def release(held: HeldKey) -> None:
-    """Forget an upload that was refused or went wrong before it had a row: it may be tried again."""
+    """Free the key of an upload that failed before it had a row, so that it can be retried."""
     await execute(
         "DELETE FROM idempotency_keys WHERE key = $1 AND claimed_at = $2 AND prediction_id IS NULL",
         [held.key, held.claimed_at],
@@ -75,5 +76,5 @@ async def release(held: HeldKey) -> None:
 
 @unavailable_when_away()
 async def forget_old() -> None:
-    """Remove keys that were kept for long enough."""
+    """Delete expired keys."""
     await execute("DELETE FROM idempotency_keys WHERE claimed_at < now() - $1::interval", [KEPT_FOR])

@@ -1,8 +1,7 @@
-"""From bytes to tensor: what an image is, and what a model sees of it. Pure functions.
+"""From bytes to tensors: detects image formats and prepares a model's input. Pure functions.
 
-Geometry (``docs/decisions/0004-preprocessing.md``): the short side is scaled to 256 and the central 224 x 224 is cut
-out, with EXIF orientation applied; done as one ``resize(box=...)`` of the part that is kept, so that no shape of
-image costs more than its own pixels.
+Geometry (record 4): the short side is scaled to 256 and the central 224 x 224 cropped, with EXIF orientation applied.
+Both are one ``resize(box=...)`` of the visible part, so that no image shape costs more than its own pixels.
 """
 
 import sys
@@ -28,7 +27,7 @@ from PIL import (
 from app import jpeg, metadata
 from app.domain import ImageInfo, ImageTooLarge, ImageUnreadable, NotAnImage
 
-# Our own limit is checked before anything is decoded; Pillow's would only warn, or refuse what a setting allows.
+# Our own limit is checked before decoding; Pillow's would only warn, or reject what a setting allows.
 Image.MAX_IMAGE_PIXELS = None
 pillow_heif.register_heif_opener()
 
@@ -41,9 +40,9 @@ FORMATS: Final[dict[str | None, tuple[str, str]]] = {
     AvifImagePlugin.AvifImageFile.format: ("image/avif", "avif"),
     pillow_heif.HeifImageFile.format: ("image/heic", "heic"),
 }
-"""Pillow's name of each format it is asked for, the media type and extension of its files; JPEG is ``jpeg.py``'s."""
+"""Pillow's name of each accepted format, with media type and extension. JPEG is handled by ``jpeg.py``."""
 
-# Named, not all of Pillow's forty: every reader is a door.
+# Only these of Pillow's forty readers: each one adds attack surface.
 _READERS: Final = [name for name in FORMATS if name]
 
 QUALITY: Final = 85
@@ -51,7 +50,7 @@ SPARE: Final = 1.5
 MOST_HEADER_READS: Final = 5_000
 MOST_READS: Final = 200_000
 MOST_TIMES_READ: Final = 4
-"""How often each byte of a file may be read on average: once is usual, hostile files point at the same bytes often."""
+"""Maximum average number of reads per byte: one is usual, hostile files refer to the same bytes many times."""
 
 _Box = tuple[float, float, float, float]
 
@@ -64,19 +63,19 @@ _TRANSPOSE: Final[dict[int, Image.Transpose]] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What shows an image upright, by its EXIF orientation (CIPA DC-008, tag 0x0112)."""
+"""How to display an image upright, by EXIF orientation (CIPA DC-008, tag 0x0112)."""
 
 
 PerChannel = float | tuple[float, float, float]
-"""One number, or one for each channel in the model's own order."""
+"""One number, or one for each channel in the model's order."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """What a model expects: ``size`` x ``size`` pixels, normalised as ``x * scale + offset`` with x in 0..255.
+    """A model's input: ``size`` x ``size`` pixels, normalized as ``x * scale + offset`` with x in 0..255.
 
-    ``resize``: "crop" scales the short side to ``short_side`` and takes the centre; "squash" takes all of the image and
-    lets the sides lose their proportion.
+    ``resize``: "crop" scales the short side to ``short_side`` and takes the centre; "squash" takes the whole image and
+    ignores its aspect ratio.
     """
 
     size: int = 224
@@ -88,14 +87,14 @@ class InputSpec:
 
     @property
     def enough(self) -> int:
-        """Pixels of the short side that are enough; an image may be decoded smaller as long as it keeps them.
+        """Sufficient short side in pixels; an image may be decoded at a smaller size as long as it keeps this.
 
-        Half as many again as are looked at: with just those, 3 of 40 answers changed at 12 megapixels, and 1 now.
+        1.5 times what the model needs: without that margin 3 of 40 results changed at 12 megapixels, with it 1.
         """
         return round(SPARE * (self.short_side if self.resize == "crop" else self.size))
 
     def box(self, width: int, height: int) -> _Box:
-        """The part of an image that is looked at, in (fractions of) pixels."""
+        """The part of an image that the model sees, in (fractional) pixels."""
         if self.resize == "squash":
             return 0, 0, width, height
         side = min(width, height) * self.size / self.short_side
@@ -104,9 +103,10 @@ class InputSpec:
 
 
 class _MeteredFile(BytesIO):
-    """An image file of which only so much can be read.
+    """An image file with a limited number of reads.
 
-    Pillow's readers take a million tiny blocks one by one, some in quadratic time; no image is made that way.
+    Pillow's readers process millions of tiny blocks one by one, some in quadratic time; real images have no such
+    blocks.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -124,9 +124,9 @@ class _MeteredFile(BytesIO):
 
 
 def inspect(data: bytes, max_pixels: int) -> ImageInfo:
-    """Tell format and size from the header alone; nothing is decoded.
+    """Detect format and size from the header, without decoding.
 
-    Raises NotAnImage where the bytes are no supported image, ImageTooLarge above ``max_pixels``.
+    Raises NotAnImage for unsupported bytes, ImageTooLarge above ``max_pixels``.
     """
     try:
         if data.startswith(jpeg.SIGNATURE):
@@ -140,44 +140,44 @@ def inspect(data: bytes, max_pixels: int) -> ImageInfo:
     except MemoryError:
         raise
     except Exception as error:
-        # Readers answer broken headers with many kinds of exception; each of them says the same of the bytes.
+        # Readers raise many kinds of exceptions for broken headers; all of them mean the same.
         raise NotAnImage from error
     if width <= 0 or height <= 0:
         raise NotAnImage
     if width * height > max_pixels:
-        raise ImageTooLarge(f"The image has {width} x {height} pixels; at most {max_pixels} are accepted.")
+        raise ImageTooLarge(f"The image has {width} x {height} pixels; the limit is {max_pixels}.")
     return ImageInfo(content_type, extension, *((height, width) if orientation >= jpeg.TURNED else (width, height)))
 
 
 def without_metadata(data: bytes, image: ImageInfo) -> bytes:
-    """The file of an image that was inspected, without what it tells beside the image (``app.metadata``).
+    """The file of an inspected image without its metadata (``app.metadata``).
 
-    Raises NotAnImage where it cannot be followed, or would be another image.
+    Raises NotAnImage if it cannot be parsed or would become a different image.
     """
     try:
         bare = metadata.without_metadata(data, image.content_type)
     except MemoryError:
         raise
     except Exception as error:
-        # As with headers: whatever breaks here is the file's own fault.
+        # As with headers: any error here is caused by the file.
         raise NotAnImage from error
-    # Of what a file says twice readers take the one or the other: what is stored has to be what was looked at.
+    # Readers disagree on duplicate fields: the stored file must be the image that was inspected.
     if inspect(bare, sys.maxsize) != image:
         raise NotAnImage
     return bare
 
 
 def to_tensor(data: bytes, spec: InputSpec = InputSpec()) -> NDArray[np.float32]:
-    """Decode an image and cut out what the model looks at.
+    """Decode an image and crop what the model sees.
 
-    Returns float32 of shape (size, size, 3), channels and range as ``spec`` says (RGB in -1..1 by default).
-    Raises ImageUnreadable where the bytes cannot be decoded.
+    Returns float32 of shape (size, size, 3), channels and range as in ``spec`` (RGB in -1..1 by default). Raises
+    ImageUnreadable if the bytes cannot be decoded.
     """
     with _unreadable():
         image, orientation = _decoded_jpeg(data, spec.enough) if data.startswith(jpeg.SIGNATURE) else _decoded(data)
         region, box = _cut(image, spec.box(image.width, image.height))
         square = _to_rgb(region).resize((spec.size, spec.size), Image.Resampling.BICUBIC, box=box)
-    # The part is central, so turning it is turning the image, at a fraction of the pixels.
+    # The crop is central, so rotating it equals rotating the image, with far fewer pixels.
     if orientation in _TRANSPOSE:
         square = square.transpose(_TRANSPOSE[orientation])
     tensor = np.asarray(square, dtype=np.float32)
@@ -189,12 +189,13 @@ def to_tensor(data: bytes, spec: InputSpec = InputSpec()) -> NDArray[np.float32]
 
 
 def upright(data: bytes, longest: int) -> Image.Image:
-    """The whole image as it is meant to be seen, RGB, with no metadata, its longer side at most ``longest`` pixels.
+    """The whole image upright, in RGB and without metadata, its longer side at most ``max_side`` pixels.
 
-    Raises ImageUnreadable where the bytes cannot be decoded.
+    Raises ImageUnreadable if the bytes cannot be decoded.
     """
     with _unreadable():
-        # A JPEG's shorter side may be so much shorter that a smaller decoding would blur the other; it is kept as long.
+        # The shorter side also keeps ``max_side`` pixels: of a thin image, a smaller decoding would blur the longer
+        # side.
         image, orientation = _decoded_jpeg(data, longest) if data.startswith(jpeg.SIGNATURE) else _decoded(data)
         scale = min(1.0, longest / max(image.size))
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
@@ -205,9 +206,9 @@ def upright(data: bytes, longest: int) -> Image.Image:
 
 
 def rendition(data: bytes, longest: int) -> bytes:
-    """The image as a JPEG for any browser: upright, with no metadata, its longer side at most ``longest`` pixels.
+    """The image as a JPEG for browsers: upright, without metadata, its longer side at most ``max_side`` pixels.
 
-    Raises ImageUnreadable where the bytes cannot be decoded.
+    Raises ImageUnreadable if the bytes cannot be decoded.
     """
     file = BytesIO()
     upright(data, longest).save(file, "JPEG", quality=QUALITY)
@@ -216,7 +217,7 @@ def rendition(data: bytes, longest: int) -> bytes:
 
 @contextmanager
 def _unreadable() -> Iterator[None]:
-    """Turn whatever a decoder raises into ImageUnreadable: only decoding stands inside, so it speaks of the bytes."""
+    """Turn any decoder error into ImageUnreadable. The block must only decode, so that errors are about the bytes."""
     try:
         yield
     except MemoryError:
@@ -226,14 +227,14 @@ def _unreadable() -> Iterator[None]:
 
 
 def _decoded_jpeg(data: bytes, short_side: int) -> tuple[Image.Image, int]:
-    """A JPEG's pixels, no fewer than are needed, and the orientation still to be applied."""
+    """A JPEG's pixels, reduced as far as ``short_side`` allows, and the orientation to apply."""
     pixels = jpeg.decode(data, short_side)
     height, width, _ = pixels.shape
     return Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1), jpeg.orientation(data)
 
 
 def _decoded(data: bytes) -> tuple[Image.Image, int]:
-    """The pixels of any other format, and the orientation still to be applied."""
+    """The pixels of any other format, and the orientation to apply."""
     file = _MeteredFile(data)
     with Image.open(file, formats=_READERS) as image:
         orientation = _orientation(image)
@@ -243,15 +244,15 @@ def _decoded(data: bytes) -> tuple[Image.Image, int]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1..8, that is still to be applied to the pixels."""
+    """EXIF orientation, 1..8, that remains to be applied to the pixels."""
     if image.format in {"TIFF", "HEIF"}:
-        # Pillow and libheif turn these while they decode.
+        # Pillow and libheif rotate these during decoding.
         return 1
     return jpeg.exif_orientation(image.info.get("exif", b""))
 
 
 def _cut(image: Image.Image, box: _Box) -> tuple[Image.Image, _Box]:
-    """Drop what lies far outside ``box``, so that only what is looked at is converted; the box moves along."""
+    """Crop to a margin around ``box``, so that only the visible part is converted; returns the moved box."""
     if image.mode == "RGB":
         return image, box
     margin = 2 + int((box[2] - box[0]) / 64)
@@ -267,7 +268,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         return _deep_grey_to_rgb(image)
     if image.has_transparency_data:
-        # Browsers show transparent pixels on the page's white; what lies beneath them was never meant to be seen.
+        # Browsers show transparent pixels on white; the colours below them were never meant to be seen.
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
@@ -275,7 +276,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _deep_grey_to_rgb(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and floating-point grey; ``convert("RGB")`` would clip them to white."""
+    """Converts 16-bit, 32-bit and floating-point grey; ``convert("RGB")`` would clip it to white."""
     grey = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0, neginf=0)
     if image.mode.startswith("I;16") or (image.mode == "I" and 255 < grey.max(initial=0) <= 65535):
         low, high = 0.0, 65535.0

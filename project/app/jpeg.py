@@ -1,7 +1,7 @@
 """JPEG (ITU-T T.81): size, orientation and pixels, by libjpeg-turbo through simplejpeg. Pure functions.
 
-Pillow is hardly slower, but takes a file that breaks off for whole where its last bytes are right, and spends
-minutes on some hostile headers (``docs/decisions/0008-jpeg.md``).
+Pillow is hardly slower, but accepts truncated files if their last bytes look right, and takes minutes for some hostile
+headers (record 8).
 """
 
 import struct
@@ -15,27 +15,27 @@ SIGNATURE: Final = b"\xff\xd8\xff"
 MOST_SEGMENTS: Final = 5_000
 SHORTEST_SEGMENT: Final = 2
 MOST_SCANS: Final = 100
-"""A progressive file is decoded once for each scan; encoders write about ten, hostile files thousands."""
+"""Each scan of a progressive file is decoded separately; encoders write about ten, hostile files thousands."""
 
 UPRIGHT: Final = 1
 ORIENTATIONS: Final = range(1, 9)
 TURNED: Final = 5
-"""Orientations from here on exchange width and height."""
+"""From this orientation on, width and height are swapped."""
 
 _ORIENTATION_TAG: Final = 0x0112
 _EXIF: Final = b"Exif\0\0"
 _END: Final = b"\xff\xd9"
 _SCAN: Final = b"\xff\xda"
 _FILL: Final = b"\xff\xff"
-"""Any number of these may be before a marker (B.1.1.2)."""
+"""Any number of these may precede a marker (B.1.1.2)."""
 _APP1: Final = 0xE1
 _RESTARTS: Final = range(0xD0, 0xD8)
 _SCALES: Final = (8, 4, 2)
 
 
 def size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels, as stored. Raises ValueError where the header cannot be read."""
-    # What follows the image (a film that a phone appended) may look like scans as well.
+    """Width and height in pixels, as stored. Raises ValueError if the header cannot be read."""
+    # Data after the image, such as a video appended by a phone, may also look like scans.
     if _looking_like_scans(data) > MOST_SCANS and _scans(data) > MOST_SCANS:
         raise ValueError(f"the JPEG has more than {MOST_SCANS} scans")
     height, width, _colours, _subsampling = simplejpeg.decode_jpeg_header(data, strict=False)
@@ -43,16 +43,16 @@ def size(data: bytes) -> tuple[int, int]:
 
 
 def _looking_like_scans(data: bytes) -> int:
-    """At most how many scans a file has; ``bytes.count`` takes six times as long over a photograph of 100 kB."""
+    """Upper bound of the number of scans; ``bytes.count`` takes six times as long for a photograph of 100 kB."""
     octets = np.frombuffer(data, np.uint8)
     return int(np.count_nonzero((octets[:-1] == _SCAN[0]) & (octets[1:] == _SCAN[1])))
 
 
 def _scans(data: bytes) -> int:
-    """How many scans an image has before its end; where it cannot be followed, at most how many the rest has."""
+    """Number of scans before the image's end; where it cannot be parsed, an upper bound for the rest."""
     octets = np.frombuffer(data, np.uint8)
     after = octets[1:]
-    # In a scan 0xFF is followed by zero or by the number of a restart: anything else is a marker (B.1.1.2, B.1.1.5).
+    # Within a scan, 0xFF is followed by zero or a restart number: anything else is a marker (B.1.1.2, B.1.1.5).
     restart = (after >= _RESTARTS.start) & (after < _RESTARTS.stop)
     markers = np.flatnonzero((octets[:-1] == _SCAN[0]) & (after > 0) & (after < 0xFF) & ~restart)  # noqa: PLR2004
     position, scans = 2, 0
@@ -74,9 +74,9 @@ def _scans(data: bytes) -> int:
 
 
 def orientation(data: bytes) -> int:
-    """EXIF orientation, 1..8; 1 (upright) where none is given."""
+    """EXIF orientation, 1..8; 1 (upright) if there is none."""
     position = 2
-    # Marker, length (which counts itself), contents: ITU-T T.81, B.1.1.4.
+    # Marker, length (including itself), contents: ITU-T T.81, B.1.1.4.
     for _ in range(MOST_SEGMENTS):
         marker = data[position : position + 2]
         if marker[:1] != b"\xff" or marker == _SCAN or position + 4 > len(data):
@@ -94,7 +94,7 @@ def orientation(data: bytes) -> int:
 
 
 def exif_orientation(exif: bytes) -> int:
-    """The orientation in an EXIF block (CIPA DC-008, 4.6: a TIFF directory of 12-byte entries); 1 without one."""
+    """The orientation in an EXIF block (CIPA DC-008, 4.6: a TIFF directory of 12-byte entries); 1 if there is none."""
     tiff = exif.removeprefix(_EXIF)
     order = ">" if tiff[:2] == b"MM" else "<"
     try:
@@ -112,8 +112,8 @@ def exif_orientation(exif: bytes) -> int:
 def decode(data: bytes, short_side: int) -> NDArray[np.uint8]:
     """The pixels as stored: uint8, shape (height, width, 3), RGB.
 
-    Decoded at 1/2, 1/4 or 1/8 (fewer DCT coefficients, a fraction of the time) where the shorter side keeps at least
-    ``short_side`` pixels. Raises ValueError where the file is damaged beyond what readers put up with, or breaks off.
+    Decoded at 1/2, 1/4 or 1/8 (fewer DCT coefficients, a fraction of the time) if the shorter side keeps at least
+    ``short_side`` pixels. Raises ValueError if the file is truncated or damaged beyond what viewers tolerate.
     """
     width, height = size(data)
     scale = next((scale for scale in _SCALES if min(width, height) >= scale * short_side), 1)
@@ -122,16 +122,16 @@ def decode(data: bytes, short_side: int) -> NDArray[np.uint8]:
     except ValueError as error:
         told = str(error)
     if "Premature end of JPEG file" in told:
-        # Only the end marker may be missing. If more is, the missing rows are told of now.
+        # Possibly only the end marker is missing. If more is, decoding now reports the missing rows.
         return _decode(data + _END, width, height, scale)
     if "premature end of data" in told:
         raise ValueError(told)
-    # What is left are warnings that every viewer shows such an image in spite of, such as stray bytes before a marker.
+    # The rest are warnings about images that every viewer shows, such as stray bytes before a marker.
     return _decode(data, width, height, scale, strict=False)
 
 
 def _decode(data: bytes, width: int, height: int, scale: int, *, strict: bool = True) -> NDArray[np.uint8]:
-    # simplejpeg takes the smallest size that is no smaller than asked for.
+    # simplejpeg decodes at the smallest size that is not below the requested one.
     smallest = {"min_height": -(-height // scale), "min_width": -(-width // scale), "min_factor": scale}
     pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, strict=strict, **smallest)
     return pixels

@@ -1,4 +1,4 @@
-"""``python -m app keys create | list | revoke``."""
+"""``classifier keys create | list | revoke``."""
 
 import argparse
 import asyncio
@@ -14,21 +14,23 @@ _UNITS: Final = {"h": "hours", "d": "days", "w": "weeks"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of each of the three."""
+    """Add the subcommands and their options."""
     commands = parser.add_subparsers(dest="keys_command", required=True, metavar="COMMAND")
-    create = commands.add_parser("create", help="make a key, and show it: once, and never again")
-    create.add_argument("name", type=_name, help="what people call it: who, or what program, is to use it")
+    create = commands.add_parser("create", help="create a key and show it once")
+    create.add_argument("name", type=_name, help="who or what will use the key")
     create.add_argument(
         "--scopes", type=_scopes, default=[Scope.READ, Scope.WRITE], help="read, write, admin; default: read,write"
     )
-    create.add_argument("--expires", type=duration, metavar="TIME", help="after 12h, 30d, 52w (default: never)")
-    commands.add_parser("list", help="show all keys, but for their secrets")
-    revoke = commands.add_parser("revoke", help="end a key's use")
-    revoke.add_argument("id", type=int, help="its number, as `keys list` shows it")
+    create.add_argument(
+        "--expires", type=duration, metavar="TIME", help="lifetime such as 12h, 30d or 52w (default: unlimited)"
+    )
+    commands.add_parser("list", help="list all keys without their secrets")
+    revoke = commands.add_parser("revoke", help="revoke a key")
+    revoke.add_argument("id", type=int, help="ID of the key, from `keys list`")
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Run one of the three, also beside a running service."""
+    """Run a subcommand; works while the service is running."""
     from app.db import database_in_use
 
     async def act() -> None:
@@ -43,7 +45,7 @@ async def _create(options: argparse.Namespace) -> None:
     from app import keys
 
     key_id, key = await keys.create(options.name, options.scopes, options.expires, _operator())
-    print(f"Key {key_id} of {options.name}. It is shown this once:", key, sep="\n")
+    print(f"Key {key_id} of {options.name}, shown only once:", key, sep="\n")
 
 
 async def _list(_options: argparse.Namespace) -> None:
@@ -66,16 +68,16 @@ async def _revoke(options: argparse.Namespace) -> None:
     from app import keys
 
     if not await keys.revoke(options.id, _operator()):
-        raise StartupError(f"There is no key {options.id} in use: `python -m app keys list` shows them.")
+        raise StartupError(f"There is no valid key {options.id}: `./classifier keys list` shows all keys.")
     print(f"Key {options.id} is revoked.")
 
 
 def _operator() -> str:
-    """Who uses the command line, as far as the system knows."""
+    """The user at the command line, as far as the system knows."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):
-        name = "somebody"
+        name = "unknown"
     return f"{name} (command line)"[:64]
 
 
@@ -86,7 +88,7 @@ def _name(text: str) -> str:
     from app.keys import LONGEST_NAME
 
     if not (0 < len(text) <= LONGEST_NAME and text.isprintable() and text.strip() == text):
-        raise argparse.ArgumentTypeError(f"a name has 1 to {LONGEST_NAME} characters that can be printed")
+        raise argparse.ArgumentTypeError(f"a name must have 1 to {LONGEST_NAME} printable characters")
     return text
 
 
@@ -94,12 +96,12 @@ def _scopes(text: str) -> list[Scope]:
     try:
         return [Scope(scope.strip()) for scope in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError("scopes are read, write and admin, separated by commas") from None
+        raise argparse.ArgumentTypeError("scopes must be read, write or admin, separated by commas") from None
 
 
 def duration(text: str) -> timedelta:
-    """A time as people write it on a command line: 12h, 30d, 52w."""
+    """A duration on the command line: 12h, 30d, 52w."""
     found = re.fullmatch(r"([1-9][0-9]{0,4})([hdw])", text, re.ASCII)
     if not found:
-        raise argparse.ArgumentTypeError("a time is a number of hours, days or weeks: 12h, 30d, 52w")
+        raise argparse.ArgumentTypeError("use a number of hours, days or weeks: 12h, 30d, 52w")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})

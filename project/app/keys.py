@@ -1,7 +1,7 @@
-"""API keys, and sessions of browsers that signed in with one. Of each only a hash is kept: it is shown once.
+"""API keys and browser sessions. Only hashes are stored; a key is shown once, when it is created.
 
-A key is ``ic_<public id>_<secret>``: 256 random bits, so that a plain SHA-256 is enough (there is nothing to guess).
-Every function raises DatabaseUnavailable while the database is away.
+A key is ``ic_<public id>_<secret>`` with 256 random bits, so a plain SHA-256 is sufficient: there is nothing to guess.
+Every function raises DatabaseUnavailable while the database is unavailable.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ SESSION_FOR: Final = timedelta(hours=12)
 LONGEST_NAME: Final = 64
 
 _KEY: Final = re.compile(r"ic_([0-9a-f]{12})_([A-Za-z0-9_-]{43})", re.ASCII)
-# A key, and the note of who made or ended it, are one statement.
+# A key and its audit entry are one statement.
 _CREATE: Final = """
 WITH made AS (
     INSERT INTO api_keys (name, public_id, hash, scopes, created_at, expires_at)
@@ -62,7 +62,7 @@ def _caller(row: dict[str, Any]) -> Caller:
 
 @unavailable_when_away()
 async def create(name: str, scopes: Iterable[Scope], expires_in: timedelta | None, by: str) -> tuple[int, str]:
-    """Make a key; gives its id, and the key itself, which nobody can be told again. ``by``: who makes it."""
+    """Create a key; returns its ID and the key itself, which cannot be shown again. ``actor``: who creates it."""
     public_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     scopes_text = ",".join(sorted(set(scopes)))
     rows = await execute(_CREATE, [name, public_id, _hash(secret), scopes_text, expires_in, by])
@@ -71,32 +71,32 @@ async def create(name: str, scopes: Iterable[Scope], expires_in: timedelta | Non
 
 @unavailable_when_away()
 async def all_keys() -> list[ApiKey]:
-    """All there ever were, the oldest first."""
+    """All keys ever created, oldest first."""
     return await ApiKey.all().order_by("id")
 
 
 @unavailable_when_away()
 async def revoke(key_id: int, by: str) -> bool:
-    """End a key's use, and that of its sessions; whether there was such a key in use."""
+    """Revoke a key and its sessions; returns whether a valid key existed."""
     return bool(await execute(_REVOKE, [key_id, by]))
 
 
 @unavailable_when_away()
 async def any_valid() -> bool:
-    """Whether there is a key that may be used."""
+    """Whether a valid key exists."""
     (found,) = await execute("SELECT EXISTS (SELECT FROM valid_api_keys) AS found")
     return bool(found["found"])
 
 
 @unavailable_when_away()
 async def of_key(key: str) -> Caller:
-    """Whose key it is. Raises KeyRefused where it is unknown, expired or revoked."""
+    """The owner of a key. Raises KeyRefused if it is unknown, expired or revoked."""
     parts = _KEY.fullmatch(key)
     if not parts:
         raise KeyRefused
     public_id, secret = parts.groups()
     rows = await execute("SELECT id, name, scopes, hash FROM valid_api_keys WHERE public_id = $1", [public_id])
-    # In constant time: how much of a hash was right is nobody's business.
+    # Compares in constant time, so that timing reveals nothing about the hash.
     if not rows or not hmac.compare_digest(rows[0]["hash"], _hash(secret)):
         raise KeyRefused
     await execute(_USED, [rows[0]["id"]])
@@ -105,7 +105,7 @@ async def of_key(key: str) -> Caller:
 
 @unavailable_when_away()
 async def begin_session(key_id: int) -> str:
-    """A token for a browser; ended sessions are forgotten on the way."""
+    """Start a session and return its token; also deletes expired sessions."""
     token = secrets.token_urlsafe(32)
     await execute("DELETE FROM sessions WHERE expires_at < now()")
     await execute(
@@ -117,13 +117,13 @@ async def begin_session(key_id: int) -> str:
 
 @unavailable_when_away()
 async def end_session(token: str) -> None:
-    """Forget a browser."""
+    """Delete a session."""
     await execute("DELETE FROM sessions WHERE hash = $1", [_hash(token)])
 
 
 @unavailable_when_away()
 async def of_session(token: str) -> Caller:
-    """Whose session it is. Raises KeyRefused where there is none any longer."""
+    """The owner of a session. Raises KeyRefused if it has ended."""
     rows = await execute(_OF_SESSION, [_hash(token)])
     if not rows:
         raise KeyRefused

@@ -1,4 +1,4 @@
-"""How a line of the log is written: for people, or as JSON for programs (``LOG_FORMAT``)."""
+"""Formats log lines: text for people or JSON for programs (``LOG_FORMAT``)."""
 
 import logging
 import sys
@@ -13,13 +13,13 @@ from app.log_events import Event
 
 TIME: Final = "%Y-%m-%d %H:%M:%S"
 STANDARD: Final = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime"))
-"""What every record has; the rest was said beside it."""
+"""Attributes of every record; all others are extra fields."""
 AMBIGUOUS: Final = frozenset(" \t=\r\n\"'")
-"""In a text without quotes these could be taken for another field's."""
+"""Characters that make an unquoted value ambiguous."""
 
 
 def make_formatter(style: str) -> logging.Formatter:
-    """What ``logging.config.dictConfig`` is to write lines with. ``style``: "json" or "text"."""
+    """The formatter for ``logging.config.dictConfig``. ``style``: "json" or "text"."""
     beside: list[Processor] = [
         merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -50,13 +50,13 @@ def make_formatter(style: str) -> logging.Formatter:
 
 
 class PlainText(logging.Formatter):
-    """What structlog's ConsoleRenderer writes without colours, in a third of its time.
+    """Writes what structlog's ConsoleRenderer writes without colours, in a third of the time.
 
-    Each upload has two lines: with structlog's they took 2 % of all that a service does at full load.
+    Each upload logs two lines: with structlog they took 2 % of the service's CPU at full load.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and below it the traceback if there is one."""
+        """One line, followed by the traceback if there is one."""
         beside = get_contextvars()
         beside.update((name, value) for name, value in vars(record).items() if name not in STANDARD)
         parts = [
@@ -75,11 +75,11 @@ def _shown(value: object) -> str:
 
 
 def _named(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
-    """The event's name, its sentence as ``message``, and what the sentence is about, each under its name."""
+    """Adds the event's name, its sentence as ``message``, and its arguments as named fields."""
     record: logging.LogRecord = line["_record"]
     arguments: Any = line.pop("positional_args", ())
     told = line["event"]
     if not isinstance(record.msg, Event):
-        # Another library's: what it says is all that is known.
+        # Other libraries' records have no event name.
         return {**line, "event": "message", "message": told}
     return {**dict(zip(record.msg.fields, arguments, strict=False)), **line, "event": record.msg.name, "message": told}

@@ -37,10 +37,10 @@ COLLECT_AFTER: Final = (20_000, 50, 100)
 """New objects, and younger collections, after which Python looks for garbage of each age; its own are 700, 10, 10."""
 
 DESCRIPTION = """
-Upload a picture, get an id at once, have MobileNetV2's five best labels a moment later.
+Upload an image, get an ID immediately, and MobileNetV2's five best labels a moment later.
 
-Every path answers with and without its trailing slash. Errors are problem documents (RFC 9457) whose `detail` is a
-plain sentence; a request that does not fit its schema is answered with 422 and a list of what is wrong.
+Every path works with and without a trailing slash. Errors are problem documents (RFC 9457) whose `detail` is a plain
+sentence; requests that do not match their schema get 422 and a list of errors.
 """
 
 
@@ -109,11 +109,11 @@ async def _check_keys(settings: Settings) -> None:
     with suppress(DatabaseUnavailable):
         if await keys.any_valid():
             return
-        make = "make one with `python -m app keys create NAME`"
+        make = "create one with `./classifier keys create NAME`"
         if not here:
             raise StartupError(
-                f"HOST={settings.host} can be reached by others, and there are no API keys: {make}, "
-                "or set ALLOW_ANONYMOUS=1 to let everybody in."
+                f"HOST={settings.host} is reachable by others, and there are no API keys: {make}, "
+                "or set ALLOW_ANONYMOUS=1 to allow requests without a key."
             )
         log.warning(KEYS_MISSING, make)
 

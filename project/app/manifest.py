@@ -1,6 +1,6 @@
-"""A model on disk: a folder with ``model.toml`` (the manifest), the network's file and a file of labels.
+"""A model on disk: a folder with ``model.toml`` (the manifest), the model file and a file of labels.
 
-Nothing of it is code: dropping such a folder into ``MODELS_DIR`` adds a model (``docs/models.md``).
+None of it is code: dropping such a folder into ``MODELS_DIR`` adds a model (``docs/models.md``).
 """
 
 import tomllib
@@ -25,12 +25,12 @@ Precision = Literal["fp32", "int8"]
 
 
 class _Table(BaseModel):
-    # "model" is a word of this service: pydantic must not reserve model_.
+    # "model" is a term of this service, so pydantic must not reserve the prefix model_.
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
 class InputTable(_Table):
-    """``[input]`` of an image model: what an image has to be made into, see ``imaging.InputSpec``."""
+    """``[input]`` of an image model: how to prepare an image, see ``preprocessing.InputSpec``."""
 
     size: int = Field(gt=0, le=4096)
     resize: Literal["crop", "squash"] = "crop"
@@ -43,24 +43,24 @@ class InputTable(_Table):
     @model_validator(mode="after")
     def _crop_lies_within(self) -> Self:
         if self.short_side is not None and self.short_side < self.size:
-            raise ValueError(f"short_side ({self.short_side}) should be at least size ({self.size})")
+            raise ValueError(f"short_side ({self.short_side}) must be at least size ({self.size})")
         return self
 
     @property
     def spec(self) -> InputSpec:
-        """The same for ``imaging``."""
+        """The table as an InputSpec."""
         short_side = self.short_side or self.size
         return InputSpec(self.size, self.resize, short_side, self.channels, self.scale, self.offset)
 
 
 class OutputTable(_Table):
-    """``[output]`` of an image model: what makes probabilities of what the network answers."""
+    """``[output]`` of an image model: how to turn the output into probabilities."""
 
     activation: Literal["none", "softmax"] = "none"
 
 
 class Feature(_Table):
-    """One of ``[[features]]`` of a tabular model: a number, its bounds, and its value where a row leaves it out."""
+    """One of ``[[features]]`` of a tabular model: a number with bounds and a default."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=LONGEST_NAME)]
     unit: str = ""
@@ -74,22 +74,22 @@ class Feature(_Table):
         low = self.default if self.minimum is None else self.minimum
         high = self.default if self.maximum is None else self.maximum
         if not low <= self.default <= high:
-            raise ValueError(f"{self.name}: the default ({self.default}) should lie within minimum and maximum")
+            raise ValueError(f"{self.name}: the default ({self.default}) must be between minimum and maximum")
         return self
 
 
 class _Manifest(_Table):
-    name: Name = Field(description="What uploads call it.")
-    version: str = Field(min_length=1, max_length=64, description="Identifies the weights; kept in every row.")
+    name: Name = Field(description="Name of the model in requests.")
+    version: str = Field(min_length=1, max_length=64, description="Identifies the weights; stored in every row.")
     file: FileName
     labels: FileName
     weights_sha256: str = ""
     weights_source: str = ""
-    exporter: str = Field(default="", description="Name and version of what made it.")
+    exporter: str = Field(default="", description="Name and version of the exporter.")
 
 
 class ImageManifest(_Manifest):
-    """``model.toml`` of a model that classifies images."""
+    """``model.toml`` of an image model."""
 
     kind: Literal["image"]
     runtime: RuntimeName = "litert"
@@ -99,7 +99,7 @@ class ImageManifest(_Manifest):
 
 
 class TabularManifest(_Manifest):
-    """``model.toml`` of a model that classifies rows of numbers."""
+    """``model.toml`` of a tabular model."""
 
     kind: Literal["tabular"]
     runtime: Literal["onnx"] = "onnx"
@@ -119,32 +119,32 @@ _ANY_KIND: Final[TypeAdapter[Manifest]] = TypeAdapter(Annotated[Manifest, Field(
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model on disk, read and found complete."""
+    """A complete model on disk."""
 
     manifest: Manifest
     folder: Path
     labels: tuple[str, ...]
     stamp: tuple[int, int]
-    """Time and size of the network's file: another file is another model."""
+    """Modification time and size of the model file: another file is another model."""
 
     @property
     def name(self) -> str:
-        """Its name in the registry."""
+        """Name in the registry."""
         return self.manifest.name
 
     @property
     def version(self) -> str:
-        """What identifies its weights."""
+        """Identifies the weights."""
         return self.manifest.version
 
     @property
     def path(self) -> Path:
-        """The network's file."""
+        """The model file."""
         return self.folder / self.manifest.file
 
 
 def read_model(folder: Path) -> Model:
-    """Read a model's folder. Raises ModelBroken that says what is wrong with it."""
+    """Read a model's folder. Raises ModelBroken with the reason."""
     try:
         manifest = _ANY_KIND.validate_python(tomllib.loads(_text(folder / MANIFEST)))
         labels = _labels(folder / manifest.labels)
@@ -153,17 +153,19 @@ def read_model(folder: Path) -> Model:
         missing = Path(error.filename).name
         raise ModelBroken(f"The model in {folder} is incomplete: {missing} is missing.") from error
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(str(part) for part in e['loc'][1:]) or 'it'}: {e['msg']}" for e in error.errors())
+        told = "; ".join(
+            f"{'.'.join(str(part) for part in e['loc'][1:]) or 'manifest'}: {e['msg']}" for e in error.errors()
+        )
         raise ModelBroken(f"{folder / MANIFEST} is broken: {told}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ModelBroken(f"The model in {folder} cannot be read: {error}.") from error
     if len(set(labels)) < FEWEST_LABELS:
-        raise ModelBroken(f"{folder / manifest.labels} should have a label on each line, two at least.")
+        raise ModelBroken(f"{folder / manifest.labels} must have one label per line, and at least two.")
     return Model(manifest, folder, labels, (file.st_mtime_ns, file.st_size))
 
 
 def _labels(path: Path) -> tuple[str, ...]:
-    """One label a line; the empty ones at the end are no labels."""
+    """One label per line, without trailing empty lines."""
     return tuple(line.strip() for line in _text(path).rstrip().split("\n"))
 
 
@@ -172,7 +174,7 @@ def _text(path: Path) -> str:
 
 
 def _regular(path: Path) -> Path:
-    # A pipe would be waited for, for ever.
+    # Reading a named pipe would block forever.
     if path.exists() and not path.is_file():
-        raise ModelBroken(f"{path} is no file.")
+        raise ModelBroken(f"{path} is not a file.")
     return path

@@ -1,4 +1,4 @@
-"""What the C library does with memory that was given back."""
+"""Settings of the C library's memory allocator."""
 
 import ctypes
 import sys
@@ -9,12 +9,12 @@ LARGE_BYTES: Final = 256 * 1024
 
 
 def give_back_large_blocks() -> None:
-    """Have blocks of ``LARGE_BYTES`` and more go back to the system as soon as they are free (glibc, mallopt(3)).
+    """Return blocks of ``LARGE_BYTES`` or more to the system as soon as they are freed (glibc, mallopt(3)).
 
-    Left to itself, glibc raises that limit to the largest block it has seen, and images that come and go leave holes:
-    with 2,000 clients that send 1 MB each these were 60 MB of 250 (``tests/resilience/test_overload.py``).
+    By default glibc raises that threshold to the largest block it has seen, and images leave holes in the heap: with
+    2,000 clients sending 1 MB each these took 60 MB of 250 (``tests/resilience/test_overload.py``).
     """
     if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none, or do so anyway
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none, or do this anyway
         if mallopt:
             mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)

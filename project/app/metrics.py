@@ -1,7 +1,7 @@
-"""What Prometheus is told (``/metrics``): names and labels are a contract, ``docs/operations.md`` lists them.
+"""Prometheus metrics (``/metrics``). Names and labels are a contract; ``docs/operations.md`` lists them.
 
-Each process counts what it does itself: counters and histograms of several processes are summed. Gauges of the database
-(queue, workers) are the same whichever process is asked: of those, one is taken.
+Each process counts its own work, so sum counters and histograms over processes. The gauges read from the database
+(queue, workers) are the same in every process: use any one of them.
 """
 
 import math
@@ -21,8 +21,8 @@ from prometheus_client import (
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 REGISTRY: Final = CollectorRegistry(auto_describe=True)
 SHARED: Final = CollectorRegistry(auto_describe=True)
-"""What the database tells; workers, who are not asked for it, do not have it."""
-# Nobody asks when counting began, and it would be twice the lines.
+"""Gauges read from the database. Workers do not expose them."""
+# Creation times are of no use here and would double the output.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
@@ -43,37 +43,39 @@ def _histogram(name: str, told: str, *labels: str) -> Histogram:
     return Histogram(name, told, labels, namespace=_PREFIX, registry=REGISTRY, buckets=_SECONDS)
 
 
-REQUESTS: Final = _counter("requests", "Requests answered.", "method", "route", "status")
-REQUEST_SECONDS: Final = _histogram("request_duration_seconds", "From a request's head to its answer's end.", "route")
-UPLOADS: Final = _counter("uploads", "Images accepted.", "model")
-UPLOADED_BYTES: Final = _counter("uploaded_bytes", "Bytes of images accepted.")
-PREDICTIONS: Final = _counter("predictions", "Predictions finished by this process.", "model", "status")
+REQUESTS: Final = _counter("requests", "Requests completed.", "method", "route", "status")
+REQUEST_SECONDS: Final = _histogram(
+    "request_duration_seconds", "Time from the request's headers to the end of the response.", "route"
+)
+UPLOADS: Final = _counter("uploads", "Accepted images.", "model")
+UPLOADED_BYTES: Final = _counter("uploaded_bytes", "Bytes of accepted images.")
+PREDICTIONS: Final = _counter("predictions", "Predictions that this process finished.", "model", "status")
 STAGE_SECONDS: Final = _histogram(
     "stage_duration_seconds",
-    "Parts of a prediction: receive, inspect, store and create while it is uploaded, then queue, decode, infer, write.",
+    "Stages of a prediction: receive, inspect, store and create during the upload; then queue, decode, infer, write.",
     "stage",
 )
-MODEL_LOADS: Final = _counter("model_loads", "Models loaded into memory.", "model")
-CACHE_HITS: Final = _counter("cache_hits", "Answers given without asking a model.", "cache")
-CACHE_MISSES: Final = _counter("cache_misses", "Answers that no cache had.", "cache")
-CORRECTIONS: Final = _counter("corrections", "Labels that people corrected.", "model")
-ENGINE_DEATHS: Final = _counter("engine_deaths", "Times that the process that decodes and classifies died.")
-WEBHOOKS: Final = _counter("webhook_attempts", "Webhooks sent, or tried to.", "outcome")
+MODEL_LOADS: Final = _counter("model_loads", "Model loads.", "model")
+CACHE_HITS: Final = _counter("cache_hits", "Results served from a cache.", "cache")
+CACHE_MISSES: Final = _counter("cache_misses", "Results not found in a cache.", "cache")
+CORRECTIONS: Final = _counter("corrections", "Labels corrected by people.", "model")
+ENGINE_DEATHS: Final = _counter("engine_deaths", "Deaths of the inference process.")
+WEBHOOKS: Final = _counter("webhook_attempts", "Webhook attempts.", "outcome")
 
-DATABASE_UP: Final = _gauge("database_up", "Whether the database answers: 1 or 0.")
-QUEUE_DEPTH: Final = _gauge("queue_depth", "Predictions that are not finished.", "status")
-QUEUE_AGE: Final = _gauge("queue_age_seconds", "How long the oldest unfinished prediction has been waiting.")
-WORKERS: Final = _gauge("workers_alive", "Workers that announced themselves in the last 15 s.")
-HEARTBEAT_AGE: Final = _gauge("worker_heartbeat_age_seconds", "How long ago a worker announced itself.", "worker")
+DATABASE_UP: Final = _gauge("database_up", "Whether the database is reachable: 1 or 0.")
+QUEUE_DEPTH: Final = _gauge("queue_depth", "Unfinished predictions.", "status")
+QUEUE_AGE: Final = _gauge("queue_age_seconds", "Age of the oldest unfinished prediction.")
+WORKERS: Final = _gauge("workers_alive", "Workers with a heartbeat in the last 15 s.")
+HEARTBEAT_AGE: Final = _gauge("worker_heartbeat_age_seconds", "Time since a worker's last heartbeat.", "worker")
 
 
 def exposition() -> bytes:
-    """All of it, in Prometheus' text format."""
+    """All metrics in Prometheus' text format."""
     return generate_latest(REGISTRY) + generate_latest(SHARED)
 
 
 def forget_shared() -> None:
-    """Say nothing of queue and workers where the database does not."""
+    """Clear queue and worker gauges while the database is unreachable."""
     DATABASE_UP.set(0)
     for gauge in (QUEUE_DEPTH, HEARTBEAT_AGE):
         gauge.clear()

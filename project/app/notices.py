@@ -1,4 +1,4 @@
-"""Being told of changes to predictions, whoever makes them: PostgreSQL's LISTEN, on a connection of its own."""
+"""Notifications about status changes of predictions, through PostgreSQL's LISTEN on a dedicated connection."""
 
 import asyncio
 import logging
@@ -18,28 +18,28 @@ from app.repeating import alongside
 log = logging.getLogger(__name__)
 
 CHANNEL: Final = "predictions"
-"""What the triggers of the migrations notify: ``12 succeeded,13 processing``; ``deleted`` of a row that is gone."""
+"""Payloads are ``12 succeeded,13 processing``; ``deleted`` for a deleted row. Triggers in the migrations send them."""
 PROBE_SECONDS: Final = 10.0
-"""A connection that was cut off says nothing, so it is asked."""
+"""Interval between probes: a connection that was cut silently reports no error."""
 RECONNECT_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 2.0
-"""Who waits looks at the row so often, whatever became of the notice of its change."""
+"""Waiting clients also read the row this often, in case a notification was lost."""
 MOST_UNREAD: Final = 10_000
-"""Changes that are kept for somebody who does not keep up."""
+"""Events buffered for a slow subscriber."""
 DELETED: Final = "deleted"
 FINISHED: Final = frozenset({Status.SUCCEEDED, Status.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What happened to a prediction: its status now, or ``deleted``."""
+    """A prediction's new status, or ``deleted``."""
 
     id: int
     status: str
 
 
 class Feed:
-    """Every change since it was opened; somebody who does not keep up is told that some are missing."""
+    """A buffer of events since the subscription started; it tells a slow subscriber that events were lost."""
 
     def __init__(self) -> None:
         self._unread: deque[Change] = deque()
@@ -47,7 +47,7 @@ class Feed:
         self._missed = False
 
     def put(self, changes: list[Change]) -> None:
-        """Add changes, or note that there were too many."""
+        """Add events, or mark the subscription as having lost some."""
         if len(self._unread) + len(changes) > MOST_UNREAD:
             self.note_missed()
         else:
@@ -55,13 +55,13 @@ class Feed:
         self._arrived.set()
 
     def note_missed(self) -> None:
-        """Some changes will never be told."""
+        """Record that events were lost."""
         self._unread.clear()
         self._missed = True
         self._arrived.set()
 
     async def next(self, seconds: float) -> list[Change] | None:
-        """What came, after ``seconds`` at most, empty where nothing did; None where changes are missing."""
+        """Events that arrive within ``seconds``, possibly none; None if events were lost."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._arrived.wait()
@@ -75,7 +75,7 @@ class Feed:
 
 
 class _Watchers:
-    """Who is to be woken for which prediction."""
+    """Waiting callers by prediction."""
 
     def __init__(self) -> None:
         self._events: dict[int, set[asyncio.Event]] = {}
@@ -104,7 +104,7 @@ class _Watchers:
 
 
 class Notices:
-    """Wakes those who wait for predictions."""
+    """Wakes callers that wait for predictions."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -113,10 +113,10 @@ class Notices:
         self._feeds: set[Feed] = set()
         self._tried = asyncio.Event()
         self.ended = asyncio.Event()
-        """The service stops: whoever follows changes without end has to end."""
+        """Set at shutdown: endless streams must end."""
 
     def end(self) -> None:
-        """Let those who follow changes go."""
+        """Stop all streams and waits."""
         self.ended.set()
         self._wake_all()
         for feed in self._feeds:
@@ -125,11 +125,11 @@ class Notices:
     async def finished(
         self, prediction_id: int, seconds: float, get: Callable[[int], Awaitable[Prediction]] = crud.get
     ) -> Prediction:
-        """A prediction when it is finished, or as it is after ``seconds``, or when the service stops.
+        """The prediction once it is finished, or its state after ``seconds`` or at shutdown.
 
-        ``get``: reads it; many wait at once, so together with others.
+        ``get`` reads the row; many callers wait at once, so it should batch reads.
 
-        Raises PredictionNotFound, also where it is deleted meanwhile, or DatabaseUnavailable.
+        Raises PredictionNotFound, also if the prediction is deleted in the meantime, or DatabaseUnavailable.
         """
         deadline = asyncio.get_running_loop().time() + seconds
         with self._awaiting.of(prediction_id) as changed:
@@ -142,7 +142,7 @@ class Notices:
                 await self.wait_for(changed, min(left, LOOK_SECONDS))
 
     async def wait_for(self, changed: asyncio.Event, seconds: float) -> bool:
-        """Whether an event of ``watch`` came within ``seconds``."""
+        """Whether an event from ``watch`` was set within ``seconds``."""
         try:
             async with asyncio.timeout(seconds):
                 return await changed.wait()
@@ -151,7 +151,7 @@ class Notices:
 
     @contextmanager
     def feed(self) -> Iterator[Feed]:
-        """Every change that happens while inside."""
+        """Subscribe to all events while inside."""
         feed = Feed()
         self._feeds.add(feed)
         try:
@@ -161,13 +161,13 @@ class Notices:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Notices arrive while inside; where the database goes away, again once it is back."""
+        """Receive notifications while inside, reconnecting after database outages."""
         async with alongside(self._listen_forever()):
             await self._tried.wait()
             yield
 
     def watch(self, prediction_id: int) -> AbstractContextManager[asyncio.Event]:
-        """An event that is set by every change of a prediction, and where changes may have been missed."""
+        """An event that is set by each change of a prediction, and whenever changes may have been lost."""
         return self._following.of(prediction_id)
 
     async def _listen_forever(self) -> None:
@@ -177,7 +177,7 @@ class Notices:
                     lost = asyncio.Event()
                     connection.add_termination_listener(lambda _, lost=lost: lost.set())
                     await connection.add_listener(CHANNEL, self._on_notice)
-                    # What happened while nobody listened is looked up by those who wait.
+                    # Changes may have been missed while disconnected, so every waiting caller reads its row.
                     self._tried.set()
                     self._wake_all()
                     for feed in self._feeds:
@@ -190,7 +190,7 @@ class Notices:
                 self._tried.set()
                 await asyncio.sleep(RECONNECT_SECONDS)
             except Exception:
-                # Who waits looks for themselves meanwhile, a little later.
+                # Waiting callers keep polling the row in the meantime.
                 log.exception(NOTICES_ERROR)
                 self._tried.set()
                 await asyncio.sleep(RECONNECT_SECONDS)
@@ -199,7 +199,7 @@ class Notices:
         pairs = (change.split(" ", 1) for change in str(payload).split(","))
         changes = [Change(int(prediction_id), status) for prediction_id, status in pairs]
         self._following.wake(changes)
-        # Who waits for the end reads the row then, and not when a worker takes it.
+        # Callers waiting for the result are woken by the final status only.
         self._awaiting.wake([change for change in changes if change.status == DELETED or change.status in FINISHED])
         for feed in self._feeds:
             feed.put(changes)

@@ -1,4 +1,4 @@
-"""Requests to addresses that clients name: never into a private network, unless that is allowed."""
+"""HTTP requests to addresses that clients supply: never into a private network, unless allowed."""
 
 import asyncio
 import socket
@@ -18,21 +18,21 @@ USER_AGENT: Final = f"image-classifier/{__version__}"
 RESOLVERS: Final = 16
 
 NO_CONNECTION: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError)
-"""What a request raises that got no answer."""
+"""Errors of a request that got no response."""
 
 
 class Forbidden(Exception):
-    """The address is none that requests may go to."""
+    """Requests to this address are not allowed."""
 
 
 class Outgoing:
-    """Makes requests, one connection each: nobody is kept waiting by a server's other connections."""
+    """Makes requests, each on its own connection, so that a server cannot block others."""
 
     def __init__(self, *, to_private: bool) -> None:
-        """``to_private``: whether private addresses are allowed."""
-        # Made once: reading the authorities' certificates takes 17 ms.
+        """``to_private``: allow private addresses."""
+        # Created once: loading the CA certificates takes 17 ms.
         self._tls = httpx.create_ssl_context(trust_env=False)
-        # Threads of its own: a name whose servers do not answer holds one up for as long as the system likes.
+        # Separate threads: a name whose servers do not respond blocks one for as long as the system's resolver waits.
         self._resolvers = ThreadPoolExecutor(RESOLVERS, "names")
         self._to_private = to_private
 
@@ -40,20 +40,20 @@ class Outgoing:
     async def stream(
         self, method: str, url: str, *, headers: Mapping[str, str], silence: float, content: bytes | None = None
     ) -> AsyncIterator[httpx.Response]:
-        """The answer to one request, to be read while inside; a redirect is an answer.
+        """The response to one request, to be read while inside; redirects are not followed.
 
-        Raises Forbidden where the host has a private address, one of NO_CONNECTION where there is no answer.
-        ``silence``: seconds that a connection may be silent; the whole is for the caller to limit.
+        Raises AddressNotAllowed if the host resolves to a private address, one of NO_CONNECTION if there is no
+        response. ``idle_timeout``: seconds the connection may be silent; the caller limits the total time.
         """
         parts = urlsplit(url)
         address = await self._resolved(parts)
-        # To the address that was looked at, under the name that was asked for: a name that leads elsewhere at the
-        # next look leads nowhere.
+        # Connects to the address that was checked, under the requested host name: a name that resolves differently the
+        # next time has no effect (DNS rebinding).
         host = f"[{address}]" if ":" in address else address
         port = f":{parts.port}" if parts.port else ""
         to = parts._replace(netloc=host + port).geturl()
         async with (
-            # No proxy of the environment's, which could reach what this must not; no redirects, for the same reason.
+            # Ignores proxies in the environment and does not follow redirects: both could reach private addresses.
             httpx.AsyncClient(timeout=silence, trust_env=False, follow_redirects=False, verify=self._tls) as client,
             client.stream(
                 method,
@@ -72,5 +72,5 @@ class Outgoing:
         addresses = [str(entry[4][0]) for entry in found]
         for address in addresses:
             if not (self._to_private or is_public(address)):
-                raise Forbidden(f"{parts.hostname} leads to a private address, {address}.")
+                raise Forbidden(f"{parts.hostname} resolves to the private address {address}.")
         return addresses[0]

@@ -1,7 +1,7 @@
-"""Whose images they are: a storage belongs to one database, and is marked with the database's id.
+"""Ownership of the image storage: each storage belongs to one database and is marked with the database's ID.
 
-Otherwise a database that is new, or another's, would take every image for one that nobody names, and sweep it away; and
-a worker without the folder that all hosts share would take every image for gone.
+Without the mark, a new or different database would consider every image unreferenced and delete it, and a worker
+without the shared folder mounted would consider every image missing.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -20,7 +20,7 @@ ANY_AGE: Final = timedelta(0)
 
 @unavailable_when_away()
 async def database_id() -> str:
-    """What identifies the database, wherever it is moved to. Raises DatabaseUnavailable."""
+    """The database's ID, which stays the same when it is moved. Raises DatabaseUnavailable."""
     (installation,) = await execute("SELECT id FROM installation")
     return str(installation["id"])
 
@@ -32,9 +32,9 @@ async def is_ours(storage: Storage) -> bool:
 
 @asynccontextmanager
 async def owned(storage: Storage, seconds: float) -> AsyncIterator[None]:
-    """A storage is marked as this database's while inside; one without tables is looked at every ``seconds`` again.
+    """Mark a storage as this database's; if there are no tables yet, retry every ``seconds`` while inside.
 
-    Raises StartupError where it is another's, or away.
+    Raises StartupError if it belongs to another database or is unavailable.
     """
     if await _has_tables():
         await take(storage)
@@ -45,7 +45,7 @@ async def owned(storage: Storage, seconds: float) -> AsyncIterator[None]:
         if await _has_tables():
             await take(storage)
 
-    async with repeating(take_later, seconds, "Marking the images as this database's"):
+    async with repeating(take_later, seconds, "Marking the image storage as this database's"):
         yield
 
 
@@ -55,7 +55,7 @@ async def _has_tables() -> bool:
 
 
 async def take(storage: Storage) -> None:
-    """Mark a storage as this database's, if it is nobody's. Raises StartupError where it is another's, or away."""
+    """Mark an unowned storage as this database's. Raises StartupError if it is another's or unavailable."""
     with _told():
         await _take(storage)
 
@@ -66,8 +66,8 @@ async def _take(storage: Storage) -> None:
         return
     if owner is None and await _is_strange(storage):
         raise StartupError(
-            f"There are images in {storage.place} that this database does not know. Move them away, use the database "
-            "that knows them, or set UPLOADS_DIR or STORAGE_URL to another place."
+            f"{storage.place} contains images that are unknown to this database. Move them away, use their "
+            "database, or set UPLOADS_DIR or STORAGE_URL to another location."
         )
     if owner is not None:
         raise _another(storage)
@@ -75,7 +75,7 @@ async def _take(storage: Storage) -> None:
 
 
 async def check(storage: Storage) -> None:
-    """Raises StartupError where a storage is another database's, or away; it may not be marked yet."""
+    """Raises StartupError if a storage belongs to another database or is unavailable; it may still be unmarked."""
     with _told():
         owner = await storage.owner()
         if owner is not None and owner != await database_id():
@@ -92,13 +92,13 @@ def _told() -> Iterator[None]:
 
 def _another(storage: Storage) -> StartupError:
     return StartupError(
-        f"The images in {storage.place} belong to another database. Use that one, or set UPLOADS_DIR or STORAGE_URL to "
-        "a place of this one's own."
+        f"The images in {storage.place} belong to another database. Use that database, or set UPLOADS_DIR or "
+        "STORAGE_URL to another location."
     )
 
 
 async def _is_strange(storage: Storage) -> bool:
-    """Whether there are images, and of the first ones that are met none is known."""
+    """Whether there are images, none of which (of the first ones found) is known to the database."""
     async for keys in storage.older_than(ANY_AGE):
         images = [key for key in keys if is_key(key) and not key.endswith(UNFINISHED)]
         if images:

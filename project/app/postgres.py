@@ -88,15 +88,15 @@ def _only_user_of(data_dir: Path) -> Iterator[None]:
         lock = (data_dir / "service.lock").open("a+")
     except OSError as error:
         raise StartupError(
-            f"DATA_DIR {data_dir} cannot be used: {error.strerror}. Set DATA_DIR to a folder."
+            f"DATA_DIR {data_dir} cannot be used: {error.strerror}. Set DATA_DIR to a writable folder."
         ) from error
     with lock as file:
         if not _try_lock(file):
             file.seek(0)
             owner = file.read().strip() or "unknown"
             raise StartupError(
-                f"DATA_DIR {data_dir} is in use by another process of this service (pid {owner}): "
-                "stop that one, or set another DATA_DIR."
+                f"DATA_DIR {data_dir} is in use by another process of this service (PID {owner}): "
+                "stop it, or set DATA_DIR to another folder."
             )
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -150,9 +150,7 @@ class _Cluster:
                 while not _try_lock(file):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            raise StartupError(
-                f"The previous PostgreSQL of {self._dir} has not ended in {OLD_SERVER_SECONDS:.0f} s: stop it by hand."
-            ) from None
+            raise StartupError(f"The previous PostgreSQL in {self._dir} does not stop: stop it manually.") from None
 
     def create(self) -> None:
         """Make the database files, unless they are there. Killed half-way, the next start begins anew."""
@@ -293,7 +291,7 @@ async def _until_ready(server: "subprocess.Popen[bytes]", url: str, seconds: flo
                     await connection.close()
                     return
     except TimeoutError:
-        raise StartupError(f"The embedded PostgreSQL did not answer within {seconds:.0f} s.") from None
+        raise StartupError(f"The embedded PostgreSQL did not respond within {seconds:.0f} s.") from None
 
 
 def _free_port() -> int:

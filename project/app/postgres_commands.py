@@ -25,7 +25,9 @@ def server_account() -> pwd.struct_passwd:
             return pwd.getpwnam(name)
         except KeyError:
             continue
-    raise StartupError("As root the embedded PostgreSQL needs an account named postgres or nobody.")
+    raise StartupError(
+        "To run the embedded PostgreSQL as root, create an account named postgres or nobody, or set DATABASE_URL."
+    )
 
 
 def environment() -> dict[str, str]:
@@ -39,8 +41,8 @@ def run_as(account: pwd.struct_passwd | None, data_dir: Path) -> list[str]:
     if not setpriv:
         if account:
             raise StartupError(
-                "As root the embedded PostgreSQL needs the command setpriv (package util-linux): "
-                "install it, run as an ordinary user, or set DATABASE_URL."
+                "To run the embedded PostgreSQL as root, install the command setpriv (package util-linux), "
+                "run the service as an ordinary user, or set DATABASE_URL."
             )
         return []
     if not account:
@@ -64,4 +66,4 @@ def last_line(text: str) -> str:
     """The line that says why, or the last one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     told = [line for line in lines if "FATAL:" in line or "error:" in line]
-    return (told or lines or ["no reason was given"])[-1]
+    return (told or lines or ["unknown reason"])[-1]

@@ -1,8 +1,7 @@
-"""The queue of jobs for workers on any number of hosts (``QUEUE=pgqueuer``); the only code that knows PgQueuer.
+"""The job queue for workers on any number of hosts (``QUEUE=pgqueuer``).
 
-A job is the id of a prediction to be classified, or of a webhook to be delivered. A prediction's is added in the
-transaction that makes the row pending, so that there is never one without the other; the row alone tells what became of
-it (record 14).
+A job is the ID of a prediction to classify or a webhook to deliver. It is added in the transaction that makes the row
+pending, so neither exists without the other; the row alone records the outcome (record 14).
 """
 
 import asyncio
@@ -41,9 +40,9 @@ log = logging.getLogger(__name__)
 
 CLASSIFY: Final = "classify"
 REQUEST_ID: Final = "request_id"
-"""What a job takes along of the request that gave it."""
+"""Header of a job: the ID of the request that created it."""
 DELIVER: Final = "deliver"
-# Any numbers will do, as long as every process takes the same ones.
+# Arbitrary numbers that every process must share.
 _INSTALL_LOCK: Final = 8004_2027
 _RECONCILE_LOCK: Final = 8004_2028
 _DELIVERIES_LOCK: Final = 8004_2030
@@ -54,7 +53,7 @@ PROBE_INTERVAL: Final = timedelta(seconds=10)
 RETRY_DELAY: Final = timedelta(seconds=1)
 RESTART_SECONDS: Final = 1.0
 MOST_RECONCILED: Final = 1_000
-"""Rows that get their lost jobs back in one transaction."""
+"""Maximum rows that get a new job in one transaction."""
 
 _WITHOUT_JOB: Final = """
 SELECT id FROM predictions
@@ -71,8 +70,8 @@ WHERE status = 'pending' AND next_attempt_at <= now() AND NOT EXISTS (
 )
 ORDER BY next_attempt_at LIMIT $2
 """
-# PgQueuer writes three rows a job and never removes one. Nothing here reads them; they are for who looks for a fault.
-# Several processes may be at it, and none waits for another.
+# PgQueuer writes three log rows per job and never deletes any. Nothing here reads them; they help to debug. Several
+# processes may prune concurrently without waiting for each other.
 _PRUNE_LOG: Final = """
 DELETE FROM pgqueuer_log WHERE id IN (
     SELECT id FROM pgqueuer_log WHERE created < now() - interval '10 minutes'
@@ -84,13 +83,13 @@ MOST_PRUNED: Final = 10_000
 
 
 def _queries(driver: Driver) -> Queries:
-    # The log need not survive a crash of PostgreSQL: not to have it in the WAL saves a third of what a job costs there.
+    # The log need not survive a crash of PostgreSQL: keeping it out of the WAL saves a third of a job's cost.
     settings = DBSettings(durability=Durability.balanced)
     return Queries(driver, QueryBuilderEnvironment(settings), QueryQueueBuilder(settings))
 
 
 async def install(url: str) -> None:
-    """Make the queue's tables, or bring them up to date. Any number of processes may do so at once."""
+    """Create or upgrade the queue's tables. Any number of processes may do so concurrently."""
     async with own_connection(url, statement_seconds=None) as connection:
         await connection.execute("SELECT pg_advisory_lock($1)", _INSTALL_LOCK)
         queries = _queries(AsyncpgDriver(connection))
@@ -101,10 +100,10 @@ async def install(url: str) -> None:
 
 
 async def check_installed() -> None:
-    """Raises StartupError where the queue's tables are missing."""
+    """Raises StartupError if the queue's tables are missing."""
     (table,) = await execute("SELECT to_regclass('pgqueuer') IS NOT NULL AS exists")
     if not table["exists"]:
-        raise StartupError("The tables of QUEUE=pgqueuer are missing: run `python -m app migrate` with that setting.")
+        raise StartupError("The tables of QUEUE=pgqueuer are missing: run `./classifier migrate` with that setting.")
 
 
 async def enqueue(
@@ -114,10 +113,9 @@ async def enqueue(
     again: str = "",
     carried: Sequence[Mapping[str, str]] = (),
 ) -> None:
-    """Add a job for each id, in the transaction around it; one that has its job already gets no second one.
+    """Add a job for each ID within the current transaction; an ID that has a job gets no second one.
 
-    ``again``: tells jobs of the same id apart, where the last one may still be there though it is done. ``carried``:
-    what each takes along to whoever does it.
+    ``dedupe_suffix``: distinguishes jobs of one ID if a finished one may still exist. ``headers``: passed to the job.
     """
     if not ids:
         return
@@ -134,7 +132,7 @@ async def enqueue(
 
 
 async def reconcile() -> int:
-    """Give open predictions whose job is gone a new one; gives how many. One process at a time does it.
+    """Create jobs for unfinished predictions that have none; returns how many. One process at a time runs this.
 
     Raises DatabaseUnavailable.
     """
@@ -149,13 +147,13 @@ async def reconcile() -> int:
 
 @unavailable_when_away()
 async def prune() -> None:
-    """Remove what the queue has logged, but for the last minutes. Raises DatabaseUnavailable."""
+    """Delete the queue's log except for the last minutes. Raises DatabaseUnavailable."""
     while len(await execute(_PRUNE_LOG, [MOST_PRUNED])) == MOST_PRUNED:
         log.debug(QUEUE_NOT_TIDY)
 
 
 async def enqueue_deliveries() -> None:
-    """Give webhooks that are due, or whose job is gone, a job. One process at a time does it.
+    """Create jobs for due webhooks that have none. One process at a time runs this.
 
     Raises DatabaseUnavailable.
     """
@@ -167,7 +165,7 @@ async def enqueue_deliveries() -> None:
 
 
 class Jobs:
-    """Takes jobs from the queue and has them done, until it is told to stop."""
+    """Consumes jobs from the queue until it is stopped."""
 
     def __init__(
         self,
@@ -179,10 +177,10 @@ class Jobs:
         heartbeat: float,
         poll: float,
     ) -> None:
-        """``work`` is given an id, and tells after what pause it is to be asked again; None: the job is done.
+        """``work`` gets an ID and returns the pause after which it should be called again; None: the job is done.
 
-        ``heartbeat``: seconds of silence after which a worker's jobs go to others. ``poll``: seconds between looks for
-        jobs of which no notice arrived.
+        ``heartbeat``: seconds of silence after which a worker's jobs go to others. ``poll``: seconds between searches
+        for jobs whose notification was lost.
         """
         self._url = url
         self._entrypoint = entrypoint
@@ -192,7 +190,7 @@ class Jobs:
         self._poll = timedelta(seconds=poll)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Take jobs until ``stop`` is set, and finish those in hand. The database may go away and come back."""
+        """Consume jobs until ``stop`` is set, then finish the active ones. Survives database outages."""
         stopping = asyncio.create_task(stop.wait())
         while not stop.is_set():
             try:
@@ -216,7 +214,7 @@ class Jobs:
             max_concurrent_tasks=self._batch * 2,
             shutdown_on_listener_failure=True,
             heartbeat_timeout=self._heartbeat,
-            # Nobody reads its statistics.
+            # Nothing reads its statistics.
             log_aggregation_interval=timedelta(0),
         )
 
@@ -231,24 +229,24 @@ class Jobs:
                 log.exception(JOB_ERROR, self._entrypoint, job.payload)
                 raise RetryRequested(delay=RETRY_DELAY, reason=str(error)) from error
         if pause is not None:
-            raise RetryRequested(delay=pause, reason="to be asked again")
+            raise RetryRequested(delay=pause, reason="to be retried")
 
 
 class _Driver(AsyncpgPoolDriver):
-    """Passes on one notice of new jobs where many come at once: each would be a look at the queue, in every worker."""
+    """Forwards one notification per burst: each one makes every worker query the queue."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         super().__init__(pool)
         self.listening = asyncio.Event()
 
     async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
-        """Have ``callback`` called with each notice, but those of new jobs."""
+        """Listen on a channel; notifications of new jobs are throttled."""
         await super().add_listener(channel, _Calm(callback))
         self.listening.set()
 
 
 class _Manager(QueueManager):
-    """Asks whether it is told of notices once it listens; PgQueuer may ask before, and take that for a broken line."""
+    """Starts PgQueuer's listener health check only once it listens; earlier, it would report a broken connection."""
 
     async def _run_periodic_health_check(self, interval: timedelta = PROBE_INTERVAL) -> None:
         driver = self.queries.driver
@@ -258,7 +256,7 @@ class _Manager(QueueManager):
 
 
 class _Calm:
-    """Calls at once, then with the last of what came in each ``NOTICE_SECONDS``."""
+    """Forwards a notification immediately, then the last one of each ``NOTICE_SECONDS``."""
 
     def __init__(self, callback: NotifyCallback) -> None:
         self._callback = callback
@@ -290,5 +288,5 @@ async def _pool(url: str) -> AsyncIterator[asyncpg.Pool]:
     try:
         yield pool
     finally:
-        # Everything was handed in, or the connections are broken; a polite end could wait for a network that is gone.
+        # All jobs are done or the connections are broken; a graceful close could wait for a network that is gone.
         pool.terminate()

@@ -1,4 +1,4 @@
-"""How many bytes the images of a key may take."""
+"""Storage quotas of API keys."""
 
 import time
 from typing import Final
@@ -13,22 +13,22 @@ MOST_KNOWN: Final = 10_000
 
 
 class Quotas:
-    """Adds up what is stored, now and then, and what this process has let in since."""
+    """Compares stored bytes, read from the database now and then, plus what this process accepted since."""
 
     def __init__(self, most: int) -> None:
-        """``most``: bytes of one key, and of all that came without one; 0: any number."""
+        """``limit``: bytes per key, and for all anonymous uploads together; 0: unlimited."""
         self._most = most
         self._known: TTLCache[int | None, int] = TTLCache(MOST_KNOWN, KNOWN_SECONDS, time.monotonic)
 
     async def take(self, key_id: int | None, count: int) -> None:
-        """Let so many bytes more in. Raises QuotaExceeded, or DatabaseUnavailable."""
+        """Add ``count`` bytes to a key's usage. Raises QuotaExceeded, or DatabaseUnavailable."""
         if not self._most:
             return
         stored = self._known.get(key_id)
         if stored is None:
             stored = await _stored(key_id)
         if stored + count > self._most:
-            raise QuotaExceeded(f"The images of this key may take {self._most} bytes, and take {stored}: delete some.")
+            raise QuotaExceeded(f"This API key has used {stored} of {self._most} bytes: delete some predictions.")
         self._known[key_id] = stored + count
 
 

@@ -1,7 +1,7 @@
-"""How much each may use in a while, counted in the database, so that all web processes count together.
+"""Rate limits, counted in the database so that they hold across all web processes.
 
-The generic cell rate algorithm (ITU-T I.371): of each subject one time is kept, when all of its quota is free again;
-using some of it moves that time on, and it may be no further away than the window is long.
+Uses the generic cell rate algorithm (ITU-T I.371): each subject has one timestamp, at which its whole quota is
+available again. A request moves the timestamp into the future; it may be at most one window away.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ RETURNING subject, free_at - now() AS used
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A subject's wish to use some of its quota: ``count`` of ``quota`` in each WINDOW."""
+    """A request to use ``count`` of a subject's ``quota`` per WINDOW."""
 
     subject: str
     count: int
@@ -31,13 +31,13 @@ class Use:
 
     @property
     def cost(self) -> timedelta:
-        """The part of the window that it takes; all of it for what is larger than a quota, and comes through alone."""
+        """Share of the window that it uses; a request larger than the quota uses the whole window."""
         return WINDOW * min(1.0, self.count / self.quota)
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What is left of a quota, when a wish was granted or not; ``seconds``: until all of it is, or enough."""
+    """Whether a request was allowed, and what is left: ``seconds`` until the whole quota, or enough of it, is free."""
 
     allowed: bool
     count: int
@@ -46,11 +46,11 @@ class Left:
 
 @unavailable_when_away()
 async def use(wishes: list[Use]) -> list[Left]:
-    """Grant wishes, in one statement where they are of different subjects. Raises DatabaseUnavailable."""
+    """Decide requests, in one statement if their subjects differ. Raises DatabaseUnavailable."""
     answers: dict[int, Left] = {}
     open_wishes = dict(enumerate(wishes))
     while open_wishes:
-        # No row can be changed twice by one statement: of each subject one wish at a time, in their order.
+        # One statement cannot update a row twice, so each round takes one request per subject, in order.
         now: dict[str, int] = {}
         for number, wish in open_wishes.items():
             now.setdefault(wish.subject, number)
@@ -78,5 +78,5 @@ async def _used(subjects: list[str]) -> dict[str, timedelta]:
 
 @unavailable_when_away()
 async def forget_old() -> None:
-    """Remove what is free again. Raises DatabaseUnavailable."""
+    """Delete unused counters. Raises DatabaseUnavailable."""
     await execute("DELETE FROM rate_limits WHERE free_at < now()")

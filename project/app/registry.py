@@ -1,7 +1,7 @@
-"""The registry: which models there are, which one is the default, and which are loaded.
+"""The registry: available models, the default one, and the loaded ones.
 
-A model is a folder in ``MODELS_DIR`` (``manifest.py``). The folder is looked at when the service starts and whenever
-somebody asks for the list or for a name that is not known yet, so that a model dropped in is there without a restart.
+A model is a folder in ``MODELS_DIR`` (``manifest.py``). The folder is scanned at startup and on requests for the list
+or for an unknown name, so a new model is available without a restart.
 """
 
 import logging
@@ -23,23 +23,23 @@ AUTO: Final = "auto"
 PREFERRED: Final = "mobilenet_v2"
 FALLBACK: Final = "efficientnet_lite0"
 FALLBACK_NOTE: Final = (
-    f"MobileNetV2's weights were not to be had, so {FALLBACK} answers instead. "
-    "Connect to the internet, or set MODEL_WEIGHTS to the file, and run `make model MODEL=mobilenet_v2`."
+    f"MobileNetV2's weights are unavailable, so {FALLBACK} is used instead.  "
+    "Connect to the internet or set MODEL_WEIGHTS to the file, then run `make model MODEL=mobilenet_v2`."
 )
-MAKE_ONE: Final = "run `make model`, or `python -m app export-model` where TensorFlow is installed"
+MAKE_ONE: Final = "run `make model`"
 
 Loaded = Classifier | TabularClassifier
 
 
 def folder_name(name: str, precision: Precision) -> str:
-    """The registry's name of a model in a precision: ``mobilenet_v2``, ``mobilenet_v2_int8``."""
+    """The folder of a model in a precision: ``mobilenet_v2``, ``mobilenet_v2_int8``."""
     return name if precision == "fp32" or name.endswith(f"_{precision}") else f"{name}_{precision}"
 
 
 def find_default(models_dir: Path, choice: str, precision: Precision) -> tuple[Model, str | None]:
-    """The model that ``choice`` (a name, or ``auto``) stands for, and what its users should know about it.
+    """The model that ``choice`` (a name, or ``auto``) selects, and a note about it for users.
 
-    Raises StartupError where it is not there, or broken.
+    Raises StartupError if it is missing or broken.
     """
     choices = [PREFERRED, FALLBACK] if choice == AUTO else [choice]
     names = [folder_name(name, precision) for name in choices]
@@ -48,15 +48,15 @@ def find_default(models_dir: Path, choice: str, precision: Precision) -> tuple[M
             try:
                 model = read_model(models_dir / name)
             except ModelBroken as error:
-                raise StartupError(f"{error.message} To make it again, {MAKE_ONE}.") from error
+                raise StartupError(f"{error.message} To export it again, {MAKE_ONE}.") from error
             if model.manifest.kind != "image":
-                raise StartupError(f"MODEL is {choice}, which classifies no images: set it to one that does.")
+                raise StartupError(f"MODEL is {choice}, which does not classify images: set it to an image model.")
             return model, None if name == names[0] else FALLBACK_NOTE
     raise StartupError(f"There is no model {' or '.join(names)} in {models_dir}: {MAKE_ONE}.")
 
 
 class Registry:
-    """All models of a folder. Every method may be called from any thread."""
+    """All models of a folder. Methods may be called from any thread."""
 
     def __init__(
         self,
@@ -68,11 +68,11 @@ class Registry:
         memory_bytes: int,
         level: int = logging.WARNING,
     ) -> None:
-        """``default``: None where image models are asked for elsewhere, and the folder may be missing.
+        """``default``: None if image models run elsewhere; the folder may then be missing.
 
-        ``threads``: how many may use one model at once. ``memory_bytes``: above this, models are unloaded.
+        ``threads``: how many may use one model concurrently. ``memory_bytes``: models are unloaded above this.
 
-        ``level``: of what is logged about broken models.
+        ``log_level``: of messages about broken models.
         """
         self.note = note
         self._level = level
@@ -81,7 +81,7 @@ class Registry:
         self._memory_bytes = memory_bytes
         self._default = default
         self._lock = threading.Lock()
-        # Held while a model is read, which takes a while; those that are loaded can be had meanwhile.
+        # Held while a model is loaded, which takes a while; loaded ones remain available.
         self._loading = threading.RLock()
         self._models: dict[str, Model] = {default.name: default} if default else {}
         self._broken: dict[str, str] = {}
@@ -94,44 +94,44 @@ class Registry:
 
     @property
     def default(self) -> Model:
-        """The model that is used where none is named."""
+        """The model used if a request names none."""
         assert self._default is not None
         return self._models.get(self._default.name, self._default)
 
     @property
     def default_name(self) -> str:
-        """Its name; empty where there is none."""
+        """Name of the default model; empty if there is none."""
         return self._default.name if self._default else ""
 
     @property
     def models(self) -> list[Model]:
-        """All models that can be used, the default first."""
+        """All usable models, default first."""
         return sorted(self._models.values(), key=lambda model: (model.name != self.default_name, model.name))
 
     @property
     def broken(self) -> dict[str, str]:
-        """What is wrong with the folders that cannot be used, by their names."""
+        """Reasons why folders cannot be used, by folder name."""
         return dict(self._broken)
 
     @property
     def loaded(self) -> list[str]:
-        """Names of the models in memory, the least recently used first."""
+        """Names of the loaded models, least recently used first."""
         with self._lock:
             return list(self._loaded)
 
     def scan(self) -> None:
-        """Look at the folder again. Broken models are logged once and left out; the others are there."""
+        """Scan the folder. Broken models are logged once and excluded."""
         models: dict[str, Model] = {}
         broken: dict[str, str] = {}
         present = self._folder.iterdir() if self._default or self._folder.is_dir() else []
         folders = sorted(path for path in present if path.is_dir() and not path.name.startswith("."))
-        # The default's name is its own.
+        # The default model has the first claim to its name.
         folders.sort(key=lambda folder: self._default is None or folder != self._default.folder)
         for folder in folders:
             try:
                 model = read_model(folder)
                 if model.name in models:
-                    raise ModelBroken(f"The model in {folder} has a name that is taken, {model.name}.")
+                    raise ModelBroken(f"The model in {folder} has the same name as another model, {model.name}.")
                 if model in self._unloadable:
                     raise ModelBroken(self._unloadable[model])
             except ModelBroken as error:
@@ -150,21 +150,21 @@ class Registry:
 
     @property
     def unchecked(self) -> list[Model]:
-        """Models of which nobody knows whether they can be loaded."""
+        """Models that have not been checked."""
         return [model for model in self.models if model not in self._checked and model.name not in self.loaded]
 
     def note_checked(self, faults: Mapping[Model, str | None]) -> None:
-        """What another process found out about loading models; those with a fault are broken here too."""
+        """Record another process's findings; models with an error are broken here too."""
         self._checked.update(faults)
         self._unloadable.update({model: told for model, told in faults.items() if told})
         self.scan()
 
     def check(self, name: str) -> None:
-        """Load a model, for nobody. Raises ModelUnknown or ModelBroken."""
+        """Load a model and discard it. Raises ModelUnknown or ModelBroken."""
         self._read(self.get(name), threads=1)
 
     def get(self, name: str) -> Model:
-        """A model by its name. Raises ModelUnknown that lists those there are."""
+        """A model by name. Raises ModelUnknown, which lists the available models."""
         if name not in self._models:
             self.scan()
         try:
@@ -172,29 +172,29 @@ class Registry:
         except KeyError:
             known = ", ".join(model.name for model in self.models)
             told = (
-                f"The model {name!r} is broken, see /models" if name in self._broken else f"There is no model {name!r}"
+                f"The model {name!r} is broken (see /models)" if name in self._broken else f"There is no model {name!r}"
             )
-            raise ModelUnknown(f"{told}; there are {known}.") from None
+            raise ModelUnknown(f"{told}; available: {known}.") from None
 
     def classifier(self, name: str) -> Classifier:
-        """An image model, loaded. Raises ModelUnknown, also for one of another kind, or ModelBroken."""
+        """A loaded image model. Raises ModelUnknown, also for tabular models, or ModelBroken."""
         loaded = self._load(name)
         if not isinstance(loaded, Classifier):
-            raise ModelUnknown(f"The model {name!r} classifies no images: POST rows to /predict/{name}.")
+            raise ModelUnknown(f"The model {name!r} does not classify images: POST rows to /predict/{name}.")
         return loaded
 
     def tabular(self, name: str) -> TabularClassifier:
-        """A tabular model, loaded. Raises ModelUnknown, also for one of another kind, or ModelBroken."""
+        """A loaded tabular model. Raises ModelUnknown, also for image models, or ModelBroken."""
         loaded = self._load(name)
         if not isinstance(loaded, TabularClassifier):
-            raise ModelUnknown(f"The model {name!r} takes no rows: POST images to /predictions/.")
+            raise ModelUnknown(f"The model {name!r} does not classify rows: POST images to /predictions/.")
         return loaded
 
     def _load(self, name: str) -> Loaded:
         if loaded := self._used(name):
             return loaded
         with self._loading:
-            # Another thread may have been faster.
+            # Another thread may have loaded it in the meantime.
             if loaded := self._used(name):
                 return loaded
             loaded = self._read(self.get(name), self._threads)
@@ -205,7 +205,7 @@ class Registry:
         return loaded
 
     def take_loads(self) -> dict[str, int]:
-        """How often each model was loaded since this was asked last."""
+        """Number of loads of each model since the last call."""
         with self._lock:
             loads, self._loads = dict(self._loads), Counter()
         return loads
@@ -227,7 +227,7 @@ class Registry:
         return loaded
 
     def _unload_what_is_too_much(self) -> None:
-        """Threads at work with a model keep it until they are done; it only can no longer be had."""
+        """Unload models above the memory limit; threads that use one keep it until they are done."""
         while len(self._loaded) > 1 and sum(one.memory_bytes for one in self._loaded.values()) > self._memory_bytes:
             name, _ = self._loaded.popitem(last=False)
             log.info(MODEL_UNLOADED, name)

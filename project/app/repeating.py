@@ -1,4 +1,4 @@
-"""Doing something beside everything else: without end, or again and again, whatever goes wrong."""
+"""Background tasks: run once, or repeatedly despite errors."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def alongside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """A coroutine runs while inside, and has ended when this has."""
+    """Run a coroutine in the background while inside; it has ended when this exits."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -24,7 +24,7 @@ async def alongside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def repeating(step: Callable[[], Awaitable[object]], seconds: float, doing: str) -> AsyncIterator[None]:
-    """A step is taken at once, and every ``seconds`` again, while inside; what goes wrong is logged. 0: never."""
+    """Run ``step`` now and every ``seconds`` while inside; errors are logged. ``seconds`` = 0: never."""
 
     async def repeat() -> None:
         while seconds:

@@ -1,4 +1,4 @@
-"""Removing old predictions, and their images: by age (RETENTION_DAYS), or as many as are too many (RETENTION_BYTES)."""
+"""Deletes old predictions with their images: by age (RETENTION_DAYS) or total size (RETENTION_BYTES)."""
 
 import logging
 from contextlib import AbstractAsyncContextManager
@@ -20,7 +20,7 @@ LOOK_SECONDS: Final = 3600.0
 ROWS: Final = 1_000
 RETENTION: Final = Caller(None, "retention", frozenset())
 
-# In the order of ids, which is that of time but for moments. What is not finished yet is somebody's.
+# In ID order, which is nearly creation order. Unfinished predictions are kept.
 _OLDEST: Final = """
 SELECT id, size_bytes, created_at < now() - $3::interval AS expired, status IN ('succeeded', 'failed') AS finished
 FROM predictions WHERE id > $1 ORDER BY id LIMIT $2
@@ -30,14 +30,14 @@ _FOREVER: Final = timedelta(days=365_000)
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """How much was removed, or would be."""
+    """How much was deleted, or would be."""
 
     predictions: int
     bytes: int
 
 
 def retaining(storage: Storage, settings: Settings) -> AbstractAsyncContextManager[None]:
-    """What is too old, or too much, is removed every hour while inside. Several processes may do so at once."""
+    """Apply the retention settings every hour while inside. Several processes may do so concurrently."""
 
     async def step() -> None:
         removed = await retain(storage, settings)
@@ -45,11 +45,11 @@ def retaining(storage: Storage, settings: Settings) -> AbstractAsyncContextManag
             log.info(RETENTION_REMOVED, removed.predictions, removed.bytes)
 
     wanted = settings.retention_days or settings.retention_bytes
-    return repeating(step, LOOK_SECONDS if wanted else 0, "Removing old predictions")
+    return repeating(step, LOOK_SECONDS if wanted else 0, "Deleting old predictions")
 
 
 async def retain(storage: Storage, settings: Settings, *, dry_run: bool = False) -> Removed:
-    """Remove what the settings do not keep; ``dry_run``: only tell how much that is.
+    """Delete what exceeds the retention settings; ``dry_run``: only count it.
 
     Raises DatabaseUnavailable or StorageUnavailable.
     """

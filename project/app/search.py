@@ -1,6 +1,6 @@
-"""Pages of predictions, newest first, by what they are: for the list, its export and the gallery.
+"""Filtered pages of predictions, newest first, for the list, its export and the gallery.
 
-Every function raises DatabaseUnavailable while the database is away.
+Every function raises DatabaseUnavailable while the database is unavailable.
 """
 
 import re
@@ -12,7 +12,7 @@ from app.db import execute, transaction, unavailable_when_away
 from app.domain import Status
 from app.models.tortoise import Prediction
 
-# The expression of the index in migration 5: it is used only where both are the same.
+# Must equal the expression of the index in migration 5; otherwise PostgreSQL does not use the index.
 WORDS: Final = (
     "to_tsvector('simple', regexp_replace(coalesce(top_prediction, '') || ' ' || filename, "
     "'[[:punct:][:space:]]+', ' ', 'g'))"
@@ -21,9 +21,9 @@ WORDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What predictions have to be; None, or an empty text, for what does not matter.
+    """Filters for predictions; None and the empty string match everything.
 
-    ``label``: the top one, as it is written. ``words``: beginnings of words in the label or the file name, all of them.
+    ``label``: the exact top label. ``words``: prefixes of words in the label or file name, all of which must match.
     """
 
     status: Status | None = None
@@ -33,7 +33,7 @@ class Filters:
     words: str = ""
 
     def conditions(self, values: list[Any]) -> list[str]:
-        """Conditions in SQL; what they compare with is added to ``values``."""
+        """SQL conditions; their parameters are appended to ``values``."""
         asked: list[tuple[str, Any]] = []
         if self.status is not None:
             asked.append(("status = {}", self.status))
@@ -46,7 +46,7 @@ class Filters:
         if words := re.findall(r"[^\W_]+", unicodedata.normalize("NFC", self.words)):
             asked.append((f"{WORDS} @@ to_tsquery('simple', {{}})", " & ".join(f"{word}:*" for word in words)))
         elif self.words.strip():
-            # Nothing but punctuation, which no word begins with.
+            # Only punctuation, which no word starts with.
             asked.append(("{}", False))
         made = []
         for condition, value in asked:
@@ -57,18 +57,18 @@ class Filters:
 
 @unavailable_when_away()
 async def page(limit: int, before: int | None = None, filters: Filters = Filters()) -> list[Prediction]:
-    """At most ``limit`` predictions, newest first; with ``before``, those older than that id."""
+    """At most ``limit`` predictions, newest first; with ``before``, those older than that ID."""
     statement, values = page_statement(limit, before, filters)
     if filters == Filters():
         return [Prediction.of(row) for row in await execute(statement, values)]
     async with transaction():
-        # A plan for any value would be one for common ones; the rare ones would be looked for in the whole table.
+        # A generic plan suits common values; rare ones would cause a scan of the whole table.
         await execute("SET LOCAL plan_cache_mode = force_custom_plan")
         return [Prediction.of(row) for row in await execute(statement, values)]
 
 
 def page_statement(limit: int, before: int | None, filters: Filters) -> tuple[str, list[Any]]:
-    """The statement of a page, and its values."""
+    """SQL of a page, and its parameters."""
     values: list[Any] = [limit]
     conditions = filters.conditions(values)
     if before is not None:

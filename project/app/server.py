@@ -1,4 +1,4 @@
-"""Running uvicorn: on a port that is taken first, with a word when it serves and none of its own before."""
+"""Runs uvicorn: binds the port first, and logs when it serves and when it stops."""
 
 import contextlib
 import errno
@@ -24,23 +24,23 @@ THREADS_END_SECONDS: Final = 2.0
 
 
 class Server(uvicorn.Server):
-    """Says where it serves, once it does, and that it stops."""
+    """uvicorn's server, with log lines for its start and stop."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application, then take requests."""
+        """Start the application, then accept requests."""
         await super().startup(sockets)
         if self.started:
             log.info(SERVING, _url(self.config.host, (sockets or self.servers[0].sockets)[0]))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Finish the requests in hand, then stop the application."""
+        """Finish active requests, then stop the application."""
         log.info(STOPPING)
-        # Streams of events would go on until they are cut off.
+        # Event streams would otherwise last until they are cut off.
         if runtime := self.lifespan.state.get("runtime"):
             runtime.notices.end()
         await super().shutdown(sockets)
         log.info(STOPPED)
-        # Everything is closed; only a thread that decodes a large image could still hold the process up.
+        # Everything is closed; only a thread decoding a large image could still delay the exit.
         last_resort = threading.Timer(THREADS_END_SECONDS, os._exit, [0])
         last_resort.daemon = True
         last_resort.start()
@@ -49,7 +49,7 @@ class Server(uvicorn.Server):
 def serve(settings: Settings, *, reload: bool) -> None:
     """Serve HTTP until SIGINT or SIGTERM.
 
-    Raises StartupError where the port cannot be had; ends the process with status 3 where the application cannot start.
+    Raises StartupError if the port is unavailable; exits with status 3 if the application cannot start.
     """
     config = uvicorn.Config(
         "app.main:app" if reload else create_application(settings),
@@ -74,13 +74,13 @@ def serve(settings: Settings, *, reload: bool) -> None:
         else:
             server.run(sockets=[listening])
     except KeyboardInterrupt:
-        # uvicorn sends itself the signal again once it has stopped. It was asked to stop, and it did.
+        # uvicorn raises the signal again after stopping; it was asked to stop and it did.
         if not server.started:
             raise
 
 
 def _allow_many_connections() -> None:
-    """Each connection is an open file; what a process may have by default, often 1024, is meant for other programs."""
+    """Raise the limit of open files: each connection needs one, and the default is often 1024."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource  # not on Windows
 
@@ -93,7 +93,9 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise StartupError(f"Port {port} is in use: stop what uses it, or set PORT to another.") from error
+            raise StartupError(
+                f"Port {port} is in use: stop the program that uses it, or set PORT to another port."
+            ) from error
         raise StartupError(f"Cannot listen on {host}:{port}: {error.strerror or error}. Set HOST and PORT.") from error
 
 

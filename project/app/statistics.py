@@ -1,4 +1,4 @@
-"""What can be counted of all predictions, for people. Every function raises DatabaseUnavailable."""
+"""Statistics over predictions. Every function raises DatabaseUnavailable."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ from app.domain import Status
 HOURS: Final = 48
 LABELS: Final = 15
 MOST_LOOKED_AT: Final = 20_000
-"""Predictions at most, the newest, of which latencies and labels are told: whatever there is, a page is quick."""
+"""Latencies and labels only cover the newest predictions, so that the page is fast however many there are."""
 SPEED_OF: Final = 500
 
 _COUNTS: Final = "SELECT status, count(*) AS count FROM predictions GROUP BY status"
@@ -63,7 +63,7 @@ WHERE found.median IS NOT NULL
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """How many predictions came in an hour, and the median of the seconds they took; None without any."""
+    """Predictions created in an hour, and the median of their duration in seconds; None without any."""
 
     hour: datetime
     count: int
@@ -72,7 +72,7 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Seconds from upload to answer that half of the newest predictions took no longer than, 95 % and 99 %."""
+    """Percentiles of the time from upload to result, in seconds, of the newest predictions."""
 
     p50: float
     p95: float
@@ -81,7 +81,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Corrected:
-    """How many of a model's newest answers there are, and how many of them people corrected."""
+    """A model's newest results: how many there are, and how many people corrected."""
 
     model: str
     count: int
@@ -90,21 +90,21 @@ class Corrected:
 
 @unavailable_when_away()
 async def counts() -> dict[Status, int]:
-    """How many predictions there are in each state."""
+    """Number of predictions in each state."""
     found = {Status(row["status"]): int(row["count"]) for row in await execute(_COUNTS)}
     return {status: found.get(status, 0) for status in Status}
 
 
 @unavailable_when_away()
 async def hourly() -> list[Hour]:
-    """The last hours, oldest first, the one that is not over included."""
+    """The last ``HOURS`` hours including the current one, oldest first."""
     return [Hour(**row) for row in await execute(_HOURLY, [HOURS])]
 
 
-# What was classified again has its answer long after its upload, which is no latency.
+# Excludes predictions that were classified again: they finish long after their upload.
 @unavailable_when_away()
 async def latency() -> Latency | None:
-    """Of the newest predictions; None without any."""
+    """Latency of the newest predictions; None without any."""
     (row,) = await execute(_LATENCY, [MOST_LOOKED_AT])
     return Latency(*row["found"]) if row["found"] and row["found"][0] is not None else None
 
@@ -117,12 +117,12 @@ async def labels() -> list[tuple[str, int]]:
 
 @unavailable_when_away()
 async def corrections() -> list[Corrected]:
-    """By model, of the newest predictions."""
+    """Correction counts of each model over the newest predictions."""
     return [Corrected(**row) for row in await execute(_CORRECTIONS, [MOST_LOOKED_AT])]
 
 
 @unavailable_when_away()
 async def speeds(models: list[str]) -> dict[str, float]:
-    """Median of the seconds of work that a model's newest predictions took; without those that never had any."""
+    """Median classification time of each model's newest predictions, in seconds; without models that have none."""
     rows: list[dict[str, Any]] = await execute(_SPEED, [models, SPEED_OF])
     return {row["model"]: row["median"] for row in rows}

@@ -1,4 +1,4 @@
-"""Removing images that no row names: what is left of uploads whose process died before the row was there."""
+"""Deletes images without a row, left by uploads whose process died before their row existed."""
 
 import logging
 from contextlib import AbstractAsyncContextManager
@@ -15,49 +15,49 @@ from app.storage import Storage, is_key
 log = logging.getLogger(__name__)
 
 SPARE: Final = timedelta(hours=1)
-"""An image waits for its row as long as its client does; and so much longer, whatever the clocks of the hosts say."""
+"""How much longer than its client's wait an image is kept without a row, whatever the clocks of the hosts say."""
 AT_ONCE: Final = 1_000
 FORGET_SECONDS: Final = 3600.0
 NEARLY: Final = 0.9
-"""Processes look as often as they sweep, each at its own time; one that comes a little early need not come again."""
+"""Each process sweeps on its own schedule; one that comes slightly early need not run again."""
 
-# Whoever comes first when it is due does it, for all processes.
+# One process per interval gets the turn.
 _TAKE_TURN: Final = """
 UPDATE installation SET swept_at = now() WHERE swept_at IS NULL OR swept_at < now() - $1::interval RETURNING id
 """
 
 
 def safe_age(settings: Settings) -> timedelta:
-    """How old an image has to be, that its row cannot be on its way."""
+    """Age above which an image's row cannot still be in progress."""
     return timedelta(seconds=settings.max_wait_seconds) + SPARE
 
 
 def sweeping(storage: Storage, settings: Settings) -> AbstractAsyncContextManager[None]:
-    """Sweep every SWEEP_SECONDS while inside; of any number of processes, one at a time."""
+    """Sweep every SWEEP_SECONDS while inside; one process at a time."""
 
     @unavailable_when_away()
     async def step() -> None:
-        # A worker that is there before the first web process finds it without a mark.
+        # A worker that starts before the first web process finds the storage unmarked.
         if await ownership.is_ours(storage) and await execute(
             _TAKE_TURN, [timedelta(seconds=settings.sweep_seconds * NEARLY)]
         ):
             await sweep(storage, safe_age(settings))
 
-    return repeating(step, settings.sweep_seconds, "Removing images that no prediction names")
+    return repeating(step, settings.sweep_seconds, "Deleting images without a prediction")
 
 
 def forgetting() -> AbstractAsyncContextManager[None]:
-    """Idempotency keys, and what was counted for rate limits, are removed while inside when they are old enough."""
+    """Delete expired idempotency keys and rate-limit counters while inside."""
 
     async def step() -> None:
         await idempotency.forget_old()
         await rates.forget_old()
 
-    return repeating(step, FORGET_SECONDS, "Removing old idempotency keys")
+    return repeating(step, FORGET_SECONDS, "Deleting expired idempotency keys")
 
 
 async def sweep(storage: Storage, age: timedelta) -> int:
-    """Remove the images without a row that are older; gives how many. A storage that is not ours is left alone.
+    """Delete unreferenced images older than ``age``; returns how many. Skips a storage that is not ours.
 
     Raises StorageUnavailable or DatabaseUnavailable.
     """
@@ -67,7 +67,7 @@ async def sweep(storage: Storage, age: timedelta) -> int:
     removed = 0
     async for keys in storage.older_than(age):
         for start in range(0, len(keys), AT_ONCE):
-            # What lies there besides is somebody else's.
+            # Other files in the storage are not ours.
             ours = [key for key in keys[start : start + AT_ONCE] if is_key(key)]
             unnamed = await crud.unnamed_images(ours)
             if unnamed:

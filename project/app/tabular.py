@@ -1,4 +1,4 @@
-"""A tabular model at work: from rows of numbers to labels with their probabilities."""
+"""Runs a tabular model: from rows of numbers to labels with probabilities."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
@@ -14,11 +14,11 @@ PROBABILITY_DIGITS: Final = 6
 
 
 class TabularClassifier:
-    """A loaded tabular model. Any number of threads may use it at once."""
+    """A loaded tabular model. Any number of threads may use it concurrently."""
 
     def __init__(self, model: Model) -> None:
-        """Load it. Raises ModelBroken where its file takes other features or knows other labels than its manifest."""
-        # Only where there is such a model: most services have none, and it takes 40 MB.
+        """Load the model. Raises ModelBroken if its file has other features or labels than its manifest."""
+        # Imported on demand: most installations have no tabular model, and it takes 40 MB.
         from app.runtimes.onnx import open_session
 
         assert isinstance(model.manifest, TabularManifest)
@@ -26,28 +26,28 @@ class TabularClassifier:
         self.features = model.manifest.features
         self.row_schema = row_schema(self.features)
         self.memory_bytes = 2 * model.path.stat().st_size
-        """About what it takes: the file, and the network made of it."""
+        """Approximate memory: the file, and the session created from it."""
         self._onnx = open_session(model.path)
         (given,) = self._onnx.get_inputs()
         if given.type != "tensor(float)" or given.shape[1:] != [len(self.features)]:
-            raise ModelBroken(f"{model.path} takes {given.type} {given.shape}, not {len(self.features)} features.")
+            raise ModelBroken(f"{model.path} expects {given.type} {given.shape}, not {len(self.features)} features.")
         self._given = given.name
         defaults = np.array([[feature.default for feature in self.features]], np.float32)
         answer = self._onnx.run(None, {self._given: defaults})
         shape = (1, len(model.labels))
         outputs = [index for index, output in enumerate(answer) if np.shape(output) == shape]
         if not outputs:
-            raise ModelBroken(f"{model.path} has no output of {len(model.labels)} probabilities, one for each label.")
+            raise ModelBroken(f"{model.path} has no output of {len(model.labels)} probabilities, one per label.")
         self._probabilities = self._onnx.get_outputs()[outputs[0]].name
 
     def probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Float32 of shape (rows, labels), 0..1, for rows of shape (rows, features)."""
+        """Probabilities, float32 of shape (rows, labels), 0..1, for rows of shape (rows, features)."""
         (probabilities,) = self._onnx.run([self._probabilities], {self._given: rows})
         found: NDArray[np.float32] = probabilities
         return found
 
     def classify(self, rows: Sequence[Sequence[float]]) -> list[list[LabelScore]]:
-        """For each row all labels with their probabilities, highest first."""
+        """All labels with their probabilities for each row, highest first."""
         found = self.probabilities(np.array(rows, np.float32))
         return [
             [
@@ -59,7 +59,7 @@ class TabularClassifier:
 
 
 def row_schema(features: Sequence[Feature]) -> type[BaseModel]:
-    """The schema of one row: a number within its bounds for each feature, or its default where it is left out."""
+    """Schema of a row: for each feature a number within its bounds, or its default."""
     fields: dict[str, Any] = {
         feature.name: (
             Annotated[

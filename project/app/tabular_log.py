@@ -1,4 +1,4 @@
-"""What tabular models said, kept."""
+"""Stored results of tabular models."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from app.db import columns, execute, unavailable_when_away
 
 @dataclass(frozen=True, slots=True)
 class TabularAnswer:
-    """What a tabular model said of one row of features."""
+    """A tabular model's result for one row of features."""
 
     model: str
     model_version: str
@@ -29,7 +29,7 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bool
 
 @unavailable_when_away()
 async def add_all(answers: list[TabularAnswer]) -> None:
-    """Keep answers, in one statement. Raises DatabaseUnavailable."""
+    """Store results in one statement. Raises DatabaseUnavailable."""
     rows = [
         (
             *(one.model, one.model_version, json.dumps(one.features), one.label),

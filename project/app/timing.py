@@ -1,4 +1,4 @@
-"""How long the parts of a prediction take: for Prometheus, and for whoever asked (``Server-Timing``)."""
+"""Durations of a prediction's stages, for Prometheus and the ``Server-Timing`` header."""
 
 import time
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None
 
 @contextmanager
 def collected() -> Iterator[dict[str, float]]:
-    """Seconds of the stages that are gone through while inside, by the tasks that are begun there too."""
+    """Collects the durations of stages, in seconds, that run while inside, including those of tasks started there."""
     stages: dict[str, float] = {}
     token = _stages.set(stages)
     try:
@@ -29,7 +29,7 @@ def collected() -> Iterator[dict[str, float]]:
 
 
 def carried() -> dict[str, str]:
-    """What the job of a request takes along, so that it can be told whose it is: the request's id, and its trace."""
+    """Headers that a job carries: the request's ID and its trace."""
     found = tracing.carried()
     if request_id := get_contextvars().get("request_id"):
         found["request_id"] = request_id
@@ -38,7 +38,7 @@ def carried() -> dict[str, str]:
 
 @contextmanager
 def stage(name: Stage) -> Iterator[None]:
-    """What is done inside is this stage."""
+    """Measures the block as this stage."""
     began = time.perf_counter()
     try:
         with tracing.span(name):
@@ -48,7 +48,7 @@ def stage(name: Stage) -> Iterator[None]:
 
 
 def took(name: Stage, seconds: float) -> None:
-    """A stage took so long, somewhere else."""
+    """Record a stage that was measured elsewhere."""
     tracing.past(name, seconds)
     _note(name, seconds)
 

@@ -1,6 +1,6 @@
-"""Traces of requests and predictions, through the queue to whoever classifies (``TRACES_URL``; OpenTelemetry).
+"""OpenTelemetry traces of requests and predictions, across the queue to the worker (``TRACES_URL``).
 
-Nothing of it is imported, and everything here does nothing, where traces are not asked for.
+Without ``TRACES_URL`` nothing is imported and every function here does nothing.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SERVICE: Final = "image-classifier"
 SERVER_ERROR: Final = 500
 SEND_SECONDS: Final = 2
-"""How long sending may take, and a stop may be held up by it."""
+"""Time limit for sending a batch; a shutdown waits no longer."""
 _NOTHING: Final = nullcontext()
 
 _tracer: "Tracer | None" = None
@@ -28,9 +28,9 @@ _tracer: "Tracer | None" = None
 
 @asynccontextmanager
 async def sending(url: str | None) -> AsyncIterator[None]:
-    """Traces are sent to an OTLP endpoint while inside, where there is one; what is left is sent on leaving.
+    """Send traces to an OTLP endpoint while inside, if there is one; the rest is sent on exit.
 
-    Raises StartupError where OpenTelemetry is not installed.
+    Raises StartupError if OpenTelemetry is not installed.
     """
     global _tracer  # noqa: PLW0603 - one for the process, as OpenTelemetry's own is
     if url is None:
@@ -51,7 +51,7 @@ async def sending(url: str | None) -> AsyncIterator[None]:
         yield
     finally:
         _tracer = None
-        # It sends what is left, again and again; a stop is not held up by nobody taking it.
+        # Shutdown retries sending; an unreachable endpoint must not delay the service's own shutdown.
         ending = threading.Thread(target=provider.shutdown, name="traces", daemon=True)
         ending.start()
         await asyncio.to_thread(ending.join, SEND_SECONDS)
@@ -62,12 +62,12 @@ def _instance() -> str:
 
 
 def span(name: str, **attributes: str | int) -> AbstractContextManager[Any]:
-    """What is done inside, within what is being done."""
+    """A span for the block, within the current one."""
     return _tracer.start_as_current_span(name, attributes=attributes) if _tracer else _NOTHING
 
 
 def past(name: str, seconds: float) -> None:
-    """Something took so long, in another process, until now."""
+    """Record a span that ended now and took ``seconds``, in another process."""
     if _tracer:
         now = time.time_ns()
         _tracer.start_span(name, start_time=now - int(seconds * 1e9)).end(now)
@@ -75,7 +75,7 @@ def past(name: str, seconds: float) -> None:
 
 @contextmanager
 def request(headers: Mapping[str, str], method: str) -> Iterator["RequestSpan"]:
-    """A request that is answered inside, part of its client's trace where that has one (W3C Trace Context)."""
+    """The span of a request, part of the client's trace if it sent one (W3C Trace Context)."""
     if _tracer is None:
         yield RequestSpan(None)
         return
@@ -88,13 +88,13 @@ def request(headers: Mapping[str, str], method: str) -> Iterator["RequestSpan"]:
 
 
 class RequestSpan:
-    """What is learnt about a request while it is answered."""
+    """Attributes that become known while a request is handled."""
 
     def __init__(self, span: "Span | None") -> None:
         self._span = span
 
     def answered(self, method: str, route: str, status: int) -> None:
-        """It was."""
+        """Record the route and the status of the response."""
         if self._span is None:
             return
         from opentelemetry.trace import StatusCode
@@ -106,7 +106,7 @@ class RequestSpan:
 
 
 def carried() -> dict[str, str]:
-    """What a job takes along of the trace that it belongs to."""
+    """Headers that carry the current trace in a job."""
     if _tracer is None:
         return {}
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -118,7 +118,7 @@ def carried() -> dict[str, str]:
 
 @contextmanager
 def job(name: str, headers: Mapping[str, str], **attributes: str | int) -> Iterator[None]:
-    """A job that is done inside, part of the trace in which it was given."""
+    """The span of a job, part of the trace that created the job."""
     if _tracer is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""Sending webhooks, signed as Standard Webhooks (standardwebhooks.com) has it, and never into a private network."""
+"""Sends webhooks, signed as Standard Webhooks (standardwebhooks.com) specifies, never into a private network."""
 
 import asyncio
 import base64
@@ -23,18 +23,18 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS: Final = 10.0
 GONE: Final = 410
-"""Who answers so wants to hear no more."""
+"""Status of a receiver that wants no more webhooks."""
 
 
 def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """The header ``webhook-signature``: HMAC-SHA256 of id, time and body, in base64. ``secret``: ``whsec_…``."""
+    """The header ``webhook-signature``: HMAC-SHA256 of ID, timestamp and body, in base64. ``secret``: ``whsec_…``."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
     signed = f"{message_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
 def payload(prediction: Prediction) -> bytes:
-    """What a webhook says: the kind of event, when it happened, and the whole resource."""
+    """Body of a webhook: event type, time, and the whole prediction."""
     read = PredictionRead.of(prediction)
     ended = "succeeded" if prediction.status == Status.SUCCEEDED else "failed"
     data = json.loads(read.model_dump_json())
@@ -42,15 +42,15 @@ def payload(prediction: Prediction) -> bytes:
 
 
 class Sender:
-    """Makes attempts at webhooks, one connection each: nobody is kept waiting by a receiver's other connections."""
+    """Makes attempts at webhooks, each on its own connection, so that a receiver cannot block others."""
 
     def __init__(self, secret: str, *, to_private: bool) -> None:
-        """``to_private``: whether private addresses are allowed."""
+        """``to_private``: allow private addresses."""
         self._secret = secret
         self._outgoing = Outgoing(to_private=to_private)
 
     async def attempt(self, delivery: Delivery) -> None:
-        """Make one attempt at a webhook that was claimed, and note what it came to. Raises DatabaseUnavailable."""
+        """Make one attempt at a claimed webhook and record the outcome. Raises DatabaseUnavailable."""
         try:
             prediction = await deliveries.told_of(delivery)
         except PredictionNotFound:
@@ -70,17 +70,17 @@ class Sender:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 status = await self._post(delivery.url, f"msg_{delivery.id}", body)
         except Forbidden as error:
-            # Who may read it need not learn what names of this network lead to.
+            # Readers of the outcome must not learn which private addresses names resolve to.
             log.info(WEBHOOK_REFUSED, delivery.id, error)
-            return Outcome(None, "The address may not be used.")
+            return Outcome(None, "This address is not allowed.")
         except TimeoutError:
-            return Outcome(None, f"No answer within {TIMEOUT_SECONDS:.0f} s.")
+            return Outcome(None, f"No response within {TIMEOUT_SECONDS:.0f} s.")
         except NO_CONNECTION as error:
             log.info(WEBHOOK_UNREACHABLE, delivery.id, str(error) or type(error).__name__)
-            return Outcome(None, "There is no connection to the address.")
+            return Outcome(None, "Connection failed.")
         if httpx.codes.is_success(status):
             return Outcome(status)
-        return Outcome(status, f"Answered with {status}.", for_good=status == GONE)
+        return Outcome(status, f"The receiver responded with {status}.", for_good=status == GONE)
 
     async def _post(self, url: str, message_id: str, body: bytes) -> int:
         timestamp = int(time.time())
@@ -93,5 +93,5 @@ class Sender:
         }
         sending = self._outgoing.stream("POST", url, headers=headers, silence=TIMEOUT_SECONDS, content=body)
         async with sending as response:
-            # What the answer says is of no interest, and could be endless.
+            # The response body is not read: it could be endless.
             return response.status_code

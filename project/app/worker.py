@@ -57,7 +57,7 @@ PATIENCE_SECONDS: Final = 0.1
 """While every thread has more to do, answers are written when there are so many, or one has waited for so long."""
 
 HANDED_BACK: Final = timedelta(seconds=1)
-"""Pause before a prediction that was handed back is tried again."""
+"""Pause before a released prediction is tried again."""
 AWAY_SECONDS: Final = 0.5
 """Pause before a database that is away is tried again."""
 

@@ -1,4 +1,4 @@
-"""A worker process: takes jobs from the queue, on any host, until it is told to stop (``python -m app worker``)."""
+"""The worker process: consumes jobs from the queue, on any host, until it is stopped (``classifier worker``)."""
 
 import asyncio
 import logging
@@ -34,16 +34,16 @@ log = logging.getLogger(__name__)
 
 STOPPED_AT_ONCE: Final = 1
 JOBS_PER_THREAD: Final = 32
-"""Jobs that are taken at once: enough that the threads need not wait for the queue's pauses of 0.1 s."""
+"""Jobs taken concurrently: enough that threads do not wait for the queue's pauses of 0.1 s."""
 
 
 async def work(settings: Settings) -> None:
-    """Take jobs until SIGTERM or SIGINT, then finish those in hand; a second signal ends the process at once.
+    """Consume jobs until SIGTERM or SIGINT, then finish the active ones; a second signal ends the process immediately.
 
-    What is not finished after SHUTDOWN_SECONDS is handed back. Raises StartupError.
+    Jobs unfinished after SHUTDOWN_SECONDS are released. Raises StartupError.
     """
     if settings.queue != "pgqueuer":
-        raise StartupError("A worker takes jobs from the queue: set QUEUE=pgqueuer, here and for `serve`.")
+        raise StartupError("A worker needs the queue: set QUEUE=pgqueuer here and for `serve`.")
     stop = _stop_on_signals()
     registry = await asyncio.to_thread(find_models, settings)
     orders = orders_of(settings, registry.default)
@@ -68,12 +68,14 @@ async def work(settings: Settings) -> None:
             await beside.enter_async_context(sweeping(storage, settings))
             await beside.enter_async_context(retaining(storage, settings))
             await beside.enter_async_context(forgetting())
-            await beside.enter_async_context(repeating(_reconcile, settings.recover_seconds, "Looking for lost jobs"))
-            await beside.enter_async_context(repeating(queue.prune, settings.recover_seconds, "Tidying the queue"))
+            await beside.enter_async_context(repeating(_reconcile, settings.recover_seconds, "Recovering lost jobs"))
+            await beside.enter_async_context(
+                repeating(queue.prune, settings.recover_seconds, "Pruning the queue's log")
+            )
             if deliverer := make_deliverer(settings):
-                # Apart, so that slow receivers keep no prediction waiting.
+                # A consumer of its own, so that slow receivers do not delay predictions.
                 jobs.append(taking(queue.DELIVER, deliverer.do_job, at_once=AT_ONCE))
-                looking = repeating(queue.enqueue_deliveries, LOOK_SECONDS, "Looking for webhooks")
+                looking = repeating(queue.enqueue_deliveries, LOOK_SECONDS, "Finding due webhooks")
                 await beside.enter_async_context(looking)
             tasks = [asyncio.create_task(one.run(stop)) for one in jobs]
             log.info(TAKING_JOBS)
@@ -102,7 +104,7 @@ def _stop_on_signals() -> asyncio.Event:
 
 @asynccontextmanager
 async def _measured(settings: Settings) -> AsyncIterator[None]:
-    """Prometheus and traces are told of this process while inside. Raises StartupError."""
+    """Expose metrics and send traces while inside. Raises StartupError."""
     async with tracing.sending(settings.traces_url):
         if not settings.metrics_port:
             yield
@@ -110,8 +112,8 @@ async def _measured(settings: Settings) -> AsyncIterator[None]:
         try:
             server, thread = start_http_server(settings.metrics_port, settings.host, metrics.REGISTRY)
         except OSError as error:
-            told = f"Cannot answer /metrics on {settings.host}:{settings.metrics_port}: {error.strerror or error}."
-            raise StartupError(f"{told} Set METRICS_PORT to another.") from error
+            told = f"Cannot serve /metrics on {settings.host}:{settings.metrics_port}: {error.strerror or error}."
+            raise StartupError(f"{told} Set METRICS_PORT to another port.") from error
         try:
             yield
         finally:
@@ -122,7 +124,7 @@ async def _measured(settings: Settings) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _announced(engine: Engine, registry: Registry) -> AsyncIterator[None]:
-    """The worker is known to the web processes while inside, as long as its engine is alive."""
+    """Announce this worker to the web processes while inside, as long as its engine is alive."""
     worker_id, name = uuid.uuid4(), f"{socket.gethostname()}:{os.getpid()}"
 
     async def announce() -> None:
@@ -130,7 +132,7 @@ async def _announced(engine: Engine, registry: Registry) -> AsyncIterator[None]:
             models = await asyncio.to_thread(read_models, registry, await engine.loaded())
             await fleet.announce(worker_id, name, models)
 
-    async with repeating(announce, fleet.ANNOUNCE_SECONDS, "Announcing this worker"):
+    async with repeating(announce, fleet.ANNOUNCE_SECONDS, "Sending this worker's heartbeat"):
         yield
     try:
         await fleet.leave(worker_id)
@@ -139,6 +141,6 @@ async def _announced(engine: Engine, registry: Registry) -> AsyncIterator[None]:
 
 
 async def _reconcile() -> None:
-    """Give predictions whose job was lost another."""
+    """Give predictions that lost their job a new one."""
     if lost := await queue.reconcile():
         log.info(JOBS_RECOVERED, lost)

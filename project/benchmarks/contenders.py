@@ -180,5 +180,5 @@ def _until_ready(url: str) -> None:
         except OSError:
             pass
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{url} did not answer in {START_SECONDS:g} s")
+            raise TimeoutError(f"{url} did not respond within {START_SECONDS:g} s")
         time.sleep(0.1)

@@ -191,12 +191,12 @@ async def _fetched(url: str, runtime: Runtime) -> ReceivedImage:
 
 def _check_image_url(url: str, runtime: Runtime) -> None:
     if runtime.fetcher is None:
-        told = "This service fetches no images: its operator has to set IMAGE_URL=public"
+        told = "Image URLs are disabled: the operator can set IMAGE_URL=public"
         raise invalid("image_url_invalid", "image_url", told, url)
     try:
         check_url(url)
     except ValueError as error:
-        raise invalid("image_url_invalid", "image_url", f"The image's address cannot be used: {error}", url) from error
+        raise invalid("image_url_invalid", "image_url", f"Invalid image URL: {error}", url) from error
 
 
 def webhook_url(url: str, runtime: Runtime) -> str | None:
@@ -205,12 +205,12 @@ def webhook_url(url: str, runtime: Runtime) -> str | None:
         return None
     told = ""
     if runtime.settings.webhook_secret is None:
-        told = "This service sends no webhooks: its operator has to set WEBHOOK_SECRET"
+        told = "Webhooks are disabled: the operator can set WEBHOOK_SECRET"
     else:
         try:
             check_url(url)
         except ValueError as error:
-            told = f"The webhook's address cannot be used: {error}"
+            told = f"Invalid webhook URL: {error}"
     if told:
         raise invalid("webhook_url_invalid", "webhook_url", told, url)
     return url

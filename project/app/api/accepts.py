@@ -4,7 +4,7 @@ from starlette.requests import Request
 
 
 def wants_html(request: Request) -> bool:
-    """Whether a client prefers a page to JSON: browsers name HTML first, programs name neither."""
+    """Whether a client prefers HTML to JSON: browsers list HTML first, programs list neither."""
     accepted = request.headers.get("accept", "")
     html, json = accepted.find("text/html"), accepted.find("application/json")
     return html >= 0 and (json < 0 or html < json)

@@ -26,7 +26,7 @@ ZIP_TYPES: Final = (b"application/zip", b"application/x-zip-compressed")
 LONGEST_FIELD: Final = 4_096
 SLOWEST: Final = 64 * 1024
 """Bytes a second, beside a minute in all: who sends slower takes the place of others."""
-NO_IMAGES: Final = "Images are needed: files of a multipart form (curl -F file=@a.jpg -F file=@b.jpg), or a ZIP file"
+NO_IMAGES: Final = "Send images as files of a multipart form (curl -F file=@a.jpg -F file=@b.jpg) or as a ZIP file"
 
 Named = tuple[str | None, bytes | ServiceError]
 """A file's name and its bytes, or why they cannot be had."""
@@ -125,7 +125,7 @@ class _Arriving:
             async with asyncio.timeout(self._seconds):
                 chunk = await anext(self._stream)
         except TimeoutError:
-            told = f"The batch arrives too slowly: at least {SLOWEST // 1024} KiB a second are needed."
+            told = f"The batch arrives too slowly: send at least {SLOWEST // 1024} KiB per second."
             raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, told) from None
         except ClientDisconnect:
             raise HTTPException(HTTPStatus.BAD_REQUEST, BROKE_OFF) from None

@@ -44,16 +44,16 @@ _FORM: Final[dict[str, Any]] = {
     "type": "object",
     "title": "BatchUpload",
     "properties": {
-        "model": {"type": "string", "default": "", "description": "As in the query; for the files that follow it."},
+        "model": {"type": "string", "default": "", "description": "Model for the files that follow this field."},
         "webhook_url": {
             "type": "string",
             "default": "",
-            "description": "Where the end of each prediction of the files that follow it is told.",
+            "description": "URL that receives webhooks for the files that follow this field.",
         },
         "file": {
             "type": "array",
             "items": {"type": "string", "format": "binary"},
-            "description": "Images, or ZIP files of images; the name of the field does not matter.",
+            "description": "Images or ZIP files of images; the field may have any name.",
         },
     },
 }
@@ -63,7 +63,7 @@ _FORM: Final[dict[str, Any]] = {
     "/batch/",
     response_model=Batch,
     summary="Upload many images",
-    response_description="What became of each; polled like any other prediction.",
+    response_description="The outcome for each image. Poll the predictions as usual.",
     responses=problem_responses(
         HTTPStatus.BAD_REQUEST,
         HTTPStatus.REQUEST_TIMEOUT,
@@ -85,11 +85,11 @@ _FORM: Final[dict[str, Any]] = {
 async def upload_batch(
     request: Request,
     runtime: Running,
-    model: Annotated[str, Query(description="Name of a model from /models; empty for the default one.")] = "",
+    model: Annotated[str, Query(description="Name of a model from /models; empty for the default model.")] = "",
 ) -> Response:
-    """Stores each image and makes its `pending` prediction while the rest is still arriving.
+    """Stores each image and creates its `pending` prediction while the rest of the batch is arriving.
 
-    Sent again with the same `Idempotency-Key`, the images that were accepted the first time are not stored again.
+    If the batch is sent again with the same `Idempotency-Key`, images accepted the first time are not stored again.
     """
     key = idempotency_key(request, LONGEST_KEY)
     # Where there is no place for one, there is none for many.
@@ -162,7 +162,7 @@ class _Batch:
                 error, status = _told(refused), _status(refused)
             except Exception:
                 log.exception(BATCH_IMAGE_ERROR, taken.number)
-                error = PredictionError(code="internal_error", message="Something went wrong in the service.")
+                error = PredictionError(code="internal_error", message="Internal error.")
                 status = HTTPStatus.INTERNAL_SERVER_ERROR
         filename = shown_name(taken.name)
         item = BatchItem(number=taken.number, filename=filename, status=status, prediction=prediction, error=error)

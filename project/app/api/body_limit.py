@@ -1,4 +1,4 @@
-"""The limit on what a request may carry, applied while it arrives."""
+"""Limits the size of request bodies while they arrive."""
 
 from typing import Final
 
@@ -13,26 +13,27 @@ UPLOADS: Final = "/predictions"
 BATCHES: Final = "/predictions/batch"
 
 MULTIPART_OVERHEAD: Final = 64 * 1024
-"""Bytes that boundaries, headers and small fields of a form, or of JSON, may take beside the file."""
+"""Bytes allowed for boundaries, headers and small fields of a form or JSON, in addition to the file."""
 
 OTHER_BODIES: Final = 64 * 1024
-"""Bytes that a body other than a form may have."""
+"""Maximum size of any other body."""
 
 
 class BodyLimit:
-    """ASGI middleware: answers 413 as soon as a body is known to exceed its limit, and stops reading it.
+    """ASGI middleware: responds with 413 as soon as a body exceeds its limit, and stops reading it.
 
-    Starlette's own limit answers in plain text where the length is declared; ours speaks RFC 9457 in both cases.
+    Starlette's own limit responds in plain text if the length is declared; this one sends RFC 9457 problems in both
+    cases.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, max_batch_bytes: int) -> None:
-        """``max_bytes``: of an image, however it is sent; ``max_batch_bytes``: of many."""
+        """``max_bytes``: of an image, however it is sent; ``max_batch_bytes``: of a batch."""
         self._app = app
         self._max_bytes = max_bytes
         self._max_batch_bytes = max_batch_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, unless and until it is too large."""
+        """Pass the request on until it is too large."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -64,7 +65,7 @@ class BodyLimit:
             await _refusal(limit)(scope, receive, send)
 
     def _limit(self, path: str, content_type: str) -> tuple[int, int]:
-        """Bytes that a body may have as a person would say it, and with what is around them."""
+        """The limit to report to the client, and the limit including overhead."""
         path, media_type = path.rstrip("/"), content_type.partition(";")[0].strip().lower()
         if path.endswith(BATCHES):
             return self._max_batch_bytes, self._max_batch_bytes
@@ -72,12 +73,12 @@ class BodyLimit:
             return self._max_bytes, self._max_bytes + MULTIPART_OVERHEAD
         if media_type == "application/json" and path.endswith(UPLOADS):
             return self._max_bytes, in_base64(self._max_bytes) + MULTIPART_OVERHEAD
-        # Only these carry an image; everything else is parsed on the event loop, and has no reason to be large.
+        # Only the bodies above carry images; all others are parsed on the event loop and have no reason to be large.
         return OTHER_BODIES, OTHER_BODIES
 
 
 def in_base64(count: int) -> int:
-    """Characters that so many bytes have in base64, with a line break after each 76 (RFC 2045), of two in JSON."""
+    """Length of ``count`` bytes as base64 in JSON, with line breaks after 76 characters (RFC 2045)."""
     characters = -(-count // 3) * 4
     return characters + characters // 76 * 2
 
@@ -91,4 +92,4 @@ def _told(limit: int) -> str:
 
 
 class BodyTooLarge(BaseException):
-    """Leaves the application from within ``receive``. No Exception, so that nothing on the way answers for it."""
+    """Leaves the application from within ``receive``. A BaseException, so that no handler on the way catches it."""

@@ -1,4 +1,4 @@
-"""Cursors of pages: opaque to clients, the last id that they have seen to us."""
+"""Pagination cursors: opaque to clients, the last ID of the previous page to us."""
 
 import base64
 import binascii
@@ -12,12 +12,12 @@ CURSOR_BYTES: Final = 8
 
 
 def encode_cursor(last_id: int) -> str:
-    """The cursor of the page that follows an id."""
+    """The cursor of the page that follows an ID."""
     return base64.urlsafe_b64encode(last_id.to_bytes(CURSOR_BYTES, "big")).rstrip(b"=").decode()
 
 
 def decode_cursor(cursor: str | None) -> int | None:
-    """The id that a page follows; None for the first page. Raises RequestValidationError for anything else."""
+    """The ID before a page; None for the first page. Raises RequestValidationError for an invalid cursor."""
     if cursor is None:
         return None
     try:
@@ -26,7 +26,7 @@ def decode_cursor(cursor: str | None) -> int | None:
         raw = b""
     last_id = int.from_bytes(raw, "big")
     if len(raw) != CURSOR_BYTES or last_id > MAX_ID:
-        told = "Cursor should be one from a Link header of this service"
+        told = "Use a cursor from the Link header of a previous page"
         raise RequestValidationError(
             [{"type": "cursor_invalid", "loc": ("query", "cursor"), "msg": told, "input": cursor}]
         )

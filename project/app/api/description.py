@@ -1,4 +1,4 @@
-"""What `/openapi.json` says beyond what routes say of themselves: keys, and the answers of what stands before them."""
+"""Completes `/openapi.json` beyond what routes declare: API keys, and responses of the middleware."""
 
 from http import HTTPStatus
 from typing import Any, Final
@@ -17,7 +17,7 @@ BEFORE_ROUTES: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatu
 
 
 def describe(app: FastAPI) -> None:
-    """Complete the description of an application."""
+    """Complete an application's OpenAPI schema."""
     made = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -35,7 +35,7 @@ def describe(app: FastAPI) -> None:
 
 
 def _complete(operation: dict[str, Any], *, changes: bool) -> None:
-    # None at all is enough where the service asks for no keys.
+    # The empty requirement covers services that need no API keys.
     operation["security"] = [{}, *({name: []} for name in SECURITY)]
     needs = "write" if changes else "read"
     operation["description"] = f"{operation.get('description', '')}\n\nScope: `{needs}`.".strip()

@@ -1,4 +1,4 @@
-"""Answers that are given before the request was read to its end."""
+"""Responses sent before the request was read completely."""
 
 import asyncio
 from typing import Final
@@ -9,25 +9,25 @@ from starlette.types import Receive, Scope, Send
 
 LINGER_BYTES: Final = 4 * 2**20
 WHOLE_BYTES: Final = 32 * 2**20
-"""A request that says it is no longer is read to its end: nginx, which lets so much through (``deploy/nginx``), takes
-what it cannot send for a fault of the service."""
+"""Requests declared no longer than this are read completely, because nginx (``deploy/nginx``) accepts as much and
+reports an upstream error if it cannot send everything."""
 LINGER_SECONDS: Final = 2.0
 
 
 class EarlyAnswer(Response):
-    """A response after which the rest of the request is read for a moment, and the connection closed.
+    """A response that keeps reading the request for a moment before the connection is closed.
 
-    A connection closed on unread bytes is reset, and the answer with it, before the client has seen it (RFC 9112, 9.6).
+    Closing a connection with unread bytes resets it, and the client may never see the response (RFC 9112, 9.6).
     """
 
     @classmethod
     def of(cls, response: Response) -> "EarlyAnswer":
-        """Another response, given early."""
+        """Another response, sent early."""
         headers = {**response.headers, "Connection": "close"}
         return cls(response.body, response.status_code, headers, response.media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer at once, and end when the client has had time to see it."""
+        """Respond immediately, then give the client time to read the response."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         declared = Headers(scope=scope).get("content-length", "")

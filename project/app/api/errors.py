@@ -45,16 +45,16 @@ STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
     domain.TablesMissing: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 AWAY: Final = (domain.DatabaseUnavailable, domain.StorageUnavailable)
-"""What comes back by itself, and is told of with every request until then: in one line."""
+"""Transient errors that every request reports until the service recovers: logged in one line."""
 RETRY_AFTER_SECONDS: Final = 5
 ECHO_LIMIT: Final = 200
-NO_FILE: Final = "A file is needed: send the image as the field `file` of a multipart form (curl -F file=@image.jpg)"
+NO_FILE: Final = "A file is required: send the image as the field `file` of a multipart form (curl -F file=@image.jpg)"
 
 Responses = dict[int | str, dict[str, Any]]
 
 
 def problem_responses(*statuses: HTTPStatus) -> Responses:
-    """The OpenAPI description of the problems a route can answer with."""
+    """OpenAPI descriptions of the problems that a route can respond with."""
     return {
         status.value: {
             "model": Problem,
@@ -76,14 +76,14 @@ def problem_responses(*statuses: HTTPStatus) -> Responses:
 
 
 _EXAMPLES: Final = {
-    HTTPStatus.UNAUTHORIZED: "An API key is needed: send it as X-API-Key, or as Authorization: Bearer.",
-    HTTPStatus.TOO_MANY_REQUESTS: "More than 600 requests a minute: try again later.",
-    HTTPStatus.FORBIDDEN: "The API key is not allowed to write.",
+    HTTPStatus.UNAUTHORIZED: "An API key is required: send it as X-API-Key or as Authorization: Bearer.",
+    HTTPStatus.TOO_MANY_REQUESTS: "More than 600 requests per minute: try again later.",
+    HTTPStatus.FORBIDDEN: "The API key does not have the scope write.",
     HTTPStatus.NOT_FOUND: "Prediction not found",
-    HTTPStatus.CONFLICT: "The prediction is not finished yet: wait until its status is succeeded or failed.",
+    HTTPStatus.CONFLICT: "The prediction is not finished: wait until its status is succeeded or failed.",
     HTTPStatus.BAD_REQUEST: "File must be an image",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The upload is larger than 20971520 bytes.",
-    HTTPStatus.SERVICE_UNAVAILABLE: "The database cannot be reached at the moment. Try again shortly.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The database is unavailable. Try again shortly.",
 }
 
 
@@ -103,7 +103,7 @@ def problem(
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Teach an application to answer errors."""
+    """Register the error handlers."""
     app.add_exception_handler(domain.ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
@@ -111,19 +111,19 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def service_problem(error: domain.ServiceError) -> Response:
-    """The response to one of the service's own errors."""
+    """The response to a domain error."""
     return problem(status_of(error), error.message, code=error.code, headers=headers_of(error))
 
 
 def unexpected_problem() -> Response:
-    """The response to a mistake of ours, of which the client learns nothing."""
+    """The response to an unexpected error, which tells the client nothing about it."""
     return problem(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong in the service; its log says what. Try again later."
+        HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error. Try again later; the operator finds the cause in the log."
     )
 
 
 def headers_of(error: domain.ServiceError) -> dict[str, str]:
-    """What a client is told beside an error: when to come again, or what is asked for."""
+    """Headers of an error response, such as Retry-After."""
     if isinstance(error, domain.RateLimited):
         told = {name.decode(): value.decode() for name, value in error.headers}
         return {"Retry-After": str(error.retry_after), **told}
@@ -135,7 +135,7 @@ def headers_of(error: domain.ServiceError) -> dict[str, str]:
 
 
 def status_of(error: domain.ServiceError) -> HTTPStatus:
-    """What one of the service's own errors is in HTTP."""
+    """The HTTP status of a domain error."""
     return STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
@@ -147,40 +147,40 @@ async def _service_error(request: Request, error: Exception) -> Response:
 
 
 def log_error(request: Request, error: domain.ServiceError) -> None:
-    """Tell the operator of what is no fault of the client's."""
+    """Log errors that are not the client's fault."""
     if isinstance(error, AWAY):
         log.warning(REQUEST_FAILED, request.method, request.url.path, error.message)
     elif isinstance(error, domain.Overloaded):
-        # Nothing is wrong here, and a line for each would make it worse.
+        # Nothing is broken, and a line per rejected request would add to the load.
         return
     elif status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error(REQUEST_FAILED, request.method, request.url.path, error.message, exc_info=error.__cause__)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """What Starlette and FastAPI raise by themselves: unknown path, wrong method, malformed multipart."""
+    """Errors raised by Starlette and FastAPI: unknown path, wrong method, malformed form."""
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     detail = {
-        HTTPStatus.NOT_FOUND: f"There is nothing at {request.url.path}; /docs lists every path.",
-        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not possible here; see the Allow header, or /docs.",
+        HTTPStatus.NOT_FOUND: f"{request.url.path} does not exist; /docs lists all paths.",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not allowed here; see the Allow header or /docs.",
     }.get(status, str(error.detail))
     headers = dict(error.headers or {})
     if status is HTTPStatus.METHOD_NOT_ALLOWED and not isinstance(error, MethodRefused):
-        # Starlette names the methods of one route only; GET and PUT of a path are two.
+        # Starlette lists the methods of one route only; the GET and PUT of a path are two routes.
         headers["Allow"] = ", ".join(_methods_of(request))
     return problem(status, detail, headers=headers)
 
 
 class MethodRefused(HTTPException):
-    """A path is no id, and has no route for the method."""
+    """A path that has no route for the method and must not be parsed as an ID."""
 
     def __init__(self, allowed: tuple[str, ...]) -> None:
         super().__init__(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(allowed)})
 
 
 def _methods_of(request: Request) -> list[str]:
-    """The methods that some route answers on the request's path."""
+    """Methods allowed on the request's path."""
     return [
         method
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -193,7 +193,7 @@ async def _unexpected(_request: Request, _error: Exception) -> Response:
 
 
 async def _invalid_request(_request: Request, error: Exception) -> Response:
-    """422 with FastAPI's list; the offending input is echoed only where it is short and can be written as JSON."""
+    """422 with FastAPI's list; the input is only echoed if it is short and serializable as JSON."""
     assert isinstance(error, RequestValidationError)
     detail = []
     for entry in error.errors():

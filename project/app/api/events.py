@@ -1,4 +1,4 @@
-"""Changes of predictions as server-sent events (HTML Living Standard, 9.2)."""
+"""Status changes of predictions as server-sent events (HTML Living Standard, 9.2)."""
 
 import json
 from collections.abc import AsyncIterator
@@ -17,11 +17,11 @@ from app.notices import DELETED, FINISHED, LOOK_SECONDS
 router = APIRouter(tags=["predictions"])
 
 KEEP_ALIVE_SECONDS: Final = 15.0
-"""So often something is sent, so that nobody on the way takes the connection for dead."""
+"""Interval of comments that keep intermediaries from closing an idle connection."""
 KEEP_ALIVE: Final = ": \n\n"
 HEADERS: Final = {
     "Cache-Control": "no-store",
-    # nginx would keep events back until it has a buffer full of them.
+    # nginx would otherwise buffer events.
     "X-Accel-Buffering": "no",
 }
 _STREAM: Final[Responses] = {
@@ -36,9 +36,9 @@ _STREAM: Final[Responses] = {
     responses={**ONE_RESPONSES, **_STREAM},
 )
 async def follow_prediction(id: Id, runtime: Running) -> StreamingResponse:
-    """An event `prediction` with the whole resource at once and after every change, until it is finished.
+    """Sends an event `prediction` with the whole resource immediately and after every change, until it is finished.
 
-    `deleted` where it is gone.
+    Sends `deleted` if the prediction was deleted.
     """
     first = PredictionRead.of(await runtime.get(id))
     return StreamingResponse(_of_one(first, runtime), headers=HEADERS, media_type="text/event-stream")
@@ -51,10 +51,10 @@ async def follow_prediction(id: Id, runtime: Running) -> StreamingResponse:
     responses={**problem_responses(), **_STREAM},
 )
 async def follow_all(runtime: Running) -> StreamingResponse:
-    """An event `prediction` with `id` and `status` for every change, `deleted` included; it has no end.
+    """Sends an event `prediction` with `id` and `status` for every change, `deleted` for deletions; never ends.
 
-    `missed` where changes are not told, since the connection to the database broke or the client did not keep up: read
-    the list again.
+    Sends `missed` if events were lost because the database connection broke or the client was too slow: read the list
+    again.
     """
     return StreamingResponse(_of_all(runtime), headers=HEADERS, media_type="text/event-stream")
 

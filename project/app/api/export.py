@@ -1,4 +1,4 @@
-"""Predictions as one file, of any length: CSV (RFC 4180) or JSON lines."""
+"""Exports of predictions as one file of any length: CSV (RFC 4180) or JSON Lines."""
 
 import csv
 import json
@@ -21,11 +21,11 @@ from app.search import Filters
 router = APIRouter(prefix="/predictions", tags=["predictions"])
 
 ROWS: Final = 1_000
-"""Rows that are in memory at once."""
+"""Rows in memory at once."""
 COLUMNS: Final = [name for name in PredictionRead.model_fields if name not in {"all_predictions", "error"}]
 MORE_COLUMNS: Final = ["error_code", *(f"{part}_{n}" for n in range(1, 6) for part in ("label", "confidence"))]
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What spreadsheets would calculate with."""
+"""Prefixes that spreadsheets evaluate as formulas."""
 _TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
 
 
@@ -35,7 +35,7 @@ _TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "A file, the newest first",
+            "description": "A file, newest prediction first",
             "content": {kind: {"schema": {"type": "string"}} for kind in ("text/csv", "application/jsonl")},
         },
         **problem_responses(HTTPStatus.SERVICE_UNAVAILABLE),
@@ -43,13 +43,14 @@ _TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
 )
 async def export(
     filters: Filtered,
-    format: Annotated[Literal["csv", "jsonl"], Query(description="`jsonl`: a prediction on each line.")] = "csv",
+    format: Annotated[Literal["csv", "jsonl"], Query(description="`jsonl`: one prediction per line.")] = "csv",
 ) -> StreamingResponse:
-    """All predictions, or those that the same filters as the list's choose, while they are read.
+    """Streams all predictions, or those matching the same filters as the list's.
 
-    In CSV the five labels are columns, and text that a spreadsheet would take for a formula begins with an apostrophe.
+    CSV has a column for each of the five labels; text that a spreadsheet would evaluate as a formula starts with an
+    apostrophe.
     """
-    # The first page before anything is sent: what is wrong is told with its own status.
+    # Reads the first page before sending anything, so that errors get their own status.
     first = await search.page(ROWS, None, filters)
     lines = _csv if format == "csv" else _json_lines
     headers = {"Content-Disposition": f'attachment; filename="predictions.{format}"', "X-Accel-Buffering": "no"}
@@ -65,7 +66,7 @@ async def _parts(first: list[Prediction], filters: Filters, lines: Callable[...,
         rows, is_first = await search.page(ROWS, rows[-1].id, filters), False
 
 
-def _json_lines(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:  # noqa: ARG001 - as the other
+def _json_lines(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:  # noqa: ARG001 - same signature as _csv
     for row in rows:
         yield PredictionRead.of(row).model_dump_json() + "\n"
 
@@ -80,7 +81,7 @@ def _csv(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:
         scores = [value for score in read["all_predictions"] or [] for value in (score["label"], score["confidence"])]
         error = read["error"]["code"] if read["error"] else None
         values = [*(read[name] for name in COLUMNS), error, *scores]
-        # Each line has as many fields as the first (RFC 4180, 2.4).
+        # All lines need as many fields as the header (RFC 4180, 2.4).
         values += [None] * (len(COLUMNS) + len(MORE_COLUMNS) - len(values))
         writer.writerow(_harmless(value) for value in values)
     yield file.getvalue()

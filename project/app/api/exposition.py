@@ -1,4 +1,4 @@
-"""What Prometheus reads."""
+"""Serves Prometheus metrics."""
 
 import asyncio
 from typing import Final
@@ -28,14 +28,14 @@ WHERE seen_at > now() - interval '10 minutes'
 
 @router.get(
     "/metrics",
-    summary="What Prometheus reads",
+    summary="Prometheus metrics",
     response_class=Response,
-    responses={200: {"description": "In Prometheus' text format", "content": {"text/plain": {}}}},
+    responses={200: {"description": "Metrics in Prometheus' text format", "content": {"text/plain": {}}}},
 )
 async def read_metrics(runtime: Running) -> Response:
-    """What this process has done, and how long queue and workers have been waiting, whichever process is asked."""
+    """Counters of this process, and gauges of the queue and the workers, which are the same for every process."""
     try:
-        # Well before Prometheus gives up: what this process counts is told all the same.
+        # Shorter than Prometheus' own timeout, so that this process's counters are always reported.
         async with asyncio.timeout(LOOK_SECONDS):
             await _look(runtime)
     except (DatabaseUnavailable, TimeoutError):

@@ -1,6 +1,6 @@
-"""The form of an upload (RFC 7578), read straight into memory.
+"""Reads multipart forms (RFC 7578) directly into memory.
 
-FastAPI's way writes each file into a temporary one, reads that, and costs as much as everything else about a request.
+FastAPI's parser writes each file to a temporary file, reads it back, and takes as long as the rest of the request.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 MOST_PARTS: Final = 100
-BROKE_OFF: Final = "The upload broke off."
+BROKE_OFF: Final = "The upload was interrupted."
 
 
 @dataclass(slots=True)
 class Part:
-    """One part of a form: a file where it has a file name, a field otherwise."""
+    """A part of a form: a file if it has a file name, a field otherwise."""
 
     name: str
     filename: str | None
@@ -31,7 +31,7 @@ class Part:
 
     @property
     def data(self) -> bytes:
-        """All of it; what it was put together from is let go."""
+        """The part's bytes; frees the chunks they were joined from."""
         if len(self.chunks) != 1:
             self.chunks[:] = [b"".join(self.chunks)]
         return self.chunks[0]
@@ -39,7 +39,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class StreamedPart:
-    """One part of a form that is still arriving."""
+    """A part of a form that is still arriving."""
 
     name: str
     filename: str | None
@@ -47,9 +47,9 @@ class StreamedPart:
 
 
 async def read_form(request: Request) -> dict[str, Part]:
-    """The parts of a multipart body by name, of those with the same name the last; none where it is no such body.
+    """Parts of a multipart body by name, the last one of each name; empty for other bodies.
 
-    Raises HTTPException with 400 where the body is malformed, or breaks off.
+    Raises HTTPException (400) if the body is malformed or interrupted.
     """
     content_type = request.headers.get("content-type")
     if not is_form(content_type):
@@ -63,9 +63,9 @@ async def read_form(request: Request) -> dict[str, Part]:
 
 
 async def form_parts(content_type: str | None, chunks: AsyncIterator[bytes]) -> AsyncGenerator[StreamedPart]:
-    """The parts of a multipart body as they arrive; each has to be read before the next is there.
+    """Parts of a multipart body while they arrive; each must be read before the next one.
 
-    Raises HTTPException as ``read_form`` does.
+    Raises HTTPException like ``read_form``.
     """
     reader = _StreamReader()
     with _refused():
@@ -121,7 +121,7 @@ def _refused() -> Iterator[None]:
 
 
 class _FormReader:
-    """Collects what the parser tells of."""
+    """Collects the parser's callbacks into parts."""
 
     def __init__(self) -> None:
         self.parts: dict[str, Part] = {}
@@ -132,7 +132,7 @@ class _FormReader:
 
     @property
     def callbacks(self) -> "MultipartCallbacks":
-        """For the parser; kept here, the reader would hold itself, and its image until the garbage is collected."""
+        """Created on demand: stored, they would form a reference cycle that keeps the image in memory."""
         callbacks: MultipartCallbacks = {
             "on_part_begin": self._begin,
             "on_header_field": self._field,
@@ -180,7 +180,7 @@ class _FormReader:
 
 
 class _StreamReader(_FormReader):
-    """Collects what happens, for a form that is read as it arrives: a part begins, has data, and ends with None."""
+    """Collects events for streaming: a part begins, has data, and ends with None."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -188,7 +188,7 @@ class _StreamReader(_FormReader):
 
     def _begin(self) -> None:
         super()._begin()
-        self._count = 0  # It is for whoever reads them to say how many are too many.
+        self._count = 0  # the reader limits their number
 
     def _begin_data(self) -> None:
         super()._begin_data()
@@ -202,7 +202,7 @@ class _StreamReader(_FormReader):
 
 
 def _text(raw: bytes) -> str:
-    """What browsers send is UTF-8; the parser has taken bytes for Latin-1."""
+    """Decode UTF-8, which browsers send, or Latin-1."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Who may do what: every request is looked at here, before anything of it is read."""
+"""Authentication and authorization, before anything of a request is read."""
 
 import ipaddress
 from collections.abc import Awaitable, Callable
@@ -28,25 +28,25 @@ SIGN_IN: Final = "/sign-in"
 SIGN_OUT: Final = "/sign-out"
 OPEN: Final = ("/ping", "/health", "/ready", "/docs", "/redoc", "/openapi.json", SIGN_IN, SIGN_OUT)
 OPEN_BELOW: Final = ("/static/", "/static-offline-docs/")
-"""What needs no key: signs of life, the documentation, and what the page for signing in consists of."""
+"""Paths that need no key: health checks, the documentation, and the sign-in page with its files."""
 SAFE: Final = {"GET", "HEAD", "OPTIONS"}
 REMEMBERED_SECONDS: Final = 1.0
-"""For so long a process trusts a key without asking the database again; a revoked one may be used until then."""
+"""How long a process trusts a key without querying the database again; a revoked key may be used until then."""
 MOST_REMEMBERED: Final = 10_000
 
 
 class Guard:
-    """ASGI middleware: asks for a key where one is needed, and says in the request's state whose it is."""
+    """ASGI middleware: requires a key where needed, and stores the caller in the request's state."""
 
     def __init__(self, app: ASGIApp, allow_anonymous: bool | None, meter: Meter) -> None:
-        """``allow_anonymous``: whether everybody may do everything; None: on loopback addresses."""
+        """``allow_anonymous``: allow all requests without a key; None: on loopback addresses only."""
         self._app = app
         self._allow_anonymous = allow_anonymous
         self._meter = meter
         self._remembered: TTLCache[tuple[str, str], Caller] = TTLCache(MOST_REMEMBERED, REMEMBERED_SECONDS)
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer it."""
+        """Pass the request on, or reject it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -66,12 +66,12 @@ class Guard:
             await self._app(scope, receive, send_with_limits if headers else send)
 
     async def _let_in(self, request: Request, uploading: ExitStack) -> list[tuple[bytes, bytes]]:
-        """Look at a request, and count it; gives what it is told of its limits."""
+        """Authorize and count a request; returns the rate-limit headers for the response."""
         path = path_of(request.scope)
         try:
             caller = await self._admitted(request, path)
         except KeyRefused:
-            # Whoever tries keys has no more attempts than others have requests.
+            # Failed keys count against the address, so that keys cannot be guessed faster than requests are allowed.
             await self._meter.admit(request, subject_of(request, None))
             raise
         request.scope.setdefault("state", {})["caller"] = caller
@@ -103,7 +103,7 @@ class Guard:
             raise KeyNeeded
         needed = Scope.WRITE if changes else Scope.READ
         if not caller.may(needed):
-            raise ScopeMissing(f"The API key is not allowed to {needed}.")
+            raise ScopeMissing(f"The API key does not have the scope {needed}.")
         return caller
 
     async def _known(self, kind: str, secret: str, look: Callable[[str], Awaitable[Caller]]) -> Caller:
@@ -119,7 +119,7 @@ class Guard:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine reach an address."""
+    """Whether a host name or address is only reachable from this machine."""
     if host == "localhost":
         return True
     try:
@@ -133,7 +133,7 @@ def _is_open(path: str) -> bool:
 
 
 def path_of(scope: AsgiScope) -> str:
-    """The path without what a proxy put before it."""
+    """The path without a proxy's prefix."""
     return str(scope["path"]).removeprefix(scope.get("root_path", "")) or "/"
 
 
@@ -151,12 +151,12 @@ def _cookie(request: Request) -> str:
 
 
 def _check_site(request: Request, *, signed_in: bool) -> None:
-    """Raises CrossSite where a page of another site has a browser change something in its user's name."""
+    """Raises CrossSite if another site's page made the browser send a request that changes something."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None:
         others = site != "same-origin" and (signed_in or site != "none")
     elif origin is not None:
-        # From browsers before 2023, and without TLS. They send it with every form and script that changes something.
+        # Browsers before 2023, or without TLS, send Origin with every form and script that changes something.
         others = urlsplit(origin).netloc != request.headers.get("host")
     else:
         others = signed_in

@@ -1,21 +1,21 @@
-"""HEAD wherever there is GET (RFC 9110, 9.3.2), which FastAPI's routes do not answer by themselves."""
+"""Answers HEAD like GET (RFC 9110, 9.3.2), which FastAPI's routes do not do."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadAsGet:
-    """ASGI middleware: routes see GET. The server, which keeps the request's own method, leaves the body out."""
+    """ASGI middleware: routes see GET, and the server omits the body because it keeps the original method."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; what would follow the first part of a body is not waited for."""
+        """Pass the request on; streams end after their first part."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
 
-        # Its own, since the server goes on by the method in its scope.
+        # A copy, because the server relies on the method in its own scope.
         asked = {**scope, "method": "GET"}
 
         async def send_head(message: Message) -> None:
@@ -33,4 +33,4 @@ class HeadAsGet:
 
 
 class _Answered(BaseException):
-    """Leaves a stream, which may have no end. No Exception, so that nothing on the way answers for it."""
+    """Ends a stream, which may be endless. A BaseException, so that no handler on the way catches it."""

@@ -1,4 +1,4 @@
-"""Images of predictions, as people look at them."""
+"""Renditions of images for people."""
 
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/predictions", tags=["predictions"])
 SMALLEST: Final = 16
 SIZE: Final = 1024
 LARGEST: Final = 2048
-# An image never changes, and its id is never another's; what speaks for a label changes with the model.
+# An image never changes and its ID is never reused; a heat map changes with the model.
 FOR_GOOD: Final = "private, max-age=86400, immutable"
 FOR_NOW: Final = "private, no-cache"
 
@@ -30,16 +30,21 @@ def _responses(media_type: str) -> Responses:
     }
 
 
-@router.get("/{id}/image/", summary="Look at the image", response_class=Response, responses=_responses("image/jpeg"))
+@router.get("/{id}/image/", summary="View the image", response_class=Response, responses=_responses("image/jpeg"))
 async def read_image(
     id: Id,
     request: Request,
     runtime: Running,
     size: Annotated[
-        int, Query(ge=SMALLEST, le=LARGEST, description="Pixels of the longer side, at most; it is never enlarged.")
+        int,
+        Query(
+            ge=SMALLEST,
+            le=LARGEST,
+            description="Maximum length of the longer side in pixels; images are never enlarged.",
+        ),
     ] = SIZE,
 ) -> Response:
-    """The image as a JPEG, whatever it was uploaded as: upright, and without its metadata."""
+    """The image as a JPEG, whatever its original format: upright and without metadata."""
     prediction = await runtime.get(id)
     etag = f'"{prediction.sha256[:32]}-{size}"'
     if _is_known(request, etag):
@@ -51,7 +56,7 @@ async def read_image(
 
 @router.get(
     "/{id}/heatmap/",
-    summary="Look at what speaks for a label",
+    summary="View a label's heat map",
     response_class=Response,
     responses=_responses("image/png"),
 )
@@ -59,19 +64,19 @@ async def read_heat_map(
     id: Id,
     request: Request,
     runtime: Running,
-    label: Annotated[str, Query(description="Any label of the model's; empty for its best one.")] = "",
+    label: Annotated[str, Query(description="Any label of the model; empty for the best one.")] = "",
 ) -> Response:
-    """The image as a PNG, with its class activation map for a label laid over it: what is bright speaks for the label.
+    """The image as a PNG with the class activation map of a label on top: bright areas support the label.
 
-    Exact for models that end in average pooling and one dense layer, as MobileNetV2 does; 404 for others.
+    Exact for models that end in average pooling and one dense layer, such as MobileNetV2; 404 for others.
     """
     prediction = await runtime.get(id)
     if prediction.status == Status.FAILED:
-        raise NotExplainable("The prediction failed: there is no label that anything speaks for.")
+        raise NotExplainable("The prediction failed, so it has no heat map.")
     if not prediction.all_predictions:
         raise PredictionUnfinished
     wanted = label or str(prediction.all_predictions[0]["label"])
-    # As in ETags: no quotes, no other scripts.
+    # ETags must not contain quotes or non-ASCII characters.
     of = f"{prediction.model}-{prediction.model_version}"
     etag = f'"{prediction.sha256[:32]}-{of}-{wanted.encode().hex()}"'
     if _is_known(request, etag):
@@ -86,7 +91,7 @@ async def _stored(prediction: Prediction, runtime: Runtime) -> bytes:
 
 
 def _is_known(request: Request, etag: str) -> bool:
-    """Whether a client has it already (RFC 9110, 13.1.2)."""
+    """Whether the client has this version already (RFC 9110, 13.1.2)."""
     tags = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
     return etag in tags or "*" in tags
 

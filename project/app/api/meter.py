@@ -1,4 +1,4 @@
-"""Limits on what one key, or one address, may ask for: requests and bytes a minute, uploads at a time."""
+"""Rate limits per API key or address: requests and bytes per minute, concurrent uploads."""
 
 import ipaddress
 import math
@@ -17,12 +17,12 @@ from app.rates import WINDOW, Left, Use
 
 MOST_AT_ONCE: Final = 64
 IPV6_SITE: Final = 64
-"""Bits of an IPv6 address that tell one customer from another (RFC 6177)."""
+"""Prefix length that identifies a customer's IPv6 network (RFC 6177)."""
 SECONDS: Final = int(WINDOW.total_seconds())
 
 
 class Meter:
-    """Counts, in the database where it is for all processes; where nothing is limited it does nothing."""
+    """Counts requests in the database, across all processes; does nothing without limits."""
 
     def __init__(self, settings: Settings) -> None:
         self._requests = settings.rate_limit_requests
@@ -33,7 +33,7 @@ class Meter:
         self._uploading: Counter[str] = Counter()
 
     async def admit(self, request: Request, subject: str) -> list[tuple[bytes, bytes]]:
-        """Count a request; gives the headers that tell what is left (draft-ietf-httpapi-ratelimit-headers-10).
+        """Count a request; returns the headers about its limits (draft-ietf-httpapi-ratelimit-headers-10).
 
         Raises RateLimited.
         """
@@ -47,18 +47,18 @@ class Meter:
         for name, wish, left in told:
             if not left.allowed:
                 raise RateLimited(
-                    f"More than {wish.quota} {name} a minute: try again later.", math.ceil(left.seconds), headers
+                    f"More than {wish.quota} {name} per minute: try again later.", math.ceil(left.seconds), headers
                 )
         return headers
 
     @contextmanager
     def uploading(self, request: Request, subject: str) -> Iterator[None]:
-        """An upload is being received, and answered, while inside. Raises RateLimited where there are too many."""
+        """Count a concurrent upload while inside. Raises RateLimited if there are too many."""
         if not (self._uploads and _has_body(request)):
             yield
             return
         if self._uploading[subject] >= self._uploads:
-            raise RateLimited(f"More than {self._uploads} uploads at a time: send one after the other.", 1, [])
+            raise RateLimited(f"More than {self._uploads} concurrent uploads: wait until one is finished.", 1, [])
         self._uploading[subject] += 1
         try:
             yield
@@ -68,7 +68,7 @@ class Meter:
 
 
 def subject_of(request: Request, caller: Caller | None) -> str:
-    """Whose quota a request uses: its key's, or that of the address it comes from."""
+    """Whose quota a request uses: that of its key, or of its address."""
     if caller is not None and caller.key_id is not None:
         return f"key {caller.key_id}"
     host = request.client.host if request.client else ""
@@ -82,7 +82,7 @@ def subject_of(request: Request, caller: Caller | None) -> str:
 
 
 def _size(request: Request, largest: int) -> int:
-    """Bytes that a request says it has; one that does not say it counts as the largest upload."""
+    """Declared size of a request; without one, the maximum size of an upload."""
     declared = request.headers.get("content-length", "")
     return int(declared) if declared.isdecimal() else largest
 

@@ -1,4 +1,4 @@
-"""The registry of models over HTTP."""
+"""Routes of the model registry."""
 
 import asyncio
 from http import HTTPStatus
@@ -16,25 +16,27 @@ router = APIRouter(tags=["models"])
 INFO_IMAGES: Final = 500
 
 
-@router.get("/models", summary="The models that can be asked")
+@router.get("/models", summary="List models")
 async def list_models(runtime: Running) -> list[ModelRead]:
-    """Name, version, labels and input of each; folders that hold no usable model come last and say why."""
+    """Lists name, version, labels and input of each model; broken model folders come last, with the reason."""
     return await runtime.dispatch.models()
 
 
 @router.get(
     "/models/{name}/labels",
-    summary="The labels that a model knows",
+    summary="List a model's labels",
     responses=problem_responses(HTTPStatus.NOT_FOUND),
 )
 async def list_labels(
     name: Annotated[str, Path(description="Name of a model from /models.")], runtime: Running
 ) -> list[str]:
-    """As they are in answers. With `QUEUE=pgqueuer` the web process needs the model for that."""
+    """Labels as they appear in predictions. With `QUEUE=pgqueuer` the web process needs the model folder for this."""
     return list((await asyncio.to_thread(runtime.registry.get, name)).labels)
 
 
-@router.get("/info", summary="Names of models and images", responses=problem_responses(HTTPStatus.SERVICE_UNAVAILABLE))
+@router.get(
+    "/info", summary="List names of models and images", responses=problem_responses(HTTPStatus.SERVICE_UNAVAILABLE)
+)
 async def info(runtime: Running) -> Info:
     """The models, and the newest 500 images that can be classified again."""
     names = [model.name for model in await runtime.dispatch.models() if model.status == "ok"]

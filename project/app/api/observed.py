@@ -1,4 +1,4 @@
-"""What is told of each request: an id, how long it took, a line of the log, and Prometheus."""
+"""Request middleware: ID, duration, access log, metrics."""
 
 import logging
 import re
@@ -22,24 +22,25 @@ from app.log_events import REQUEST, REQUEST_ERROR
 log = logging.getLogger(__name__)
 
 REQUEST_ID: Final = re.compile(rb"(?!ic_)[A-Za-z0-9._:/+=@-]{1,128}")
-"""Ids of others' that are taken over; anything else could be more than an id, and one that begins so, a key."""
+"""Request IDs accepted from clients. Others could be more than an ID, and one with the prefix ic_ could be an API key.
+"""
 ELSEWHERE: Final = "elsewhere"
-"""Instead of paths that are none of the service's: clients could make up any number."""
+"""Reported instead of unknown paths, because clients could make up any number of them."""
 BELOW: Final = ("/static", "/static-offline-docs")
 METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 OTHER: Final = "other"
 CLOSED: Final = 499
-"""Status of a request that ended without an answer: its client had gone, or the service stopped."""
+"""Status of a request without a response: its client disconnected, or the service stopped."""
 
 
 class Observed:
-    """ASGI middleware around everything else."""
+    """ASGI middleware around all others."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and tell of it when it is answered."""
+        """Pass the request on, and record it once it has been answered."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -54,7 +55,7 @@ class Observed:
             try:
                 await self._app(scope, receiving, sending)
             except Exception:
-                # Here, where its id is known, and not by whoever is around all of the application.
+                # Logged here because the request's ID is known, which it is not outside the application.
                 log.exception(REQUEST_ERROR)
                 if exchange.has_begun:
                     raise
@@ -64,7 +65,7 @@ class Observed:
 
 
 class _Exchange:
-    """One request and its answer. It is over when the answer's last byte is sent: what follows it is no part of it."""
+    """A request and its response. It ends with the response's last byte: background tasks are not part of it."""
 
     def __init__(self, request_id: str, stages: dict[str, float], scope: Scope, span: tracing.RequestSpan) -> None:
         self._request_id = request_id
@@ -80,11 +81,11 @@ class _Exchange:
 
     @property
     def has_begun(self) -> bool:
-        """Whether its answer has."""
+        """Whether the response has started."""
         return self._status != CLOSED
 
     def receiving(self, receive: Receive) -> Receive:
-        """What the client sends, counted."""
+        """Count received bytes."""
 
         async def counting() -> Message:
             message = await receive()
@@ -95,7 +96,7 @@ class _Exchange:
         return counting
 
     def sending(self, send: Send) -> Send:
-        """What it is sent, counted, with what is told of the request."""
+        """Count sent bytes and add headers about the request."""
 
         async def counting(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -119,7 +120,7 @@ class _Exchange:
         ]
 
     def finish(self) -> None:
-        """Tell of it, once."""
+        """Record the request, once."""
         if self._is_over:
             return
         self._is_over = True
@@ -134,7 +135,7 @@ class _Exchange:
 
 
 def _route_of(scope: Scope, path: str) -> str:
-    """The path's pattern, such as ``/predictions/{id}/``, also of a request that was refused before it got there."""
+    """The path's pattern, such as ``/predictions/{id}/``, also for requests rejected before routing."""
     if (route := scope.get("route")) is not None:
         return str(route.path)
     if below := next((below for below in BELOW if path.startswith(f"{below}/")), None):
@@ -151,12 +152,12 @@ def _patterns(app: Starlette) -> list[tuple[str, re.Pattern[str]]]:
 
 
 def new_request_id() -> str:
-    """An id that no request had."""
+    """A new, unique request ID."""
     return uuid.uuid4().hex
 
 
 def tell_of_no_request(request_id: str, status: HTTPStatus, sent: int) -> None:
-    """Tell of what could not be read as a request, and was answered with so many bytes."""
+    """Record bytes that could not be parsed as a request."""
     metrics.REQUESTS.labels(OTHER, ELSEWHERE, status.value).inc()
     beside = {"request_id": request_id, "bytes_out": sent, "key_id": ANYBODY.key_id}
     log.info(REQUEST, OTHER, ELSEWHERE, status.value, 0.0, extra=beside)

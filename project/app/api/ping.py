@@ -1,4 +1,4 @@
-"""Is it there, is it alive, is it ready?"""
+"""Health checks: ping, health, ready."""
 
 import asyncio
 from http import HTTPStatus
@@ -17,22 +17,27 @@ DATABASE_SECONDS: Final = 3
 STORAGE_SECONDS: Final = 3
 
 
-@router.get("/ping", summary="A sign of life, with the environment's name")
+@router.get("/ping", summary="Ping the service")
 async def ping(runtime: Running) -> Ping:
-    """Answers at once, whatever the service is doing."""
+    """Responds immediately, whatever the load."""
     return Ping(environment=runtime.settings.environment, testing=runtime.settings.testing)
 
 
-@router.get("/health", summary="Is the process alive?")
+@router.get("/health", summary="Check whether the process is alive")
 async def health() -> Health:
-    """Touches nothing else: use it to decide whether to restart the process."""
+    """Depends on nothing else: use it to decide whether to restart the process."""
     return Health()
 
 
 @router.get(
     "/ready",
-    summary="Can predictions be taken and made?",
-    responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Ready, "description": "Not ready: the failing part is named"}},
+    summary="Check whether the service is ready",
+    responses={
+        HTTPStatus.SERVICE_UNAVAILABLE: {
+            "model": Ready,
+            "description": "Not ready; the response names the failing part",
+        }
+    },
 )
 async def ready(runtime: Running, response: Response) -> Ready:
     """Checks database, tables, storage, model and worker: use it to decide whether to send requests here."""
@@ -59,8 +64,8 @@ async def _storage_state(runtime: Runtime) -> str:
     except StorageUnavailable as error:
         return error.message
     except TimeoutError:
-        return f"The storage of the images does not answer within {STORAGE_SECONDS} s."
-    return "ok" if owner else "The storage is not where images were stored: see that it is mounted."
+        return f"The image storage did not respond within {STORAGE_SECONDS} s."
+    return "ok" if owner else "The image storage has no owner mark: check that it is mounted."
 
 
 async def _database_state() -> str:
@@ -70,7 +75,7 @@ async def _database_state() -> str:
     except DatabaseUnavailable as error:
         return error.message
     except TimeoutError:
-        return f"The database does not answer within {DATABASE_SECONDS} s."
+        return f"The database did not respond within {DATABASE_SECONDS} s."
     if missing:
-        return f"The tables are not up to date ({', '.join(missing)} is missing): run `python -m app migrate`."
+        return f"The tables are not up to date (missing: {', '.join(missing)}): run `./classifier migrate`."
     return "ok"

@@ -1,4 +1,4 @@
-"""Tabular models over HTTP: rows of numbers in, labels and probabilities out, at once."""
+"""Routes of tabular models: rows of numbers in, labels and probabilities out."""
 
 import asyncio
 import json
@@ -26,13 +26,13 @@ router = APIRouter(prefix="/predict", tags=["tabular models"])
 HIT: Final = "image-classifier; hit"
 MISS: Final = "image-classifier; fwd=miss; stored"
 
-Name = Annotated[str, Path(description="Name of a model of kind `tabular`, from /models.")]
+Name = Annotated[str, Path(description="Name of a tabular model from /models.")]
 _RESPONSES = problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
 _ROW = {"sepal_length": 6.3, "sepal_width": 3.3, "petal_length": 6.0, "petal_width": 2.5}
 _BODY = {
     "requestBody": {
         "required": True,
-        "description": "One row, or a list of rows; /models tells each model's features, their bounds and defaults.",
+        "description": "One row or a list of rows; /models lists each model's features, their bounds and defaults.",
         "content": {
             "application/json": {
                 "schema": {
@@ -48,9 +48,9 @@ _BODY = {
 }
 
 
-@router.get("/{model}", summary="Ask a tabular model about its defaults", responses=_RESPONSES)
+@router.get("/{model}", summary="Classify a tabular model's default row", responses=_RESPONSES)
 async def predict_defaults(model: Name, runtime: Running, response: Response, background: BackgroundTasks) -> RowAnswer:
-    """What it says of a row of nothing but defaults: a first result without a body."""
+    """Classifies a row of default values: a first result without a request body."""
     classifier = await asyncio.to_thread(runtime.registry.tabular, model)
     (answer,) = await answers_of(runtime, classifier, [classifier.row_schema()], response, background)
     return answer
@@ -58,16 +58,16 @@ async def predict_defaults(model: Name, runtime: Running, response: Response, ba
 
 @router.post(
     "/{model}",
-    summary="Ask a tabular model about one row, or a list of rows",
+    summary="Classify one row or a list of rows",
     responses=_RESPONSES,
     openapi_extra=_BODY,
 )
 async def predict(
     model: Name, request: Request, runtime: Running, response: Response, background: BackgroundTasks
 ) -> RowAnswer | list[RowAnswer]:
-    """Label and probabilities of one row, or of each of a list.
+    """Returns label and probabilities for the row, or for each row of a list.
 
-    Identical requests are answered from a cache: see the header `Cache-Status`.
+    Identical requests are served from a cache: see the `Cache-Status` header.
     """
     classifier = await asyncio.to_thread(runtime.registry.tabular, model)
     body = _parsed(await request.body())
@@ -81,12 +81,12 @@ def _parsed(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
-        told = {"type": "json_invalid", "loc": ("body",), "msg": f"The body should be JSON: {error}", "input": None}
+        told = {"type": "json_invalid", "loc": ("body",), "msg": f"The body must be JSON: {error}", "input": None}
         raise RequestValidationError([told]) from error
 
 
 def _validated(schema: type[BaseModel], body: Any) -> list[BaseModel]:
-    """The rows of a body. Raises RequestValidationError that names each feature that is wrong, and its bound."""
+    """Validate the rows. Raises RequestValidationError that names each invalid feature and its bound."""
     try:
         if not isinstance(body, list):
             return [schema.model_validate(body)]
@@ -94,7 +94,7 @@ def _validated(schema: type[BaseModel], body: Any) -> list[BaseModel]:
     except ValidationError as error:
         raise RequestValidationError([{**told, "loc": ("body", *told["loc"])} for told in error.errors()]) from error
     if not rows:
-        told = {"type": "too_short", "loc": ("body",), "msg": "The list should have a row at least", "input": body}
+        told = {"type": "too_short", "loc": ("body",), "msg": "The list must contain at least one row", "input": body}
         raise RequestValidationError([told])
     return rows
 
@@ -106,7 +106,7 @@ async def answers_of(
     response: Response,
     background: BackgroundTasks,
 ) -> list[RowAnswer]:
-    """What a model says of rows, from memory where it was asked the same before; noted after the response."""
+    """A model's results for rows, from the cache if possible; stored after the response."""
     model, version = classifier.model.name, classifier.model.version
     values = tuple(tuple(row.model_dump().values()) for row in rows)
     cache, key = runtime.tabular_cache, (model, version, values)
@@ -115,7 +115,7 @@ async def answers_of(
     (metrics.CACHE_HITS if cached else metrics.CACHE_MISSES).labels("predict").inc()
     if scores is None:
         scores = await asyncio.to_thread(classifier.classify, values)
-        # A list longer than the cache is not kept.
+        # Lists longer than the cache are not cached.
         if cache.maxsize >= len(rows):
             cache[key] = scores
     response.headers["Cache-Status"] = HIT if cached else MISS if key in cache else MISS.removesuffix("; stored")
@@ -134,7 +134,7 @@ async def answers_of(
 
 
 async def _log(answers: list[TabularAnswer]) -> None:
-    """After the answer: no fault of the database's may spoil it."""
+    """Runs after the response; a database error must not affect it."""
     try:
         await tabular_log.add_all(answers)
     except DatabaseUnavailable:

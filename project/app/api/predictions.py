@@ -1,4 +1,4 @@
-"""Predictions over HTTP: read, list, correct, delete."""
+"""Routes to read, list, correct and delete predictions."""
 
 import re
 from datetime import datetime
@@ -30,7 +30,7 @@ LONGEST_PAGE: Final = 500
 
 
 def _digits_only(value: object) -> object:
-    """Pydantic also takes ``1.0``, ``+1`` and ``1_0`` for integers."""
+    """Rejects ``1.0``, ``+1`` and ``1_0``, which pydantic accepts as integers."""
     if isinstance(value, str) and not re.fullmatch(r"-?[0-9]+", value):
         raise PydanticCustomError("int_parsing", "Input should be a valid integer")
     return value
@@ -39,20 +39,22 @@ def _digits_only(value: object) -> object:
 Id = Annotated[
     int,
     BeforeValidator(_digits_only),
-    Path(gt=0, description="The prediction's id."),
-    # With a validator before it, the bound would be written as no JSON Schema has it.
+    Path(gt=0, description="ID of the prediction."),
+    # With a validator before it, pydantic writes the bound in a way that is not JSON Schema.
     WithJsonSchema({"type": "integer", "exclusiveMinimum": 0}),
 ]
 
 
 async def _filters(
-    status: Annotated[Status | None, Query(description="Only predictions in this state.")] = None,
-    model: Annotated[StorableStr, Query(description="Only those of this model.")] = "",
-    label: Annotated[StorableStr, Query(description="Only those with this top label, as it is written.")] = "",
-    min_confidence: Annotated[float | None, Query(ge=0, le=1, description="Only those that are as sure.")] = None,
+    status: Annotated[Status | None, Query(description="Only predictions with this status.")] = None,
+    model: Annotated[StorableStr, Query(description="Only predictions of this model.")] = "",
+    label: Annotated[StorableStr, Query(description="Only predictions with exactly this top label.")] = "",
+    min_confidence: Annotated[
+        float | None, Query(ge=0, le=1, description="Only predictions with at least this confidence.")
+    ] = None,
     q: Annotated[
         StorableStr,
-        Query(description="Only those with these words, or beginnings of words, in the label or file name."),
+        Query(description="Only predictions whose label or file name contains all of these words or word prefixes."),
     ] = "",
 ) -> Filters:
     return Filters(status, model, label, min_confidence, q)
@@ -69,13 +71,13 @@ Filtered = Annotated[Filters, Depends(_filters)]
 async def list_predictions(
     request: Request,
     response: Response,
-    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE, description="Predictions on a page.")] = PAGE,
-    cursor: Annotated[str | None, Query(description="From the `Link` header of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE, description="Maximum number of predictions.")] = PAGE,
+    cursor: Annotated[str | None, Query(description="Cursor from the `Link` header of the previous page.")] = None,
     *,
     filters: Filtered,
 ) -> list[PredictionRead]:
-    """A page of predictions; the `Link` header with `rel="next"` leads to the next one, if there is one."""
-    # One more than asked for tells whether another page follows.
+    """Returns a page of predictions. The `Link` header with `rel="next"` leads to the next page, if there is one."""
+    # Reads one more row to find out whether another page follows.
     rows = await search.page(limit + 1, decode_cursor(cursor), filters)
     if len(rows) > limit:
         rows.pop()
@@ -92,10 +94,14 @@ async def read_prediction(
     id: Id,
     runtime: Running,
     wait: Annotated[
-        int, Query(ge=0, description="Answer when it is finished, or after so many seconds (at most MAX_WAIT_SECONDS).")
+        int,
+        Query(
+            ge=0,
+            description="Respond once it is finished or after this many seconds (at most MAX_WAIT_SECONDS).",
+        ),
     ] = 0,
 ) -> PredictionRead:
-    """The prediction as it stands; with `?wait=10` when `status` is `succeeded` or `failed`, or after ten seconds."""
+    """Returns the prediction's current state. With `?wait=10`, waits up to ten seconds for it to finish."""
     if wait:
         return PredictionRead.of(
             await runtime.notices.finished(id, min(wait, runtime.settings.max_wait_seconds), runtime.get)
@@ -109,23 +115,23 @@ async def read_prediction(
     responses=problem_responses(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def correct_prediction(id: Id, correction: PredictionCorrection, by: By) -> PredictionRead:
-    """Sets a person's answer; the model's own stays in `all_predictions`."""
+    """Sets a person's label and confidence; the model's own result stays in `all_predictions`."""
     return PredictionRead.of(await crud.correct(id, correction.top_prediction, correction.confidence, by))
 
 
 @router.delete("/{id}/", summary="Delete a prediction", responses=ONE_RESPONSES)
 async def delete_prediction(id: Id, runtime: Running, by: By) -> PredictionDeleted:
-    """Removes the prediction and its image for good."""
+    """Permanently deletes the prediction and its image."""
     deleted = await crud.delete(id, by)
     await runtime.storage.delete([deleted.image_path])
     return PredictionDeleted(id=deleted.id, filename=deleted.filename)
 
 
-@router.get("/{id}/history/", summary="Read what became of a prediction", responses=ONE_RESPONSES)
+@router.get("/{id}/history/", summary="Read a prediction's history", responses=ONE_RESPONSES)
 async def read_history(id: Id) -> list[PastAnswerRead | ChangeRead]:
-    """Answers that other models gave before (`kind` is `answer`), and what people changed (`change`), newest first.
+    """Lists earlier results (`kind` is `answer`) and changes made by people (`change`), newest first.
 
-    Of a prediction that was deleted the changes are kept.
+    The changes of a deleted prediction remain readable.
     """
     noted = [ChangeRead.of(row) for row in await changes.of_prediction(id)] if id <= MAX_ID else []
     try:
@@ -141,7 +147,7 @@ def _when(entry: PastAnswerRead | ChangeRead) -> datetime:
     return entry.replaced_at if isinstance(entry, PastAnswerRead) else entry.changed_at
 
 
-@router.get("/{id}/deliveries/", summary="Read what became of webhooks", responses=ONE_RESPONSES)
+@router.get("/{id}/deliveries/", summary="List a prediction's webhook deliveries", responses=ONE_RESPONSES)
 async def read_deliveries(id: Id) -> list[DeliveryRead]:
-    """The webhooks of a prediction, and how far each has come."""
+    """Lists the prediction's webhooks and the state of their delivery."""
     return [DeliveryRead.model_validate(row) for row in await deliveries.of_prediction(id)]

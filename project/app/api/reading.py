@@ -42,7 +42,7 @@ async def read_sent(request: Request) -> Sent:
         async with asyncio.timeout(RECEIVE_SECONDS):
             return await (_from_json(request) if is_json(request) else _from_form(request))
     except TimeoutError:
-        told = f"The upload did not arrive within {RECEIVE_SECONDS:.0f} s."
+        told = f"The upload took longer than {RECEIVE_SECONDS:.0f} s."
         raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, told) from None
 
 
@@ -60,7 +60,7 @@ async def _from_form(request: Request) -> Sent:
     if not url:
         raise invalid("missing", "file", "Field required")
     if file is not None and file.filename:
-        raise invalid("image_url_invalid", "image_url", "Send a file or an address, not both", url)
+        raise invalid("image_url_invalid", "image_url", "Send either a file or image_url, not both", url)
     return Sent(None, url, None, field(form.get("model")), field(form.get("webhook_url")))
 
 
@@ -69,7 +69,7 @@ async def _from_json(request: Request) -> Sent:
         # Not request.body(), which the request keeps until it has been answered.
         body = b"".join([chunk async for chunk in request.stream()])
     except ClientDisconnect as error:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, "The upload broke off.") from error
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "The upload was interrupted.") from error
     return _parsed(body) if len(body) <= SMALL else await asyncio.to_thread(_parsed, body)
 
 
@@ -80,7 +80,7 @@ def _parsed(body: bytes) -> Sent:
         told = error.errors(include_url=False, include_input=False, include_context=False)
         raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in told]) from error
     if bool(upload.image) == bool(upload.image_url):
-        raise invalid("missing", "image", "Send one of the two: `image` in base64, or `image_url`")
+        raise invalid("missing", "image", "Send either `image` (base64) or `image_url`")
     data = _decoded(upload.image) if upload.image else None
     return Sent(data, upload.image_url, upload.filename, upload.model, upload.webhook_url)
 
@@ -92,7 +92,7 @@ def _decoded(image: str) -> bytes:
     try:
         return base64.b64decode(image.encode("ascii").translate(None, b" \t\r\n"), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise invalid("base64_invalid", "image", "The image should be in base64, as `base64 -w0` writes it") from error
+        raise invalid("base64_invalid", "image", "The image must be base64, as `base64 -w0` writes it") from error
 
 
 def field(part: Part | None) -> str:

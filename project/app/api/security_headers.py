@@ -1,17 +1,17 @@
-"""Headers that keep browsers from doing more with an answer than was meant, on every answer that lacks them."""
+"""Security headers for browsers, added to every response that lacks them."""
 
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 NOTHING: Final = b"default-src 'none'; frame-ancestors 'none'"
-"""Of an answer for programs: nothing of it is ever run or shown as a page."""
+"""Policy for responses to programs: nothing may run or be displayed as a page."""
 DOCUMENTATION: Final = (
     b"default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     b"font-src 'self'; connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'self'; "
     b"frame-ancestors 'none'"
 )
-"""Swagger UI and ReDoc have a script within the page; nothing that a client sent is shown there."""
+"""Swagger UI and ReDoc use inline scripts; nothing that a client sent is shown there."""
 DOCUMENTED_AT: Final = ("/docs", "/redoc")
 
 HEADERS: Final = (
@@ -22,17 +22,17 @@ HEADERS: Final = (
     (b"cross-origin-opener-policy", b"same-origin"),
 )
 HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
-"""Where TLS is used it stays (RFC 6797)."""
+"""Browsers that used TLS once keep using it (RFC 6797)."""
 
 
 class SecurityHeaders:
-    """ASGI middleware: adds them."""
+    """ASGI middleware that adds security headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and complete its answer."""
+        """Pass the request on and complete the response's headers."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

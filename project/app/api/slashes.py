@@ -1,4 +1,4 @@
-"""Every path with and without its trailing slash, directly: a redirected upload is sent twice, or lost."""
+"""Accepts paths with and without a trailing slash, without redirects: a redirected upload is sent twice or lost."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ _SENT: Final = "app.path_as_sent"
 
 
 def refuse_other_methods(router: APIRouter, path: str, *methods: str) -> None:
-    """Answer 405 to what a path has no route for: otherwise it would be taken for an id."""
+    """Respond with 405 to other methods on a path that would otherwise be parsed as an ID."""
     others = sorted({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"} - set(methods))
 
     @router.api_route(path, methods=others, include_in_schema=False)
@@ -20,7 +20,7 @@ def refuse_other_methods(router: APIRouter, path: str, *methods: str) -> None:
 
 
 def answer_both_slashes(app: FastAPI) -> None:
-    """Where no route has a path, look for one with the other ending before answering 404."""
+    """If no route matches a path, try the path with or without its trailing slash before responding with 404."""
     router = app.router
     router.redirect_slashes = False
     not_found = router.default
@@ -28,7 +28,7 @@ def answer_both_slashes(app: FastAPI) -> None:
     async def with_the_other_ending(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")
         if _SENT in scope:
-            # Neither is there: answer for the path that was asked for.
+            # Neither exists: respond for the path that was requested.
             scope["path"] = scope[_SENT]
         elif scope["type"] == "http" and path != "/":
             scope[_SENT] = path

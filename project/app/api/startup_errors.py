@@ -1,4 +1,4 @@
-"""What a server is told when the application cannot start."""
+"""Error messages for a failed startup."""
 
 import sys
 
@@ -8,20 +8,20 @@ from app.domain import StartupError
 
 
 class PlainStartupErrors:
-    """ASGI middleware: the server logs one clear line where the service knows what is wrong, not a traceback."""
+    """ASGI middleware: logs one clear line instead of a traceback if the cause of a failed startup is known."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything on; only the reason of a failed start is put into words."""
+        """Pass everything on; only replace the message of a failed startup."""
         if scope["type"] != "lifespan":
             await self._app(scope, receive, send)
             return
 
         async def plain_send(message: Message) -> None:
             if message["type"] == "lifespan.startup.failed":
-                # Starlette sends this while it handles the exception, with the traceback as its message.
+                # Starlette sends this message, with the traceback as its text, while it handles the exception.
                 error = sys.exc_info()[1]
                 if isinstance(error, StartupError):
                     message["message"] = error.message

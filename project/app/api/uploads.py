@@ -34,15 +34,15 @@ _PREFER: Final[dict[str, Any]] = {
     "in": "header",
     "required": False,
     "schema": {"type": "string", "title": "Prefer"},
-    "description": "`wait=N`: answer when the prediction is finished, or after N seconds.",
+    "description": "`wait=N`: respond once the prediction is finished or after N seconds.",
 }
 IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
     "name": "idempotency-key",
     "in": "header",
     "required": False,
     "schema": {"type": "string", "title": "Idempotency-Key", "maxLength": LONGEST_KEY},
-    "description": "Any text of yours, a new one for each image: sent again with it, the upload is not done again, but "
-    "answered as the first time. Kept for 24 hours.",
+    "description": "Any unique text, a new one for each image. A repeated upload with the same key is not "
+    "stored again but gets the first response. Keys are kept for 24 hours.",
 }
 _FORM: Final[dict[str, Any]] = {
     "type": "object",
@@ -51,22 +51,22 @@ _FORM: Final[dict[str, Any]] = {
         "file": {
             "type": "string",
             "format": "binary",
-            "description": "JPEG (also MPO), PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF; the first frame counts.",
+            "description": "JPEG, MPO, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF; of an animation, the first frame.",
         },
         "image_url": {
             "type": "string",
             "default": "",
-            "description": "Instead of a file: the address it is fetched from, where the operator allows it.",
+            "description": "URL to download the image from instead of a file, if the operator allows it.",
         },
         "model": {
             "type": "string",
             "default": "",
-            "description": "Name of a model from /models; empty for the default one.",
+            "description": "Name of a model from /models; empty for the default model.",
         },
         "webhook_url": {
             "type": "string",
             "default": "",
-            "description": "Where the end of the prediction is told, by a POST signed as Standard Webhooks has it.",
+            "description": "URL that receives a signed webhook (Standard Webhooks) when the prediction finishes.",
         },
     },
 }
@@ -78,7 +78,7 @@ _FORM: Final[dict[str, Any]] = {
     status_code=HTTPStatus.CREATED,
     response_model=PredictionRead,
     summary="Upload an image",
-    response_description="The prediction, `pending`; with `Prefer: wait=N` finished, if it took no longer than that.",
+    response_description="The `pending` prediction; with `Prefer: wait=N`, finished if it took no longer.",
     responses=problem_responses(
         HTTPStatus.BAD_REQUEST,
         HTTPStatus.NOT_FOUND,
@@ -87,7 +87,11 @@ _FORM: Final[dict[str, Any]] = {
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         HTTPStatus.SERVICE_UNAVAILABLE,
     )
-    | {HTTPStatus.UNPROCESSABLE_ENTITY: {"description": "No file, an unknown model, or a key of another upload"}},
+    | {
+        HTTPStatus.UNPROCESSABLE_ENTITY: {
+            "description": "No file, an unknown model, or an Idempotency-Key of another upload"
+        }
+    },
     openapi_extra={
         "parameters": [_PREFER, IDEMPOTENCY_KEY],
         "requestBody": {
@@ -100,9 +104,9 @@ _FORM: Final[dict[str, Any]] = {
     },
 )
 async def upload_image(request: Request) -> Response:
-    """Stores the image and a `pending` prediction, answers at once, and classifies the image right after.
+    """Stores the image and a `pending` prediction, responds immediately, and classifies the image afterwards.
 
-    Poll `GET /predictions/{id}/` for the result, or send `Prefer: wait=10` to have it in this answer.
+    Poll `GET /predictions/{id}/` for the result, or send `Prefer: wait=10` to get it in this response.
     """
     runtime = await running(request)
     wait, key = _wait(request, runtime), idempotency_key(request)
@@ -157,9 +161,9 @@ def idempotency_key(request: Request, longest: int = LONGEST_KEY) -> str | None:
         return None
     told = ""
     if len(keys) > 1:
-        told = "There should be one key"
+        told = "Send only one key"
     elif not 0 < len(keys[0]) <= longest:
-        told = f"The key should have 1 to {longest} characters"
+        told = f"The key must have 1 to {longest} characters"
     if told:
         raise RequestValidationError(
             [{"type": "idempotency_key_invalid", "loc": ("header", "idempotency-key"), "msg": told, "input": keys[-1]}]
@@ -171,8 +175,8 @@ def idempotency_key(request: Request, longest: int = LONGEST_KEY) -> str | None:
     "/{id}/reclassify/",
     status_code=HTTPStatus.ACCEPTED,
     response_model=PredictionRead,
-    summary="Ask another model",
-    response_description="The prediction, `pending` again; with `Prefer: wait=N` finished, if it took no longer.",
+    summary="Classify again",
+    response_description="The prediction, `pending` again; with `Prefer: wait=N`, finished if it took no longer.",
     responses=problem_responses(
         HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE
     ),
@@ -183,11 +187,11 @@ async def reclassify_prediction(
     request: Request,
     runtime: Running,
     wanted: Reclassification | None = None,
-    model: Annotated[str, Query(description="The same as in the body.")] = "",
+    model: Annotated[str, Query(description="Same as `model` in the body.")] = "",
 ) -> Response:
-    """Classifies the stored image again, with the model named or the default one; the old answer goes into the history.
+    """Classifies the stored image again with the given or the default model; the old result moves to the history.
 
-    A person's correction belongs to the old answer and goes with it.
+    A person's correction belongs to the old result and moves with it.
     """
     came = time.monotonic()
     chosen = await image_model(runtime, wanted.model if wanted else model)

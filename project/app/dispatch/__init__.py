@@ -1,4 +1,4 @@
-"""How predictions come to be classified: in this process, or by workers that take them from a queue."""
+"""Dispatch: how predictions get classified, in this process or by workers through the queue."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from app.notices import Notices
 from app.registry import Registry
 
 Afterwards = Callable[[], Awaitable[object]]
-"""What is left to be done when a client has its answer."""
+"""What remains to be done after the response is sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageModel:
-    """A model that classifies images: its name in the registry, and what identifies its weights."""
+    """An image model: its name in the registry and the version that identifies its weights."""
 
     name: str
     version: str
@@ -25,7 +25,7 @@ class ImageModel:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether predictions can be made: ``ok`` or what is wrong, and what an operator should know."""
+    """Whether predictions can be made: ``ok`` or what is wrong, and notes for the operator."""
 
     model: str
     worker: str
@@ -33,46 +33,46 @@ class Health:
 
 
 class Dispatch(Protocol):
-    """What the routes need. Every method raises DatabaseUnavailable while the database is away."""
+    """What routes need. Every method raises DatabaseUnavailable while the database is unavailable."""
 
     async def image_model(self, name: str) -> ImageModel:
-        """A model by its name, the default one for an empty name. Raises ModelUnknown, or NoWorkerYet."""
+        """A model by name, or the default for an empty name. Raises ModelUnknown or NoWorkerYet."""
 
     async def models(self) -> list[ModelRead]:
-        """All models, the broken ones too."""
+        """All models, including broken ones."""
 
     async def attempt(self, model: str, data: bytes, seconds: float) -> Attempt | None:
-        """Classify an image that has no row yet, where that can be done; None where it needs its row."""
+        """Classify an image that has no row yet, if possible here; None if it needs its row first."""
 
     async def create(self, new: NewPrediction) -> Prediction:
-        """Make a prediction's row; when this returns it is committed, and is classified, come what may."""
+        """Create a prediction's row; on return it is committed and will be classified."""
 
     async def reclassify(self, prediction_id: int, model: ImageModel) -> Prediction:
         """Make a finished prediction pending again. Raises PredictionNotFound or PredictionUnfinished."""
 
     def start(self, prediction: Prediction, data: bytes | None) -> None:
-        """Have a pending prediction classified, if that is not done by others.
+        """Start to classify a pending prediction, unless others do it.
 
-        ``data``: the image's bytes, where they are at hand; the caller need not keep them.
+        ``data``: the image's bytes, if available; the caller need not keep them.
         """
 
     async def finished(self, prediction: Prediction, seconds: float) -> Prediction | None:
-        """Wait until a prediction that was started is finished; None where ``seconds`` were not enough."""
+        """Wait until a started prediction is finished; None if that takes longer than ``seconds``."""
 
     def afterwards(self, prediction: Prediction) -> Afterwards | None:
-        """What a response is followed by, until the prediction is finished; None where others do it."""
+        """What to run after the response, until the prediction is finished; None if others do it."""
 
     async def health(self, *, database_answers: bool) -> Health:
-        """Whether predictions can be made, as far as that can be told where the database does not answer."""
+        """Whether predictions can be made, as far as that is known without the database."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What runs beside the routes."""
+    """What runs besides the routes."""
 
     registry: Registry
-    """Of the tabular models at least."""
+    """Contains at least the tabular models."""
     dispatch: Dispatch
     notices: Notices
     engine: Engine
-    """What shows images, wherever they are classified."""
+    """Renders images, wherever they are classified."""

@@ -1,4 +1,4 @@
-"""Predictions are classified beside the web server, on the same machine (``QUEUE=local``)."""
+"""Classifies predictions in the web process, on the same machine (``QUEUE=local``)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ MOST_ROWS: Final = 64
 
 
 class LocalDispatch:
-    """Hands predictions to the worker of this process."""
+    """Passes predictions to this process's worker."""
 
     def __init__(self, registry: Registry, checker: Checker, engine: Engine, worker: Worker) -> None:
         self._registry = registry
@@ -42,27 +42,27 @@ class LocalDispatch:
         self._create = Coalescer(crud.create_all, most=MOST_ROWS)
 
     async def image_model(self, name: str) -> ImageModel:
-        """A model by its name, the default one for an empty name. Raises ModelUnknown."""
+        """A model by name, or the default for an empty name. Raises ModelUnknown."""
         default = self._registry.default
         if not name or name == default.name:
             return ImageModel(default.name, default.version)
-        # Looks at the folder where the name is unknown: the model may have been dropped in just now.
+        # An unknown name triggers a scan: the model's folder may be new.
         model = await asyncio.to_thread(self._registry.get, name)
         if model.manifest.kind != "image":
-            raise ModelUnknown(f"The model {name!r} classifies no images")
+            raise ModelUnknown(f"The model {name!r} does not classify images")
         return ImageModel(model.name, model.version)
 
     async def models(self) -> list[ModelRead]:
-        """All models, those that were dropped in since the last look too, each known to work or not."""
+        """All models, including new ones, each checked."""
         await self._checker.look()
         return read_models(self._registry, {*self._registry.loaded, *await self._engine.loaded()})
 
     async def attempt(self, model: str, data: bytes, seconds: float) -> Attempt | None:
-        """Classify an image that has no row yet; None where the time is over, or too much is in memory."""
+        """Classify an image that has no row yet; None after the time limit, or if too many bytes are in memory."""
         return await self._worker.attempt(model, data, seconds)
 
     async def create(self, new: NewPrediction) -> Prediction:
-        """Make a prediction's row, together with others that come at the same time."""
+        """Create a prediction's row, batched with concurrent ones."""
         attempted = new.attempt and not new.attempt.cached
         return await (self._worker.create_attempted(new) if attempted else self._create(new))
 
@@ -71,25 +71,23 @@ class LocalDispatch:
         return await history.reclassify(prediction_id, model.name, model.version)
 
     def start(self, prediction: Prediction, data: bytes | None) -> None:
-        """Have a pending prediction classified by the worker, which keeps the image where it has room for it."""
+        """Have the worker classify a pending prediction; it keeps the bytes if it has room."""
         self._worker.start(prediction.id, data, prediction.attempts)
 
     async def finished(self, prediction: Prediction, seconds: float) -> Prediction | None:
-        """Wait for the worker; it keeps at it when the time is over, only the waiting ends."""
+        """Wait for the worker. After the time limit only the wait ends; classification continues."""
         task = self._worker.start(prediction.id, tried=prediction.attempts)
         done, _ = await asyncio.wait([task], timeout=max(0.0, seconds))
         return task.result() if done else None
 
     def afterwards(self, prediction: Prediction) -> Afterwards:
-        """What classifies a pending prediction for which nobody waits."""
+        """Classifies a pending prediction that no client waits for."""
         return partial(self._worker.classify, prediction.id)
 
-    async def health(self, *, database_answers: bool) -> Health:  # noqa: ARG002 - a protocol's
+    async def health(self, *, database_answers: bool) -> Health:  # noqa: ARG002 - required by the protocol
         """Whether the engine and the worker are alive."""
         return Health(
-            model="ok"
-            if self._engine.is_alive
-            else "The engine died and is being started anew: try again in a moment.",
+            model="ok" if self._engine.is_alive else "The engine died and is restarting: try again shortly.",
             worker="ok" if self._worker.is_alive else "The worker is not running: restart the service.",
             notes=[self._registry.note] if self._registry.note else [],
         )
@@ -97,7 +95,7 @@ class LocalDispatch:
 
 @asynccontextmanager
 async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[Running]:
-    """The engine, the database and the worker run while inside. Raises StartupError."""
+    """Run the engine, the database and the worker while inside. Raises StartupError."""
     registry = await asyncio.to_thread(find_models, settings)
     orders = orders_of(settings, registry.default)
     engine, checker = Engine(orders), Checker(orders, registry)

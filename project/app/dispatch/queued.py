@@ -1,4 +1,4 @@
-"""Predictions are classified by workers on any number of hosts, which take jobs from a queue (``QUEUE=pgqueuer``)."""
+"""Leaves predictions to workers on any number of hosts, which take jobs from a queue (``QUEUE=pgqueuer``)."""
 
 import asyncio
 import sys
@@ -36,14 +36,14 @@ from app.timing import carried
 
 MOST_ROWS: Final = 64
 MODELS_SECONDS: Final = 2.0
-"""How long the workers' models are remembered; one that nobody knows is looked for at once."""
+"""How long the workers' models are cached; an unknown name is looked up immediately."""
 
 
 class QueuedDispatch:
-    """Adds jobs for workers, and waits for what becomes of them."""
+    """Adds jobs for workers and waits for results."""
 
     def __init__(self, notices: Notices, registry: Registry) -> None:
-        """``registry``: of the tabular models, which this process answers itself, at once."""
+        """``registry``: the tabular models, which this process runs itself."""
         self._notices = notices
         self._registry = registry
         self._create = Coalescer(_create_all, most=MOST_ROWS)
@@ -52,9 +52,9 @@ class QueuedDispatch:
         self._models: TTLCache[str, list[ModelRead]] = TTLCache(1, MODELS_SECONDS)
 
     async def image_model(self, name: str) -> ImageModel:
-        """A model that a worker has, by its name, the default one for an empty name.
+        """A worker's model by name, or the default for an empty name.
 
-        Raises ModelUnknown, or NoWorkerYet.
+        Raises ModelUnknown or NoWorkerYet.
         """
         for remembered in (True, False):
             known = await self._workers_models(remembered=remembered)
@@ -64,22 +64,22 @@ class QueuedDispatch:
         if not known:
             raise NoWorkerYet
         names = ", ".join(model.name for model in known if model.status == "ok" and model.kind == "image") or "none"
-        wanted = f"an image model {name!r}" if name else "a default model that works"
-        raise ModelUnknown(f"No worker has {wanted}; there are {names}.")
+        wanted = f"an image model {name!r}" if name else "a working default model"
+        raise ModelUnknown(f"No worker has {wanted}; available: {names}.")
 
     async def models(self) -> list[ModelRead]:
-        """Models of the workers, and the tabular ones of this process."""
+        """Image models of the workers and tabular models of this process."""
         image_models = [model for model in await self._workers_models(remembered=False) if model.kind != "tabular"]
         await asyncio.to_thread(self._registry.scan)
         here = read_models(self._registry, self._registry.loaded)
         return image_models + [model for model in here if model.kind == "tabular"]
 
-    async def attempt(self, model: str, data: bytes, seconds: float) -> Attempt | None:  # noqa: ARG002 - a protocol's
-        """None: nothing is classified here."""
+    async def attempt(self, model: str, data: bytes, seconds: float) -> Attempt | None:  # noqa: ARG002 - required by the protocol
+        """None: this process classifies no images."""
         return None
 
     async def create(self, new: NewPrediction) -> Prediction:
-        """Make a prediction's row and its job in one transaction, together with others that come at the same time."""
+        """Create a prediction's row and its job in one transaction, batched with concurrent ones."""
         return await self._create(new)
 
     async def reclassify(self, prediction_id: int, model: ImageModel) -> Prediction:
@@ -90,28 +90,28 @@ class QueuedDispatch:
         return prediction
 
     def start(self, prediction: Prediction, data: bytes | None) -> None:
-        """Nothing: the job is there already."""
+        """Nothing to do: the job exists already."""
 
     async def finished(self, prediction: Prediction, seconds: float) -> Prediction | None:
-        """Wait until a worker has finished a prediction; None where ``seconds`` were not enough, or it is gone."""
+        """Wait until a worker has finished a prediction; None after ``seconds``, or if it was deleted."""
         with suppress(PredictionNotFound, DatabaseUnavailable):
             found = await self._notices.finished(prediction.id, seconds, self._get)
             return found if found.status in FINISHED else None
         return None
 
-    def afterwards(self, prediction: Prediction) -> Afterwards | None:  # noqa: ARG002 - a protocol's
+    def afterwards(self, prediction: Prediction) -> Afterwards | None:  # noqa: ARG002 - required by the protocol
         """None: a worker does it."""
         return None
 
     async def health(self, *, database_answers: bool) -> Health:
-        """Whether a worker is alive; it announces itself only while its model answers."""
-        told = "Not known: only the database tells."
+        """Whether a worker is alive; workers only announce themselves while their engine responds."""
+        told = "Unknown while the database is unavailable."
         if database_answers:
             with suppress(DatabaseUnavailable):
                 if await fleet.count_alive():
                     notes = [model.note for model in await self._workers_models(remembered=True) if model.note]
                     return Health(model="ok", worker="ok", notes=notes)
-                told = f"No worker was alive in the last {fleet.ALIVE_FOR.seconds} s: start `python -m app worker`."
+                told = f"No worker was alive in the last {fleet.ALIVE_FOR.seconds} s: start `./classifier worker`."
         return Health(model="ok", worker=told, notes=[])
 
     async def _workers_models(self, *, remembered: bool) -> list[ModelRead]:
@@ -122,7 +122,7 @@ class QueuedDispatch:
 
 
 async def _read_models(asked: list[None]) -> list[list[ModelRead]]:
-    # What was remembered is forgotten for everybody at the same moment.
+    # The cache expires for all callers at once.
     return [await fleet.models()] * len(asked)
 
 
@@ -140,9 +140,9 @@ async def _create_all(new: list[NewPrediction]) -> list[Prediction | Idempotency
 
 @asynccontextmanager
 async def queued_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[Running]:
-    """The database is connected while inside; no image model is loaded to classify. Raises StartupError."""
+    """Connect to the database while inside; no image model is loaded. Raises StartupError."""
     registry = await asyncio.to_thread(Registry, settings.models, None, memory_bytes=settings.models_memory_bytes)
-    # For who looks at images: a file that brings a decoder down takes nothing else along.
+    # Renders images in a process of its own, so that a file that crashes a decoder affects nothing else.
     engine = Engine(orders_of(settings, None))
     async with engine.running(when_asked=True), database_url(settings) as url, connected(url, settings):
         await queue.check_installed()

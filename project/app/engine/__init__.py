@@ -1,4 +1,4 @@
-"""The engine: a process of its own that decodes images and runs their models, seen from the service."""
+"""The engine, seen from the service: a separate process that decodes images and runs image models."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ ERRORS: Final[dict[str, type[ServiceError]]] = {
     error.__name__: error for error in (ImageUnreadable, ModelBroken, ModelUnknown, NotExplainable)
 }
 IN_HAND_PER_THREAD: Final = 2
-"""Images sent to the engine at once: one at work, and the next. All of them have to be tried again if it dies."""
+"""Images sent to the engine per thread: the current one and the next. If it dies, all of them are retried."""
 RESTART_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 1.0
 LONGEST_LINE: Final = 2**20
@@ -40,24 +40,24 @@ LONGEST_LINE: Final = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a model said of an image: its best labels, highest first, which model it was, and how long it took."""
+    """A model's result for an image: its best labels, highest confidence first, the model, and the time it took."""
 
     scores: list[LabelScore]
     model: str
     version: str
     seconds: tuple[float, float] = field(compare=False)
-    """Of decoding, and of the model."""
+    """Of decoding, and of inference."""
 
 
 class Engine:
-    """Starts the process, sends it work, and starts it anew when it dies."""
+    """Starts the process, sends it requests, and restarts it when it dies."""
 
     def __init__(self, orders: Orders, name: str = "The engine") -> None:
-        """``name``: of the process, in the log."""
+        """``name``: of the process, for the log."""
         self._orders = orders
         self._name = name
         self._turn = asyncio.Semaphore(orders.threads * IN_HAND_PER_THREAD)
-        # Apart, so that who looks at images need not wait behind all that are to be classified.
+        # Separate, so that renditions do not wait behind classifications.
         self._rendering = asyncio.Semaphore(orders.threads)
         self._asked: dict[int, asyncio.Future[Header]] = {}
         self._last_id = 0
@@ -68,7 +68,7 @@ class Engine:
 
     @asynccontextmanager
     async def running(self, *, when_asked: bool = False) -> AsyncIterator[None]:
-        """The engine runs while inside; ``when_asked``: from the first time that it is asked for something."""
+        """Run the engine while inside; ``on_demand``: start it with the first request."""
         if not when_asked:
             await self._start()
         keeper = asyncio.create_task(self._keep())
@@ -78,24 +78,24 @@ class Engine:
             keeper.cancel()
             await asyncio.wait([keeper])
             if self._starting:
-                # A start that is cut short would leave its process behind.
+                # Cancelling a start would leave its process behind.
                 await asyncio.wait([self._starting])
             if self._was_up:
-                # Nothing is lost with it, and it may take a while to hear of its end: it is starting, or at an image.
+                # Killing it loses nothing, while a graceful stop could wait for a start or an image.
                 with suppress(ProcessLookupError):
                     self._process.kill()
-                # Also where the keeper was at it: what it began is finished here.
+                # Also completes a stop that the supervisor had begun.
                 await self._stop()
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process runs."""
+        """Whether the process is running."""
         return self._up.is_set()
 
     async def classify(self, model: str, data: bytes) -> Said:
         """The best labels of an image.
 
-        Raises ImageUnreadable, ModelUnknown or ModelBroken, EngineFailed, or EngineDied where the process died.
+        Raises ImageUnreadable, ModelUnknown or ModelBroken, EngineFailed, or EngineDied if the process died.
         """
         await self._turn.acquire()
         try:
@@ -103,7 +103,7 @@ class Engine:
         except BaseException:
             self._turn.release()
             raise
-        # What was sent is worked at, though nobody may wait for it: only its answer makes room for the next.
+        # The engine works on a request even if its caller has gone: only its response frees the slot.
         answered.add_done_callback(lambda _: self._turn.release())
         answer = await _result(answered)
         scores = [LabelScore(label, confidence) for label, confidence in answer["scores"]]
@@ -112,14 +112,14 @@ class Engine:
         return Said(scores, answer["model"], answer["version"], (answer["decode"], answer["infer"]))
 
     async def render(self, data: bytes, longest: int) -> bytes:
-        """An image as a JPEG for people, its longer side at most ``longest`` pixels.
+        """An image as a JPEG for people, its longer side at most ``max_side`` pixels.
 
         Raises ImageUnreadable, EngineFailed or EngineDied.
         """
         return await self._rendered({"do": "render", "longest": longest}, data)
 
     async def explain(self, model: str, label: str, data: bytes) -> bytes:
-        """A PNG of an image with what speaks for a label laid over it.
+        """A PNG of an image with the heat map of a label.
 
         Raises ImageUnreadable, ModelUnknown, NotExplainable, EngineFailed or EngineDied.
         """
@@ -135,12 +135,12 @@ class Engine:
         await self._ask({"do": "load", "models": models})
 
     async def loaded(self) -> list[str]:
-        """Names of the models in memory."""
+        """Names of the loaded models."""
         names: list[str] = (await self._ask({"do": "list"}))["loaded"]
         return names
 
     async def check(self, model: str) -> None:
-        """Load a model of any kind, for nobody. Raises ModelUnknown, ModelBroken, EngineFailed or EngineDied."""
+        """Load a model of any kind and discard it. Raises ModelUnknown, ModelBroken, EngineFailed or EngineDied."""
         await self._ask({"do": "check", "model": model})
 
     async def _ask(self, header: Header) -> Header:
@@ -153,7 +153,7 @@ class Engine:
         self._last_id += 1
         answered: asyncio.Future[Header] = asyncio.get_running_loop().create_future()
         self._asked[self._last_id] = answered
-        # Nobody may be there any longer to be told that the process died.
+        # Retrieves the exception if the caller has gone, so that asyncio does not report it.
         answered.add_done_callback(lambda done: done.exception())
         self._writer.writelines([packed({**header, "id": self._last_id}, len(body)), body])
         return answered
@@ -168,7 +168,7 @@ class Engine:
                 pass_fds=[theirs.fileno()],
                 cwd=PROJECT_DIR,
                 stdin=asyncio.subprocess.DEVNULL,
-                # What runtimes in C write there themselves would not be JSON.
+                # Output that native libraries write to stderr is not JSON.
                 stderr=asyncio.subprocess.PIPE if self._orders.tells_json else None,
                 limit=LONGEST_LINE,
                 env={**os.environ, "PYTHONPATH": str(PROJECT_DIR)},
@@ -180,7 +180,7 @@ class Engine:
         self._was_up = True
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        """Hand answers to who asked, until the process hangs up."""
+        """Resolve responses until the process closes its connection."""
         try:
             while True:
                 header_bytes, body_bytes = LENGTHS.unpack(await reader.readexactly(LENGTHS.size))
@@ -196,7 +196,7 @@ class Engine:
             return
 
     async def _keep(self) -> None:
-        """Start the process where it does not run yet, and anew whenever it ends."""
+        """Start the process if it is not running, and restart it whenever it ends."""
         if not self._up.is_set():
             await self._wanted.wait()
             await self._start_in_the_end()
@@ -215,18 +215,18 @@ class Engine:
             try:
                 await asyncio.shield(self._starting)
             except OSError:
-                # No memory, no more processes: this is what brings the engine back, so it must not end.
+                # Out of memory or processes. This loop must go on, because nothing else brings the engine back.
                 log.exception(ENGINE_NOT_STARTED, self._name)
                 await asyncio.sleep(RESTART_SECONDS)
 
     async def _stop(self) -> int:
-        """Hang up, which ends the process; whoever waits for it learns that it is gone."""
+        """Close the connection, which ends the process; pending requests fail with EngineDied."""
         self._up.clear()
         self._reading.cancel()
         assert self._writer is not None
         self._writer.close()
         try:
-            # Not wait_for, which before Python 3.12 loses a cancellation that comes with the result.
+            # Not wait_for, which before Python 3.12 loses a cancellation that arrives together with the result.
             async with asyncio.timeout(STOP_SECONDS):
                 status = await self._process.wait()
         except TimeoutError:
@@ -252,7 +252,7 @@ async def _result(answered: asyncio.Future[Header]) -> Header:
 
 
 async def _relay(said: asyncio.StreamReader) -> None:
-    """Pass on lines of the process's own log, and log the others that it writes."""
+    """Pass on the process's own log lines, and log its other output."""
     while line := await said.readline():
         text = line.decode(errors="replace").rstrip()
         if text.startswith("{"):

@@ -1,4 +1,4 @@
-"""Learning which models cannot be loaded, in a process that ends afterwards: what loading takes goes with it."""
+"""Checks which models can be loaded, in a process that ends afterwards and frees its memory."""
 
 import asyncio
 import logging
@@ -14,13 +14,13 @@ from app.registry import Registry
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS: Final = 60.0
-"""How long loading one model may take; who asks for the list of models waits for it."""
+"""Time limit for loading a model; requests for the list of models wait for it."""
 MOST_DEATHS: Final = 2
-"""The process may also die of something else, such as want of memory: a model is blamed when it died over it again."""
+"""The process may also die of other causes, such as lack of memory: a model is blamed if it dies twice."""
 
 
 class Checker:
-    """Tries models that are new to a registry. A file that brings its runtime down takes nothing else along."""
+    """Checks models that are new to a registry. A file that crashes its runtime affects nothing else."""
 
     def __init__(self, orders: Orders, registry: Registry) -> None:
         self._orders = replace(orders, threads=1)
@@ -28,33 +28,33 @@ class Checker:
         self._lock = asyncio.Lock()
 
     async def look(self) -> None:
-        """Look at the folder of models again, and try those that nobody tried; the broken ones are left out then.
+        """Scan the models folder and check new models; broken ones are excluded from then on.
 
-        Those that could not be tried, since the process did not start, are tried at the next look.
+        Models that could not be checked because the process did not start are checked next time.
         """
         async with self._lock:
             await asyncio.to_thread(self._registry.scan)
             new = self._registry.unchecked
             if not new:
                 return
-            engine = Engine(self._orders, "The process that tries models")
+            engine = Engine(self._orders, "The process that checks models")
             async with engine.running():
                 for model in new:
                     try:
                         fault = await _fault(engine, model.name)
                     except ModelUnknown:
-                        continue  # Its folder is gone.
+                        continue  # its folder was removed
                     except (EngineDied, TimeoutError):
                         log.warning(MODEL_NOT_TRIED, model.name)
                         return
-                    # One by one: what was learnt holds, whatever happens over the next.
+                    # Recorded one by one: a finding holds, whatever happens with the next model.
                     await asyncio.to_thread(self._registry.note_checked, {model: fault})
 
 
 async def _fault(engine: Engine, name: str) -> str | None:
-    """What is wrong with a model. Raises ModelUnknown; EngineDied or TimeoutError where it could not be tried."""
+    """Why a model cannot be loaded, or None. Raises ModelUnknown; EngineDied or TimeoutError if it was not checked."""
     for _ in range(MOST_DEATHS):
-        # Answered, it runs: what it dies of afterwards is the model.
+        # Once it has responded, the process runs: if it dies later, the model is the cause.
         async with asyncio.timeout(CHECK_SECONDS):
             await engine.loaded()
         try:
@@ -69,4 +69,4 @@ async def _fault(engine: Engine, name: str) -> str | None:
         except EngineDied:
             continue
         return None
-    return f"The model {name} kills the process that loads it."
+    return f"The model {name} crashes the process that loads it."

@@ -1,7 +1,7 @@
-"""The engine's own process: decodes and classifies in threads, one per core, until the service hangs up.
+"""The engine's process: decodes and classifies in threads, one per core, until the service closes the connection.
 
-A process apart, so that no Python of the service's makes a core wait, and a file that brings a decoder down takes
-nothing else along. Run as ``python -m app.engine.child``; what it is told comes as frames over the socket it inherits.
+A separate process, so that no Python code of the service delays a core, and a file that crashes a decoder affects
+nothing else. Run as ``python -m app.engine.child``; requests arrive as frames on the inherited socket.
 """
 
 import contextlib
@@ -29,13 +29,13 @@ from app.registry import Registry
 log = logging.getLogger(__name__)
 
 OVERDUE: Final = 3
-"""Exit status where an image took too long."""
+"""Exit status if an image exceeded its time limit."""
 NICENESS: Final = 10
-"""Requests and the database go first: they take a moment, and here there is always work."""
+"""Requests and the database get the CPU first: they need little, and here there is always work."""
 
 
 class Child:
-    """Answers frames from ``threads`` threads, each of which takes the next one itself."""
+    """Answers frames in ``threads`` threads, each of which reads its own."""
 
     def __init__(self, service: socket.socket, registry: Registry, threads: int, image_seconds: float) -> None:
         self._service = service
@@ -46,7 +46,7 @@ class Child:
         self._threads = [threading.Thread(target=self._work, name=f"classify-{n}", daemon=True) for n in range(threads)]
 
     def run(self) -> None:
-        """Answer until the service hangs up; what a thread is still at then is let go."""
+        """Answer frames until the service closes the connection; unfinished images are abandoned."""
         self._watch.start()
         for thread in self._threads:
             thread.start()
@@ -65,9 +65,9 @@ class Child:
                 log.exception(ENGINE_ERROR, header["do"])
                 answer = {"error": type(error).__name__, "message": str(error)}
             with self._sending, contextlib.suppress(OSError):
-                # Where the service hung up meanwhile, the next frame is none.
+                # If the service has closed the connection, the next read ends this thread.
                 self._send(header, answer, found)
-        # The first thread to learn of it ends them all: nobody waits for the others' answers.
+        # The first thread to notice ends the process: nobody waits for the others.
         os._exit(0)
 
     def _next(self) -> tuple[Header, bytes] | None:
@@ -83,9 +83,10 @@ class Child:
         self._service.sendall(packed({"id": header["id"], **answer}, len(found)) + found)
 
     def _give_up(self, header: Header) -> None:
-        """Say that an image takes too long, and end: the service starts anew, and asks again for all others in hand."""
-        told = f"The image takes longer than {self._image_seconds:g} s: it is damaged, or too large for this machine."
-        # Never let go but where its own thread was faster.
+        """Report an overdue image and exit; the service restarts the engine and retries the other images."""
+        limit = f"{self._image_seconds:g} s"
+        told = f"The image exceeded the time limit of {limit}: it is damaged or too large for this machine."
+        # Only released if the image's thread was faster after all.
         self._sending.acquire()
         if not self._watch.watches(header):
             self._sending.release()
@@ -135,8 +136,8 @@ def _told(error: ServiceError) -> Header:
 
 
 def main() -> None:
-    """Do as the service says."""
-    # Ctrl-C reaches every process of the terminal; the service finishes what is in hand, and then hangs up.
+    """Run the engine."""
+    # Ctrl-C reaches all processes of the terminal; the service finishes active requests and then closes the connection.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     service = socket.socket(fileno=int(sys.argv[1]))

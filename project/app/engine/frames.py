@@ -1,4 +1,4 @@
-"""What travels between the service and its engine: orders at the start, then frames of a JSON header and a body."""
+"""The protocol between the service and its engine: a configuration frame, then frames of a JSON header and a body."""
 
 import json
 import socket
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 LENGTHS: Final = struct.Struct("<II")
-"""Before each frame: bytes of its header, and of its body."""
+"""Precedes each frame: lengths of its header and its body in bytes."""
 
 Header = dict[str, Any]
 
 
 def packed(header: Header, body_bytes: int = 0) -> bytes:
-    """The beginning of a frame: lengths and header. The body follows."""
+    """The start of a frame: lengths and header. The body follows."""
     text = json.dumps(header, separators=(",", ":")).encode()
     return LENGTHS.pack(len(text), body_bytes) + text
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What the service tells its engine at the start.
+    """The engine's configuration, its first frame.
 
-    ``default``: the folder of a model; empty where it classifies nothing.
+    ``default``: folder of the default model; empty if the engine only renders.
     """
 
     models_dir: str
@@ -30,18 +30,18 @@ class Orders:
     threads: int
     memory_bytes: int
     image_seconds: float
-    """How long one image may take."""
+    """Time limit for one image."""
     log_config: dict[str, Any]
 
     @property
     def tells_json(self) -> bool:
-        """Whether each line of the log is JSON."""
+        """Whether log lines are JSON."""
         style: str = self.log_config["formatters"]["line"]["style"]
         return style == "json"
 
 
 def receive(peer: socket.socket) -> tuple[Header, bytes] | None:
-    """The next frame of a blocking socket, header and body; None where the peer hung up."""
+    """The next frame from a blocking socket, header and body; None if the peer closed the connection."""
     if (lengths := _exactly(peer, LENGTHS.size)) is None:
         return None
     header_bytes, body_bytes = LENGTHS.unpack(lengths)
@@ -53,7 +53,7 @@ def receive(peer: socket.socket) -> tuple[Header, bytes] | None:
 
 def _exactly(peer: socket.socket, count: int) -> bytes | None:
     received = peer.recv(count, socket.MSG_WAITALL) if count else b""
-    # All of it at once but where a signal came in between, such as those that stop a process and let it go on.
+    # A signal such as SIGSTOP may interrupt the read.
     while 0 < len(received) < count:
         further = peer.recv(count - len(received), socket.MSG_WAITALL)
         if not further:

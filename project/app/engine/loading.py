@@ -1,4 +1,4 @@
-"""What an engine starts with: the registry of models, and the default one loaded."""
+"""Engine startup: finds the models and loads the default one."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def find_models(settings: Settings) -> Registry:
-    """All models of the folder. Raises StartupError where the default one is not there."""
+    """All models of the folder. Raises StartupError if the default model is missing."""
     default, note = find_default(settings.models, settings.model, settings.model_precision)
     if note:
         log.warning(MODEL_FALLBACK, note)
@@ -26,7 +26,7 @@ def find_models(settings: Settings) -> Registry:
 
 
 def orders_of(settings: Settings, default: Model | None) -> Orders:
-    """What an engine's process is told when it starts. ``default``: None where it is not to classify."""
+    """The engine's configuration. ``default``: None if it does not classify."""
     return Orders(
         models_dir=str(settings.models.resolve()),
         default=default.folder.name if default else "",
@@ -39,26 +39,28 @@ def orders_of(settings: Settings, default: Model | None) -> Orders:
 
 @asynccontextmanager
 async def loaded(engine: Engine, checker: Checker, registry: Registry, *, everything: bool) -> AsyncIterator[None]:
-    """With the default model loaded, or all; which of the others cannot be is learnt beside the first requests.
+    """Load the default model, or all; the others are checked in the background while inside.
 
-    Raises StartupError where the default model cannot be loaded.
+    Raises StartupError if the default model cannot be loaded.
     """
     if everything:
-        # Those that cannot be loaded are left out before they are met.
+        # Excludes models that cannot be loaded.
         await checker.look()
     others = [model for model in registry.models if model.manifest.kind == "image" and model != registry.default]
-    # The default last, so that it is the last to be unloaded.
+    # The default is loaded last, so that it is unloaded last.
     for model in [*(others if everything else []), registry.default]:
         fault = None
         try:
             await engine.load([model.name])
         except ModelBroken as error:
             if model == registry.default:
-                raise StartupError(f"{error.message} To make it again, {MAKE_ONE}.") from error
+                raise StartupError(f"{error.message} To export it again, {MAKE_ONE}.") from error
             fault = error.message
         except (EngineDied, EngineFailed) as error:
             if model == registry.default:
-                raise StartupError(f"The model {model.name} cannot be loaded. To make it again, {MAKE_ONE}.") from error
+                raise StartupError(
+                    f"The model {model.name} cannot be loaded. To export it again, {MAKE_ONE}."
+                ) from error
             log.exception(MODEL_NOT_LOADED, model.name)
             continue
         registry.note_checked({model: fault})

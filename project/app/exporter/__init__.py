@@ -1,1 +1,1 @@
-"""From weights to an exported model. Runs once, with TensorFlow, and is never imported while serving."""
+"""Exports models from weights. Runs once, with TensorFlow, and is never imported while serving."""

@@ -1,4 +1,4 @@
-"""Keras or a SavedModel to a LiteRT file, and the proof that both answer alike."""
+"""Converts Keras models and SavedModels to LiteRT, and verifies that both give the same scores."""
 
 import contextlib
 import io
@@ -23,18 +23,20 @@ Tensor = NDArray[np.float32]
 
 
 def to_litert(network: Network) -> bytes:
-    """A float32 LiteRT file. Raises StartupError where its answers differ from the network's own."""
+    """A float32 LiteRT file. Raises StartupError if its scores differ from the original's."""
     lite = _convert(network.converter())
     tensors = reference_tensors(network.input)
     difference = float(np.abs(litert_answers(lite, tensors, network.classes) - network.answers(tensors)).max())
     if not difference < TOLERANCE:
-        raise StartupError(f"The converted model's answers differ from the original's by {difference:.2g}: not kept.")
+        raise StartupError(
+            f"The converted model's scores differ from the original's by {difference:.2g}, so it was discarded."
+        )
     log.info(EXPORT_COMPARED, difference)
     return lite
 
 
 def _convert(converter: Any) -> bytes:
-    # The converter tells of every variable on standard output.
+    # The converter prints every variable to standard output.
     with contextlib.redirect_stdout(io.StringIO()):
         try:
             lite: bytes = converter.convert()
@@ -44,13 +46,13 @@ def _convert(converter: Any) -> bytes:
 
 
 def _reason(dump: str) -> str:
-    """The line of a converter's report that says why: which operations LiteRT does not have, or the first."""
+    """The reason in a converter's report: operations that LiteRT does not have, or else its first line."""
     lacking = dict.fromkeys(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", dump))
-    return f"it has no {', '.join(lacking)}." if lacking else dump.strip().splitlines()[0]
+    return f"LiteRT has no {', '.join(lacking)}." if lacking else dump.strip().splitlines()[0]
 
 
 def litert_answers(lite: bytes, tensors: Tensor, classes: int) -> Tensor:
-    """What a LiteRT file answers: float32 (batch, classes) for (batch, size, size, 3)."""
+    """Scores of a LiteRT file: float32 (batch, classes) for (batch, size, size, 3)."""
     interpreter = Interpreter(model_content=lite)
     interpreter.allocate_tensors()
     given = interpreter.get_input_details()[0]["index"]

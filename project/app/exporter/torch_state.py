@@ -1,4 +1,4 @@
-"""Reading a state dict that an old PyTorch saved, without PyTorch and without trusting the file.
+"""Reads the state dict of an old PyTorch version, without PyTorch and without trusting the file.
 
 The format (``torch/serialization.py``, ``_legacy_save``): a pickled magic number, protocol version and system info; the
 pickled state dict, whose tensors refer to storages by key; the pickled list of keys; then for each key, in that order,
@@ -24,12 +24,12 @@ _DTYPES: Final[dict[str, np.dtype[Any]]] = {"FloatStorage": np.dtype("<f4"), "Lo
 
 
 class UnreadableState(StartupError):
-    """The file is no state dict of float32 and int64 tensors."""
+    """The file is not a state dict of float32 and int64 tensors."""
 
 
 @dataclass(eq=False)
 class _Storage:
-    """The elements of one or more tensors; they follow behind the pickles."""
+    """The elements of one or more tensors; they follow the pickles."""
 
     dtype: np.dtype[Any]
     count: int
@@ -38,7 +38,7 @@ class _Storage:
 
 @dataclass(frozen=True)
 class _TensorRef:
-    """A view of a storage: offset, shape and strides count elements."""
+    """A view of a storage; offset, shape and strides are in elements."""
 
     storage: _Storage
     offset: int
@@ -72,33 +72,33 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
 def _read(file: IO[bytes]) -> dict[str, NDArray[Any]]:
     header = [_RestrictedUnpickler(file).load() for _ in range(3)]
     if header[:2] != [MAGIC, PROTOCOL] or not header[2].get("little_endian"):
-        raise UnreadableState("it does not begin like one")
+        raise UnreadableState("the header is wrong")
     unpickler = _RestrictedUnpickler(file)
     state = unpickler.load()
     for key in _RestrictedUnpickler(file).load():
         storage = unpickler.storages[key]
         count = int(np.frombuffer(file.read(8), "<i8")[0])
         if count != storage.count:
-            raise UnreadableState("a storage is not as long as it says")
+            raise UnreadableState("a storage has the wrong length")
         storage.elements = np.frombuffer(file.read(count * storage.dtype.itemsize), storage.dtype, count)
     if not all(isinstance(name, str) and isinstance(ref, _TensorRef) for name, ref in state.items()):
-        raise UnreadableState("it holds something that is no tensor")
+        raise UnreadableState("it contains something other than tensors")
     return {name: ref.read() for name, ref in state.items()}
 
 
 def _rebuild_tensor(
     storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_unused: object
 ) -> _TensorRef:
-    """Stands in for ``torch._utils._rebuild_tensor_v2``."""
+    """Replaces ``torch._utils._rebuild_tensor_v2``."""
     if not isinstance(storage, _Storage) or offset < 0 or min(strides, default=0) < 0 or len(shape) != len(strides):
-        raise UnreadableState("a tensor is described wrongly")
+        raise UnreadableState("a tensor has an invalid description")
     if prod(shape) > storage.count:
         raise UnreadableState("a tensor is larger than its storage")
     return _TensorRef(storage, offset, shape, strides)
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
-    """Knows four names and builds nothing else, so that no file can make it call anything."""
+    """Allows four names and builds nothing else, so that no file can call anything."""
 
     _known: Final[dict[tuple[str, str], Callable[..., Any] | str]] = {
         ("collections", "OrderedDict"): OrderedDict,

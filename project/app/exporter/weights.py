@@ -1,4 +1,4 @@
-"""Where MobileNetV2's weights come from: a file the user names, Keras' cache, or one download."""
+"""MobileNetV2's weights: a file from the user, Keras' cache, or a download."""
 
 import hashlib
 import logging
@@ -22,12 +22,12 @@ SHA256: Final = "3e195a2857356cfc092cbbb460beb2a5bce279015d7792598b8d3d9e451902e
 
 
 class WeightsUnavailable(StartupError):
-    """MobileNetV2's weights are not to be had."""
+    """MobileNetV2's weights are unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A file of weights, what it is known as, and its SHA-256 in hexadecimal."""
+    """A file of weights, its name, and its SHA-256 in hexadecimal."""
 
     path: Path
     source: str
@@ -35,11 +35,11 @@ class Weights:
 
 
 def mobilenet_v2_weights(settings: Settings) -> Weights:
-    """``MODEL_WEIGHTS``, else Keras' cache, else a download. Raises WeightsUnavailable."""
+    """``MODEL_WEIGHTS``, or else Keras' cache, or else a download. Raises WeightsUnavailable."""
     if settings.model_weights:
         path = settings.model_weights
         if not path.is_file():
-            raise StartupError(f"MODEL_WEIGHTS is {path}, and there is no such file.")
+            raise StartupError(f"MODEL_WEIGHTS is {path}, which does not exist.")
         return Weights(path, path.name, sha256_of(path))
     cached = keras_cache() / FILE
     if cached.is_file() and sha256_of(cached) == SHA256:
@@ -48,19 +48,19 @@ def mobilenet_v2_weights(settings: Settings) -> Weights:
 
 
 def keras_cache() -> Path:
-    """Where Keras keeps what it downloaded."""
-    # Keras' variable, not a setting of ours.
+    """Keras' download cache."""
+    # Keras' own variable, not a setting of this service.
     return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def download(url: str, path: Path, sha256: str) -> Path:
-    """Fetch a file, going on where an earlier try broke off, and check it. Raises WeightsUnavailable."""
+    """Download a file, resuming an interrupted download, and verify it. Raises WeightsUnavailable."""
     if path.is_file() and sha256_of(path) == sha256:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,22 +71,22 @@ def download(url: str, path: Path, sha256: str) -> Path:
     except (httpx.HTTPError, OSError) as error:
         raise WeightsUnavailable(
             f"MobileNetV2's weights could not be downloaded ({str(error) or type(error).__name__}): "
-            f"fetch {url} on another machine and set MODEL_WEIGHTS to the file."
+            f"download {url} on another machine and set MODEL_WEIGHTS to the file."
         ) from error
     if (found := sha256_of(part)) != sha256:
         part.unlink()
-        raise WeightsUnavailable(f"{url} gave a file whose SHA-256 is {found} and not {sha256}: it was removed.")
+        raise WeightsUnavailable(f"The SHA-256 of {url} is {found} instead of {sha256}: the file was deleted.")
     part.replace(path)
     return path
 
 
 def _fetch(url: str, part: Path) -> None:
     have = part.stat().st_size if part.exists() else 0
-    # A range counts the bytes as they are stored, so they have to be sent that way.
+    # Byte ranges refer to the stored bytes, so the response must not be compressed.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=20) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            # Everything is there already; the checksum will tell.
+            # The file is complete already; the checksum decides.
             return
         response.raise_for_status()
         resumed = response.status_code == httpx.codes.PARTIAL_CONTENT

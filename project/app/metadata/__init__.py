@@ -1,7 +1,7 @@
-"""Image files without what they tell beside the image: where and when it was taken, with what, by whom. Pure functions.
+"""Removes metadata such as place, time, camera and author from image files. Pure functions.
 
-The pixels are not decoded, and stay as they are; so do colour profile, orientation and transparency. A file that cannot
-be followed ends where that is noticed.
+Pixels are not decoded and stay unchanged; so do colour profile, orientation and transparency. A file that cannot be
+parsed is cut off at that point.
 """
 
 from collections.abc import Callable
@@ -24,6 +24,6 @@ _WITHOUT: Final[dict[str, Callable[[bytes], bytes]]] = {
 def without_metadata(data: bytes, content_type: str) -> bytes:
     """The file of an image without its metadata.
 
-    Raises ValueError where it is made of more pieces than any image is.
+    Raises ValueError if it has more segments than any real image.
     """
     return _WITHOUT[content_type](data) if content_type in _WITHOUT else data

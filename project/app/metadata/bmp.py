@@ -1,4 +1,4 @@
-"""BMP files (BITMAPFILEHEADER and BITMAPINFOHEADER): nothing is kept behind the pixels, and nothing between."""
+"""BMP files (BITMAPFILEHEADER and BITMAPINFOHEADER): removes data after the pixels and before them."""
 
 import struct
 from typing import Final
@@ -6,14 +6,14 @@ from typing import Final
 _FILE_HEAD_BYTES: Final = 14
 _CORE_HEAD_BYTES: Final = 12
 _UNCOMPRESSED: Final = (0, 3)
-"""Compressions that leave pixels as they are: none, and masks of colours."""
+"""Compressions that store raw pixels: none, and colour masks."""
 _MASK_BYTES: Final = 16
 _WITH_PALETTE: Final = 8
-"""Bits of a pixel, up to which it is the number of a colour."""
+"""Bits per pixel up to which pixels are palette indices."""
 
 
 def without_metadata(data: bytes) -> bytes:
-    """Headers, colours and pixels."""
+    """Headers, palette and pixels."""
     try:
         (offset, head_bytes) = struct.unpack_from("<LL", data, 10)
         if head_bytes == _CORE_HEAD_BYTES:

@@ -8,16 +8,16 @@ _HEAD_BYTES: Final = 13
 _EXTENSION: Final = b"!"
 _END: Final = b";"
 _BEGIN: Final = re.compile(rb"[!,;]")
-"""Of an extension, an image, or the end."""
+"""Start of an extension, an image, or the trailer."""
 _CONTROL: Final = b"\xf9"
 _APPLICATION: Final = b"\xff"
 _LOOP_BYTES: Final = 18
-"""Of an extension that says how often frames are shown, without what follows in it."""
+"""Length of a loop extension, without trailing blocks."""
 _LOOPS: Final = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 
 
 def without_metadata(data: bytes) -> bytes:
-    """The images with their delays and loop; no comments, texts or other applications' data."""
+    """Images with their delays and loop count; without comments, text and application data."""
     return _Blocks(data).without_metadata()
 
 
@@ -30,14 +30,14 @@ class _Blocks:
         data = self._data
         position = _HEAD_BYTES + _table_bytes(data[10:11])
         pieces = [data[:position]]
-        # Readers skip what begins no block.
+        # Readers skip bytes that start no block.
         while (found := _BEGIN.search(data, position)) and found[0] != _END:
             position = found.start()
             if found[0] == _EXTENSION:
                 end = self._after_blocks(position + 2)
                 pieces.append(_kept(data[position:end]))
             else:
-                # A descriptor of 10 bytes, a table of colours, the code size, and blocks.
+                # A descriptor of 10 bytes, a colour table, the code size, and blocks.
                 end = self._after_blocks(position + 11 + _table_bytes(data[position + 9 : position + 10]))
                 pieces.append(data[position:end])
             position = end
@@ -57,7 +57,7 @@ class _Blocks:
 
 
 def _kept(extension: bytes) -> bytes:
-    """An extension, as far as it says how the image looks."""
+    """An extension, as far as it affects how the image looks."""
     if extension[1:2] == _CONTROL:
         return extension
     if extension[1:2] == _APPLICATION and extension[3:14] in _LOOPS:
@@ -66,5 +66,5 @@ def _kept(extension: bytes) -> bytes:
 
 
 def _table_bytes(flags: bytes) -> int:
-    """Bytes of a table of colours, as the flags before it say."""
+    """Size of a colour table in bytes, from the preceding flags."""
     return 3 << ((flags[0] & 7) + 1) if flags and flags[0] & 0x80 else 0

@@ -1,6 +1,6 @@
 """HEIC and AVIF files (ISO/IEC 14496-12: boxes; 23008-12: items).
 
-Items are found by their place in the file, so metadata is overwritten, and nothing is moved.
+Items are addressed by their position in the file, so metadata is overwritten and nothing is moved.
 """
 
 import struct
@@ -18,20 +18,22 @@ _EMPTY: Final = bytes(4) + exif.EMPTY
 _FULL_HEAD_BYTES: Final = 4
 """Version and flags."""
 _ITEM: Final = {2: ">HH4s", 3: ">LH4s"}
-"""An item's number, protection and kind, by the version of its box; older ones have no kind."""
+"""An item's number, protection and type, by version of its box; older versions have no type."""
 _ITEM_BYTES: Final = {2: 4}
-"""Bytes of an item's number in ``iloc``, by its version."""
+"""Size of an item number in ``iloc``, by version."""
 
 
 def without_metadata(data: bytes) -> bytes:
-    """The file with its EXIF and XMP items, and others' boxes, overwritten. Orientation is a property of the image.
+    """The file with EXIF items, XMP items and unknown boxes overwritten.
 
-    Raises ValueError where it is made of more boxes or extents than any image is.
+    The orientation is an image property and stays.
+
+    Raises ValueError if it has more boxes or extents than any real image.
     """
     blanked = bytearray(data)
     is_followed, followed = False, 0
     for kind, begin, end in _boxes(data, 0, len(data)):
-        # A file has one (14496-12, 8.11.1): following each would multiply what hostile files cost.
+        # Files have one meta box (14496-12, 8.11.1); following several would multiply the cost of hostile files.
         if kind == b"meta" and not is_followed:
             is_followed = True
             _blank_items(data, begin + _FULL_HEAD_BYTES, end, blanked)
@@ -40,13 +42,13 @@ def without_metadata(data: bytes) -> bytes:
         elif kind not in _KEPT:
             _blank(blanked, begin, end)
         followed = end
-    # What is no box.
+    # Data outside any box.
     _blank(blanked, followed, len(data))
     return bytes(blanked)
 
 
 def _boxes(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, and begin and end of the contents of each box."""
+    """Type, start and end of the contents of each box."""
     for _ in range(MOST_BOXES):
         if begin + 8 > end:
             return
@@ -93,12 +95,12 @@ def _blank_items(data: bytes, begin: int, end: int, blanked: bytearray) -> None:
                     raise ValueError("the file's metadata lies over itself")
                 _blank(blanked, place, stop, _EMPTY if kinds[item] == b"Exif" else b"")
     except (struct.error, IndexError):
-        # It ends within its own lists: no reader finds an item then.
+        # The lists are truncated: no reader finds such an item.
         return
 
 
 def _item_kinds(data: bytes, begin: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """Number and kind of each item (``iinf``)."""
+    """Number and type of each item (``iinf``)."""
     if begin == end:
         return
     wide = data[begin] > 0
@@ -110,7 +112,7 @@ def _item_kinds(data: bytes, begin: int, end: int) -> Iterator[tuple[int, bytes]
 
 
 def _extents(data: bytes, begin: int, end: int) -> Iterator[tuple[int, bool, int, int]]:
-    """Of each piece of an item: the item, whether it lies within ``idat``, its offset and its length (``iloc``)."""
+    """For each extent of an item: the item, whether it is in ``idat``, its offset and its length (``iloc``)."""
     if begin == end:
         return
     version = data[begin]
@@ -134,7 +136,7 @@ def _extents(data: bytes, begin: int, end: int) -> Iterator[tuple[int, bool, int
 
 
 class _Reader:
-    """Reads big-endian numbers one after the other. Raises struct.error at the end."""
+    """Reads big-endian numbers. Raises struct.error at the end."""
 
     def __init__(self, data: bytes, begin: int, end: int) -> None:
         self._data = data

@@ -9,7 +9,7 @@ from app.metadata import exif
 
 _START: Final = SIGNATURE[:2]
 _MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-"""What begins a segment, behind a scan or stray bytes: in a scan, 0xFF is followed by zero or a restart's number."""
+"""Start of a segment after a scan or stray bytes: within a scan, 0xFF is followed by zero or a restart number."""
 _SCAN: Final = 0xDA
 _END: Final = 0xD9
 _APPLICATION: Final = range(0xE0, 0xF0)
@@ -17,11 +17,11 @@ _COMMENT: Final = 0xFE
 _JFIF: Final = 0xE0
 _ADOBE: Final = 0xEE
 _KEPT: Final = {_JFIF: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", _ADOBE: b"Adobe"}
-"""Application segments that say how colours are meant, by their marker and how they begin."""
+"""Application segments that define colours, by marker and prefix."""
 
 
 def without_metadata(data: bytes) -> bytes:
-    """Frame, tables, scans and colours, and the orientation; nothing that follows the image."""
+    """Frame, tables, scans, colours and orientation; nothing after the image."""
     pieces = [_START]
     turned = orientation(data)
     position = len(_START)
@@ -47,7 +47,7 @@ def without_metadata(data: bytes) -> bytes:
 
 
 def _cut(marker: int, segment: bytes) -> bytes:
-    """A segment without what may follow what it is kept for: JFIF's has a thumbnail, and Adobe's may have anything."""
+    """A segment without trailing data: JFIF's may contain a thumbnail, and Adobe's anything."""
     if marker == _JFIF:
         return segment[:2] + struct.pack(">H", 16) + segment[4:16].ljust(12, b"\0") + b"\0\0"
     if marker == _ADOBE:

@@ -1,4 +1,4 @@
-"""PNG files, animated ones too (W3C, PNG, third edition: chunks)."""
+"""PNG files, including animated ones (W3C, PNG, third edition: chunks)."""
 
 import struct
 import zlib
@@ -10,7 +10,7 @@ from app.metadata import exif
 MOST_CHUNKS: Final = 100_000
 _SIGNATURE_BYTES: Final = 8
 _HEAD_BYTES: Final = 8
-"""Of a chunk: its length and its type."""
+"""Header of a chunk: its length and its type."""
 _CRC_BYTES: Final = 4
 _KEPT: Final = frozenset(
     b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI bKGD pHYs acTL fcTL fdAT".split()
@@ -18,7 +18,7 @@ _KEPT: Final = frozenset(
 
 
 def without_metadata(data: bytes) -> bytes:
-    """The chunks that say how the image looks, up to its end."""
+    """The chunks that affect how the image looks, up to its end."""
     pieces = [data[:_SIGNATURE_BYTES]]
     position = _SIGNATURE_BYTES
     for _ in range(MOST_CHUNKS):

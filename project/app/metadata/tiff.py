@@ -1,4 +1,4 @@
-"""TIFF files (TIFF 6.0), BigTIFF ones too: the first image is written anew, of what says how it looks."""
+"""TIFF and BigTIFF files (TIFF 6.0): rewrites the first image with the tags that affect how it looks."""
 
 import struct
 from typing import Final, NamedTuple
@@ -16,11 +16,11 @@ _KEPT: Final = frozenset(
     )
 )
 _PLACES: Final = {273: 279, 324: 325}
-"""Tags of the places of strips and tiles, and of their lengths."""
+"""Tags of the offsets of strips and tiles, and of their lengths."""
 _UNIT_BYTES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8}
 _LONG: Final = 4
 _INLINE_BYTES: Final = 4
-"""A value of so many bytes is in the directory, and not where that says."""
+"""Values up to this size are in the directory itself instead of an offset."""
 _BIG: Final = 43
 _COMPRESSION: Final = 259
 _JPEG_OF_OLD: Final = 6
@@ -32,22 +32,22 @@ class _Entry(NamedTuple):
     tag: int
     kind: int
     length: int
-    """How many numbers, or letters, the value has."""
+    """Number of values, or of characters."""
     value: bytes
 
 
 def without_metadata(data: bytes) -> bytes:
-    """The first image. Raises ValueError where its pixels lie over each other, or cannot be found."""
+    """The first image. Raises ValueError if its strips overlap or cannot be found."""
     order = ">" if data[:2] == b"MM" else "<"
     try:
         entries = {entry.tag: entry for entry in _entries(data, order)}
         places = next((tag for tag in _PLACES if tag in entries), None)
         if places is None:
-            raise ValueError("the TIFF does not say where its pixels are")
+            raise ValueError("the TIFF has no offsets of its pixels")
         compression = _numbers(order, entries[_COMPRESSION]) if _COMPRESSION in entries else ()
         if compression == (_JPEG_OF_OLD,):
-            # Its tables are found by their places in the file.
-            raise ValueError("the TIFF holds a JPEG of the old kind")
+            # Its tables are addressed by their positions in the file.
+            raise ValueError("the TIFF contains an old-style JPEG")
         lengths = _PLACES[places]
         strips = _strips(data, order, entries[places], entries.get(lengths))
         if compression == (_JPEG,):
@@ -55,7 +55,7 @@ def without_metadata(data: bytes) -> bytes:
         kept = [entry for tag, entry in sorted(entries.items()) if tag in _KEPT]
         return _written(order, kept, places, lengths, strips)
     except (struct.error, OverflowError) as error:
-        raise ValueError("the TIFF breaks off") from error
+        raise ValueError("the TIFF is truncated") from error
 
 
 def _entries(data: bytes, order: str) -> list[_Entry]:
@@ -78,33 +78,33 @@ def _entries(data: bytes, order: str) -> list[_Entry]:
         if size > inline:
             (place,) = struct.unpack_from(f"{order}Q" if big else f"{order}L", data, place)
         if tag in _KEPT or tag in _PLACES or tag in _PLACES.values():
-            # Of what is there twice the last counts, but for what lies outside the file.
+            # Of duplicate tags the last counts, except for those outside the file.
             if place + size > len(data):
                 continue
             left -= size
             if left < 0:
-                raise ValueError("the values of the TIFF lie over each other")
+                raise ValueError("the values of the TIFF overlap")
             found.append(_Entry(tag, kind, length, data[place : place + size]))
     return found
 
 
 def _strips(data: bytes, order: str, places: _Entry, lengths: _Entry | None) -> list[bytes]:
     begins = _numbers(order, places)
-    # Without lengths, a single strip goes on to the end.
+    # Without lengths, a single strip extends to the end.
     sizes = _numbers(order, lengths) if lengths else ()
     if len(begins) == 1 and not any(sizes):
         sizes = (len(data),)
     if len(sizes) < len(begins):
-        raise ValueError("the TIFF does not say how long its strips are")
+        raise ValueError("the TIFF has no lengths of its strips")
     strips = [(begin, min(begin + size, len(data))) for begin, size in zip(begins, sizes, strict=False)]
     if sum(max(0, end - begin) for begin, end in strips) > len(data):
-        raise ValueError("the pixels of the TIFF lie over each other")
+        raise ValueError("the strips of the TIFF overlap")
     return [data[begin:end] for begin, end in strips]
 
 
 def _numbers(order: str, entry: _Entry) -> tuple[int, ...]:
     if entry.kind not in _NUMBERS or entry.length > MOST_STRIPS:
-        raise ValueError(f"the TIFF has no numbers, or too many, in its tag {entry.tag}")
+        raise ValueError(f"tag {entry.tag} of the TIFF has no numbers or too many")
     return struct.unpack(f"{order}{entry.length}{_NUMBERS[entry.kind]}", entry.value)
 
 

@@ -10,7 +10,7 @@ from app.metadata import exif
 MOST_CHUNKS: Final = 100_000
 _FILE_HEAD_BYTES: Final = 12
 _HEAD_BYTES: Final = 8
-"""Of a chunk: its type and its length."""
+"""Header of a chunk: its type and its length."""
 _FRAME_HEAD_BYTES: Final = 16
 MOST_CHUNKS_OF_A_FRAME: Final = 16
 _LONGEST: Final = 2**32 - 1
@@ -20,9 +20,9 @@ _HAS_XMP: Final = 0x04
 
 
 def without_metadata(data: bytes) -> bytes:
-    """The chunks that say how the image looks."""
+    """The chunks that affect how the image looks."""
     length = int.from_bytes(data[4:8], "little")
-    # What follows the file is no part of it.
+    # Data after the file's declared end is not part of it.
     data = data[: 8 + max(length, _FILE_HEAD_BYTES)]
     pieces: list[bytes] = []
     turned = UPRIGHT
@@ -42,12 +42,12 @@ def without_metadata(data: bytes) -> bytes:
             oriented = exif.of_orientation(turned)
             pieces.append(struct.pack("<4sL", b"EXIF", len(oriented)) + oriented)
     body = b"WEBP" + b"".join(pieces)
-    # What breaks off goes on doing so.
+    # A truncated file stays truncated.
     return struct.pack("<4sL", b"RIFF", min(len(body) + beyond, _LONGEST)) + body
 
 
 def _frame(chunk: bytes) -> bytes:
-    """A frame of an animation, of the chunks that are its image."""
+    """A frame of an animation with only its image chunks."""
     pieces = [chunk[_HEAD_BYTES : _HEAD_BYTES + _FRAME_HEAD_BYTES]]
     inner = _chunks(chunk, _HEAD_BYTES + _FRAME_HEAD_BYTES, MOST_CHUNKS_OF_A_FRAME)
     pieces += [chunk[begin:end] for kind, begin, end in inner if kind in _KEPT]
@@ -56,7 +56,7 @@ def _frame(chunk: bytes) -> bytes:
 
 
 def _chunks(data: bytes, position: int, most: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, and begin and end of each chunk, which may lie behind the data's. Raises ValueError above ``most``."""
+    """Type, start and end of each chunk; the end may be beyond the data's. Raises ValueError above ``limit`` chunks."""
     for _ in range(most):
         head = data[position : position + _HEAD_BYTES]
         if len(head) < _HEAD_BYTES:
@@ -65,4 +65,4 @@ def _chunks(data: bytes, position: int, most: int) -> Iterator[tuple[bytes, int,
         end = position + _HEAD_BYTES + length + length % 2
         yield kind, position, end
         position = end
-    raise ValueError(f"the WebP file has more than {most} chunks in one place")
+    raise ValueError(f"the WebP file has more than {most} chunks")

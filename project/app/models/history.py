@@ -1,4 +1,4 @@
-"""The bodies of what happened to a prediction, with an example of each."""
+"""Bodies about the history of a prediction, each with an example."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -24,7 +24,7 @@ class DeliveryRead(BaseModel):
                     "attempts": 1,
                     "next_attempt_at": "2026-11-21T09:00:05.000000Z",
                     "response_status": 500,
-                    "error": "Answered with 500.",
+                    "error": "The receiver responded with 500.",
                     "created_at": "2026-11-21T09:00:00.000000Z",
                     "delivered_at": None,
                 }
@@ -35,18 +35,18 @@ class DeliveryRead(BaseModel):
     id: int
     url: str
     status: DeliveryStatus = Field(
-        description="`waiting` for the prediction's end, `pending`, `delivered` or `failed`."
+        description="`waiting` (for the prediction to finish), `pending`, `delivered` or `failed`."
     )
     attempts: int
     next_attempt_at: datetime | None
-    response_status: int | None = Field(description="What the last attempt was answered with.")
-    error: str | None = Field(description="What was wrong with the last attempt.")
+    response_status: int | None = Field(description="Status code of the response to the last attempt.")
+    error: str | None = Field(description="Why the last attempt failed.")
     created_at: datetime
     delivered_at: datetime | None
 
 
 class PastAnswerRead(BaseModel):
-    """What a model said of the image before another was asked."""
+    """An earlier result, replaced when the image was classified again."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -78,19 +78,18 @@ class PastAnswerRead(BaseModel):
     started_at: datetime | None
     completed_at: datetime | None
     corrected_at: datetime | None
-    replaced_at: datetime = Field(description="When another model was asked.")
+    replaced_at: datetime = Field(description="When this result was replaced.")
     kind: Literal["answer"] = "answer"
 
     @classmethod
     def of(cls, row: PastAnswer) -> "PastAnswerRead":
-        """The answer of a row."""
         error = PredictionError(code=row.error_code, message=row.error_message or "") if row.error_code else None
         fields = {name: getattr(row, name) for name in cls.model_fields if name not in {"error", "kind"}}
         return cls(error=error, **fields)
 
 
 class ChangeRead(BaseModel):
-    """A change that somebody made."""
+    """A change made by a person or a program."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -111,14 +110,13 @@ class ChangeRead(BaseModel):
 
     kind: Literal["change"] = "change"
     changed_at: datetime
-    who: str = Field(description="The name of the API key that was used, or who else it was.")
+    who: str = Field(description="Name of the API key, or of the user for other changes.")
     key_id: int | None
     action: str = Field(description="prediction.corrected, prediction.deleted, key.created or key.revoked.")
-    subject_id: int = Field(description="Id of the prediction, or of the key.")
+    subject_id: int = Field(description="ID of the prediction or the key.")
     before: dict[str, Any] | None
     after: dict[str, Any] | None
 
     @classmethod
     def of(cls, row: Change) -> "ChangeRead":
-        """The change of a row."""
         return cls(**{name: getattr(row, name) for name in cls.model_fields if name != "kind"})

@@ -1,4 +1,4 @@
-"""The bodies of uploads and predictions, with an example of each."""
+"""Bodies of uploads and predictions, each with an example."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -46,11 +46,11 @@ def _storable(text: str) -> str:
 
 
 StorableStr = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_storable)]
-"""Text that PostgreSQL can keep."""
+"""Text that PostgreSQL can store (no NUL)."""
 
 
 class LabelConfidence(BaseModel):
-    """A label and how sure the model is of it."""
+    """A label and the model's confidence in it."""
 
     label: str
     confidence: float = Field(ge=0, le=1)
@@ -64,27 +64,29 @@ class PredictionError(BaseModel):
 
 
 class PredictionRead(BaseModel):
-    """A prediction: an uploaded image and what the model said of it."""
+    """A prediction: an uploaded image and the model's result."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_PREDICTION]}, protected_namespaces=())
 
     id: int
-    filename: str = Field(description="As the client sent it, at most 255 characters; shown only.")
-    image_path: str = Field(description="Where the storage keeps the image; chosen by the server.")
-    content_type: str = Field(description="Found by reading the bytes.")
+    filename: str = Field(description="The client's file name, at most 255 characters; for display only.")
+    image_path: str = Field(description="Key of the image in the storage; chosen by the server.")
+    content_type: str = Field(description="Detected from the bytes, not from the request.")
     size_bytes: int
-    width: int = Field(description="Pixels, as displayed.")
-    height: int = Field(description="Pixels, as displayed.")
-    sha256: str = Field(description="Of the uploaded bytes, hexadecimal.")
+    width: int = Field(description="In pixels, as displayed.")
+    height: int = Field(description="In pixels, as displayed.")
+    sha256: str = Field(description="SHA-256 of the uploaded bytes, in hexadecimal.")
     status: Status
-    top_prediction: str | None = Field(description="The best label, or a person's correction.")
+    top_prediction: str | None = Field(description="The label with the highest confidence, or a person's correction.")
     confidence: float | None = Field(description="0..1")
-    all_predictions: list[LabelConfidence] | None = Field(description="The model's five best labels, highest first.")
+    all_predictions: list[LabelConfidence] | None = Field(
+        description="The model's five best labels, highest confidence first."
+    )
     model: str
-    model_version: str = Field(description="Identifies the weights.")
+    model_version: str = Field(description="Identifies the model's weights.")
     error: PredictionError | None
     attempts: int
-    cached: bool = Field(description="The same model said this of the same bytes before, and was not asked again.")
+    cached: bool = Field(description="Whether this is the cached result of the same model for the same bytes.")
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
@@ -92,22 +94,21 @@ class PredictionRead(BaseModel):
 
     @classmethod
     def of(cls, row: Prediction) -> "PredictionRead":
-        """The resource of a row."""
         error = PredictionError(code=row.error_code, message=row.error_message or "") if row.error_code else None
         fields = {name: getattr(row, name) for name in cls.model_fields if name != "error"}
         return cls(error=error, **fields)
 
 
 class Reclassification(BaseModel):
-    """Which model is to be asked."""
+    """The model to classify the image with."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "efficientnet_lite0"}]}, extra="forbid")
 
-    model: str = Field(default="", description="Name of a model from /models; empty for the default one.")
+    model: str = Field(default="", description="Name of a model from /models; empty for the default model.")
 
 
 class RowAnswer(BaseModel):
-    """What a tabular model says of a row: the likeliest label, and how likely each is."""
+    """A tabular model's result for a row: the most probable label and the probability of each label."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -124,13 +125,15 @@ class RowAnswer(BaseModel):
     )
 
     label: str
-    probabilities: dict[str, float] = Field(description="0..1 by label, likeliest first; their sum is 1.")
+    probabilities: dict[str, float] = Field(
+        description="Probability of each label, 0..1, highest first; they add up to 1."
+    )
     model: str
     model_version: str
 
 
 class PredictionCorrection(BaseModel):
-    """A person's answer."""
+    """A person's correction."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"top_prediction": "tabby", "confidence": 1.0}]}, strict=True
@@ -141,7 +144,7 @@ class PredictionCorrection(BaseModel):
 
 
 class PredictionDeleted(BaseModel):
-    """What was deleted."""
+    """The deleted prediction."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"id": 1, "filename": "cat.jpg"}]})
 
@@ -150,17 +153,17 @@ class PredictionDeleted(BaseModel):
 
 
 class BatchItem(BaseModel):
-    """What became of one image of a batch: it has a prediction, or an error."""
+    """The outcome for one image of a batch: a prediction or an error."""
 
-    number: int = Field(description="Its place in the batch, from 1.")
+    number: int = Field(description="Position in the batch, starting at 1.")
     filename: str
-    status: int = Field(description="What an upload of this image alone would have been answered with.")
+    status: int = Field(description="Status code that an upload of this image alone would get.")
     prediction: PredictionRead | None = None
     error: PredictionError | None = None
 
 
 class Batch(BaseModel):
-    """What became of many images."""
+    """The outcome of a batch upload."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -194,12 +197,13 @@ class Batch(BaseModel):
     refused: int
     items: list[BatchItem]
     error: PredictionError | None = Field(
-        default=None, description="Why the rest was not read: a damaged ZIP file, a limit. What is in `items` stands."
+        default=None,
+        description="Why the rest of the batch was not read, such as a damaged ZIP file. `items` remain valid.",
     )
 
 
 class UploadJson(BaseModel):
-    """An upload as JSON: the image in base64, or the address it is fetched from."""
+    """An upload as JSON: the image in base64, or its URL."""
 
     model_config = ConfigDict(
         title="UploadJson",
@@ -211,10 +215,11 @@ class UploadJson(BaseModel):
         },
     )
 
-    image: str = Field(default="", description="The file in base64; a `data:` URL is one, too.")
+    image: str = Field(default="", description="The file in base64, or a `data:` URL.")
     image_url: str = Field(
-        default="", description="http or https, where the service's operator allows it (`IMAGE_URL`)."
+        default="",
+        description="URL (http or https) to download the image from, if the operator allows it (`IMAGE_URL`).",
     )
-    filename: str | None = Field(default=None, description="Shown with the prediction.")
-    model: str = Field(default="", description="Name of a model from /models; empty for the default one.")
-    webhook_url: str = Field(default="", description="Where the end of the prediction is told.")
+    filename: str | None = Field(default=None, description="File name to display with the prediction.")
+    model: str = Field(default="", description="Name of a model from /models; empty for the default model.")
+    webhook_url: str = Field(default="", description="URL that receives a webhook when the prediction finishes.")

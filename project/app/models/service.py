@@ -1,4 +1,4 @@
-"""The bodies of what the service says of itself and its models, with an example of each."""
+"""Bodies about the service and its models, each with an example."""
 
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ EXAMPLE_ERROR: dict[str, Any] = {
 
 
 class Problem(BaseModel):
-    """An error, as RFC 9457 describes it; ``detail`` is a plain sentence."""
+    """An error as an RFC 9457 problem document; ``detail`` is a plain sentence."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_ERROR]})
 
@@ -23,11 +23,11 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    code: str | None = Field(default=None, description="Stable name of the error, where there is one.")
+    code: str | None = Field(default=None, description="Stable error code, if there is one.")
 
 
 class Ping(BaseModel):
-    """A sign of life."""
+    """Response of the ping endpoint."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"ping": "pong", "environment": "dev", "testing": False}]}
@@ -45,7 +45,7 @@ class Health(BaseModel):
 
 
 class Ready(BaseModel):
-    """Whether predictions can be taken and made, part by part: ``ok`` or what is wrong."""
+    """Whether predictions can be accepted and made; each part is ``ok`` or says what is wrong."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -60,22 +60,22 @@ class Ready(BaseModel):
     storage: str
     model: str
     worker: str
-    notes: list[str] = Field(default=[], description="What an operator should know, although all works.")
+    notes: list[str] = Field(default=[], description="Notes for the operator that do not affect readiness.")
 
 
 class FeatureRead(BaseModel):
-    """A feature of a tabular model: a number within its bounds, which are inclusive."""
+    """A feature of a tabular model: a number with inclusive bounds."""
 
     name: str
     unit: str
     minimum: float | None
     maximum: float | None
-    default: float = Field(description="Taken where a row leaves the feature out.")
+    default: float = Field(description="Value used if a row omits the feature.")
     description: str
 
 
 class ModelRead(BaseModel):
-    """A model of the registry, or a folder that should hold one and does not."""
+    """A model of the registry, or a folder that should contain one and does not."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -99,18 +99,18 @@ class ModelRead(BaseModel):
         }
     )
 
-    name: str = Field(description="What uploads call it; the folder's name where it is broken.")
+    name: str = Field(description="Name of the model in requests; the folder's name if the model is broken.")
     status: Literal["ok", "broken"]
-    error: str | None = Field(default=None, description="What is wrong with a broken one.")
+    error: str | None = Field(default=None, description="Why the model is broken.")
     kind: Literal["image", "tabular"] | None = None
-    version: str | None = Field(default=None, description="Identifies the weights; kept in every row.")
-    default: bool = Field(default=False, description="Used where an upload names no model.")
-    loaded: bool = Field(default=False, description="In memory; others are loaded when they are used.")
+    version: str | None = Field(default=None, description="Identifies the weights; stored with every prediction.")
+    default: bool = Field(default=False, description="Whether uploads use it if they name no model.")
+    loaded: bool = Field(default=False, description="Whether it is in memory; other models are loaded on first use.")
     runtime: str | None = None
     precision: Literal["fp32", "int8"] | None = None
-    labels: int | None = Field(default=None, description="How many labels it knows.")
-    input_shape: list[int] | None = Field(default=None, description="Of an image model: height, width, channels.")
-    features: list[FeatureRead] | None = Field(default=None, description="Of a tabular model: what a row consists of.")
+    labels: int | None = Field(default=None, description="Number of labels.")
+    input_shape: list[int] | None = Field(default=None, description="Image models: height, width, channels.")
+    features: list[FeatureRead] | None = Field(default=None, description="Tabular models: the features of a row.")
     note: str | None = None
 
 

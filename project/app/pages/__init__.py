@@ -1,1 +1,1 @@
-"""The pages: what people see of the service in a browser, made on the server."""
+"""HTML pages, rendered on the server."""

@@ -1,4 +1,4 @@
-"""Models: which there are, and forms for those that take rows of numbers."""
+"""Model pages: the list, and forms for tabular models."""
 
 import asyncio
 from http import HTTPStatus
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/catalog", include_in_schema=False, route_class=PageR
 
 @router.get("/")
 async def show_models(request: Request, runtime: Running) -> Response:
-    """All models, and how fast those for images were lately."""
+    """All models, with the recent speed of image models."""
     models = await runtime.dispatch.models()
     speeds = await statistics.speeds([model.name for model in models if model.kind == "image"])
     return page(request, "catalog.html", models=models, speeds=speeds)
@@ -26,7 +26,7 @@ async def show_models(request: Request, runtime: Running) -> Response:
 
 @router.get("/{model}/")
 async def show_form(model: str, request: Request, runtime: Running, background: BackgroundTasks) -> Response:
-    """A form of a tabular model's features, and what it says of what was put in: its defaults at first."""
+    """A form with a tabular model's features and the result for the given values, initially the defaults."""
     classifier = await asyncio.to_thread(runtime.registry.tabular, model)
     manifest = classifier.model.manifest
     assert isinstance(manifest, TabularManifest)
@@ -55,7 +55,7 @@ async def show_form(model: str, request: Request, runtime: Running, background: 
 
 
 def _number(text: str) -> float | str:
-    """What is no number is told of by the schema."""
+    """Leaves invalid numbers to the schema's error messages."""
     try:
         return float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The first page, and having images classified by a form: with scripts or without."""
+"""The start page and the upload form, with or without scripts."""
 
 from http import HTTPStatus
 from typing import Any, Final
@@ -26,11 +26,11 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 RECENT: Final = 12
 CHOICES: Final = 200
-"""Images that are offered to be classified again."""
+"""Stored images offered for another classification."""
 
 
 async def image_models(runtime: Runtime) -> list[ModelRead]:
-    """Models that classify images, the default first; none where no worker has told of any yet."""
+    """Image models, default first; none if no worker has announced any."""
     try:
         models = await runtime.dispatch.models()
     except DatabaseUnavailable:
@@ -40,7 +40,7 @@ async def image_models(runtime: Runtime) -> list[ModelRead]:
 
 @router.get("/")
 async def show_first(request: Request, runtime: Running) -> Response:
-    """The page for pictures; JSON for programs."""
+    """The upload page; JSON for programs."""
     if not wants_html(request):
         return JSONResponse({"message": "Image classifier", "docs": "/docs"}, headers={"Vary": "Accept"})
     recent = [PredictionRead.of(row) for row in await search.page(RECENT)]
@@ -57,14 +57,14 @@ async def show_first(request: Request, runtime: Running) -> Response:
 
 @router.get("/classifications/")
 async def show_choices(request: Request, runtime: Running) -> Response:
-    """Two lists to choose from: images that are there, and models."""
+    """Select a stored image and a model."""
     images = [PredictionRead.of(row) for row in await search.page(CHOICES)]
     return page(request, "choose.html", images=images, models=await image_models(runtime))
 
 
 @router.post("/classifications/")
 async def classify(request: Request, runtime: Running) -> Response:
-    """An upload, or an image that is there, as a form sends it; leads to the result."""
+    """Handle the form with an upload or a stored image, and redirect to the result."""
     kind, _ = parse_options_header(request.headers.get("content-type"))
     take = _uploaded if kind == b"multipart/form-data" else _chosen
     prediction_id = await take(request, runtime)
@@ -101,6 +101,6 @@ async def reclassify(prediction_id: int, model: str, runtime: Runtime) -> int:
 
 @router.get("/classifications/{id}/")
 async def show_result(id: Id, request: Request, runtime: Running) -> Response:
-    """The five best labels in a table; read again until they are there."""
+    """The five best labels in a table; the page reloads until they are available."""
     prediction = PredictionRead.of(await runtime.get(id))
     return page(request, "result.html", prediction=prediction, finished=prediction.status in FINISHED)

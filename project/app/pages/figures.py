@@ -1,4 +1,4 @@
-"""Statistics, drawn on the server."""
+"""Statistics charts, drawn on the server."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ HEIGHT: Final = 160
 
 @router.get("/statistics/")
 async def show_statistics(request: Request) -> Response:
-    """How many predictions, how fast, which labels, and how often people disagreed."""
+    """Number of predictions, latency, labels, and correction rate."""
     hours = await statistics.hourly()
     most = max(hour.count for hour in hours) or 1
     slowest = max((hour.median or 0 for hour in hours), default=0) or 1

@@ -1,4 +1,4 @@
-"""The gallery, and one prediction of it."""
+"""The gallery and the page of one prediction."""
 
 import asyncio
 from http import HTTPStatus
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/history", include_in_schema=False, route_class=PageR
 PAGE: Final = 60
 LabelText = Annotated[StorableStr, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
 CORRECTED: Final = 1.0
-"""How sure a person is."""
+"""Confidence of a person's correction."""
 
 
 @router.get("/")
@@ -41,8 +41,8 @@ async def show_gallery(
     label: Annotated[StorableStr, Query()] = "",
     cursor: Annotated[str | None, Query()] = None,
 ) -> Response:
-    """Thumbnails, newest first, of all predictions or those that are asked for."""
-    # A form sends its empty fields, too.
+    """Thumbnails of all or filtered predictions, newest first."""
+    # Forms submit their empty fields too.
     chosen = Status(status) if status else None
     filters = Filters(status=chosen, model=model, label=_as_models_write(label), words=q)
     rows = await search.page(PAGE + 1, decode_cursor(cursor), filters)
@@ -66,7 +66,7 @@ async def show_gallery(
 
 @router.get("/{id}/")
 async def show_one(id: Id, request: Request, runtime: Running, why: Annotated[StorableStr, Query()] = "") -> Response:
-    """One prediction; with ``why`` what speaks for a label."""
+    """One prediction; with ``why``, the heat map of a label."""
     return await _shown(request, runtime, id, why)
 
 
@@ -87,7 +87,7 @@ async def _shown(request: Request, runtime: Runtime, prediction_id: int, why: st
 
 
 async def _explained_labels(runtime: Runtime, model: str) -> frozenset[str]:
-    """Labels for which there are heat maps; none where the model has none."""
+    """Labels with heat maps; none if the model has none."""
     try:
         found = await asyncio.to_thread(runtime.registry.get, model)
     except ModelUnknown:
@@ -98,20 +98,20 @@ async def _explained_labels(runtime: Runtime, model: str) -> frozenset[str]:
 
 @router.post("/{id}/correction/")
 async def correct(id: Id, request: Request, by: By, label: Annotated[LabelText, Form()]) -> Response:
-    """A person's answer."""
+    """Set a person's label."""
     await crud.correct(id, _as_models_write(label), CORRECTED, by)
     return _back(request, f"/history/{id}")
 
 
 @router.post("/{id}/reclassification/")
 async def ask_again(id: Id, request: Request, runtime: Running, model: Annotated[StorableStr, Form()] = "") -> Response:
-    """Another model's answer, beside which the old one stays."""
+    """Classify again with another model; the old result stays in the history."""
     return _back(request, f"/history/{await reclassify(id, model, runtime)}")
 
 
 @router.post("/{id}/deletion/")
 async def delete(id: Id, request: Request, runtime: Running, by: By, sure: Annotated[str, Form()] = "") -> Response:
-    """Asks once, then deletes."""
+    """Ask for confirmation, then delete."""
     if sure != "yes":
         return page(request, "deletion.html", prediction=PredictionRead.of(await runtime.get(id)))
     deleted = await crud.delete(id, by)
@@ -120,7 +120,7 @@ async def delete(id: Id, request: Request, runtime: Running, by: By, sure: Annot
 
 
 def _as_models_write(label: str) -> str:
-    """``tiger_cat``, where people see and write "tiger cat"."""
+    """The model's spelling, ``tiger_cat``, of what people write as "tiger cat"."""
     return label.strip().replace(" ", "_")
 
 

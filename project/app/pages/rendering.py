@@ -1,4 +1,4 @@
-"""Templates, and the headers of every page."""
+"""Renders templates and sets the headers of pages."""
 
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -13,7 +13,7 @@ from app import __version__
 from app.domain import ANYBODY
 
 FOLDER: Final = Path(__file__).parent
-# Nothing is loaded from elsewhere, nothing within a page is run, and no other site may put a page into a frame.
+# No external resources, no inline scripts, no embedding in other sites' frames.
 POLICY: Final = (
     "default-src 'none'; img-src 'self' blob:; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -22,7 +22,7 @@ HEADERS: Final = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
-    # The page is what it is at the moment.
+    # Pages show the current state.
     "Cache-Control": "no-store",
 }
 _KIB: Final = 1024
@@ -33,7 +33,7 @@ def _percent(value: float) -> str:
 
 
 def _words(label: str) -> str:
-    """A label as people write it: ``tiger_cat`` is "tiger cat"."""
+    """A label as people write it: ``tiger_cat`` becomes "tiger cat"."""
     return label.replace("_", " ")
 
 
@@ -68,7 +68,7 @@ _ENVIRONMENT: Final = _environment()
 
 
 def page(request: Request, template: str, *, status: HTTPStatus = HTTPStatus.OK, **values: Any) -> Response:
-    """A template as a response; ``root`` is what every path of the service begins with."""
+    """A rendered template as a response; ``root`` is the prefix of all the service's paths."""
     root = request.scope.get("root_path", "")
     caller = getattr(request.state, "caller", ANYBODY)
     signed_in = caller.name if caller.key_id is not None else ""

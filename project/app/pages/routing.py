@@ -1,4 +1,4 @@
-"""Routes whose errors are pages."""
+"""Error pages."""
 
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
@@ -19,10 +19,10 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class PageRoute(APIRoute):
-    """Answers errors with a page that says what is wrong."""
+    """Shows errors as pages."""
 
     def get_route_handler(self) -> Handler:
-        """The handler that FastAPI made, with that around it."""
+        """FastAPI's handler, wrapped."""
         handle = super().get_route_handler()
 
         async def handle_page(request: Request) -> Response:
@@ -32,7 +32,7 @@ class PageRoute(APIRoute):
                 log_error(request, error)
                 shown = told(request, status_of(error), error.message)
                 shown.headers.update(headers_of(error))
-                # What was sent may not have been read.
+                # The request may not have been read completely.
                 return EarlyAnswer.of(shown) if isinstance(error, Overloaded) else shown
             except HTTPException as error:
                 return EarlyAnswer.of(told(request, HTTPStatus(error.status_code), str(error.detail)))
@@ -43,8 +43,8 @@ class PageRoute(APIRoute):
 
 
 def told(request: Request, status: HTTPStatus, text: str) -> Response:
-    """A page that says what is wrong."""
-    # To the form that was filled in; a link of this service's, whatever the header says.
+    """A page with an error message."""
+    # Links back to the form, but only to a path of this service, whatever the Referer header says.
     came_from = urlsplit(request.headers.get("referer", ""))
     back = came_from.path if came_from.netloc == request.headers.get("host") else ""
     return page(request, "told.html", status=status, title=status.phrase, told=text, back=back)

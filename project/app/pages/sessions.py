@@ -1,4 +1,4 @@
-"""Signing in with a key, and out again."""
+"""Sign-in with an API key, and sign-out."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -18,13 +18,13 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @router.get(f"{SIGN_IN}/")
 async def show_sign_in(request: Request, wanted: Annotated[str, Query(alias="next")] = "/") -> Response:
-    """The form that asks for a key."""
+    """The sign-in form."""
     return page(request, "sign-in.html", next=_within(wanted), told="")
 
 
 @router.post(f"{SIGN_IN}/")
 async def sign_in(request: Request) -> Response:
-    """Begin a session, and lead to where one was going."""
+    """Start a session and redirect to the requested page."""
     form = await request.form()
     wanted = _within(str(form.get("next", "/")))
     try:
@@ -49,7 +49,7 @@ async def sign_in(request: Request) -> Response:
 
 @router.post(f"{SIGN_OUT}/")
 async def sign_out(request: Request) -> Response:
-    """End the session, here and in the browser."""
+    """End the session, on the server and in the browser."""
     if token := request.cookies.get(COOKIE):
         await keys.end_session(token)
     root = request.scope.get("root_path", "")

@@ -1,4 +1,4 @@
-"""What runs a network: LiteRT, ONNX Runtime, and OpenVINO where it is installed, behind one small interface."""
+"""Inference runtimes (LiteRT, ONNX Runtime, and OpenVINO if installed) behind one small interface."""
 
 from pathlib import Path
 from typing import Protocol
@@ -11,26 +11,26 @@ from app.manifest import RuntimeName
 
 
 class Session(Protocol):
-    """A network as one thread at a time may use it."""
+    """A loaded network for use by one thread at a time."""
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the network answers to a tensor of its input's shape: float32 of shape (labels,)."""
+        """Scores for a tensor of the input's shape: float32 of shape (labels,)."""
 
 
 class Network(Protocol):
-    """A network that is loaded: what all threads share of it."""
+    """A loaded network: what all threads share."""
 
     def session(self) -> Session:
-        """One more way into it, for one more thread."""
+        """Create a session for another thread."""
 
 
 def load_network(runtime: RuntimeName, path: Path, shape: tuple[int, ...], labels: int) -> Network:
-    """Load a network's file.
+    """Load a model file.
 
-    ``shape``: of the float32 tensors it will be given; ``labels``: how many scores it has to answer with.
-    Raises ModelBroken where the file cannot be loaded or takes or gives something else.
+    ``shape``: of its float32 input tensor; ``labels``: number of scores it must return. Raises ModelBroken if the file
+    cannot be loaded or has another input or output.
     """
-    # Each is imported when it is needed: most services use one, and OpenVINO is not everywhere.
+    # Imported on demand: most installations use one runtime, and OpenVINO is optional.
     if runtime == "litert":
         from app.runtimes.litert import LiteRTNetwork
 
@@ -43,6 +43,6 @@ def load_network(runtime: RuntimeName, path: Path, shape: tuple[int, ...], label
         from app.runtimes.openvino import OpenVINONetwork
     except ModuleNotFoundError as error:
         raise ModelBroken(
-            f"{path.parent} wants the runtime openvino: install it with `make openvino` (requirements-openvino.txt)."
+            f"{path.parent} needs the runtime openvino: install it with `make openvino` (requirements-openvino.txt)."
         ) from error
     return OpenVINONetwork(path, shape, labels)

@@ -1,4 +1,4 @@
-"""LiteRT, the default: the lightest, and as fast as any for float32 (``docs/decisions/0005-…``)."""
+"""LiteRT, the default: the lightest runtime, and as fast as any for float32 (record 5)."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from app.domain import ModelBroken
 
 
 class LiteRTNetwork:
-    """A ``.tflite`` file. Each session is an interpreter of one thread; the file is mapped and shared."""
+    """A ``.tflite`` file. Each session is a single-threaded interpreter; the memory-mapped file is shared."""
 
     def __init__(self, path: Path, shape: tuple[int, ...], labels: int) -> None:
         self._path = path
@@ -18,7 +18,7 @@ class LiteRTNetwork:
         self._labels = labels
 
     def session(self) -> "_LiteRTSession":
-        """Raises ModelBroken where the file is no such network."""
+        """Create a session. Raises ModelBroken if the file does not match the manifest."""
         try:
             interpreter = Interpreter(model_path=str(self._path), num_threads=1)
             interpreter.allocate_tensors()
@@ -27,13 +27,13 @@ class LiteRTNetwork:
         given = interpreter.get_input_details()[0]
         if tuple(given["shape"]) != self._shape or given["dtype"] is not np.float32:
             raise ModelBroken(
-                f"{self._path} takes {given['dtype'].__name__} {tuple(given['shape'])}, "
+                f"{self._path} expects {given['dtype'].__name__} {tuple(given['shape'])}, "
                 f"but its manifest says float32 {self._shape}."
             )
         for output in interpreter.get_output_details():
             if tuple(output["shape"]) == (1, self._labels) and output["dtype"] is np.float32:
                 return _LiteRTSession(interpreter, given["index"], output["index"])
-        raise ModelBroken(f"{self._path} has no float32 output of {self._labels} scores, one for each label.")
+        raise ModelBroken(f"{self._path} has no float32 output of {self._labels} scores, one per label.")
 
 
 class _LiteRTSession:

@@ -1,4 +1,4 @@
-"""ONNX Runtime: for tabular models, and for networks that came as ``.onnx``. No pickle is ever read."""
+"""ONNX Runtime, for tabular models and ``.onnx`` image models. Never reads pickles."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ _UNLOADABLE = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NoSuchFile,
 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:
-    """A session of one thread, which any number of threads may use at once. Raises ModelBroken."""
+    """A single-threaded session that any number of threads may use concurrently. Raises ModelBroken."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -29,25 +29,25 @@ class OnnxNetwork:
     def __init__(self, path: Path, shape: tuple[int, ...], labels: int) -> None:
         self._onnx = open_session(path)
         (given,) = self._onnx.get_inputs()
-        # Axes that the file leaves open have names instead of lengths.
+        # Dynamic axes have names instead of lengths.
         fits = len(given.shape) == len(shape) and all(
             length == wanted or not isinstance(length, int) for length, wanted in zip(given.shape, shape, strict=True)
         )
         if not fits or given.type != "tensor(float)":
-            raise ModelBroken(f"{path} takes {given.type} {given.shape}, but its manifest says float32 {shape}.")
+            raise ModelBroken(f"{path} expects {given.type} {given.shape}, but its manifest says float32 {shape}.")
         self._given = given.name
         answer = self._onnx.run(None, {self._given: np.zeros(shape, np.float32)})
         scores = [index for index, output in enumerate(answer) if np.shape(output) == (1, labels)]
         if not scores:
-            raise ModelBroken(f"{path} has no output of {labels} scores, one for each label.")
+            raise ModelBroken(f"{path} has no output of {labels} scores, one per label.")
         self._scores = self._onnx.get_outputs()[scores[0]].name
 
     def session(self) -> "OnnxNetwork":
-        """Itself: its threads need nothing of their own."""
+        """The same object: threads need nothing of their own."""
         return self
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Float32 scores of shape (labels,)."""
+        """Scores, float32 of shape (labels,)."""
         (scores,) = self._onnx.run([self._scores], {self._given: tensor})
         found: NDArray[np.float32] = scores[0]
         return found

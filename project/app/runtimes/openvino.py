@@ -1,4 +1,4 @@
-"""OpenVINO, an extra (``requirements-openvino.txt``): for int8 as fast as ONNX Runtime, or faster; reads its files."""
+"""OpenVINO, optional (``requirements-openvino.txt``): reads ONNX files, and runs int8 as fast as ONNX Runtime."""
 
 from pathlib import Path
 from typing import Final
@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from app.domain import ModelBroken
 
 OPTIONS: Final = {
-    # A network of one thread runs in the thread that calls it; with several it hands over to threads of its own, and
-    # pinned to cores they get into each other's way: 355 images a second on two cores, against 320 and 195.
+    # A single-threaded network runs in the calling thread. With several threads it hands over to its own, and pinned to
+    # cores they block each other: 355 images a second on two cores, against 320 and 195.
     "INFERENCE_NUM_THREADS": 1,
     "NUM_STREAMS": 1,
     "ENABLE_CPU_PINNING": False,
-    # Left to itself it takes bfloat16 where the processor has it, and answers otherwise than on others.
+    # By default it uses bfloat16 on processors that have it, and results differ from other machines.
     "INFERENCE_PRECISION_HINT": "f32",
 }
 
 
 class OpenVINONetwork:
-    """A network's file, read once and compiled for each session."""
+    """A model file, read once and compiled for each session."""
 
     def __init__(self, path: Path, shape: tuple[int, ...], labels: int) -> None:
         self._path = path
@@ -29,23 +29,23 @@ class OpenVINONetwork:
         self._core = openvino.Core()
         try:
             self._network = self._core.read_model(path)
-            # Fixed, since a dynamic batch costs it 13 %.
+            # A fixed shape, because a dynamic batch costs 13 %.
             self._network.reshape(list(shape))
         except RuntimeError as error:
             raise self._broken(error) from error
 
     def session(self) -> "_OpenVINOSession":
-        """One more copy. Raises ModelBroken where the file is no such network."""
+        """Compile another copy. Raises ModelBroken if the file does not match the manifest."""
         try:
             compiled = self._core.compile_model(self._network, "CPU", OPTIONS)
         except RuntimeError as error:
             raise self._broken(error) from error
         scores = openvino.PartialShape([1, self._labels])
         for output in compiled.outputs:
-            # Another output may have no shape of its own.
+            # Other outputs may have dynamic shapes.
             if output.partial_shape == scores:
                 return _OpenVINOSession(compiled.create_infer_request(), output)
-        raise ModelBroken(f"{self._path} has no output of {self._labels} scores, one for each label.")
+        raise ModelBroken(f"{self._path} has no output of {self._labels} scores, one per label.")
 
     def _broken(self, error: RuntimeError) -> ModelBroken:
         return ModelBroken(f"OpenVINO cannot load {self._path}: {str(error).splitlines()[-1]}")

@@ -1,4 +1,4 @@
-"""Images in a folder of this machine, or one that all hosts share."""
+"""Images in a folder, local or shared by all hosts."""
 
 import asyncio
 import contextlib
@@ -21,18 +21,18 @@ from app.storage import OWNER, UNFINISHED, new_key
 log = logging.getLogger(__name__)
 
 MOST_STORED: Final = 16
-"""Images that are stored in one turn of a thread."""
+"""Images stored in one turn of a thread."""
 
 QUIET_SECONDS: Final = 30.0
-"""What is wrong with the folder is told so often."""
+"""Minimum interval between warnings about the folder."""
 NOT_STORED: Final = "The image could not be stored: the disk is full or not writable. Try again later."
 
 UnstoredImage = tuple[bytes, str]
-"""An image and the extension of its file."""
+"""An image and its file extension."""
 
 
 class FolderStorage:
-    """A folder of images."""
+    """Stores images in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -45,7 +45,7 @@ class FolderStorage:
         return str(self._folder)
 
     async def owner(self) -> str | None:
-        """What the folder was marked with; None where it was not, or is not there. Raises StorageUnavailable."""
+        """The owner mark; None if there is none. Raises StorageUnavailable."""
         try:
             return (await asyncio.to_thread((self._folder / OWNER).read_text)).strip()
         except FileNotFoundError:
@@ -54,12 +54,12 @@ class FolderStorage:
             raise _unavailable(error) from error
 
     async def set_owner(self, owner: str) -> None:
-        """Mark the folder. Raises StorageUnavailable."""
+        """Set the owner mark. Raises StorageUnavailable."""
         if error := await asyncio.to_thread(_write, self._folder / OWNER, owner.encode()):
             raise error
 
     async def prepare(self) -> None:
-        """Make the folder. Raises StartupError where it cannot be written."""
+        """Create the folder. Raises StartupError if it is not writable."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self._folder):
@@ -70,11 +70,11 @@ class FolderStorage:
             ) from error
 
     async def put(self, data: bytes, extension: str) -> str:
-        """Store one image, together with others that come at the same time. Raises StorageUnavailable."""
+        """Store an image, batched with concurrent ones. Raises StorageUnavailable."""
         return await self._put((data, extension))
 
     async def put_back(self, key: str, data: bytes) -> None:
-        """Store an image under the key that it had before. Raises StorageUnavailable."""
+        """Store an image under a given key. Raises StorageUnavailable."""
 
         def write() -> StorageUnavailable | None:
             path = self._path(key)
@@ -86,8 +86,8 @@ class FolderStorage:
     async def read(self, key: str) -> bytes:
         """The bytes of an image.
 
-        Raises ImageMissing where it is gone, StorageUnavailable where this is not where images were stored,
-        OSError where it cannot be read.
+        Raises ImageMissing if it was deleted, StorageUnavailable if the folder has no owner mark, OSError if it cannot
+        be read.
         """
         try:
             # One turn of a thread; aiofiles takes three.
@@ -104,7 +104,7 @@ class FolderStorage:
         return StorageUnavailable()
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """Remove images; those that are gone already are no error, and those that cannot be removed are only logged."""
+        """Delete images; missing ones are ignored, and failures are logged."""
         for key in keys:
             try:
                 await aiofiles.os.remove(self._path(key))
@@ -114,7 +114,7 @@ class FolderStorage:
                 log.exception(IMAGE_NOT_REMOVED, key)
 
     async def older_than(self, age: timedelta) -> AsyncIterator[list[str]]:
-        """Keys of all images that were stored so long ago, a folder at a time. Raises StorageUnavailable."""
+        """Keys of images stored more than ``age`` ago, by folder. Raises StorageUnavailable."""
         before = time.time() - age.total_seconds()
         folders = iter(os.walk(self._folder, onerror=_raise))
         try:
@@ -136,25 +136,25 @@ class FolderStorage:
 
     def _write_all(self, images: Sequence[UnstoredImage]) -> list[str | StorageUnavailable]:
         if not (self._folder / OWNER).exists():
-            # Not mounted: what is written now would be hidden, or elsewhere, once it is.
+            # The shared folder is not mounted: files written now would be hidden or elsewhere once it is.
             return [self._not_ours()] * len(images)
         keys = [new_key(extension) for _, extension in images]
         paths = [self._folder / key for key in keys]
         errors = [_write(path, data) for path, (data, _) in zip(paths, images, strict=True)]
-        # The rows that will name the files survive a power cut, so their folders' entries for them have to as well.
+        # Rows that refer to the files survive a power failure, so the folders' entries must too.
         synced = {folder: _sync(folder) for folder in {path.parent for path in paths}}
         return [error or synced[path.parent] or key for key, path, error in zip(keys, paths, errors, strict=True)]
 
     def _path(self, key: str) -> Path:
         relative = PurePosixPath(key)
-        # Keys come from our own rows; this holds even if a row was tampered with.
+        # Keys come from our own rows; this check holds even if a row was tampered with.
         if relative.is_absolute() or ".." in relative.parts:
             raise ImageMissing
         return self._folder / relative
 
 
 def _write(path: Path, data: bytes) -> StorageUnavailable | None:
-    """Write a file to the disk; it has its name only when it is whole."""
+    """Write a file atomically: it gets its name once it is complete."""
     unfinished = path.with_name(path.name + UNFINISHED)
     try:
         try:
@@ -165,7 +165,7 @@ def _write(path: Path, data: bytes) -> StorageUnavailable | None:
         try:
             left = memoryview(data)
             while left:
-                # The last write before a disk is full takes only what still fits.
+                # The last write before the disk is full writes only part of the data.
                 left = left[os.write(descriptor, left) :]
             os.fsync(descriptor)
             unfinished.rename(path)

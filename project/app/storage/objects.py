@@ -1,4 +1,4 @@
-"""Images in an S3-compatible store, where every host can read them."""
+"""Images in an S3-compatible store, which every host can read."""
 
 import logging
 from collections.abc import AsyncIterator, Sequence
@@ -15,7 +15,7 @@ from app.storage import OWNER, new_key
 
 log = logging.getLogger(__name__)
 
-# A put is done within this, or the client is told to come again.
+# A put succeeds within these limits, or the client is asked to retry.
 RETRIES: Final = 3
 RETRY_SECONDS: Final = timedelta(seconds=15)
 TIMEOUT: Final = timedelta(seconds=10)
@@ -24,7 +24,7 @@ MOST_LISTED: Final = 1_000
 
 
 class ObjectStorage:
-    """A bucket, or a part of one. Credentials, region and endpoint come from the environment (``AWS_…``)."""
+    """Stores images in a bucket or under a prefix of one. ``AWS_…`` variables set credentials, region and endpoint."""
 
     def __init__(self, url: str) -> None:
         """``url``: ``s3://bucket/prefix``."""
@@ -38,25 +38,25 @@ class ObjectStorage:
 
     @property
     def place(self) -> str:
-        """Its address."""
+        """The storage's URL."""
         return self._url
 
     async def owner(self) -> str | None:
-        """What it was marked with; None where it was not, or is not there. Raises StorageUnavailable."""
+        """The owner mark; None if there is none. Raises StorageUnavailable."""
         try:
             return (await self._get(OWNER)).decode()
         except FileNotFoundError:
             return None
 
     async def set_owner(self, owner: str) -> None:
-        """Mark it. Raises StorageUnavailable."""
+        """Set the owner mark. Raises StorageUnavailable."""
         try:
             await obstore.put_async(self._store, OWNER, owner.encode())
         except (BaseError, OSError) as error:
             raise StorageUnavailable from error
 
     async def prepare(self) -> None:
-        """Try to store something. Raises StartupError where that is not possible."""
+        """Store and delete a probe. Raises StartupError if that fails."""
         try:
             key = new_key("probe")
             await obstore.put_async(self._store, key, b"")
@@ -68,22 +68,21 @@ class ObjectStorage:
             ) from error
 
     async def put(self, data: bytes, extension: str) -> str:
-        """Store one image. Raises StorageUnavailable."""
+        """Store an image. Raises StorageUnavailable."""
         key = new_key(extension)
         await self.put_back(key, data)
         return key
 
     async def put_back(self, key: str, data: bytes) -> None:
-        """Store an image under the key that it had before. Raises StorageUnavailable."""
+        """Store an image under a given key. Raises StorageUnavailable."""
         try:
-            # An object appears whole, or not at all.
-            # In one piece: the parts of an upload that was cut short would stay, and no list shows them.
+            # Objects appear atomically. No multipart upload: interrupted ones leave parts that listings do not show.
             await obstore.put_async(self._store, key, data, use_multipart=False)
         except (BaseError, OSError) as error:
             raise StorageUnavailable from error
 
     async def read(self, key: str) -> bytes:
-        """The bytes of an image. Raises ImageMissing where it is gone, StorageUnavailable where nobody can tell."""
+        """The bytes of an image. Raises ImageMissing if it was deleted, StorageUnavailable if that is unknown."""
         try:
             return await self._get(key)
         except FileNotFoundError as error:
@@ -100,7 +99,7 @@ class ObjectStorage:
             raise StorageUnavailable from error
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """Remove images; those that are gone already are no error, and those that cannot be removed are only logged."""
+        """Delete images; missing ones are ignored, and failures are logged."""
         try:
             await obstore.delete_async(self._store, list(keys))
         except FileNotFoundError:
@@ -109,7 +108,7 @@ class ObjectStorage:
             log.error(IMAGES_NOT_REMOVED, _first_line(error), ", ".join(keys))  # noqa: TRY400 - pages long
 
     async def older_than(self, age: timedelta) -> AsyncIterator[list[str]]:
-        """Keys of all images that were stored so long ago, a thousand at a time. Raises StorageUnavailable."""
+        """Keys of images stored more than ``age`` ago, in groups of a thousand. Raises StorageUnavailable."""
         before = datetime.now(UTC) - age
         try:
             async for objects in obstore.list(self._store, chunk_size=MOST_LISTED):
@@ -120,5 +119,5 @@ class ObjectStorage:
 
 
 def _first_line(error: Exception) -> str:
-    """What obstore says, without the pages of details that follow."""
+    """The message of an obstore error without the details that follow."""
     return str(error).strip().split("\n", 1)[0].removesuffix(".") + "."

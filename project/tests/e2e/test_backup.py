@@ -36,7 +36,7 @@ def test_everything_comes_back_in_an_empty_place(server: Server, settings: Setti
     file = tmp_path / "all.tar"
     made = server.command("backup", str(file))
     assert (made.returncode, made.stderr.count("Traceback")) == (0, 0), made.stderr
-    assert made.stdout.endswith(f"rows and 4 images are in {file}\n")
+    assert made.stdout.endswith(f"rows and 4 images to {file}\n")
     again = server.command("backup", str(file))
     assert (again.returncode, "is there already" in again.stderr) == (1, True)
     server.stop()
@@ -44,7 +44,7 @@ def test_everything_comes_back_in_an_empty_place(server: Server, settings: Setti
     elsewhere = Server(settings.model_copy(update={"data_dir": tmp_path / "elsewhere"}), tmp_path / "elsewhere.log")
     restored = elsewhere.command("restore", str(file))
     assert restored.returncode == 0, restored.stderr
-    assert restored.stdout.endswith("rows and 4 images are back\n")
+    assert restored.stdout.endswith("rows and 4 images\n")
     refused = elsewhere.command("restore", str(file))
     assert (refused.returncode, "The database is not empty" in refused.stderr) == (1, True)
     elsewhere.start()
@@ -109,6 +109,6 @@ def test_retention_is_tried_dry(server: Server) -> None:
     server.environment["RETENTION_BYTES"] = "1"
     size = len(jpeg())
     told = f"1 predictions with {size} bytes of images"
-    assert server.command("retain", "--dry-run").stdout == f"{told} would be removed\n"
-    assert server.command("retain").stdout == f"{told} were removed\n"
+    assert server.command("retain", "--dry-run").stdout == f"{told} would be deleted\n"
+    assert server.command("retain").stdout == f"{told} were deleted\n"
     assert httpx.get(f"{server.url}/predictions/").json() == []

@@ -38,7 +38,7 @@ def test_all_is_well_before_the_start_and_beside_a_running_service(server: Serve
     assert before["model"][1].startswith(FALLBACK)
     server.start()
     running = findings(server, 0)
-    assert running["port"] == ("ok", f"127.0.0.1:{port} is in use, by this service")
+    assert running["port"] == ("ok", f"127.0.0.1:{port} is in use by this service")
     assert server.stop() == 0
 
 
@@ -51,7 +51,7 @@ def test_what_is_wrong_is_told_with_what_to_do(server: Server, port: int) -> Non
     assert found["port"][0] == "wrong"
     assert "set PORT to another" in found["port"][1]
     assert found["model"][0] == "wrong"
-    assert found["keys"] == ("wrong", "there are none: make one with `python -m app keys create NAME`.")
+    assert found["keys"] == ("wrong", "there are none: create one with `./classifier keys create NAME`.")
 
 
 def test_a_database_that_is_away_or_empty_is_told(server: Server, postgres_url: str) -> None:
@@ -63,7 +63,7 @@ def test_a_database_that_is_away_or_empty_is_told(server: Server, postgres_url: 
     found = findings(server, 1)
     assert found["database"][0] == "ok"
     assert found["tables"][0] == "wrong"
-    assert found["tables"][1].endswith("migrations are missing: run `python -m app migrate`.")
+    assert found["tables"][1].endswith("migrations are missing: run `./classifier migrate`.")
 
 
 def test_anothers_images_are_told(server: Server) -> None:

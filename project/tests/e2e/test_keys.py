@@ -34,7 +34,7 @@ def test_keys_are_made_listed_and_revoked_beside_a_running_service(server: Serve
     again = server.command("keys", "revoke", "1")
     assert (again.returncode, again.stderr) == (
         1,
-        "error: There is no key 1 in use: `python -m app keys list` shows them.\n",
+        "error: There is no valid key 1: `./classifier keys list` shows all keys.\n",
     )
     assert "expires" in listed[0]
     assert server.stop() == 0
@@ -61,7 +61,7 @@ def test_others_are_not_let_in_without_keys(server: Server) -> None:
     done = server.command("serve")
     assert done.returncode != 0
     told = next(line for line in done.stderr.splitlines() if "[error" in line)
-    assert "there are no API keys: make one with `python -m app keys create NAME`, or set ALLOW_ANONYMOUS=1" in told
+    assert "there are no API keys: create one with `./classifier keys create NAME`, or set ALLOW_ANONYMOUS=1" in told
     made(server)
     assert httpx.get(f"{server.start().url}/ping").status_code == 200
 

@@ -112,7 +112,7 @@ def test_a_prediction_whose_process_dies_three_times_fails(server: Server) -> No
     assert row["attempts"] == 3
     assert row["error"] == {
         "code": "attempts_exhausted",
-        "message": "The prediction was tried 3 times and never finished.",
+        "message": "The prediction failed after 3 attempts.",
     }
     server.stop()
 
@@ -147,7 +147,10 @@ def test_a_taken_port_is_one_clear_line(settings: Settings, tmp_path: Path) -> N
         port = taken.getsockname()[1]
         second = Server(settings, tmp_path / "second.log", PORT=str(port)).command("serve")
     assert second.returncode == 1
-    assert second.stderr.strip() == f"error: Port {port} is in use: stop what uses it, or set PORT to another."
+    assert (
+        second.stderr.strip()
+        == f"error: Port {port} is in use: stop the program that uses it, or set PORT to another port."
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,7 +162,7 @@ def test_a_taken_port_is_one_clear_line(settings: Settings, tmp_path: Path) -> N
         ({"MODEL": "mobilenet_v2", "MODELS_DIR": "/nonexistent"}, "There is no model mobilenet_v2"),
         (
             {"DATABASE_URL": "postgres://u:p@127.0.0.1:1/x", "DATABASE_WAIT_SECONDS": "0.5"},
-            "The database at 127.0.0.1:1 did not answer in 0.5 s (",
+            "The database at 127.0.0.1:1 did not respond within 0.5 s (",
         ),
     ],
 )

@@ -155,7 +155,7 @@ async def test_a_zip_with_a_password_says_so(client: httpx.AsyncClient) -> None:
     data = bytearray(zipped(pictures(1)))
     data[6] |= 1  # the bit of encryption (APPNOTE 4.4.4)
     answer = await client.post("/predictions/batch", content=bytes(data), headers=ZIP)
-    assert (answer.status_code, answer.json()["detail"]) == (400, "The ZIP file has a password.")
+    assert (answer.status_code, answer.json()["detail"]) == (400, "The ZIP file is encrypted: remove its password.")
 
 
 async def test_a_batch_has_so_many_images(settings: Settings) -> None:
@@ -173,7 +173,7 @@ async def test_a_batch_has_so_many_bytes(settings: Settings) -> None:
         assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_large")
         bitmaps = [(f"{number}.bmp", encoded(scene().convert("P"), "BMP")) for number in range(3)]
         batch = (await client.post("/predictions/batch", content=zipped(bitmaps), headers=ZIP)).json()
-        assert (batch["accepted"], batch["error"]["message"]) == (1, "The ZIP file holds more than 200000 bytes.")
+        assert (batch["accepted"], batch["error"]["message"]) == (1, "The ZIP file unpacks to more than 200000 bytes.")
 
 
 async def test_a_bomb_is_not_unpacked(client: httpx.AsyncClient) -> None:
@@ -181,7 +181,7 @@ async def test_a_bomb_is_not_unpacked(client: httpx.AsyncClient) -> None:
     assert len(bomb) < 2**19
     batch = (await client.post("/predictions/batch", content=bomb, headers=ZIP)).json()
     assert batch["accepted"] == 0
-    assert batch["error"]["message"] == "The ZIP file grows to more than 100 times its size."
+    assert batch["error"]["message"] == "The ZIP file unpacks to more than 100 times its size."
     assert len(batch["items"]) < 10
 
 
@@ -226,7 +226,7 @@ async def test_who_sends_nothing_for_long_is_told(client: httpx.AsyncClient) -> 
     with patch.object(batch_images, "RECEIVE_SECONDS", 0.5):
         batch = (await client.post("/predictions/batch", **sending)).json()  # type: ignore[arg-type]
     assert batch["accepted"] == 1
-    assert batch["error"]["message"] == "The batch arrives too slowly: at least 64 KiB a second are needed."
+    assert batch["error"]["message"] == "The batch arrives too slowly: send at least 64 KiB per second."
 
 
 async def test_a_batch_of_unknown_length_is_cut_off_too_and_keeps_what_came(settings: Settings) -> None:
@@ -290,7 +290,7 @@ async def test_what_many_archives_take_is_counted_together(client: httpx.AsyncCl
     small_bomb = zipped([("a.jpg", bytes(15 * 2**20))])
     batch = (await post_files(client, [("a.zip", small_bomb)] * 20)).json()
     told = [item["error"]["message"] for item in batch["items"]]
-    assert told[-1] == "The ZIP file grows to more than 100 times its size."
+    assert told[-1] == "The ZIP file unpacks to more than 100 times its size."
     assert told.count("File must be an image") < 10
 
 

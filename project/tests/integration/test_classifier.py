@@ -83,10 +83,10 @@ async def test_the_labelled_pictures_are_recognised_through_the_api(
     ("file", "content", "told"),
     [
         ("model.toml", b"name = ", "cannot be read"),
-        ("model.toml", b'name = "x"', "broken: it: Unable to extract tag using discriminator 'kind'"),
+        ("model.toml", b'name = "x"', "broken: manifest: Unable to extract tag using discriminator 'kind'"),
         ("model.toml", b'name = "../x"\nkind = "image"', "broken: name: String should match pattern"),
         ("labels.txt", b"one\ntwo\n", "no float32 output of 2 scores"),
-        ("labels.txt", b"\n", "a label on each line"),
+        ("labels.txt", b"\n", "one label per line"),
         ("labels.txt", None, "labels.txt is missing"),
         ("efficientnet_lite0.tflite", None, "efficientnet_lite0.tflite is missing"),
         ("efficientnet_lite0.tflite", b"no model", "LiteRT cannot load"),
@@ -110,7 +110,7 @@ def test_an_answer_that_is_no_probability_breaks_the_model(models_dir: Path) -> 
     logits = np.linspace(-3, 9, 1000, dtype=np.float32)
     with (
         patch.object(classifier, "scores", return_value=logits),
-        pytest.raises(ModelBroken, match='say activation = "softmax"'),
+        pytest.raises(ModelBroken, match='set activation = "softmax"'),
     ):
         classifier.classify(jpeg())
 

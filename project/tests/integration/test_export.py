@@ -97,7 +97,7 @@ def test_what_a_softmax_is_taken_of_stays_float(result: dict[str, Any], name: st
         ("other labels", "knows 6 labels, but "),
         ("broken", "Keras cannot load "),
         ("unconvertible", "cannot be converted to LiteRT: it has no StatelessRandomGetKeyCounter"),
-        ("weights of another", "MobileNetV3Small cannot be made with the weights "),
+        ("weights of another", "MobileNetV3Small cannot be built with the weights "),
         ("no such default", "MODEL is resnet50, which is not made by itself"),
     ],
 )

@@ -45,13 +45,13 @@ async def test_an_image_in_base64(client: httpx.AsyncClient) -> None:
 
 
 NO_UPLOADS: list[tuple[dict[str, Any], str]] = [
-    ({}, "body.image: Send one of the two"),
-    ({"image": "aGFsbG8=", "image_url": "http://a.com/"}, "body.image: Send one of the two"),
-    ({"image": "no base64!"}, "body.image: The image should be in base64"),
-    ({"image": "aGFsbG"}, "body.image: The image should be in base64"),
+    ({}, "body.image: Send either `image` (base64) or `image_url`"),
+    ({"image": "aGFsbG8=", "image_url": "http://a.com/"}, "body.image: Send either `image` (base64) or `image_url`"),
+    ({"image": "no base64!"}, "body.image: The image must be base64"),
+    ({"image": "aGFsbG"}, "body.image: The image must be base64"),
     ({"image": 5}, "body.image: Input should be a valid string"),
     ({"image": "aGFsbG8=", "model": "nonsense"}, "body.model: There is no model 'nonsense'"),
-    ({"image_url": "http://example.com/"}, "body.image_url: This service fetches no images"),
+    ({"image_url": "http://example.com/"}, "body.image_url: Image URLs are disabled"),
 ]
 
 
@@ -151,19 +151,19 @@ async def test_what_cannot_be_fetched_is_told(fetching_client: httpx.AsyncClient
         async def of(path: str) -> httpx.Response:
             return await post(fetching_client, image_url=url + path)
 
-        assert told(await of("/missing")) == "body.image_url: The address answers with 404."
-        assert told(await of("/round")) == "body.image_url: The address leads to more than 3 others."
+        assert told(await of("/missing")) == "body.image_url: The server responded with 404."
+        assert told(await of("/round")) == "body.image_url: The server redirected more than 3 times."
         for path in ("/file", "/nowhere"):
-            assert "leads to one that cannot be used" in told(await of(path))
+            assert "redirected to an invalid URL" in told(await of(path))
         assert (await of("/text")).json()["detail"] == "File must be an image"
         for path in ("/large", "/endless"):
             answer = await of(path)
             assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_large")
         assert (await of("/packed")).status_code == 201
     closed = await post(fetching_client, image_url=url)
-    assert told(closed) == "body.image_url: There is no connection to the address."
+    assert told(closed) == "body.image_url: The connection failed."
     for none in ("ftp://example.com/a", "example.com/a", "http://user@example.com/", "http://a b/"):
-        assert "cannot be used" in told(await post(fetching_client, image_url=none))
+        assert "Invalid image URL" in told(await post(fetching_client, image_url=none))
     assert len(uploaded_files(settings)) == 1
 
 
@@ -173,7 +173,7 @@ async def test_a_server_that_hangs_is_not_waited_for(fetching_client: httpx.Asyn
         with patch.object(fetching, "SECONDS", 0.5):
             answer = await post(fetching_client, image_url=url)
         released.set()
-    assert told(answer) == "body.image_url: The image did not arrive within 0 s."
+    assert told(answer) == "body.image_url: The download took longer than 0 s."
 
 
 PRIVATE = ["127.0.0.1", "10.1.2.3", "192.0.0.8", "169.254.169.254", "::1", "fe80::1", "::ffff:10.0.0.1"]
@@ -209,10 +209,10 @@ async def test_no_private_address_is_asked_at_first_or_by_a_redirect(settings: S
             for address in PRIVATE:
                 asked.clear()
                 first = await post(client, image_url=f"http://inner.example:{port}/first")
-                assert (told(first), asked) == ("body.image_url: The address may not be used.", []), address
+                assert (told(first), asked) == ("body.image_url: This address is not allowed.", []), address
                 with patch("app.outgoing.is_public", outer_is_public):
                     second = await post(client, image_url=f"http://outer.example:{port}/first")
-                assert (told(second), asked) == ("body.image_url: The address may not be used.", ["/first"]), address
+                assert (told(second), asked) == ("body.image_url: This address is not allowed.", ["/first"]), address
 
 
 async def test_a_key_names_the_address(fetching_client: httpx.AsyncClient) -> None:
@@ -228,7 +228,7 @@ async def test_a_key_names_the_address(fetching_client: httpx.AsyncClient) -> No
             key = {"Idempotency-Key": "one"}
             return await fetching_client.post("/predictions/", json={"image_url": url + path}, headers=key)
 
-        assert told(await sent("/a")) == "body.image_url: The address answers with 503."
+        assert told(await sent("/a")) == "body.image_url: The server responded with 503."
         first, again = await sent("/a"), await sent("/a")
         assert (first.status_code, first.json()["id"]) == (201, again.json()["id"])
         assert asked == ["/a", "/a"]

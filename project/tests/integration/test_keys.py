@@ -87,7 +87,7 @@ async def test_scopes_are_kept_apart(closed: httpx.AsyncClient) -> None:
         written = await closed.post("/predictions/", files={"file": jpeg()}, headers=headers)
         assert written.status_code == (201 if may_write else 403)
     refused = await closed.delete("/predictions/1/", headers=reads)
-    assert refused.json()["detail"] == "The API key is not allowed to write."
+    assert refused.json()["detail"] == "The API key does not have the scope write."
     assert refused.json()["code"] == "scope_missing"
 
 
@@ -133,7 +133,7 @@ async def test_a_browser_signs_in_and_out(closed: httpx.AsyncClient) -> None:
     assert 'value="/history?q=a"' in (await closed.get(asked.headers["location"])).text
     wrong = await closed.post("/sign-in", data={"key": "nonsense"})
     assert wrong.status_code == 401
-    assert "The API key is not valid" in wrong.text
+    assert "The API key is unknown, expired or revoked" in wrong.text
 
     answer = await sign_in(closed, READ, WRITE)
     assert (answer.status_code, answer.headers["location"]) == (303, "/history?q=a")

@@ -34,7 +34,7 @@ async def test_so_many_requests_a_minute_whichever_process_is_asked(settings: Se
         assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
         assert 1 <= int(refused.headers["Retry-After"]) <= 6
         assert refused.headers["ratelimit"].startswith('"requests";r=0;t=')
-        assert refused.json()["detail"] == "More than 10 requests a minute: try again later."
+        assert refused.json()["detail"] == "More than 10 requests per minute: try again later."
         # Signs of life are not counted.
         assert (await client.get("/ping")).status_code == 200
         await execute("UPDATE rate_limits SET free_at = free_at - interval '6 seconds'")

@@ -36,7 +36,7 @@ async def test_programs_are_given_json_and_people_a_page(client: httpx.AsyncClie
         answer = await client.get("/", headers={"Accept": accepted})
         assert answer.json() == {"message": "Image classifier", "docs": "/docs"}
         assert answer.headers["vary"] == "Accept"
-    assert "What is in the picture?" in await text_of(client, "/")
+    assert "Classify images" in await text_of(client, "/")
 
 
 async def test_nothing_is_loaded_from_elsewhere_and_nothing_runs_within_a_page(client: httpx.AsyncClient) -> None:
@@ -78,7 +78,7 @@ async def test_an_upload_by_a_form_leads_to_its_result(client: httpx.AsyncClient
 async def test_an_image_that_is_there_is_chosen_from_a_list(client: httpx.AsyncClient) -> None:
     row = await uploaded(client, "tiger.jpg")
     text = await text_of(client, "/classifications")
-    assert f'<option value="{row["id"]}" selected>tiger.jpg (no. {row["id"]}' in text
+    assert f'<option value="{row["id"]}" selected>tiger.jpg (#{row["id"]}' in text
     answer = await client.post("/classifications", data={"image": str(row["id"]), "model": FALLBACK})
     assert (answer.status_code, answer.headers["location"]) == (303, f"/classifications/{row['id']}")
     assert len((await client.get(f"/predictions/{row['id']}/history")).json()) == 1
@@ -92,7 +92,7 @@ async def test_an_image_that_is_there_is_chosen_from_a_list(client: httpx.AsyncC
 async def test_a_result_is_read_again_until_it_is_there(client: httpx.AsyncClient) -> None:
     await execute(ROW, ["processing", 1])
     assert '<meta http-equiv="refresh" content="1">' in await text_of(client, "/classifications/1")
-    assert "Being looked at" in await text_of(client, "/history/1")
+    assert "Classifying…" in await text_of(client, "/history/1")
 
 
 async def test_the_gallery_is_filtered_and_goes_on(client: httpx.AsyncClient) -> None:
@@ -108,7 +108,7 @@ async def test_the_gallery_is_filtered_and_goes_on(client: httpx.AsyncClient) ->
     assert (second.count('class="card"'), 'id="more"' in second) == (11, False)
     for query in ("q=tig&status=", "status=succeeded", f"model={FALLBACK}", f"label={row['top_prediction']}"):
         assert (await text_of(client, f"/history?{query}")).count('class="card"') == 1
-    assert "Nothing is like that" in await text_of(client, "/history?q=elephant")
+    assert "No results" in await text_of(client, "/history?q=elephant")
     failed = await text_of(client, "/history?status=failed")
     assert "status=failed&cursor=" in unescape(failed)
     await text_of(client, "/history?cursor=forged", 422)
@@ -122,7 +122,7 @@ async def test_one_prediction_is_corrected_asked_about_again_and_deleted(
     path = f"/history/{row['id']}"
     text = await text_of(client, path)
     assert text.count("<meter") == 5
-    assert "Choose a label to see what speaks for it" in text
+    assert "Select a label to see which areas support it" in text
     why = await text_of(client, f"{path}?why={row['top_prediction']}")
     assert f"/predictions/{row['id']}/heatmap?label={row['top_prediction']}" in why
 
@@ -135,7 +135,7 @@ async def test_one_prediction_is_corrected_asked_about_again_and_deleted(
     assert (await client.post(f"{path}/reclassification", data={"model": FALLBACK})).status_code == 303
     await client.get(f"/predictions/{row['id']}/?wait=30")
     text = await text_of(client, path)
-    assert "Said now and before" in text
+    assert ">Results</h2>" in text
     assert "corrected to my cat" in text
 
     asked = await client.post(f"{path}/deletion")
@@ -167,7 +167,7 @@ async def test_models_are_listed_and_tabular_ones_have_forms(client: httpx.Async
     assert '<h2 id="answer">virginica</h2>' in answer
     assert 'value="6.0"' in answer
     wrong = await text_of(client, "/catalog/iris_random_forest?petal_length=11&petal_width=x", 422)
-    assert (wrong.count('aria-invalid="true"'), "2 of the numbers cannot be used" in wrong) == (2, True)
+    assert (wrong.count('aria-invalid="true"'), "Correct the 2 marked values." in wrong) == (2, True)
     await text_of(client, "/catalog/nothing", 404)
     await text_of(client, f"/catalog/{FALLBACK}", 404)
 
@@ -179,7 +179,7 @@ async def test_labels_of_a_model_are_there_to_choose_from(client: httpx.AsyncCli
 
 
 async def test_statistics_count(client: httpx.AsyncClient) -> None:
-    assert "Nothing yet" in await text_of(client, "/statistics")
+    assert "No predictions yet" in await text_of(client, "/statistics")
     row = await uploaded(client)
     await uploaded(client)
     await client.put(f"/predictions/{row['id']}/", json={"top_prediction": "my cat", "confidence": 1.0})

@@ -107,7 +107,7 @@ async def test_a_server_that_ends_by_itself_is_started_again(tmp_path: Path, cap
                 except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
                     await asyncio.sleep(0.05)
         pid = server_pid(tmp_path)
-    assert "ended by itself (status -9); starting it again" in caplog.text
+    assert "exited (status -9); restarting it" in caplog.text
     assert await ended(pid)
 
 
@@ -120,7 +120,7 @@ async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 async def test_two_on_one_folder_is_one_clear_error(tmp_path: Path) -> None:
     async with embedded_postgres(tmp_path, 30) as url:
-        with pytest.raises(StartupError, match=rf"in use by another process .*pid {os.getpid()}\): stop that one"):
+        with pytest.raises(StartupError, match=rf"in use by another process .*PID {os.getpid()}\): stop it"):
             async with embedded_postgres(tmp_path, 30):
                 pass
         assert await query(url, "SELECT 1") == 1

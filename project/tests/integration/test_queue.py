@@ -131,7 +131,7 @@ async def test_before_any_worker_uploads_are_503(settings: Settings) -> None:
     async with serving(settings) as client:
         answer = await upload(client)
         assert (answer.status_code, answer.json()["code"]) == (503, "no_worker_yet")
-        assert "start `python -m app worker`" in answer.json()["detail"]
+        assert "start `./classifier worker`" in answer.json()["detail"]
         assert uploaded_files(settings) == []
         ready = await client.get("/ready")
         assert (ready.status_code, ready.json()["database"]) == (503, "ok")
@@ -144,7 +144,7 @@ async def test_ready_means_that_a_worker_was_alive_in_the_last_15_seconds(client
     await execute("UPDATE workers SET seen_at = now() - interval '15 seconds'")
     answer = await client.get("/ready")
     assert answer.status_code == 503
-    assert answer.json()["worker"] == "No worker was alive in the last 15 s: start `python -m app worker`."
+    assert answer.json()["worker"] == "No worker was alive in the last 15 s: start `./classifier worker`."
     # What it knew can still be asked for: the job waits for the next one.
     assert (await upload(client)).status_code == 201
 
@@ -156,7 +156,7 @@ async def test_a_model_that_no_worker_has_is_422_and_a_new_one_is_found_at_once(
     assert (await ask("other")).json()["model_version"] == "8"
     refused = await ask("newest")
     assert refused.status_code == 422
-    assert refused.json()["detail"][0]["msg"] == "No worker has an image model 'newest'; there are remote, other."
+    assert refused.json()["detail"][0]["msg"] == "No worker has an image model 'newest'; available: remote, other."
     await fleet.announce(
         uuid.uuid4(), "another", [MODEL, ModelRead(name="newest", status="ok", kind="image", version="9")]
     )

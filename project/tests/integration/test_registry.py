@@ -54,7 +54,7 @@ def test_auto_takes_the_fallback_only_for_want_of_the_other(folder: Path, add_mo
 def test_a_model_dropped_in_is_there(folder: Path, add_model: AddModel) -> None:
     add_model()
     registry = registry_of(folder)
-    with pytest.raises(ModelUnknown, match=f"no model 'other'; there are {FALLBACK}"):
+    with pytest.raises(ModelUnknown, match=f"no model 'other'; available: {FALLBACK}"):
         registry.get("other")
     add_model("other")
     assert registry.get("other").name == "other"
@@ -83,7 +83,7 @@ async def test_broken_folders_are_named_and_the_others_load(
     registry.classifier("good").classify(jpeg())
     with pytest.raises(ModelUnknown):
         registry.classifier("nothing")
-    with pytest.raises(ModelUnknown, match=rf"'damaged' is broken, see /models; there are {FALLBACK}, good\."):
+    with pytest.raises(ModelUnknown, match=rf"'damaged' is broken \(see /models\); available: {FALLBACK}, good\."):
         registry.classifier("damaged")
 
 
@@ -115,7 +115,7 @@ async def test_a_model_that_kills_whoever_loads_it_is_left_out(folder: Path, add
     registry = registry_of(folder)
     with killing("killer", MOST_DEATHS):
         await checker_of(folder, registry).look()
-    assert registry.broken["killer"] == "The model killer kills the process that loads it."
+    assert registry.broken["killer"] == "The model killer crashes the process that loads it."
     assert registry.broken.keys() == {"killer", "damaged"}
     assert registry.unchecked == []
 
@@ -159,7 +159,7 @@ async def test_one_that_takes_for_ever_is_left_out(folder: Path, add_model: AddM
     with patch("app.engine.checker.CHECK_SECONDS", 5), patch.object(Engine, "check", check):
         await checker_of(folder, registry).look()
     assert registry.broken.keys() == {"slow"}
-    assert "takes longer than" in registry.broken["slow"]
+    assert "longer than" in registry.broken["slow"]
 
 
 async def test_the_service_starts_without_a_model_that_kills_whoever_loads_it(
@@ -270,7 +270,7 @@ async def test_an_upload_picks_a_model(settings: Settings, folder: Path, add_mod
         assert (await post("")).json()["model"] == FALLBACK
         refused = await post("second")
         assert refused.status_code == 422
-        assert refused.json()["detail"][0]["msg"] == f"There is no model 'second'; there are {FALLBACK}."
+        assert refused.json()["detail"][0]["msg"] == f"There is no model 'second'; available: {FALLBACK}."
         add_model("second")
         accepted = (await post("second")).json()
         assert (accepted["model"], accepted["status"]) == ("second", "succeeded")

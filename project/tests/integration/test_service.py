@@ -161,9 +161,9 @@ async def test_an_unmigrated_database_is_not_ready(settings: Settings, empty_dat
         answer = await client.get("/ready")
         other = await client.get("/predictions/")
     assert answer.status_code == 503
-    assert answer.json()["database"].endswith("is missing): run `python -m app migrate`.")
+    assert answer.json()["database"].endswith("): run `./classifier migrate`.")
     assert (other.status_code, other.json()["code"]) == (503, "tables_missing")
-    assert "python -m app migrate" in other.json()["detail"]
+    assert "./classifier migrate" in other.json()["detail"]
 
 
 @pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.ECONNREFUSED, errno.ETIMEDOUT])
@@ -180,7 +180,7 @@ async def test_a_body_that_is_no_form_has_to_be_small(client: httpx.AsyncClient)
 
 async def test_a_database_that_does_not_exist_is_told_at_once(settings: Settings, postgres_url: str) -> None:
     settings = settings.model_copy(update={"database_url": SecretStr(of_database(postgres_url, "nowhere"))})
-    with pytest.raises(StartupError, match=r"refuses the connection \(.*nowhere\): check DATABASE_URL"):
+    with pytest.raises(StartupError, match=r"refused the connection \(.*nowhere\): check DATABASE_URL"):
         async with serving(settings):
             pass
 

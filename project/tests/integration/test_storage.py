@@ -138,7 +138,7 @@ async def test_no_database_sweeps_what_another_knows(
     await execute(empty_database_url, "UPDATE installation SET id = gen_random_uuid()")
     async with db.connected(empty_database_url, settings):
         assert await sweep(storage, NOW) == 0
-        with pytest.raises(StartupError, match="that this database does not know"):
+        with pytest.raises(StartupError, match="unknown to this database"):
             await ownership.take(storage)
         await storage.set_owner(await ownership.database_id())
         assert await ownership.is_ours(storage)

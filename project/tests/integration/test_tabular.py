@@ -72,7 +72,7 @@ async def test_the_list_of_models_tells_the_schema(client: httpx.AsyncClient) ->
         ({**SETOSA, "petal_with": 0.2}, ["body", "petal_with"], "Extra inputs are not permitted"),
         ([SETOSA, {**SETOSA, "sepal_width": 11}], ["body", 1, "sepal_width"], "less than or equal to 10"),
         ([SETOSA, 5], ["body", 1], "valid dictionary"),
-        ([], ["body"], "a row at least"),
+        ([], ["body"], "at least one row"),
         ("setosa", ["body"], "valid dictionary"),
         ("null", ["body"], "valid dictionary"),
     ],
@@ -162,7 +162,7 @@ async def test_every_answer_is_kept_afterwards(client: httpx.AsyncClient) -> Non
 async def test_an_absent_database_spoils_no_answer(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
     with patch("app.tabular_log.execute", side_effect=DatabaseUnavailable):
         assert (await client.get(f"/predict/{FOREST}")).status_code == 200
-    assert "1 answers of iris_random_forest are not kept" in caplog.text
+    assert "1 results of iris_random_forest were not stored" in caplog.text
 
 
 @pytest.mark.parametrize(

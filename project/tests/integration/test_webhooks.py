@@ -132,7 +132,7 @@ async def test_what_goes_wrong_is_tried_again_with_the_same_id(client: httpx.Asy
             await receiver.next()
             found = await settled(client, prediction_id, attempt)
             assert (found["status"], found["response_status"]) == ("pending", status)
-            assert found["error"] == f"Answered with {status}."
+            assert found["error"] == f"The receiver responded with {status}."
             until = datetime.fromisoformat(found["next_attempt_at"]) - datetime.now(UTC)
             assert pause - 3 < until.total_seconds() <= pause
             await execute("UPDATE deliveries SET next_attempt_at = now()")
@@ -190,7 +190,7 @@ async def test_a_private_address_is_not_asked(settings: Settings) -> None:
             for address in PRIVATE:
                 prediction_id = (await upload(client, "http://innocent.example/")).json()["id"]
                 found = await settled(client, prediction_id)
-                assert found["error"] == "The address may not be used.", address
+                assert found["error"] == "This address is not allowed.", address
                 assert (found["status"], found["response_status"]) == ("pending", None)
 
 

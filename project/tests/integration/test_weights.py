@@ -125,7 +125,7 @@ def test_the_order_of_search(
 
     named = tmp_path / "mine.h5"
     settings = settings.model_copy(update={"model_weights": named})
-    with pytest.raises(StartupError, match="no such file"):
+    with pytest.raises(StartupError, match="does not exist"):
         mobilenet_v2_weights(settings)
     named.write_bytes(b"mine")
     assert mobilenet_v2_weights(settings).path == named

@@ -44,7 +44,7 @@ async def test_sigterm_finishes_what_is_in_hand_and_takes_no_more(new_cluster: N
     assert {job["status"] for job in jobs} == {"queued"}
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"{cluster.web_url}/ready")
-    assert (answer.status_code, "start `python -m app worker`" in answer.json()["worker"]) == (503, True)
+    assert (answer.status_code, "start `./classifier worker`" in answer.json()["worker"]) == (503, True)
     cluster.add_worker()
     await cluster.finished()
     books = await cluster.books()

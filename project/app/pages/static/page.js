@@ -1,4 +1,4 @@
-// What the pages can do beyond what they do without scripts: many uploads at once, live answers, endless lists, undo.
+// Enhances the pages, which also work without scripts: multiple uploads, live results, endless lists, undo.
 "use strict";
 
 const root = document.body.dataset.root;
@@ -29,10 +29,10 @@ function answer(prediction) {
       element("span", { className: "number", textContent: percent(prediction.confidence) }));
   }
   if (prediction.status === "failed") {
-    return element("p", { className: "answer failed" }, element("strong", { textContent: "No answer" }), ` ${prediction.error?.message ?? ""}`);
+    return element("p", { className: "answer failed" }, element("strong", { textContent: "Failed" }), ` ${prediction.error?.message ?? ""}`);
   }
-  const told = prediction.status === "processing" ? "Being looked at…" : "Waiting for its turn…";
-  return element("p", { className: "answer busy", textContent: told });
+  const text = prediction.status === "processing" ? "Classifying…" : "Queued";
+  return element("p", { className: "answer busy", textContent: text });
 }
 
 function toast(text, label, action) {
@@ -42,7 +42,7 @@ function toast(text, label, action) {
   return shown;
 }
 
-// --- Live: events of all predictions; while they cannot be had, those that are shown and open are asked for. ---
+// --- Live results: events of all predictions; without a connection, polls the unfinished predictions shown. ---
 
 const followed = new Map();   // id → function(prediction)
 
@@ -58,7 +58,7 @@ function follow(id, changed) {
     changed(prediction);
   });
   listen();
-  // Its end may have been told before anybody listened for it.
+  // It may have finished before the connection was open.
   if (source?.readyState === 1) refresh(id).catch(() => {});
 }
 
@@ -71,7 +71,7 @@ let source = null, polling = null;
 
 function refreshAll() { for (const id of [...followed.keys()]) refresh(id).catch(() => {}); }
 
-// A browser has few connections for all its tabs: none is kept while there is nothing to wait for.
+// Browsers limit the connections of all tabs together, so close it when there is nothing to wait for.
 function stop() { stopPolling(); source?.close(); source = null; }
 function stopPolling() { clearInterval(polling); polling = null; }
 
@@ -89,7 +89,7 @@ function listen() {
   opened.onerror = () => {
     if (source !== opened) return;
     poll();
-    // After some errors a browser does not try again by itself.
+    // After some errors browsers do not reconnect.
     if (opened.readyState === 2) source = null;
   };
 }
@@ -110,13 +110,13 @@ const one = document.querySelector(".one");
 if (one && OPEN.has(one.dataset.status)) {
   follow(Number(one.dataset.id), prediction => {
     if (OPEN.has(prediction.status)) return;
-    // Not while somebody is typing a correction.
-    if (document.querySelector("details[open]")) toast("There is an answer.", "Show it", () => location.reload());
+    // Do not interrupt someone typing a correction.
+    if (document.querySelector("details[open]")) toast("The result is available.", "Show", () => location.reload());
     else location.reload();
   });
 }
 
-// --- Classify: many pictures, each with its own progress, error and answer. ---
+// --- Classify: multiple images, each with its own progress, error and result. ---
 
 const upload = document.getElementById("upload");
 if (upload) {
@@ -133,7 +133,7 @@ if (upload) {
 
   const add = file => {
     const image = element("img", { src: URL.createObjectURL(file), alt: "", width: 160, height: 120 });
-    // The browser cannot show every format that the service can.
+    // Browsers cannot display every format that the service accepts.
     image.onerror = () => image.classList.add("none");
     image.onload = () => image.classList.remove("none");
     const state = element("div"), progress = element("progress", { max: 1, value: 0 });
@@ -141,8 +141,8 @@ if (upload) {
     const item = element("li", { className: "result" }, image, element("div", {}, element("h3", { textContent: file.name }), state), element("div"));
     results.prepend(item);
     const job = { file, item, image, state, progress, key: key() };
-    if (file.size > most) { fail(job, `The picture has ${(file.size / 2 ** 20).toFixed(1)} MiB; at most ${(most / 2 ** 20).toFixed(0)} MiB are accepted.`); return; }
-    state.append(element("p", { className: "answer busy", textContent: "Waiting to be sent…" }));
+    if (file.size > most) { fail(job, `This file has ${(file.size / 2 ** 20).toFixed(1)} MiB; the limit is ${(most / 2 ** 20).toFixed(0)} MiB.`); return; }
+    state.append(element("p", { className: "answer busy", textContent: "Waiting…" }));
     waiting.push(job);
     next();
   };
@@ -159,8 +159,8 @@ if (upload) {
     request.setRequestHeader("Idempotency-Key", job.key);
     request.upload.onprogress = event => { if (event.lengthComputable) job.progress.value = event.loaded / event.total; };
     request.onload = () => { done(); received(job, request); };
-    request.onerror = () => { done(); fail(job, "The connection broke.", true); };
-    job.state.replaceChildren(element("p", { className: "answer busy", textContent: "Being sent…" }), job.progress);
+    request.onerror = () => { done(); fail(job, "The connection was lost.", true); };
+    job.state.replaceChildren(element("p", { className: "answer busy", textContent: "Uploading…" }), job.progress);
     request.send(form);
   };
   const done = () => { busy -= 1; next(); };
@@ -180,10 +180,10 @@ if (upload) {
       return;
     }
     let seconds = [429, 503].includes(request.status) ? Number(request.getResponseHeader("Retry-After")) : 0;
-    // Of an upload whose connection broke the service may still be busy with the first attempt.
+    // The service may still be processing the first attempt of an upload whose connection was lost.
     if (request.status === 409) seconds = IN_FLIGHT_S;
     if (seconds) {
-      job.state.replaceChildren(element("p", { className: "answer busy", textContent: `There is much to do: sent again in ${seconds} s.` }));
+      job.state.replaceChildren(element("p", { className: "answer busy", textContent: `The service is busy. Retrying in ${seconds} s.` }));
       setTimeout(() => { waiting.push(job); next(); }, 1000 * seconds);
       return;
     }
@@ -193,9 +193,9 @@ if (upload) {
   const reason = request => {
     try {
       const { detail } = JSON.parse(request.responseText);
-      const told = typeof detail === "string" ? detail : detail.map(entry => entry.msg).join("; ");
-      return told === "File must be an image" ? "This is no picture of a kind that can be read here." : told;
-    } catch { return `The service answered with ${request.status}.`; }
+      const message = typeof detail === "string" ? detail : detail.map(entry => entry.msg).join("; ");
+      return message === "File must be an image" ? "Unsupported file. Use JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF." : message;
+    } catch { return `The service responded with ${request.status}.`; }
   };
 
   const show = (job, prediction) => {
@@ -204,10 +204,10 @@ if (upload) {
   };
 
   const fail = (job, text, again = false) => {
-    const told = element("p", { className: "answer failed", textContent: text });
-    told.setAttribute("role", "alert");
+    const message = element("p", { className: "answer failed", textContent: text });
+    message.setAttribute("role", "alert");
     job.item.dataset.status = "refused";
-    job.state.replaceChildren(told);
+    job.state.replaceChildren(message);
     if (again) job.state.append(element("button", { type: "button", textContent: "Try again", onclick: () => { waiting.push(job); next(); } }));
   };
 
@@ -222,7 +222,7 @@ if (upload) {
   document.addEventListener("paste", event => { addAll(event.clipboardData?.files ?? []); });
 }
 
-// --- History: older ones as one scrolls. ---
+// --- History: loads more while scrolling. ---
 
 function endless() {
   const more = document.getElementById("more"), gallery = document.getElementById("gallery");
@@ -247,7 +247,7 @@ function endless() {
 }
 endless();
 
-// --- One prediction: labels to choose from, and a deletion that can be undone for a moment. ---
+// --- One prediction: label suggestions, and deletion with undo. ---
 
 const label = document.querySelector("[data-labels]");
 label?.addEventListener("focus", async () => {
@@ -262,8 +262,8 @@ document.querySelector("[data-delete]")?.addEventListener("submit", event => {
   const dialog = element("dialog");
   dialog.setAttribute("aria-label", "Delete");
   const sure = element("button", { type: "button", textContent: "Delete", className: "danger" });
-  const keep = element("button", { type: "button", textContent: "Keep it", onclick: () => dialog.close() });
-  dialog.append(element("p", { textContent: "Delete the picture and everything that was said of it?" }), element("p", { className: "choices" }, keep, sure));
+  const keep = element("button", { type: "button", textContent: "Cancel", onclick: () => dialog.close() });
+  dialog.append(element("p", { textContent: "Delete the image and all its results?" }), element("p", { className: "choices" }, keep, sure));
   dialog.addEventListener("close", () => dialog.remove());
   sure.onclick = () => {
     sessionStorage.setItem("deleting", one.dataset.id);
@@ -283,14 +283,14 @@ if (deleting) {
     if (over) return;
     over = true;
     shown.remove();
-    // Even where the page is left before it is answered.
+    // keepalive: completes even if the page is left.
     fetch(`${root}/predictions/${deleting}/`, { method: "DELETE", keepalive: true })
       .then(response => { if (response.ok) card?.remove(); else throw new Error(); })
-      .catch(() => { if (card) card.hidden = false; toast("It could not be deleted."); });
+      .catch(() => { if (card) card.hidden = false; toast("The prediction could not be deleted."); });
   };
   let timer = setTimeout(remove, UNDO_MS);
   const shown = toast("Deleted.", "Undo", () => { over = true; clearTimeout(timer); if (card) card.hidden = false; });
-  // Who is about to undo it is not hurried.
+  // Hovering or focusing the message pauses the countdown.
   for (const name of ["mouseenter", "focusin"]) shown.addEventListener(name, () => clearTimeout(timer));
   for (const name of ["mouseleave", "focusout"]) shown.addEventListener(name, () => { clearTimeout(timer); timer = setTimeout(remove, UNDO_MS); });
   addEventListener("pagehide", remove);

@@ -44,7 +44,7 @@ async def test_after_three_deaths_a_row_fails(worker: Worker, storage: Storage, 
     async with running(worker):
         row = await finished(row)
     assert (row.status, row.error_code, fake.calls) == (Status.FAILED, "attempts_exhausted", 0)
-    assert row.error_message == "The prediction was tried 3 times and never finished."
+    assert row.error_message == "The prediction failed after 3 attempts."
     assert row.completed_at is not None
 
 
