@@ -4,7 +4,7 @@ import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
-LONGEST_URL: Final = 2_048
+MAX_URL_LENGTH: Final = 2_048
 
 IPV6: Final = 6
 GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
@@ -23,8 +23,8 @@ def check_url(url: str) -> None:
         port_is_one = parts.port is None or parts.port > 0
     except ValueError as error:
         raise ValueError("it must be a URL such as https://example.com/path") from error
-    if len(url) > LONGEST_URL:
-        raise ValueError(f"it must have at most {LONGEST_URL} characters")
+    if len(url) > MAX_URL_LENGTH:
+        raise ValueError(f"it must have at most {MAX_URL_LENGTH} characters")
     # Only printable ASCII: no blanks, control characters or other scripts, which could disguise the host.
     if not all("!" <= character <= "~" for character in url):
         raise ValueError("it must be a percent-encoded URL such as https://example.com/path")

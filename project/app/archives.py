@@ -14,7 +14,7 @@ from app.domain import ArchiveRefused
 SIGNATURES: Final = (b"PK\x03\x04", b"PK\x05\x06")
 """Start of a ZIP file: a local file header, or the end record of an empty archive (APPNOTE 4.3)."""
 
-MOST_RATIO: Final = 100
+MAX_RATIO: Final = 100
 """Maximum expansion ratio: images are compressed already, and single-colour bitmaps fit into SPARE_BYTES."""
 SPARE_BYTES: Final = 32 * 2**20
 
@@ -41,8 +41,8 @@ class Account:
         self._unpacked += count
         if self._unpacked > self._most_bytes:
             raise ArchiveRefused(f"The ZIP file unpacks to more than {self._most_bytes} bytes.")
-        if self._unpacked > MOST_RATIO * self._packed + SPARE_BYTES:
-            raise ArchiveRefused(f"The ZIP file unpacks to more than {MOST_RATIO} times its size.")
+        if self._unpacked > MAX_RATIO * self._packed + SPARE_BYTES:
+            raise ArchiveRefused(f"The ZIP file unpacks to more than {MAX_RATIO} times its size.")
 
     def count(self, *, hidden: bool) -> None:
         """Count a file."""
@@ -52,7 +52,7 @@ class Account:
             raise ArchiveRefused(f"The ZIP file contains more than {self._most_files} files.")
 
 
-class Joined:
+class BoundedBuffer:
     """Joins chunks of at most ``max_bytes`` bytes in total."""
 
     def __init__(self, most: int) -> None:
@@ -125,7 +125,7 @@ class _Archive:
             name = _decoded(raw_name)
             hidden = name.endswith("/") or _is_hidden(name)
             self._account.count(hidden=hidden)
-            joined = Joined(self._most)
+            joined = BoundedBuffer(self._most)
             for part in parts:
                 self._account.unpack(len(part))
                 joined.add(part)

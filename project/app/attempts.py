@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from app.backlog import ASKED_AT
 from app.crud import scores_json
-from app.db import columns, execute, unavailable_when_away
+from app.db import columns, execute, translate_connection_errors
 from app.domain import AttemptsExhausted, Claim, LabelScore, RetryPolicy, ServiceError
 from app.models.tortoise import Prediction
 
@@ -33,7 +33,7 @@ RETURNING id, attempts, started_at, image_path, model, extract(epoch from now() 
 """  # noqa: S608 - a part of ours # nosec B608
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def claim_all(
     prediction_ids: list[int], lease: timedelta, *, attempts_below: int, claimed_by: Claimant = "alive"
 ) -> list[Claim | None]:
@@ -89,7 +89,7 @@ RETURNING predictions.*
 """
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def succeed_all(answers: list[Answer]) -> list[Prediction | None]:
     """Write results in one statement; None for one whose claim is no longer valid."""
     rows = [
@@ -111,7 +111,7 @@ RETURNING *
 """
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def fail(held: Claim, error: ServiceError) -> Prediction | None:
     """Fail a prediction permanently; None if the claim is no longer valid."""
     rows = await execute(_FAIL, [held.prediction_id, held.attempt, held.started_at, error.code, error.message])
@@ -126,7 +126,7 @@ RETURNING id
 """
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def release(held: Claim, *, count_attempt: bool) -> bool:
     """Return a prediction to pending; False if the claim is no longer valid."""
     return bool(await execute(_RELEASE, [held.prediction_id, held.attempt, held.started_at, 0 if count_attempt else 1]))
@@ -171,7 +171,7 @@ class Recovered:
     orphaned: int
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def recover(policy: RetryPolicy, in_hand: list[int], *, all_processing: bool) -> Recovered:
     """Find predictions whose process died: return them to pending, or fail those without attempts left.
 
@@ -184,7 +184,7 @@ async def recover(policy: RetryPolicy, in_hand: list[int], *, all_processing: bo
     return Recovered([Prediction.of(row) for row in failed], len(orphaned))
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def exhaust(prediction_id: int, policy: RetryPolicy) -> Prediction | None:
     """Fail a prediction without attempts left, whoever holds it; None if it has attempts left or is finished."""
     spent = _spent(policy)
@@ -196,14 +196,14 @@ def _spent(policy: RetryPolicy) -> AttemptsExhausted:
     return AttemptsExhausted(f"The prediction failed after {policy.max_attempts} attempts.")
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def is_pending(prediction_id: int) -> bool:
     """Whether a prediction is waiting for a worker."""
     rows = await execute("SELECT 1 FROM predictions WHERE id = $1 AND status = 'pending'", [prediction_id])
     return bool(rows)
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def pending(in_hand: list[int], limit: int) -> list[tuple[int, int]]:
     """IDs and attempts of at most ``limit`` pending predictions that are not in ``active``, oldest first."""
     return [(row["id"], row["attempts"]) for row in await execute(_PENDING, [in_hand, limit])]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from app.db import execute, unavailable_when_away
+from app.db import execute, translate_connection_errors
 from app.domain import DatabaseUnavailable, Overloaded
 from app.log_events import BACKLOG_ERROR, BACKLOG_UNKNOWN
 from app.repeating import alongside
@@ -19,11 +19,11 @@ from app.repeating import alongside
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 0.5
-MOST_OF_THE_TIME: Final = 20
+PAUSE_FACTOR: Final = 20
 """A query is followed by a pause this many times its duration, however many rows there are to count."""
 WINDOW_SECONDS: Final = 10.0
 """Period over which the rate is measured."""
-LONGEST_WAIT: Final = 300
+MAX_RETRY_AFTER: Final = 300
 KNOWN_SECONDS: Final = 3.0
 """Without a finished prediction for this long, the rate is unknown."""
 GUESS: Final = 5
@@ -53,7 +53,7 @@ class Backlog:
     def __init__(self, most: int) -> None:
         """``limit``: unfinished predictions above which uploads are rejected."""
         self._most = most
-        self._looks: deque[_Look] = deque()
+        self._samples: deque[_Look] = deque()
         self._accepting = 0
         self._accepted = 0
         self._refused = 0
@@ -76,14 +76,14 @@ class Backlog:
         finally:
             self._accepting -= 1
 
-    def note_pending(self) -> None:
+    def count_accepted(self) -> None:
         """Count a prediction that became pending."""
         self._accepted += 1
 
     @property
     def open(self) -> int:
         """Estimated number of unfinished predictions."""
-        return (self._looks[-1].open if self._looks else 0) + self._accepted + self._accepting
+        return (self._samples[-1].open if self._samples else 0) + self._accepted + self._accepting
 
     @property
     def rate(self) -> float:
@@ -93,7 +93,7 @@ class Backlog:
 
     def _busy(self) -> tuple[int, float]:
         """Predictions finished recently, and the seconds during which there was work to do."""
-        pairs = [(one, other) for one, other in pairwise(self._looks) if one.open]
+        pairs = [(one, other) for one, other in pairwise(self._samples) if one.open]
         finished = sum((other.last_id - one.last_id) - (other.open - one.open) for one, other in pairs)
         return max(0, finished), sum(other.at - one.at for one, other in pairs)
 
@@ -102,8 +102,8 @@ class Backlog:
         finished, seconds = self._busy()
         if finished:
             ahead = self.open - self._most + self._refused
-            return min(LONGEST_WAIT, math.ceil(ahead * seconds / finished))
-        return LONGEST_WAIT if seconds > KNOWN_SECONDS else GUESS
+            return min(MAX_RETRY_AFTER, math.ceil(ahead * seconds / finished))
+        return MAX_RETRY_AFTER if seconds > KNOWN_SECONDS else GUESS
 
     async def _look_forever(self) -> None:
         while True:
@@ -114,17 +114,17 @@ class Backlog:
                 log.debug(BACKLOG_UNKNOWN)
             except Exception:
                 log.exception(BACKLOG_ERROR)
-            await asyncio.sleep(max(LOOK_SECONDS, (time.monotonic() - began) * MOST_OF_THE_TIME))
+            await asyncio.sleep(max(LOOK_SECONDS, (time.monotonic() - began) * PAUSE_FACTOR))
 
-    @unavailable_when_away()
+    @translate_connection_errors()
     async def _look(self) -> None:
         counted, refused = self._accepted, self._refused
         (row,) = await execute(_LOOK)
         now = time.monotonic()
-        before = self._looks[-1] if self._looks else None
-        self._looks.append(_Look(now, row["open"], row["last_id"]))
-        while now - self._looks[0].at > WINDOW_SECONDS:
-            self._looks.popleft()
+        before = self._samples[-1] if self._samples else None
+        self._samples.append(_Look(now, row["open"], row["last_id"]))
+        while now - self._samples[0].at > WINDOW_SECONDS:
+            self._samples.popleft()
         # The measurement may not include predictions accepted since the query started.
         self._accepted -= counted
         # Rejected clients come back as places become free; until then they count as waiting.

@@ -48,7 +48,7 @@ class Counts:
     """Images that are missing although their rows exist."""
 
 
-async def back_up(storage: Storage, to: Path) -> Counts:
+async def write_backup(storage: Storage, to: Path) -> Counts:
     """Write a backup; the file gets its name once it is complete.
 
     Raises StartupError if it cannot be written, DatabaseUnavailable or StorageUnavailable.
@@ -137,7 +137,7 @@ async def restore(storage: Storage, source: Path) -> Counts:
                 for entry in archive:
                     key = entry.name.removeprefix(IMAGES)
                     if entry.name != key and entry.isfile() and is_key(key):
-                        await storage.put_back(key, _opened(archive, entry).read())
+                        await storage.put_at(key, _opened(archive, entry).read())
                         images += 1
     except (OSError, tarfile.TarError, KeyError, ValueError, asyncpg.PostgresError, OperationalError) as error:
         raise StartupError(f"{source} cannot be restored: {error}.") from error

@@ -3,13 +3,13 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.db import execute, unavailable_when_away
+from app.db import execute, translate_connection_errors
 from app.models.tortoise import Change
 
 PREDICTION: Final = "prediction.%"
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def of_prediction(prediction_id: int) -> list[Change]:
     """Audit entries of a prediction, newest first, even if it was deleted. Raises DatabaseUnavailable."""
     rows = await execute(
@@ -18,7 +18,7 @@ async def of_prediction(prediction_id: int) -> list[Change]:
     return [Change.of(row) for row in rows]
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def page(limit: int, before_id: int | None, since: timedelta | None) -> list[Change]:
     """Audit entries older than ``before_id`` and no older than ``since``, newest first. Raises DatabaseUnavailable."""
     rows = await execute(

@@ -148,7 +148,7 @@ def migrate(settings: Settings, _options: argparse.Namespace) -> int:
 def sweep(settings: Settings, options: argparse.Namespace) -> int:
     """Delete images without a prediction."""
     from app.db import connected, database_url
-    from app.ownership import is_ours
+    from app.ownership import is_owned
     from app.storage import make_storage
     from app.sweeper import safe_age
     from app.sweeper import sweep as remove
@@ -158,7 +158,7 @@ def sweep(settings: Settings, options: argparse.Namespace) -> int:
         await storage.prepare()
         age = safe_age(settings) if options.older_than is None else timedelta(seconds=options.older_than)
         async with database_url(settings) as url, connected(url, settings):
-            if not await is_ours(storage):
+            if not await is_owned(storage):
                 raise StartupError(f"{storage.place} is not marked as this database's storage: nothing was deleted.")
             print(f"{await remove(storage, age)} images deleted")
 

@@ -8,7 +8,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Coalescer(Generic[Item, Result]):
+class Batcher(Generic[Item, Result]):
     """Batches concurrent calls.
 
     Items that arrive while a call to ``run`` is in progress are passed to the next call together. An item that arrives
@@ -23,12 +23,12 @@ class Coalescer(Generic[Item, Result]):
         run: Callable[[list[Item]], Awaitable[Sequence[Result | Exception]]],
         most: int,
         *,
-        may_wait: Callable[[Sequence[Item]], bool] = lambda _: False,
+        may_delay: Callable[[Sequence[Item]], bool] = lambda _: False,
         patience: float = 0,
     ) -> None:
         self._run = run
         self._most = most
-        self._may_wait = may_wait
+        self._may_wait = may_delay
         self._patience = patience
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._running: asyncio.Task[None] | None = None

@@ -11,11 +11,11 @@ from datetime import timedelta
 from typing import Any, Final
 
 from app import metrics
-from app.db import columns, execute, unavailable_when_away
+from app.db import columns, execute, translate_connection_errors
 from app.domain import (
     MAX_ID,
     Caller,
-    HeldKey,
+    IdempotencyClaim,
     IdempotencyKeyInFlight,
     ImageInfo,
     LabelScore,
@@ -61,7 +61,7 @@ class NewPrediction:
     model_version: str
     came: float
     attempt: Attempt | None = None
-    idempotency_key: HeldKey | None = None
+    idempotency_key: IdempotencyClaim | None = None
     webhook_url: str | None = None
     key_id: int | None = None
     carried: Mapping[str, str] = field(default_factory=dict)
@@ -120,7 +120,7 @@ _ADD_WEBHOOKS: Final = """
 _CREATED: Final = "SELECT * FROM created"
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def create_all(new: list[NewPrediction]) -> list[Prediction | IdempotencyKeyInFlight]:
     """Add predictions, pending or finished by their attempt, in one statement; on return they are committed.
 
@@ -184,8 +184,8 @@ CROSS JOIN LATERAL (
 """
 
 
-@unavailable_when_away()
-async def known_answers(asked: list[tuple[str, str, str]]) -> list[Attempt | None]:
+@translate_connection_errors()
+async def cached_results(asked: list[tuple[str, str, str]]) -> list[Attempt | None]:
     """Cached results: what a model said about the same bytes earlier, in one statement; None for unknown bytes.
 
     ``requests``: SHA-256 of the bytes, name and version of the model.
@@ -198,7 +198,7 @@ async def known_answers(asked: list[tuple[str, str, str]]) -> list[Attempt | Non
     return known
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def get_all(prediction_ids: list[int]) -> list[Prediction | PredictionNotFound]:
     """Predictions by ID, in one statement, with PredictionNotFound in place of missing ones."""
     known = [prediction_id for prediction_id in prediction_ids if prediction_id <= MAX_ID]
@@ -215,14 +215,14 @@ async def get(prediction_id: int) -> Prediction:
     return found
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def recent_image_paths(limit: int) -> list[str]:
     """Storage keys of the newest ``limit`` images."""
     rows = await execute("SELECT image_path FROM predictions ORDER BY id DESC LIMIT $1", [limit])
     return [row["image_path"] for row in rows]
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def unnamed_images(image_paths: list[str]) -> list[str]:
     """The given storage keys that no prediction refers to."""
     named = await execute("SELECT image_path FROM predictions WHERE image_path = ANY($1)", [image_paths])
@@ -246,7 +246,7 @@ RETURNING predictions.*
 """
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def correct(prediction_id: int, label: str, confidence: float, by: Caller) -> Prediction:
     """Set a person's label; the model's result stays in ``all_predictions``. Raises PredictionNotFound."""
     rows = prediction_id <= MAX_ID and await execute(_CORRECT, [prediction_id, label, confidence, by.key_id, by.name])
@@ -281,7 +281,7 @@ SELECT id, filename, image_path FROM gone
 """
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def delete_all(prediction_ids: list[int], by: Caller) -> list[DeletedPrediction]:
     """Delete the rows of predictions; missing ones are ignored."""
     return [DeletedPrediction(**row) for row in await execute(_DELETE, [prediction_ids, by.key_id, by.name])]

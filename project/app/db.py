@@ -75,7 +75,7 @@ def tortoise_config(url: str, pool_size: int, statement_seconds: float | None = 
         "command_timeout": statement_seconds,
         "application_name": "image-classifier",
         # Otherwise every statement is followed by another that resets its connection; nothing here sets anything.
-        "reset": nothing_to_reset,
+        "reset": skip_reset,
     }
     return {
         "connections": {CONNECTION: {"engine": "tortoise.backends.asyncpg", "credentials": credentials}},
@@ -85,7 +85,7 @@ def tortoise_config(url: str, pool_size: int, statement_seconds: float | None = 
     }
 
 
-async def nothing_to_reset(_connection: object) -> None:
+async def skip_reset(_connection: object) -> None:
     """What asyncpg awaits before a connection goes back to the pool."""
 
 
@@ -137,11 +137,11 @@ async def connected(url: str, settings: Settings) -> AsyncIterator[None]:
     async with TortoiseContext() as context:
         config = tortoise_config(url, settings.database_pool_size)
         await context.init(config=config, _enable_global_fallback=True)
-        await _until_answering(url, settings.database_wait_seconds)
+        await _wait_until_ready(url, settings.database_wait_seconds)
         yield
 
 
-async def _until_answering(url: str, seconds: float) -> None:
+async def _wait_until_ready(url: str, seconds: float) -> None:
     where = urlsplit(url)
     address = f"{where.hostname}:{where.port or 5432}"
     reason = ""
@@ -175,14 +175,14 @@ def said(error: BaseException) -> str:
 
 
 @asynccontextmanager
-async def unavailable_when_away() -> AsyncIterator[None]:
+async def translate_connection_errors() -> AsyncIterator[None]:
     """Turn the many ways in which a database is away into DatabaseUnavailable. Also a decorator."""
     try:
         yield
     except AWAY as error:
         # The connection was there and broke: the statement may have been carried out, with nobody left to say so.
         broke = isinstance(error, BROKE)
-        raise DatabaseUnavailable(maybe_done=broke) from error
+        raise DatabaseUnavailable(outcome_unknown=broke) from error
     except OperationalError as error:
         if isinstance(error.__cause__, OUTDATED):
             raise TablesMissing from error
@@ -195,7 +195,7 @@ async def unavailable_when_away() -> AsyncIterator[None]:
     except asyncpg.InterfaceError as error:
         # The class also holds our own mistakes (a wrong number of arguments), which are not to be waited out.
         if any(lost in str(error) for lost in LOST):
-            raise DatabaseUnavailable(maybe_done=True) from error
+            raise DatabaseUnavailable(outcome_unknown=True) from error
         raise
 
 
@@ -217,9 +217,9 @@ async def transaction() -> AsyncIterator[None]:
     Raises DatabaseUnavailable.
     """
     outside = connections.get(CONNECTION)
-    async with unavailable_when_away():
+    async with translate_connection_errors():
         try:
-            async with _begun(outside):
+            async with _begin(outside):
                 yield
         finally:
             # Where the connection breaks Tortoise leaves this task within what has ended, for as long as it lives.
@@ -228,7 +228,7 @@ async def transaction() -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _begun(outside: Any) -> AsyncIterator[None]:
+async def _begin(outside: Any) -> AsyncIterator[None]:
     """Tortoise's transaction. Where it cannot begin, Tortoise would never give its connection back to the pool."""
     async with AsyncExitStack() as stack:
         try:
@@ -252,7 +252,7 @@ async def raw_connection() -> AsyncIterator[asyncpg.Connection]:
 
 
 @asynccontextmanager
-async def own_connection(url: str, statement_seconds: float | None = 10) -> AsyncIterator[asyncpg.Connection]:
+async def dedicated_connection(url: str, statement_seconds: float | None = 10) -> AsyncIterator[asyncpg.Connection]:
     """A connection beside the pool, for what belongs to one session: locks and LISTEN."""
     connection = await asyncpg.connect(**address(url), timeout=5, command_timeout=statement_seconds)
     try:
@@ -274,7 +274,7 @@ async def migrate(url: str, settings: Settings) -> list[str]:
     from aerich import Command
 
     command = Command(tortoise_config(url, pool_size=2, statement_seconds=None), app=APP, location=str(MIGRATIONS_DIR))
-    async with connected(url, settings), own_connection(url, statement_seconds=None) as lock:
+    async with connected(url, settings), dedicated_connection(url, statement_seconds=None) as lock:
         # Closing the session gives the lock back.
         await lock.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
         await command.init()
@@ -288,7 +288,7 @@ def migration_files() -> list[str]:
     return sorted(names, key=lambda name: int(name.split("_")[0]))
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def pending_migrations() -> list[str]:
     """Migrations not yet applied to the database. Raises DatabaseUnavailable while it is away."""
     (table,) = await execute("SELECT to_regclass('aerich') IS NOT NULL AS exists")

@@ -22,13 +22,13 @@ from app.log_events import WEBHOOK_ERROR
 log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 16
-AT_ONCE_EACH: Final = 4
+MAX_CONCURRENT_PER_RECEIVER: Final = 4
 """Maximum concurrent attempts: in total, and for each receiver."""
-SHORTEST_PAUSE: Final = timedelta(seconds=1)
+MIN_PAUSE: Final = timedelta(seconds=1)
 LOOK_SECONDS: Final = 1.0
 
 
-class Deliverer:
+class WebhookWorker:
     """Makes attempts at webhooks, several at a time, without delaying predictions."""
 
     def __init__(self, sender: "Sender") -> None:
@@ -47,7 +47,7 @@ class Deliverer:
             # Their leases expire, and the next start tries again.
             await asyncio.wait(self._in_hand)
 
-    async def do_job(self, delivery_id: int) -> timedelta | None:
+    async def run_job(self, delivery_id: int) -> timedelta | None:
         """Make an attempt at a webhook for the queue; returns the pause before the next one, or None."""
         if delivery := await deliveries.claim(delivery_id, self._busy):
             receiver = self._note_asked(delivery)
@@ -56,13 +56,13 @@ class Deliverer:
             finally:
                 self._asked[receiver] -= 1
         pause = await deliveries.due_in(delivery_id)
-        return None if pause is None else max(pause, SHORTEST_PAUSE)
+        return None if pause is None else max(pause, MIN_PAUSE)
 
     @property
     def _busy(self) -> list[str]:
         """Receivers with the maximum number of concurrent attempts; a hanging receiver delays no other."""
         self._asked = +self._asked  # drops receivers without active attempts
-        return [receiver for receiver, count in self._asked.items() if count >= AT_ONCE_EACH]
+        return [receiver for receiver, count in self._asked.items() if count >= MAX_CONCURRENT_PER_RECEIVER]
 
     def _note_asked(self, delivery: Delivery) -> str:
         receiver = deliveries.receiver(delivery.url)
@@ -88,11 +88,11 @@ class Deliverer:
             log.exception(WEBHOOK_ERROR, delivery.attempts, delivery.id)
 
 
-def make_deliverer(settings: Settings) -> Deliverer | None:
+def make_webhook_worker(settings: Settings) -> WebhookWorker | None:
     """None if webhooks are disabled."""
     if settings.webhook_secret is None:
         return None
     # An HTTP client takes 10 MB and 0.1 s, which most installations can save.
     from app.webhooks import Sender
 
-    return Deliverer(Sender(settings.webhook_secret.get_secret_value(), to_private=settings.webhooks_to_private))
+    return WebhookWorker(Sender(settings.webhook_secret.get_secret_value(), to_private=settings.webhooks_to_private))

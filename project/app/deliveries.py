@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from app import crud
-from app.db import execute, unavailable_when_away
+from app.db import execute, translate_connection_errors
 from app.domain import DeliveryStatus
 from app.models.tortoise import Delivery, Prediction
 
@@ -56,17 +56,17 @@ class Outcome:
 
     response_status: int | None
     error: str | None = None
-    for_good: bool = False
+    permanent: bool = False
     """Whether another attempt would be pointless."""
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def claim_due(but: Sequence[str]) -> Delivery | None:
     """Claim the webhook that has been due longest. ``exclude_hosts``: receivers to skip."""
     return await _claimed(None, but)
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def claim(delivery_id: int, but: Sequence[str] = ()) -> Delivery | None:
     """Claim one webhook; None if it is not due, done, or its receiver is in ``exclude_hosts``."""
     return await _claimed(delivery_id, but)
@@ -86,19 +86,19 @@ def receiver(url: str) -> str:
     return urlsplit(url).netloc
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def postpone(delivery: Delivery) -> None:
     """Undo a claim because the prediction is being classified again; the webhook waits for the new result."""
     await execute(_POSTPONE, [delivery.id, delivery.attempts])
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def write(delivery: Delivery, outcome: Outcome) -> timedelta | None:
     """Record the outcome of an attempt; returns the pause before the next one, or None after the last."""
     pause: timedelta | None = None
     if outcome.error is None:
         status = "delivered"
-    elif outcome.for_good or delivery.attempts > len(SCHEDULE):
+    elif outcome.permanent or delivery.attempts > len(SCHEDULE):
         status = "failed"
     else:
         status, pause = "pending", SCHEDULE[delivery.attempts - 1]
@@ -106,7 +106,7 @@ async def write(delivery: Delivery, outcome: Outcome) -> timedelta | None:
     return pause
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def due_in(delivery_id: int) -> timedelta | None:
     """Time until a webhook is due; None if nothing is left to do."""
     rows = await execute(
@@ -115,7 +115,7 @@ async def due_in(delivery_id: int) -> timedelta | None:
     return max(timedelta(0), rows[0]["pause"]) if rows else None
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def of_prediction(prediction_id: int) -> list[Delivery]:
     """Webhooks of a prediction. Raises PredictionNotFound."""
     await crud.get(prediction_id)

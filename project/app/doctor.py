@@ -18,10 +18,10 @@ from app import __version__
 from app.config import Settings
 from app.domain import DatabaseUnavailable, StartupError, StorageUnavailable
 
-OLDEST_PYTHON: Final = (3, 11)
-OLDEST_POSTGRES: Final = 130_000
+MIN_PYTHON: Final = (3, 11)
+MIN_POSTGRES: Final = 130_000
 """``SKIP LOCKED`` and ``gen_random_uuid`` are older; this is the oldest version that PostgreSQL supports."""
-LITTLE_DISK: Final = 2**30
+LOW_DISK_BYTES: Final = 2**30
 ANSWER_SECONDS: Final = 3.0
 
 
@@ -61,8 +61,8 @@ async def _findings(settings: Settings) -> AsyncIterator[Finding]:
 
 def _python() -> Finding:
     told = f"{__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    if sys.version_info < OLDEST_PYTHON:
-        return Finding("version", "wrong", f"{told}: Python {'.'.join(map(str, OLDEST_PYTHON))} or newer is required.")
+    if sys.version_info < MIN_PYTHON:
+        return Finding("version", "wrong", f"{told}: Python {'.'.join(map(str, MIN_PYTHON))} or newer is required.")
     return Finding("version", "ok", told)
 
 
@@ -97,7 +97,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
             there = there.parent
         free = shutil.disk_usage(there).free
         told = f"{free / 2**30:.1f} GiB free for {folder}"
-        if free < LITTLE_DISK:
+        if free < LOW_DISK_BYTES:
             yield Finding("disk", "warning", f"{told}: free some space, or set RETENTION_DAYS or RETENTION_BYTES.")
         else:
             yield Finding("disk", "ok", told)
@@ -123,8 +123,8 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
     async with database_in_use(settings):
         (row,) = await execute("SELECT current_setting('server_version_num')::int AS number, version() AS version")
         told = " ".join(row["version"].split()[:2])
-        if row["number"] < OLDEST_POSTGRES:
-            yield Finding("database", "wrong", f"{told}: PostgreSQL {OLDEST_POSTGRES // 10_000} or newer is required.")
+        if row["number"] < MIN_POSTGRES:
+            yield Finding("database", "wrong", f"{told}: PostgreSQL {MIN_POSTGRES // 10_000} or newer is required.")
         else:
             yield Finding("database", "ok", told)
         if missing := await pending_migrations():
@@ -152,7 +152,7 @@ async def _queue() -> Finding:
 
 
 async def _storage(settings: Settings) -> Finding:
-    from app.ownership import is_ours
+    from app.ownership import is_owned
     from app.storage import make_storage
 
     storage = make_storage(settings)
@@ -160,7 +160,7 @@ async def _storage(settings: Settings) -> Finding:
         await storage.prepare()
         if await storage.owner() is None:
             return Finding("storage", "ok", f"{storage.place} is writable; the first start marks it")
-        if not await is_ours(storage):
+        if not await is_owned(storage):
             return Finding(
                 "storage", "wrong", f"{storage.place} belongs to another database: set UPLOADS_DIR or STORAGE_URL."
             )

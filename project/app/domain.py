@@ -96,7 +96,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldKey:
+class IdempotencyClaim:
     """An idempotency key claimed by an upload in progress; ``claimed_at`` distinguishes it from later claims."""
 
     key: str
@@ -273,9 +273,9 @@ class DatabaseUnavailable(ServiceError):
 
     code = "database_unavailable"
 
-    def __init__(self, *, maybe_done: bool = False) -> None:
+    def __init__(self, *, outcome_unknown: bool = False) -> None:
         super().__init__()
-        self.maybe_done = maybe_done
+        self.outcome_unknown = outcome_unknown
 
 
 class TablesMissing(DatabaseUnavailable):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.domain import NotExplainable
-from app.imaging import InputSpec, to_tensor, upright
+from app.imaging import InputSpec, to_tensor, render_upright
 from app.manifest import ImageManifest, Model
 
 LONGEST: Final = 768
@@ -85,7 +85,7 @@ class Explainer:
         """
         shares = self.shares(to_tensor(data, self._spec), label).clip(min=0)
         heat = Image.fromarray(shares / (shares.max() or 1))
-        image = upright(data, LONGEST)
+        image = render_upright(data, LONGEST)
         left, top, right, bottom = (round(edge) for edge in self._spec.box(image.width, image.height))
         # In a very thin image the visible area may be narrower than a pixel.
         left, top = min(left, image.width - 1), min(top, image.height - 1)

@@ -10,13 +10,13 @@ import httpx
 from app.addresses import check_url
 from app.domain import ImageNotFetched, UploadTooLarge
 from app.log_events import IMAGE_NOT_FETCHED
-from app.outgoing import NO_CONNECTION, USER_AGENT, Forbidden, Outgoing
+from app.outgoing import NO_CONNECTION, USER_AGENT, Forbidden, SafeHttpClient
 
 log = logging.getLogger(__name__)
 
 SECONDS: Final = 15.0
 """Time limit for everything: name resolution, redirects and the image."""
-MOST_REDIRECTS: Final = 3
+MAX_REDIRECTS: Final = 3
 HEADERS: Final = {
     "User-Agent": USER_AGENT,
     "Accept": "image/*,*/*;q=0.1",
@@ -30,7 +30,7 @@ class Fetcher:
 
     def __init__(self, *, from_private: bool) -> None:
         """``from_private``: allow private addresses."""
-        self._outgoing = Outgoing(to_private=from_private)
+        self._http = SafeHttpClient(to_private=from_private)
 
     async def fetch(self, url: str, most: int) -> tuple[bytes, str]:
         """The bytes at a URL, and the file name at the end of its path.
@@ -53,16 +53,16 @@ class Fetcher:
             raise ImageNotFetched("The connection failed.") from error
 
     async def _followed(self, url: str, most: int) -> tuple[bytes, str]:
-        for _ in range(MOST_REDIRECTS + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             _check(url)
-            async with self._outgoing.stream("GET", url, headers=HEADERS, silence=SECONDS) as response:
+            async with self._http.stream("GET", url, headers=HEADERS, silence=SECONDS) as response:
                 if response.has_redirect_location:
                     url = _joined(url, response.headers["location"])
                     continue
                 if response.status_code != httpx.codes.OK:
                     raise ImageNotFetched(f"The server responded with {response.status_code}.")
                 return await _read(response, most), _name(url)
-        raise ImageNotFetched(f"The server redirected more than {MOST_REDIRECTS} times.")
+        raise ImageNotFetched(f"The server redirected more than {MAX_REDIRECTS} times.")
 
 
 def _joined(url: str, location: str) -> str:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from app.db import execute, unavailable_when_away
+from app.db import execute, translate_connection_errors
 from app.models.service import ModelRead
 
 ANNOUNCE_SECONDS: Final = 5.0
@@ -24,26 +24,26 @@ ON CONFLICT (id) DO UPDATE SET models = EXCLUDED.models, seen_at = now()
 _MODELS: Final = "SELECT models, seen_at > now() - $1::interval AS alive FROM workers ORDER BY seen_at DESC LIMIT 1000"
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def announce(worker_id: UUID, name: str, models: list[ModelRead]) -> None:
     """Record a worker's heartbeat and its models."""
     await execute(_ANNOUNCE, [worker_id, name, json.dumps([model.model_dump() for model in models])])
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def leave(worker_id: UUID) -> None:
     """Mark a worker as stopped; its models stay available and wait for the next worker."""
     await execute("UPDATE workers SET seen_at = now() - $2::interval WHERE id = $1", [worker_id, ALIVE_FOR])
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def count_alive() -> int:
     """Number of live workers."""
     (row,) = await execute("SELECT count(*) AS alive FROM workers WHERE seen_at > now() - $1::interval", [ALIVE_FOR])
     return int(row["alive"])
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def is_alive(host: str) -> bool:
     """Whether a live worker runs on ``host``."""
     rows = await execute(
@@ -53,7 +53,7 @@ async def is_alive(host: str) -> bool:
     return bool(rows)
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def models() -> list[ModelRead]:
     """Models of the live workers, or else of the last one; each name once."""
     rows = await execute(_MODELS, [ALIVE_FOR])

@@ -6,7 +6,7 @@ Every function raises DatabaseUnavailable while the database is unavailable.
 from typing import Final
 
 from app import crud
-from app.db import execute, unavailable_when_away
+from app.db import execute, translate_connection_errors
 from app.domain import MAX_ID, PredictionUnfinished
 from app.models.tortoise import PastAnswer, Prediction
 
@@ -29,7 +29,7 @@ RETURNING predictions.*
 """
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def reclassify(prediction_id: int, model: str, model_version: str) -> Prediction:
     """Move a finished prediction's result into its history and make it pending for another model.
 
@@ -42,7 +42,7 @@ async def reclassify(prediction_id: int, model: str, model_version: str) -> Pred
     return Prediction.of(rows[0])
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def past_answers(prediction_id: int) -> list[PastAnswer]:
     """Earlier results of a prediction, newest first. Raises PredictionNotFound."""
     await crud.get(prediction_id)

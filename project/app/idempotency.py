@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from app.db import execute, unavailable_when_away
-from app.domain import HeldKey, IdempotencyKeyInFlight, IdempotencyKeyReused
+from app.db import execute, translate_connection_errors
+from app.domain import IdempotencyClaim, IdempotencyKeyInFlight, IdempotencyKeyReused
 
 KEPT_FOR: Final = timedelta(days=1)
-LONGEST_KEY: Final = 255
+MAX_KEY_LENGTH: Final = 255
 
 # A key becomes free after a day, or if its upload's process died before the row existed.
 _CLAIM: Final = """
@@ -37,8 +37,8 @@ def fingerprint(sha256: str, model: str, webhook_url: str) -> str:
     return hashlib.sha256(f"{sha256} {model} {webhook_url}".encode()).hexdigest()
 
 
-@unavailable_when_away()
-async def claim(key: str, fingerprint: str, in_flight: timedelta) -> Replay | HeldKey:
+@translate_connection_errors()
+async def claim(key: str, fingerprint: str, in_flight: timedelta) -> Replay | IdempotencyClaim:
     """Start an upload, or return its earlier outcome; ``in_flight``: the maximum duration of an upload.
 
     Raises IdempotencyKeyReused if the key belongs to another upload, IdempotencyKeyInFlight if that upload is in
@@ -53,11 +53,11 @@ async def claim(key: str, fingerprint: str, in_flight: timedelta) -> Replay | He
         if rows[0]["prediction_id"] is None:
             raise IdempotencyKeyInFlight
         return Replay(rows[0]["prediction_id"], rows[0]["answer"])
-    return HeldKey(key, claimed[0]["claimed_at"])
+    return IdempotencyClaim(key, claimed[0]["claimed_at"])
 
 
-@unavailable_when_away()
-async def keep_answer(held: HeldKey, answer: str) -> None:
+@translate_connection_errors()
+async def keep_answer(held: IdempotencyClaim, answer: str) -> None:
     """Store the first response for replays. (The prediction's ID is stored with its row, see ``new_predictions``.)"""
     await execute(
         "UPDATE idempotency_keys SET answer = $3 WHERE key = $1 AND claimed_at = $2",
@@ -65,8 +65,8 @@ async def keep_answer(held: HeldKey, answer: str) -> None:
     )
 
 
-@unavailable_when_away()
-async def release(held: HeldKey) -> None:
+@translate_connection_errors()
+async def release(held: IdempotencyClaim) -> None:
     """Free the key of an upload that failed before it had a row, so that it can be retried."""
     await execute(
         "DELETE FROM idempotency_keys WHERE key = $1 AND claimed_at = $2 AND prediction_id IS NULL",
@@ -74,7 +74,7 @@ async def release(held: HeldKey) -> None:
     )
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def forget_old() -> None:
     """Delete expired keys."""
     await execute("DELETE FROM idempotency_keys WHERE claimed_at < now() - $1::interval", [KEPT_FOR])

@@ -47,9 +47,9 @@ _READERS: Final = [name for name in FORMATS if name]
 
 QUALITY: Final = 85
 SPARE: Final = 1.5
-MOST_HEADER_READS: Final = 5_000
-MOST_READS: Final = 200_000
-MOST_TIMES_READ: Final = 4
+MAX_HEADER_READS: Final = 5_000
+MAX_READS: Final = 200_000
+MAX_READS_PER_BYTE: Final = 4
 """Maximum average number of reads per byte: one is usual, hostile files refer to the same bytes many times."""
 
 _Box = tuple[float, float, float, float]
@@ -63,7 +63,7 @@ _TRANSPOSE: Final[dict[int, Image.Transpose]] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""How to display an image upright, by EXIF orientation (CIPA DC-008, tag 0x0112)."""
+"""How to display an image render_upright, by EXIF orientation (CIPA DC-008, tag 0x0112)."""
 
 
 PerChannel = float | tuple[float, float, float]
@@ -111,8 +111,8 @@ class _MeteredFile(BytesIO):
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
-        self._bytes_left = MOST_TIMES_READ * len(data) + 4096
-        self.reads_left = MOST_HEADER_READS
+        self._bytes_left = MAX_READS_PER_BYTE * len(data) + 4096
+        self.reads_left = MAX_HEADER_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
         found = super().read(size)
@@ -149,13 +149,13 @@ def inspect(data: bytes, max_pixels: int) -> ImageInfo:
     return ImageInfo(content_type, extension, *((height, width) if orientation >= jpeg.TURNED else (width, height)))
 
 
-def without_metadata(data: bytes, image: ImageInfo) -> bytes:
+def strip_metadata(data: bytes, image: ImageInfo) -> bytes:
     """The file of an inspected image without its metadata (``app.metadata``).
 
     Raises NotAnImage if it cannot be parsed or would become a different image.
     """
     try:
-        bare = metadata.without_metadata(data, image.content_type)
+        bare = metadata.strip_metadata(data, image.content_type)
     except MemoryError:
         raise
     except Exception as error:
@@ -173,7 +173,7 @@ def to_tensor(data: bytes, spec: InputSpec = InputSpec()) -> NDArray[np.float32]
     Returns float32 of shape (size, size, 3), channels and range as in ``spec`` (RGB in -1..1 by default). Raises
     ImageUnreadable if the bytes cannot be decoded.
     """
-    with _unreadable():
+    with _decoding():
         image, orientation = _decoded_jpeg(data, spec.enough) if data.startswith(jpeg.SIGNATURE) else _decoded(data)
         region, box = _cut(image, spec.box(image.width, image.height))
         square = _to_rgb(region).resize((spec.size, spec.size), Image.Resampling.BICUBIC, box=box)
@@ -188,12 +188,12 @@ def to_tensor(data: bytes, spec: InputSpec = InputSpec()) -> NDArray[np.float32]
     return tensor
 
 
-def upright(data: bytes, longest: int) -> Image.Image:
-    """The whole image upright, in RGB and without metadata, its longer side at most ``max_side`` pixels.
+def render_upright(data: bytes, longest: int) -> Image.Image:
+    """The whole image render_upright, in RGB and without metadata, its longer side at most ``max_side`` pixels.
 
     Raises ImageUnreadable if the bytes cannot be decoded.
     """
-    with _unreadable():
+    with _decoding():
         # The shorter side also keeps ``max_side`` pixels: of a thin image, a smaller decoding would blur the longer
         # side.
         image, orientation = _decoded_jpeg(data, longest) if data.startswith(jpeg.SIGNATURE) else _decoded(data)
@@ -205,18 +205,18 @@ def upright(data: bytes, longest: int) -> Image.Image:
     return shown
 
 
-def rendition(data: bytes, longest: int) -> bytes:
-    """The image as a JPEG for browsers: upright, without metadata, its longer side at most ``max_side`` pixels.
+def render_jpeg(data: bytes, longest: int) -> bytes:
+    """The image as a JPEG for browsers: render_upright, without metadata, its longer side at most ``max_side`` pixels.
 
     Raises ImageUnreadable if the bytes cannot be decoded.
     """
     file = BytesIO()
-    upright(data, longest).save(file, "JPEG", quality=QUALITY)
+    render_upright(data, longest).save(file, "JPEG", quality=QUALITY)
     return file.getvalue()
 
 
 @contextmanager
-def _unreadable() -> Iterator[None]:
+def _decoding() -> Iterator[None]:
     """Turn any decoder error into ImageUnreadable. The block must only decode, so that errors are about the bytes."""
     try:
         yield
@@ -238,7 +238,7 @@ def _decoded(data: bytes) -> tuple[Image.Image, int]:
     file = _MeteredFile(data)
     with Image.open(file, formats=_READERS) as image:
         orientation = _orientation(image)
-        file.reads_left = MOST_READS
+        file.reads_left = MAX_READS
         image.load()
         return image, orientation
 

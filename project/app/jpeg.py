@@ -12,9 +12,9 @@ import simplejpeg
 from numpy.typing import NDArray
 
 SIGNATURE: Final = b"\xff\xd8\xff"
-MOST_SEGMENTS: Final = 5_000
-SHORTEST_SEGMENT: Final = 2
-MOST_SCANS: Final = 100
+MAX_SEGMENTS: Final = 5_000
+MIN_SEGMENT: Final = 2
+MAX_SCANS: Final = 100
 """Each scan of a progressive file is decoded separately; encoders write about ten, hostile files thousands."""
 
 UPRIGHT: Final = 1
@@ -36,8 +36,8 @@ _SCALES: Final = (8, 4, 2)
 def size(data: bytes) -> tuple[int, int]:
     """Width and height in pixels, as stored. Raises ValueError if the header cannot be read."""
     # Data after the image, such as a video appended by a phone, may also look like scans.
-    if _looking_like_scans(data) > MOST_SCANS and _scans(data) > MOST_SCANS:
-        raise ValueError(f"the JPEG has more than {MOST_SCANS} scans")
+    if _looking_like_scans(data) > MAX_SCANS and _scans(data) > MAX_SCANS:
+        raise ValueError(f"the JPEG has more than {MAX_SCANS} scans")
     height, width, _colours, _subsampling = simplejpeg.decode_jpeg_header(data, strict=False)
     return int(width), int(height)
 
@@ -56,12 +56,12 @@ def _scans(data: bytes) -> int:
     restart = (after >= _RESTARTS.start) & (after < _RESTARTS.stop)
     markers = np.flatnonzero((octets[:-1] == _SCAN[0]) & (after > 0) & (after < 0xFF) & ~restart)  # noqa: PLR2004
     position, scans = 2, 0
-    while scans <= MOST_SCANS:
+    while scans <= MAX_SCANS:
         marker = data[position : position + 2]
         if marker == _END:
             return scans
         length = int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker[:1] != b"\xff" or length < SHORTEST_SEGMENT:
+        if marker[:1] != b"\xff" or length < MIN_SEGMENT:
             return scans + _looking_like_scans(data[position:])
         position += 2 + length
         if marker == _SCAN:
@@ -74,10 +74,10 @@ def _scans(data: bytes) -> int:
 
 
 def orientation(data: bytes) -> int:
-    """EXIF orientation, 1..8; 1 (upright) if there is none."""
+    """EXIF orientation, 1..8; 1 (render_upright) if there is none."""
     position = 2
     # Marker, length (including itself), contents: ITU-T T.81, B.1.1.4.
-    for _ in range(MOST_SEGMENTS):
+    for _ in range(MAX_SEGMENTS):
         marker = data[position : position + 2]
         if marker[:1] != b"\xff" or marker == _SCAN or position + 4 > len(data):
             break
@@ -85,7 +85,7 @@ def orientation(data: bytes) -> int:
             position += 1
             continue
         length = int.from_bytes(data[position + 2 : position + 4], "big")
-        if length < SHORTEST_SEGMENT:
+        if length < MIN_SEGMENT:
             break
         if marker[1] == _APP1 and data.startswith(_EXIF, position + 4):
             return exif_orientation(data[position + 4 : position + 2 + length])

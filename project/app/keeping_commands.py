@@ -26,7 +26,7 @@ def add_retain_options(parser: argparse.ArgumentParser) -> None:
 
 def backup(settings: Settings, options: argparse.Namespace) -> int:
     """Write all predictions, images and keys to one file; works while the service is running."""
-    from app.backup import back_up
+    from app.backup import write_backup
     from app.db import database_in_use
     from app.storage import make_storage
 
@@ -35,7 +35,7 @@ def backup(settings: Settings, options: argparse.Namespace) -> int:
 
     async def act() -> None:
         async with database_in_use(settings):
-            counts = await back_up(make_storage(settings), options.file)
+            counts = await write_backup(make_storage(settings), options.file)
         print(f"Wrote {counts.rows} rows and {counts.images} images to {options.file}")
         if counts.missing:
             print(f"{counts.missing} images were missing: see the log lines above")

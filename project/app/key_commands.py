@@ -85,10 +85,10 @@ _ACTIONS: Final = {"create": _create, "list": _list, "revoke": _revoke}
 
 
 def _name(text: str) -> str:
-    from app.keys import LONGEST_NAME
+    from app.keys import MAX_NAME_LENGTH
 
-    if not (0 < len(text) <= LONGEST_NAME and text.isprintable() and text.strip() == text):
-        raise argparse.ArgumentTypeError(f"a name must have 1 to {LONGEST_NAME} printable characters")
+    if not (0 < len(text) <= MAX_NAME_LENGTH and text.isprintable() and text.strip() == text):
+        raise argparse.ArgumentTypeError(f"a name must have 1 to {MAX_NAME_LENGTH} printable characters")
     return text
 
 

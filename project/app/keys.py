@@ -12,12 +12,12 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
 
-from app.db import execute, unavailable_when_away
+from app.db import execute, translate_connection_errors
 from app.domain import Caller, KeyRefused, Scope
 from app.models.tortoise import ApiKey
 
 SESSION_FOR: Final = timedelta(hours=12)
-LONGEST_NAME: Final = 64
+MAX_NAME_LENGTH: Final = 64
 
 _KEY: Final = re.compile(r"ic_([0-9a-f]{12})_([A-Za-z0-9_-]{43})", re.ASCII)
 # A key and its audit entry are one statement.
@@ -60,7 +60,7 @@ def _caller(row: dict[str, Any]) -> Caller:
     return Caller(row["id"], row["name"], frozenset(Scope(scope) for scope in row["scopes"].split(",")))
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def create(name: str, scopes: Iterable[Scope], expires_in: timedelta | None, by: str) -> tuple[int, str]:
     """Create a key; returns its ID and the key itself, which cannot be shown again. ``actor``: who creates it."""
     public_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
@@ -69,26 +69,26 @@ async def create(name: str, scopes: Iterable[Scope], expires_in: timedelta | Non
     return rows[0]["id"], f"ic_{public_id}_{secret}"
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def all_keys() -> list[ApiKey]:
     """All keys ever created, oldest first."""
     return await ApiKey.all().order_by("id")
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def revoke(key_id: int, by: str) -> bool:
     """Revoke a key and its sessions; returns whether a valid key existed."""
     return bool(await execute(_REVOKE, [key_id, by]))
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def any_valid() -> bool:
     """Whether a valid key exists."""
     (found,) = await execute("SELECT EXISTS (SELECT FROM valid_api_keys) AS found")
     return bool(found["found"])
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def of_key(key: str) -> Caller:
     """The owner of a key. Raises KeyRefused if it is unknown, expired or revoked."""
     parts = _KEY.fullmatch(key)
@@ -103,7 +103,7 @@ async def of_key(key: str) -> Caller:
     return _caller(rows[0])
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def begin_session(key_id: int) -> str:
     """Start a session and return its token; also deletes expired sessions."""
     token = secrets.token_urlsafe(32)
@@ -115,13 +115,13 @@ async def begin_session(key_id: int) -> str:
     return token
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def end_session(token: str) -> None:
     """Delete a session."""
     await execute("DELETE FROM sessions WHERE hash = $1", [_hash(token)])
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def of_session(token: str) -> Caller:
     """The owner of a session. Raises KeyRefused if it has ended."""
     rows = await execute(_OF_SESSION, [_hash(token)])

@@ -11,17 +11,17 @@ from fastapi_offline import FastAPIOffline
 
 from app import __version__, keys, tracing
 from app.api import batches, events, export, exposition, images, models, ping, predict, predictions, uploads
-from app.api.body_limit import BodyLimit
+from app.api.body_limit import BodyLimitMiddleware
 from app.api.deps import Runtime, make_runtime
 from app.api.description import describe
 from app.api.errors import add_error_handlers
-from app.api.guard import Guard, is_loopback
-from app.api.head import HeadAsGet
-from app.api.meter import Meter
-from app.api.observed import Observed
-from app.api.security_headers import SecurityHeaders
-from app.api.slashes import answer_both_slashes
-from app.api.startup_errors import PlainStartupErrors
+from app.api.guard import AuthMiddleware, is_loopback
+from app.api.head import HeadMiddleware
+from app.api.meter import RateLimiter
+from app.api.observed import RequestLogMiddleware
+from app.api.security_headers import SecurityHeadersMiddleware
+from app.api.slashes import accept_both_slashes
+from app.api.startup_errors import StartupErrorMiddleware
 from app.backlog import Backlog
 from app.config import Settings
 from app.dispatch import Running
@@ -74,14 +74,16 @@ def create_application(settings: Settings) -> FastAPI:
     app = FastAPIOffline(
         title="Image classifier", description=DESCRIPTION, version=__version__, lifespan=lifespan, debug=False
     )
-    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes, max_batch_bytes=settings.max_batch_bytes)
-    app.add_middleware(Guard, allow_anonymous=settings.allow_anonymous, meter=Meter(settings))
-    app.add_middleware(HeadAsGet)
-    app.add_middleware(Observed)
-    app.add_middleware(SecurityHeaders)
-    app.add_middleware(PlainStartupErrors)
+    app.add_middleware(
+        BodyLimitMiddleware, max_bytes=settings.max_upload_bytes, max_batch_bytes=settings.max_batch_bytes
+    )
+    app.add_middleware(AuthMiddleware, allow_anonymous=settings.allow_anonymous, meter=RateLimiter(settings))
+    app.add_middleware(HeadMiddleware)
+    app.add_middleware(RequestLogMiddleware)
+    app.add_middleware(SecurityHeadersMiddleware)
+    app.add_middleware(StartupErrorMiddleware)
     add_error_handlers(app)
-    answer_both_slashes(app)
+    accept_both_slashes(app)
     app.include_router(uploads.router)
     app.include_router(batches.router)
     app.include_router(events.router)

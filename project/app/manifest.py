@@ -14,10 +14,10 @@ from app.domain import ModelBroken
 from app.imaging import InputSpec
 
 MANIFEST: Final = "model.toml"
-LONGEST_NAME: Final = 64
-FEWEST_LABELS: Final = 2
+MAX_NAME_LENGTH: Final = 64
+MIN_LABELS: Final = 2
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LONGEST_NAME)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=MAX_NAME_LENGTH)]
 FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\]+$")]
 PerChannel = float | tuple[float, float, float]
 RuntimeName = Literal["litert", "openvino", "onnx"]
@@ -62,7 +62,7 @@ class OutputTable(_Table):
 class Feature(_Table):
     """One of ``[[features]]`` of a tabular model: a number with bounds and a default."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=LONGEST_NAME)]
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=MAX_NAME_LENGTH)]
     unit: str = ""
     minimum: float | None = None
     maximum: float | None = None
@@ -159,7 +159,7 @@ def read_model(folder: Path) -> Model:
         raise ModelBroken(f"{folder / MANIFEST} is broken: {told}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ModelBroken(f"The model in {folder} cannot be read: {error}.") from error
-    if len(set(labels)) < FEWEST_LABELS:
+    if len(set(labels)) < MIN_LABELS:
         raise ModelBroken(f"{folder / manifest.labels} must have one label per line, and at least two.")
     return Model(manifest, folder, labels, (file.st_mtime_ns, file.st_size))
 

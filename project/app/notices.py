@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app import crud
-from app.db import own_connection, said, unavailable_when_away
+from app.db import dedicated_connection, said, translate_connection_errors
 from app.domain import DatabaseUnavailable, Status
 from app.log_events import NOTICES_ERROR, NOTICES_INTERRUPTED
 from app.models.tortoise import Prediction
@@ -24,7 +24,7 @@ PROBE_SECONDS: Final = 10.0
 RECONNECT_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 2.0
 """Waiting clients also read the row this often, in case a notification was lost."""
-MOST_UNREAD: Final = 10_000
+MAX_UNREAD: Final = 10_000
 """Events buffered for a slow subscriber."""
 DELETED: Final = "deleted"
 FINISHED: Final = frozenset({Status.SUCCEEDED, Status.FAILED})
@@ -48,7 +48,7 @@ class Feed:
 
     def put(self, changes: list[Change]) -> None:
         """Add events, or mark the subscription as having lost some."""
-        if len(self._unread) + len(changes) > MOST_UNREAD:
+        if len(self._unread) + len(changes) > MAX_UNREAD:
             self.note_missed()
         else:
             self._unread.extend(changes)
@@ -103,7 +103,7 @@ class _Watchers:
                 event.set()
 
 
-class Notices:
+class NotificationListener:
     """Wakes callers that wait for predictions."""
 
     def __init__(self, url: str) -> None:
@@ -173,7 +173,7 @@ class Notices:
     async def _listen_forever(self) -> None:
         while True:
             try:
-                async with unavailable_when_away(), own_connection(self._url) as connection:
+                async with translate_connection_errors(), dedicated_connection(self._url) as connection:
                     lost = asyncio.Event()
                     connection.add_termination_listener(lambda _, lost=lost: lost.set())
                     await connection.add_listener(CHANNEL, self._on_notice)

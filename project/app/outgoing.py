@@ -25,7 +25,7 @@ class Forbidden(Exception):
     """Requests to this address are not allowed."""
 
 
-class Outgoing:
+class SafeHttpClient:
     """Makes requests, each on its own connection, so that a server cannot block others."""
 
     def __init__(self, *, to_private: bool) -> None:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Final
 
 from app import crud
-from app.db import execute, unavailable_when_away
+from app.db import execute, translate_connection_errors
 from app.domain import DatabaseUnavailable, StartupError, StorageUnavailable
 from app.repeating import repeating
 from app.storage import UNFINISHED, Storage, is_key
@@ -18,20 +18,20 @@ from app.storage import UNFINISHED, Storage, is_key
 ANY_AGE: Final = timedelta(0)
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def database_id() -> str:
     """The database's ID, which stays the same when it is moved. Raises DatabaseUnavailable."""
     (installation,) = await execute("SELECT id FROM installation")
     return str(installation["id"])
 
 
-async def is_ours(storage: Storage) -> bool:
+async def is_owned(storage: Storage) -> bool:
     """Whether a storage is marked as this database's. Raises DatabaseUnavailable or StorageUnavailable."""
     return await storage.owner() == await database_id()
 
 
 @asynccontextmanager
-async def owned(storage: Storage, seconds: float) -> AsyncIterator[None]:
+async def claim_storage(storage: Storage, seconds: float) -> AsyncIterator[None]:
     """Mark a storage as this database's; if there are no tables yet, retry every ``seconds`` while inside.
 
     Raises StartupError if it belongs to another database or is unavailable.
@@ -64,7 +64,7 @@ async def _take(storage: Storage) -> None:
     mine, owner = await database_id(), await storage.owner()
     if owner == mine:
         return
-    if owner is None and await _is_strange(storage):
+    if owner is None and await _is_foreign(storage):
         raise StartupError(
             f"{storage.place} contains images that are unknown to this database. Move them away, use their "
             "database, or set UPLOADS_DIR or STORAGE_URL to another location."
@@ -97,7 +97,7 @@ def _another(storage: Storage) -> StartupError:
     )
 
 
-async def _is_strange(storage: Storage) -> bool:
+async def _is_foreign(storage: Storage) -> bool:
     """Whether there are images, none of which (of the first ones found) is known to the database."""
     async for keys in storage.older_than(ANY_AGE):
         images = [key for key in keys if is_key(key) and not key.endswith(UNFINISHED)]

@@ -10,7 +10,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.errors import problem
-from app.api.observed import new_request_id, tell_of_no_request
+from app.api.observed import new_request_id, log_malformed_request
 from app.api.security_headers import HEADERS
 from app.log_events import CLIENT_STALLED
 
@@ -18,16 +18,16 @@ log = logging.getLogger(__name__)
 
 HEAD_SECONDS: Final = 15.0
 """From a new connection, or the first byte of another request, to the end of the request's headers."""
-STALLED_SECONDS: Final = 60.0
+READ_TIMEOUT_SECONDS: Final = 60.0
 """Time limit for the client to read what was sent, beyond what fits into buffers."""
-UNASKED_BYTES: Final = 16 * 1024
+INITIAL_READ_BYTES: Final = 16 * 1024
 """Bytes read of a request before the application asks for its body: thousands may wait for memory."""
-ASKED_BYTES: Final = 256 * 1024
+BODY_READ_BYTES: Final = 256 * 1024
 """Bytes read at once of a body that the application has asked for."""
-NO_HTTP: Final = "This is not an HTTP/1.1 request. This port serves plain HTTP, not HTTPS."
+NOT_HTTP: Final = "This is not an HTTP/1.1 request. This port serves plain HTTP, not HTTPS."
 
 
-class ImpatientProtocol(HttpToolsProtocol):
+class ConnectionProtocol(HttpToolsProtocol):
     """uvicorn's protocol with time limits on headers and reading. Time limits on bodies belong to their readers."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -40,7 +40,7 @@ class ImpatientProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the time limit for the first request's headers."""
         super().connection_made(transport)
-        transport.set_protocol(_InPieces(self))
+        transport.set_protocol(_BoundedReader(self))
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
@@ -53,12 +53,12 @@ class ImpatientProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn has logged it
         """Respond to bytes that are not HTTP as to any other bad request, with an ID, a log line and metrics."""
         request_id = new_request_id()
-        answer = problem(HTTPStatus.BAD_REQUEST, NO_HTTP)
+        answer = problem(HTTPStatus.BAD_REQUEST, NOT_HTTP)
         headers = [*answer.raw_headers, *HEADERS, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
         lines = b"".join(b"%b: %b\r\n" % header for header in [*self.server_state.default_headers, *headers])
         self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + lines + b"\r\n" + bytes(answer.body))
         self.transport.close()
-        tell_of_no_request(request_id, HTTPStatus.BAD_REQUEST, len(answer.body))
+        log_malformed_request(request_id, HTTPStatus.BAD_REQUEST, len(answer.body))
 
     def on_message_begin(self) -> None:
         """Start the time limit for the request's headers."""
@@ -80,7 +80,7 @@ class ImpatientProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Start the time limit for the client to read."""
         super().pause_writing()
-        self._stalled = self._stalled or self.loop.call_later(STALLED_SECONDS, self._give_up, "read nothing")
+        self._stalled = self._stalled or self.loop.call_later(READ_TIMEOUT_SECONDS, self._give_up, "read nothing")
 
     def resume_writing(self) -> None:
         """Stop the time limit for the client to read."""
@@ -114,18 +114,18 @@ class ImpatientProtocol(HttpToolsProtocol):
         self.transport.abort()
 
 
-class _InPieces(asyncio.BufferedProtocol):
+class _BoundedReader(asyncio.BufferedProtocol):
     """Reads a bounded number of bytes at a time; uvloop would always read up to 250 kB."""
 
     # Shared by all connections: data is copied out before anything else is read (asyncio.BufferedProtocol).
-    _buffer: Final = memoryview(bytearray(ASKED_BYTES))
+    _buffer: Final = memoryview(bytearray(BODY_READ_BYTES))
 
-    def __init__(self, connection: ImpatientProtocol) -> None:
+    def __init__(self, connection: ConnectionProtocol) -> None:
         self._connection = connection
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - required by the protocol
         """The buffer for the next read."""
-        return self._buffer if self._connection.in_body else self._buffer[:UNASKED_BYTES]
+        return self._buffer if self._connection.in_body else self._buffer[:INITIAL_READ_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass the data on."""

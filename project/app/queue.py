@@ -26,12 +26,12 @@ from app import tracing
 from app.db import (
     address,
     execute,
-    nothing_to_reset,
-    own_connection,
+    skip_reset,
+    dedicated_connection,
     raw_connection,
     said,
     transaction,
-    unavailable_when_away,
+    translate_connection_errors,
 )
 from app.domain import DatabaseUnavailable, StartupError
 from app.log_events import JOB_ERROR, JOBS_ERROR, JOBS_INTERRUPTED, QUEUE_NOT_TIDY
@@ -52,7 +52,7 @@ NOTICE_SECONDS: Final = 0.02
 PROBE_INTERVAL: Final = timedelta(seconds=10)
 RETRY_DELAY: Final = timedelta(seconds=1)
 RESTART_SECONDS: Final = 1.0
-MOST_RECONCILED: Final = 1_000
+MAX_RECONCILED: Final = 1_000
 """Maximum rows that get a new job in one transaction."""
 
 _WITHOUT_JOB: Final = """
@@ -79,7 +79,7 @@ DELETE FROM pgqueuer_log WHERE id IN (
 )
 RETURNING id
 """
-MOST_PRUNED: Final = 10_000
+MAX_PRUNED: Final = 10_000
 
 
 def _queries(driver: Driver) -> Queries:
@@ -90,7 +90,7 @@ def _queries(driver: Driver) -> Queries:
 
 async def install(url: str) -> None:
     """Create or upgrade the queue's tables. Any number of processes may do so concurrently."""
-    async with own_connection(url, statement_seconds=None) as connection:
+    async with dedicated_connection(url, statement_seconds=None) as connection:
         await connection.execute("SELECT pg_advisory_lock($1)", _INSTALL_LOCK)
         queries = _queries(AsyncpgDriver(connection))
         if await queries.schema_is_installed():
@@ -140,15 +140,15 @@ async def reconcile() -> int:
         (row,) = await execute("SELECT pg_try_advisory_xact_lock($1) AS mine", [_RECONCILE_LOCK])
         if not row["mine"]:
             return 0
-        lost = [row["id"] for row in await execute(_WITHOUT_JOB, [CLASSIFY, MOST_RECONCILED])]
+        lost = [row["id"] for row in await execute(_WITHOUT_JOB, [CLASSIFY, MAX_RECONCILED])]
         await enqueue(lost)
     return len(lost)
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def prune() -> None:
     """Delete the queue's log except for the last minutes. Raises DatabaseUnavailable."""
-    while len(await execute(_PRUNE_LOG, [MOST_PRUNED])) == MOST_PRUNED:
+    while len(await execute(_PRUNE_LOG, [MAX_PRUNED])) == MAX_PRUNED:
         log.debug(QUEUE_NOT_TIDY)
 
 
@@ -160,7 +160,7 @@ async def enqueue_deliveries() -> None:
     async with transaction():
         (row,) = await execute("SELECT pg_try_advisory_xact_lock($1) AS mine", [_DELIVERIES_LOCK])
         if row["mine"]:
-            due = await execute(_DELIVERIES_WITHOUT_JOB, [DELIVER, MOST_RECONCILED])
+            due = await execute(_DELIVERIES_WITHOUT_JOB, [DELIVER, MAX_RECONCILED])
             await enqueue([delivery["id"] for delivery in due], DELIVER)
 
 
@@ -194,7 +194,7 @@ class Jobs:
         stopping = asyncio.create_task(stop.wait())
         while not stop.is_set():
             try:
-                async with unavailable_when_away(), _pool(self._url) as pool:
+                async with translate_connection_errors(), _pool(self._url) as pool:
                     await self._run_on(pool, stopping)
             except (DatabaseUnavailable, FailingListenerError) as error:
                 log.warning(JOBS_INTERRUPTED, said(error))
@@ -241,7 +241,7 @@ class _Driver(AsyncpgPoolDriver):
 
     async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
         """Listen on a channel; notifications of new jobs are throttled."""
-        await super().add_listener(channel, _Calm(callback))
+        await super().add_listener(channel, NotificationThrottle(callback))
         self.listening.set()
 
 
@@ -255,7 +255,7 @@ class _Manager(QueueManager):
         await super()._run_periodic_health_check(interval)
 
 
-class _Calm:
+class NotificationThrottle:
     """Forwards a notification immediately, then the last one of each ``NOTICE_SECONDS``."""
 
     def __init__(self, callback: NotifyCallback) -> None:
@@ -283,7 +283,7 @@ class _Calm:
 @asynccontextmanager
 async def _pool(url: str) -> AsyncIterator[asyncpg.Pool]:
     pool = await asyncpg.create_pool(
-        **address(url), min_size=2, max_size=4, timeout=5, command_timeout=30, reset=nothing_to_reset
+        **address(url), min_size=2, max_size=4, timeout=5, command_timeout=30, reset=skip_reset
     )
     try:
         yield pool

@@ -5,11 +5,11 @@ from typing import Final
 
 from cachetools import TTLCache
 
-from app.db import execute, unavailable_when_away
+from app.db import execute, translate_connection_errors
 from app.domain import QuotaExceeded
 
 KNOWN_SECONDS: Final = 10.0
-MOST_KNOWN: Final = 10_000
+MAX_CACHED_KEYS: Final = 10_000
 
 
 class Quotas:
@@ -18,7 +18,7 @@ class Quotas:
     def __init__(self, most: int) -> None:
         """``limit``: bytes per key, and for all anonymous uploads together; 0: unlimited."""
         self._most = most
-        self._known: TTLCache[int | None, int] = TTLCache(MOST_KNOWN, KNOWN_SECONDS, time.monotonic)
+        self._known: TTLCache[int | None, int] = TTLCache(MAX_CACHED_KEYS, KNOWN_SECONDS, time.monotonic)
 
     async def take(self, key_id: int | None, count: int) -> None:
         """Add ``count`` bytes to a key's usage. Raises QuotaExceeded, or DatabaseUnavailable."""
@@ -32,7 +32,7 @@ class Quotas:
         self._known[key_id] = stored + count
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def _stored(key_id: int | None) -> int:
     (row,) = await execute(
         "SELECT coalesce(sum(size_bytes), 0)::bigint AS bytes FROM predictions WHERE key_id IS NOT DISTINCT FROM $1",

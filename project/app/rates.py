@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from app.db import columns, execute, unavailable_when_away
+from app.db import columns, execute, translate_connection_errors
 
 WINDOW: Final = timedelta(minutes=1)
 
@@ -44,7 +44,7 @@ class Left:
     seconds: float
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def use(wishes: list[Use]) -> list[Left]:
     """Decide requests, in one statement if their subjects differ. Raises DatabaseUnavailable."""
     answers: dict[int, Left] = {}
@@ -76,7 +76,7 @@ async def _used(subjects: list[str]) -> dict[str, timedelta]:
     return {row["subject"]: row["used"] for row in rows}
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def forget_old() -> None:
     """Delete unused counters. Raises DatabaseUnavailable."""
     await execute("DELETE FROM rate_limits WHERE free_at < now()")

@@ -26,7 +26,7 @@ FALLBACK_NOTE: Final = (
     f"MobileNetV2's weights are unavailable, so {FALLBACK} is used instead.  "
     "Connect to the internet or set MODEL_WEIGHTS to the file, then run `make model MODEL=mobilenet_v2`."
 )
-MAKE_ONE: Final = "run `make model`"
+EXPORT_HINT: Final = "run `make model`"
 
 Loaded = Classifier | TabularClassifier
 
@@ -48,11 +48,11 @@ def find_default(models_dir: Path, choice: str, precision: Precision) -> tuple[M
             try:
                 model = read_model(models_dir / name)
             except ModelBroken as error:
-                raise StartupError(f"{error.message} To export it again, {MAKE_ONE}.") from error
+                raise StartupError(f"{error.message} To export it again, {EXPORT_HINT}.") from error
             if model.manifest.kind != "image":
                 raise StartupError(f"MODEL is {choice}, which does not classify images: set it to an image model.")
             return model, None if name == names[0] else FALLBACK_NOTE
-    raise StartupError(f"There is no model {' or '.join(names)} in {models_dir}: {MAKE_ONE}.")
+    raise StartupError(f"There is no model {' or '.join(names)} in {models_dir}: {EXPORT_HINT}.")
 
 
 class Registry:

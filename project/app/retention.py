@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from app import crud
 from app.config import Settings
-from app.db import execute, unavailable_when_away
+from app.db import execute, translate_connection_errors
 from app.domain import Caller
 from app.log_events import RETENTION_REMOVED
 from app.repeating import repeating
@@ -36,7 +36,7 @@ class Removed:
     bytes: int
 
 
-def retaining(storage: Storage, settings: Settings) -> AbstractAsyncContextManager[None]:
+def run_retention(storage: Storage, settings: Settings) -> AbstractAsyncContextManager[None]:
     """Apply the retention settings every hour while inside. Several processes may do so concurrently."""
 
     async def step() -> None:
@@ -74,17 +74,17 @@ async def retain(storage: Storage, settings: Settings, *, dry_run: bool = False)
     return Removed(count, size)
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def _oldest(last_id: int, age: timedelta) -> list[dict[str, Any]]:
     return await execute(_OLDEST, [last_id, ROWS, age])
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def _stored() -> int:
     (row,) = await execute("SELECT coalesce(sum(size_bytes), 0)::bigint AS bytes FROM predictions")
     return int(row["bytes"])
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def _forget_tabular(age: timedelta) -> None:
     await execute("DELETE FROM tabular_predictions WHERE created_at < now() - $1::interval", [age])

@@ -8,7 +8,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.db import execute, transaction, unavailable_when_away
+from app.db import execute, transaction, translate_connection_errors
 from app.domain import Status
 from app.models.tortoise import Prediction
 
@@ -55,7 +55,7 @@ class Filters:
         return made
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def page(limit: int, before: int | None = None, filters: Filters = Filters()) -> list[Prediction]:
     """At most ``limit`` predictions, newest first; with ``before``, those older than that ID."""
     statement, values = page_statement(limit, before, filters)

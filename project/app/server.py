@@ -16,7 +16,7 @@ from app.domain import StartupError
 from app.log_events import SERVING, STOPPED, STOPPING
 from app.main import create_application
 from app.memory import give_back_large_blocks
-from app.protocol import ImpatientProtocol
+from app.protocol import ConnectionProtocol
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def serve(settings: Settings, *, reload: bool) -> None:
         server_header=False,
         forwarded_allow_ips=settings.trusted_proxies,
         ws="none",
-        http=ImpatientProtocol,
+        http=ConnectionProtocol,
     )
     give_back_large_blocks()
     _allow_many_connections()

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from app.db import execute, unavailable_when_away
+from app.db import execute, translate_connection_errors
 from app.domain import Status
 
 HOURS: Final = 48
 LABELS: Final = 15
-MOST_LOOKED_AT: Final = 20_000
+MAX_SAMPLED: Final = 20_000
 """Latencies and labels only cover the newest predictions, so that the page is fast however many there are."""
-SPEED_OF: Final = 500
+SPEED_SAMPLE: Final = 500
 
 _COUNTS: Final = "SELECT status, count(*) AS count FROM predictions GROUP BY status"
 _HOURLY: Final = """
@@ -88,41 +88,41 @@ class Corrected:
     corrected: int
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def counts() -> dict[Status, int]:
     """Number of predictions in each state."""
     found = {Status(row["status"]): int(row["count"]) for row in await execute(_COUNTS)}
     return {status: found.get(status, 0) for status in Status}
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def hourly() -> list[Hour]:
     """The last ``HOURS`` hours including the current one, oldest first."""
     return [Hour(**row) for row in await execute(_HOURLY, [HOURS])]
 
 
 # Excludes predictions that were classified again: they finish long after their upload.
-@unavailable_when_away()
+@translate_connection_errors()
 async def latency() -> Latency | None:
     """Latency of the newest predictions; None without any."""
-    (row,) = await execute(_LATENCY, [MOST_LOOKED_AT])
+    (row,) = await execute(_LATENCY, [MAX_SAMPLED])
     return Latency(*row["found"]) if row["found"] and row["found"][0] is not None else None
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def labels() -> list[tuple[str, int]]:
     """The most frequent labels of the newest predictions."""
-    return [(row["label"], row["count"]) for row in await execute(_LABELS, [MOST_LOOKED_AT, LABELS])]
+    return [(row["label"], row["count"]) for row in await execute(_LABELS, [MAX_SAMPLED, LABELS])]
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def corrections() -> list[Corrected]:
     """Correction counts of each model over the newest predictions."""
-    return [Corrected(**row) for row in await execute(_CORRECTIONS, [MOST_LOOKED_AT])]
+    return [Corrected(**row) for row in await execute(_CORRECTIONS, [MAX_SAMPLED])]
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def speeds(models: list[str]) -> dict[str, float]:
     """Median classification time of each model's newest predictions, in seconds; without models that have none."""
-    rows: list[dict[str, Any]] = await execute(_SPEED, [models, SPEED_OF])
+    rows: list[dict[str, Any]] = await execute(_SPEED, [models, SPEED_SAMPLE])
     return {row["model"]: row["median"] for row in rows}

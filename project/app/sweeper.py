@@ -7,7 +7,7 @@ from typing import Final
 
 from app import crud, idempotency, ownership, rates
 from app.config import Settings
-from app.db import execute, unavailable_when_away
+from app.db import execute, translate_connection_errors
 from app.log_events import STORAGE_NOT_MARKED, SWEEP_REMOVED
 from app.repeating import repeating
 from app.storage import Storage, is_key
@@ -32,13 +32,13 @@ def safe_age(settings: Settings) -> timedelta:
     return timedelta(seconds=settings.max_wait_seconds) + SPARE
 
 
-def sweeping(storage: Storage, settings: Settings) -> AbstractAsyncContextManager[None]:
+def run_sweeper(storage: Storage, settings: Settings) -> AbstractAsyncContextManager[None]:
     """Sweep every SWEEP_SECONDS while inside; one process at a time."""
 
-    @unavailable_when_away()
+    @translate_connection_errors()
     async def step() -> None:
         # A worker that starts before the first web process finds the storage unmarked.
-        if await ownership.is_ours(storage) and await execute(
+        if await ownership.is_owned(storage) and await execute(
             _TAKE_TURN, [timedelta(seconds=settings.sweep_seconds * NEARLY)]
         ):
             await sweep(storage, safe_age(settings))
@@ -46,7 +46,7 @@ def sweeping(storage: Storage, settings: Settings) -> AbstractAsyncContextManage
     return repeating(step, settings.sweep_seconds, "Deleting images without a prediction")
 
 
-def forgetting() -> AbstractAsyncContextManager[None]:
+def expire_records() -> AbstractAsyncContextManager[None]:
     """Delete expired idempotency keys and rate-limit counters while inside."""
 
     async def step() -> None:
@@ -61,7 +61,7 @@ async def sweep(storage: Storage, age: timedelta) -> int:
 
     Raises StorageUnavailable or DatabaseUnavailable.
     """
-    if not await ownership.is_ours(storage):
+    if not await ownership.is_owned(storage):
         log.warning(STORAGE_NOT_MARKED, storage.place)
         return 0
     removed = 0

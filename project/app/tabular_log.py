@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from app.db import columns, execute, unavailable_when_away
+from app.db import columns, execute, translate_connection_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bool
 """
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def add_all(answers: list[TabularAnswer]) -> None:
     """Store results in one statement. Raises DatabaseUnavailable."""
     rows = [

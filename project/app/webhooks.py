@@ -17,7 +17,7 @@ from app.domain import PredictionNotFound, Status
 from app.log_events import WEBHOOK_FAILED, WEBHOOK_REFUSED, WEBHOOK_UNREACHABLE
 from app.models.pydantic import PredictionRead
 from app.models.tortoise import Delivery, Prediction
-from app.outgoing import NO_CONNECTION, USER_AGENT, Forbidden, Outgoing
+from app.outgoing import NO_CONNECTION, USER_AGENT, Forbidden, SafeHttpClient
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Sender:
     def __init__(self, secret: str, *, to_private: bool) -> None:
         """``to_private``: allow private addresses."""
         self._secret = secret
-        self._outgoing = Outgoing(to_private=to_private)
+        self._http = SafeHttpClient(to_private=to_private)
 
     async def attempt(self, delivery: Delivery) -> None:
         """Make one attempt at a claimed webhook and record the outcome. Raises DatabaseUnavailable."""
@@ -80,7 +80,7 @@ class Sender:
             return Outcome(None, "Connection failed.")
         if httpx.codes.is_success(status):
             return Outcome(status)
-        return Outcome(status, f"The receiver responded with {status}.", for_good=status == GONE)
+        return Outcome(status, f"The receiver responded with {status}.", permanent=status == GONE)
 
     async def _post(self, url: str, message_id: str, body: bytes) -> int:
         timestamp = int(time.time())
@@ -91,7 +91,7 @@ class Sender:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signature(self._secret, message_id, timestamp, body),
         }
-        sending = self._outgoing.stream("POST", url, headers=headers, silence=TIMEOUT_SECONDS, content=body)
+        sending = self._http.stream("POST", url, headers=headers, silence=TIMEOUT_SECONDS, content=body)
         async with sending as response:
             # The response body is not read: it could be endless.
             return response.status_code

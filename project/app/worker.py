@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from app import attempts, crud, timing
 from app.accounts import finished
 from app.attempts import Answer
-from app.coalescing import Coalescer
+from app.coalescing import Batcher
 from app.crud import Attempt, NewPrediction
 from app.domain import (
     AttemptsExhausted,
@@ -43,25 +43,25 @@ from app.storage import Storage
 
 log = logging.getLogger(__name__)
 
-MOST_RECOVERED: Final = 2_000
+MAX_RECOVERED: Final = 2_000
 LATE_SECONDS: Final = 30.0
 """How late the worker may look for predictions (the database has time-outs) and still count as alive."""
-IN_HAND_PER_THREAD: Final = 8
+MAX_ACTIVE_PER_THREAD: Final = 8
 """Predictions claimed at once: enough that the engine need not wait while answers are written and others claimed."""
-KEPT_BYTES: Final = 64 * 2**20
+MAX_BUFFERED_BYTES: Final = 64 * 2**20
 """Uploaded bytes that are kept for the worker, beyond which images are read from the storage again."""
-MOST_WRITTEN: Final = 128
+MAX_WRITTEN: Final = 128
 """Predictions claimed, or answers written, in one statement."""
-WORTH_WRITING_PER_THREAD: Final = 4
-PATIENCE_SECONDS: Final = 0.1
+MIN_WRITTEN_PER_THREAD: Final = 4
+MAX_DELAY_SECONDS: Final = 0.1
 """While every thread has more to do, answers are written when there are so many, or one has waited for so long."""
 
-HANDED_BACK: Final = timedelta(seconds=1)
+RELEASED_PAUSE: Final = timedelta(seconds=1)
 """Pause before a released prediction is tried again."""
 AWAY_SECONDS: Final = 0.5
 """Pause before a database that is away is tried again."""
 
-PERMANENT: Final = (ImageMissing, ImageUnreadable, ModelBroken, ModelUnknown)
+PERMANENT_ERRORS: Final = (ImageMissing, ImageUnreadable, ModelBroken, ModelUnknown)
 """What would be the same at every further attempt."""
 
 
@@ -80,31 +80,31 @@ class Worker:
         self._policy = policy
         self._from_queue = from_queue
 
-        def claims(below: int, claimed_by: attempts.Claimant) -> Coalescer[int, Claim | None]:
+        def claims(below: int, claimed_by: attempts.Claimant) -> Batcher[int, Claim | None]:
             def claim(ids: list[int]) -> Awaitable[list[Claim | None]]:
                 return attempts.claim_all(ids, policy.lease, attempts_below=below, claimed_by=claimed_by)
 
-            return Coalescer(claim, most=MOST_WRITTEN)
+            return Batcher(claim, most=MAX_WRITTEN)
 
         # What was tried before is claimed apart, and a queue does not say whether it was.
         self._claims = claims(1 if from_queue else policy.max_attempts, "alive")
         self._claims_again = claims(policy.max_attempts, "dead" if from_queue else "alive")
         self._claims_of_ours = claims(policy.max_attempts, "ours" if from_queue else "alive")
-        self._answers = Coalescer[Answer, Prediction | None](
-            attempts.succeed_all, most=MOST_WRITTEN, may_wait=self._is_busy, patience=PATIENCE_SECONDS
+        self._answers = Batcher[Answer, Prediction | None](
+            attempts.succeed_all, most=MAX_WRITTEN, may_delay=self._is_busy, patience=MAX_DELAY_SECONDS
         )
-        self.create_attempted = Coalescer[NewPrediction, Prediction](
-            self._create_attempted, most=MOST_WRITTEN, may_wait=self._are_in_order, patience=PATIENCE_SECONDS
+        self.create_attempted = Batcher[NewPrediction, Prediction](
+            self._create_attempted, most=MAX_WRITTEN, may_delay=self._are_in_order, patience=MAX_DELAY_SECONDS
         )
         """Makes the row of an image that was attempted before."""
         self._threads = threads
-        self._turn = asyncio.Semaphore(threads * IN_HAND_PER_THREAD)
+        self._turn = asyncio.Semaphore(threads * MAX_ACTIVE_PER_THREAD)
         # An image that kills the process takes those claimed with it along; so what was tried before is tried alone,
         # and only the culprit runs out of attempts.
         self._alone = asyncio.Semaphore(1)
         self._in_hand: dict[int, asyncio.Task[Prediction | None]] = {}
         self._kept: dict[int, bytes] = {}
-        self._kept_bytes = 0
+        self._buffered_bytes = 0
         self._asked: set[asyncio.Task[Said]] = set()
         self._stop = asyncio.Event()
         self._looked_at = self._alive_for = self._last_answered = 0.0
@@ -125,7 +125,7 @@ class Worker:
             self._alive_for = 0.0
             recovery.cancel()
             await asyncio.wait([recovery])
-            await self.hand_back()
+            await self.release_all()
 
     @property
     def is_alive(self) -> bool:
@@ -147,36 +147,36 @@ class Worker:
             return None
         return task.result()
 
-    async def do_job(self, prediction_id: int) -> timedelta | None:
+    async def run_job(self, prediction_id: int) -> timedelta | None:
         """Classify a prediction for a queue; gives a pause where it was handed back, and has to be given again."""
         if await self.classify(prediction_id):
             return None
-        return HANDED_BACK if await self._patiently(partial(attempts.is_pending, prediction_id)) else None
+        return RELEASED_PAUSE if await self._patiently(partial(attempts.is_pending, prediction_id)) else None
 
     async def attempt(self, model: str, data: bytes, seconds: float) -> Attempt | None:
         """Classify an image that has no row yet, for a client that waits: nobody misses the row before the answer.
 
         None where nothing is known of it after ``seconds``, or too much is in memory already: then it needs its row.
         """
-        if self._kept_bytes + len(data) > KEPT_BYTES:
+        if self._buffered_bytes + len(data) > MAX_BUFFERED_BYTES:
             return None
         began = time.monotonic()
         asked = self._ask(model, data)
-        self._kept_bytes += len(data)
+        self._buffered_bytes += len(data)
         try:
             await asyncio.wait([asked], timeout=seconds)
             return self._attempt(asked, began) if asked.done() and not asked.cancelled() else None
         finally:
-            self._kept_bytes -= len(data)
+            self._buffered_bytes -= len(data)
             asked.cancel()
 
     def start(self, prediction_id: int, data: bytes | None = None, tried: int = 0) -> asyncio.Task[Prediction | None]:
         """The task of ``classify``, to be waited for and never cancelled. ``tried``: attempts made before."""
         task = self._in_hand.get(prediction_id)
         if task is None:
-            if data is not None and self._kept_bytes + len(data) <= KEPT_BYTES:
+            if data is not None and self._buffered_bytes + len(data) <= MAX_BUFFERED_BYTES:
                 self._kept[prediction_id] = data
-                self._kept_bytes += len(data)
+                self._buffered_bytes += len(data)
             task = asyncio.create_task(self._take(prediction_id, tried), name=f"classify-{prediction_id}")
             self._in_hand[prediction_id] = task
             task.add_done_callback(lambda _: self._let_go(prediction_id))
@@ -188,7 +188,7 @@ class Worker:
 
     def _forget(self, prediction_id: int) -> bytes | None:
         data = self._kept.pop(prediction_id, None)
-        self._kept_bytes -= len(data or b"")
+        self._buffered_bytes -= len(data or b"")
         return data
 
     async def _take(self, prediction_id: int, tried: int) -> Prediction | None:
@@ -211,7 +211,7 @@ class Worker:
                         )
         return None
 
-    async def _claimed(self, claims: Coalescer[int, Claim | None], prediction_id: int) -> Claim | None:
+    async def _claimed(self, claims: Batcher[int, Claim | None], prediction_id: int) -> Claim | None:
         using = claims
 
         async def claim() -> Claim | None:
@@ -219,7 +219,7 @@ class Worker:
             try:
                 return await using(prediction_id)
             except DatabaseUnavailable as error:
-                using = self._claims_of_ours if error.maybe_done else using
+                using = self._claims_of_ours if error.outcome_unknown else using
                 raise
 
         return None if self._stop.is_set() else await self._patiently(claim)
@@ -245,7 +245,7 @@ class Worker:
             timing.took("queue", held.waited)
             data = self._forget(held.prediction_id) or await self._storage.read(held.image_path)
             said = await self._ask(held.model, data)
-        except PERMANENT as error:
+        except PERMANENT_ERRORS as error:
             return finished(await self._patiently(partial(attempts.fail, held, error)), held, began)
         except StorageUnavailable:
             # No fault of the image's: it is asked for again until the storage is back.
@@ -272,7 +272,7 @@ class Worker:
     def _attempt(self, asked: asyncio.Task[Said], began: float) -> Attempt:
         try:
             said = asked.result()
-        except PERMANENT as error:
+        except PERMANENT_ERRORS as error:
             return Attempt(began, error=error)
         except Exception:
             log.exception(ATTEMPT_ERROR)
@@ -298,7 +298,7 @@ class Worker:
 
     def _is_busy(self, answers: Sequence[object]) -> bool:
         """Whether answers may wait for others: nobody is kept from working meanwhile."""
-        enough = WORTH_WRITING_PER_THREAD * self._threads
+        enough = MIN_WRITTEN_PER_THREAD * self._threads
         return len(answers) < enough and len(self._asked) > 2 * self._threads and not self._stop.is_set()
 
     async def _recover_forever(self, seconds: float) -> None:
@@ -319,13 +319,13 @@ class Worker:
 
     async def _take_pending(self) -> None:
         # So many at a time, whatever the backlog: bounded memory, and more than the threads finish until the next look.
-        room = MOST_RECOVERED - len(self._in_hand)
+        room = MAX_RECOVERED - len(self._in_hand)
         with _logged("Taking pending predictions"):
             if room > 0:
                 for prediction_id, tried in await attempts.pending(list(self._in_hand), room):
                     self.start(prediction_id, tried=tried)
 
-    async def hand_back(self) -> None:
+    async def release_all(self) -> None:
         """Stop: what is not finished is left for others, or for the next start."""
         # Only the waiting for the engine is broken off: of a statement cut short nobody knows whether it was done.
         self._stop.set()

@@ -17,23 +17,23 @@ from app import fleet, metrics, ownership, queue, tracing
 from app.catalog import read_models
 from app.config import Settings
 from app.db import connected, database_url
-from app.deliverer import AT_ONCE, LOOK_SECONDS, make_deliverer
+from app.deliverer import AT_ONCE, LOOK_SECONDS, make_webhook_worker
 from app.domain import DatabaseUnavailable, StartupError
 from app.engine import Engine
-from app.engine.checker import Checker
-from app.engine.loading import find_models, loaded, orders_of
+from app.engine.checker import ModelProbe
+from app.engine.loading import load_registry, loaded, engine_config
 from app.log_events import JOBS_RECOVERED, STOPPED, STOPPING, TAKING_JOBS, WORKER_LEAVES_LATE, WORKER_STOPPED_AT_ONCE
 from app.registry import Registry
 from app.repeating import repeating
-from app.retention import retaining
+from app.retention import run_retention
 from app.storage import make_storage
-from app.sweeper import forgetting, sweeping
+from app.sweeper import expire_records, run_sweeper
 from app.worker import Worker
 
 log = logging.getLogger(__name__)
 
 STOPPED_AT_ONCE: Final = 1
-JOBS_PER_THREAD: Final = 32
+MAX_JOBS_PER_THREAD: Final = 32
 """Jobs taken concurrently: enough that threads do not wait for the queue's pauses of 0.1 s."""
 
 
@@ -45,9 +45,9 @@ async def work(settings: Settings) -> None:
     if settings.queue != "pgqueuer":
         raise StartupError("A worker needs the queue: set QUEUE=pgqueuer here and for `serve`.")
     stop = _stop_on_signals()
-    registry = await asyncio.to_thread(find_models, settings)
-    orders = orders_of(settings, registry.default)
-    engine, checker = Engine(orders), Checker(orders, registry)
+    registry = await asyncio.to_thread(load_registry, settings)
+    orders = engine_config(settings, registry.default)
+    engine, checker = Engine(orders), ModelProbe(orders, registry)
     storage = make_storage(settings)
     await storage.prepare()
     worker = Worker(engine, storage, settings.retry_policy, settings.worker_threads, from_queue=True)
@@ -61,20 +61,20 @@ async def work(settings: Settings) -> None:
         await queue.check_installed()
         await ownership.check(storage)
         taking = partial(queue.Jobs, url, heartbeat=settings.heartbeat_seconds, poll=settings.recover_seconds)
-        at_once = settings.worker_threads * JOBS_PER_THREAD
-        jobs = [taking(queue.CLASSIFY, worker.do_job, at_once=at_once)]
+        at_once = settings.worker_threads * MAX_JOBS_PER_THREAD
+        jobs = [taking(queue.CLASSIFY, worker.run_job, at_once=at_once)]
         async with AsyncExitStack() as beside:
             await beside.enter_async_context(_announced(engine, registry))
-            await beside.enter_async_context(sweeping(storage, settings))
-            await beside.enter_async_context(retaining(storage, settings))
-            await beside.enter_async_context(forgetting())
+            await beside.enter_async_context(run_sweeper(storage, settings))
+            await beside.enter_async_context(run_retention(storage, settings))
+            await beside.enter_async_context(expire_records())
             await beside.enter_async_context(repeating(_reconcile, settings.recover_seconds, "Recovering lost jobs"))
             await beside.enter_async_context(
                 repeating(queue.prune, settings.recover_seconds, "Pruning the queue's log")
             )
-            if deliverer := make_deliverer(settings):
+            if webhook_worker := make_webhook_worker(settings):
                 # A consumer of its own, so that slow receivers do not delay predictions.
-                jobs.append(taking(queue.DELIVER, deliverer.do_job, at_once=AT_ONCE))
+                jobs.append(taking(queue.DELIVER, webhook_worker.run_job, at_once=AT_ONCE))
                 looking = repeating(queue.enqueue_deliveries, LOOK_SECONDS, "Finding due webhooks")
                 await beside.enter_async_context(looking)
             tasks = [asyncio.create_task(one.run(stop)) for one in jobs]
@@ -83,7 +83,7 @@ async def work(settings: Settings) -> None:
             log.info(STOPPING)
             _, left = await asyncio.wait(tasks, timeout=settings.shutdown_seconds)
             if left:
-                await worker.hand_back()
+                await worker.release_all()
                 await asyncio.wait(left, timeout=settings.shutdown_seconds)
     log.info(STOPPED)
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import psutil
 
 from benchmarks.client import Service
-from benchmarks.processes import Watch, free_port, processes_beside
+from benchmarks.processes import Watchdog, free_port, processes_beside
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 PROJECT: Final = REPOSITORY / "project"
@@ -74,7 +74,7 @@ class Contender:
         work.mkdir(parents=True, exist_ok=True)
         service = Service("127.0.0.1", port, self.path, self.headers, self.polls)
         with ExitStack() as stack:
-            watch = stack.enter_context(Watch())
+            watch = stack.enter_context(Watchdog())
             if self.database:
                 url = stack.enter_context(database(work))
                 variables = {**self.variables, "DATABASE_URL": url}
@@ -110,7 +110,7 @@ def floor(model: str) -> Any:
             *(sys.executable, "-m", "benchmarks.floor", "--model", str(bench.models / model)),
             *("--images", str(bench.images), "--seconds", str(bench.seconds), "--threads", str(bench.cores)),
         ]
-        with Watch() as watch:
+        with Watchdog() as watch:
             watch.begin()
             done = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
             watch.end()

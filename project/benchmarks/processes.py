@@ -27,7 +27,7 @@ def processes_beside(others: set[int], naming: str = "") -> list[psutil.Process]
     return found
 
 
-class Watch:
+class Watchdog:
     """CPU seconds and peak memory of all processes started within the block, while ``begin`` … ``end`` is measured.
 
     Memory is the proportional set size: what processes share is counted once.

@@ -16,13 +16,13 @@ from fastapi import Request
 from app import crud, idempotency, metrics, timing
 from app.accounts import finished
 from app.addresses import check_url
-from app.api.deps import Inspected, Runtime, caller
+from app.api.deps import InspectedImage, Runtime, caller
 from app.api.reading import invalid, read_sent
 from app.dispatch import ImageModel
 from app.domain import (
     MAX_FILENAME,
     DatabaseUnavailable,
-    HeldKey,
+    IdempotencyClaim,
     ImageNotFetched,
     ModelUnknown,
     Status,
@@ -33,7 +33,7 @@ from app.idempotency import Replay
 from app.models.tortoise import Prediction
 
 UNNAMED: Final = "unnamed"
-LONGEST_LINE_SECONDS: Final = 15.0
+MAX_QUEUE_SECONDS: Final = 15.0
 """Who has waited so long for room for an image that is to be fetched is told to come again."""
 IN_FLIGHT: Final = timedelta(minutes=1)
 """An upload takes no longer than this and its wait; with neither row nor answer by then, its process has died."""
@@ -45,7 +45,7 @@ class ReceivedImage:
 
     filename: str | None
     size_bytes: int
-    inspected: Inspected
+    inspected: InspectedImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Order:
 
 async def accept(
     request: Request, runtime: Runtime, wait: int | None, key: str | None, room: AsyncExitStack
-) -> tuple[Prediction | Replay, HeldKey | None, float]:
+) -> tuple[Prediction | Replay, IdempotencyClaim | None, float]:
     """Receive an upload and make its row, or learn what became of it before.
 
     With the key as it is held, and the time it came, by ``time.monotonic``. ``room``: what the request has taken, left
@@ -79,26 +79,26 @@ async def accept(
         _check_image_url(sent.image_url, runtime)
         source = hashlib.sha256(sent.image_url.encode()).hexdigest()
 
-        async def make(held: HeldKey | None) -> Prediction:
+        async def make(held: IdempotencyClaim | None) -> Prediction:
             await room.aclose()
-            async with runtime.fetched_room.taken(runtime.settings.max_upload_bytes, LONGEST_LINE_SECONDS):
+            async with runtime.fetched_room.taken(runtime.settings.max_upload_bytes, MAX_QUEUE_SECONDS):
                 return await store(await _fetched(sent.image_url, runtime), order, held, runtime)
     else:
         image = await received(sent.filename, sent.data, runtime)
         source = image.inspected.sha256
 
-        async def make(held: HeldKey | None) -> Prediction:
+        async def make(held: IdempotencyClaim | None) -> Prediction:
             return await store(image, order, held, runtime)
 
     if key is None:
         return await make(None), None, came
-    made, held = await make_once(key, (source, sent.model, sent.webhook_url), make, runtime)
+    made, held = await run_idempotent(key, (source, sent.model, sent.webhook_url), make, runtime)
     return made, held, came
 
 
-async def make_once(
-    key: str, asked: tuple[str, str, str], make: Callable[[HeldKey], Awaitable[Prediction]], runtime: Runtime
-) -> tuple[Prediction | Replay, HeldKey | None]:
+async def run_idempotent(
+    key: str, asked: tuple[str, str, str], make: Callable[[IdempotencyClaim], Awaitable[Prediction]], runtime: Runtime
+) -> tuple[Prediction | Replay, IdempotencyClaim | None]:
     """Make a prediction, unless it was made before with this key; with the key, where it is held now.
 
     ``asked``: where the image is from, its model and webhook, which have to be the same. Raises IdempotencyKeyReused or
@@ -126,7 +126,7 @@ async def received(filename: str | None, data: bytes, runtime: Runtime) -> Recei
         return ReceivedImage(filename, len(data), await runtime.inspect(data))
 
 
-async def store(image: ReceivedImage, order: Order, held: HeldKey | None, runtime: Runtime) -> Prediction:
+async def store(image: ReceivedImage, order: Order, held: IdempotencyClaim | None, runtime: Runtime) -> Prediction:
     """Keep an image, make its row, and start what classifies it."""
     inspected, model = image.inspected, order.model
     data = inspected.kept
@@ -148,7 +148,7 @@ async def store(image: ReceivedImage, order: Order, held: HeldKey | None, runtim
             await runtime.storage.delete([await storing])
         raise
     new = crud.NewPrediction(
-        filename=shown_name(image.filename),
+        filename=display_filename(image.filename),
         image_path=image_path,
         image=inspected.image,
         size_bytes=image.size_bytes,
@@ -167,13 +167,13 @@ async def store(image: ReceivedImage, order: Order, held: HeldKey | None, runtim
             prediction = await runtime.dispatch.create(new)
     except Exception as error:
         # Where the row may have been committed after all, it needs its image.
-        if not (isinstance(error, DatabaseUnavailable) and error.maybe_done):
+        if not (isinstance(error, DatabaseUnavailable) and error.outcome_unknown):
             await runtime.storage.delete([image_path])
         raise
     metrics.UPLOADS.labels(model.name).inc()
     metrics.UPLOADED_BYTES.inc(image.size_bytes)
     if prediction.status == Status.PENDING:
-        runtime.backlog.note_pending()
+        runtime.backlog.count_accepted()
         runtime.dispatch.start(prediction, data)
     else:
         finished(prediction, None, attempt.began if attempt else order.came, attempt.seconds if attempt else None)
@@ -224,7 +224,7 @@ async def image_model(runtime: Runtime, name: str) -> ImageModel:
         raise invalid("model_unknown", "model", error.message, name) from error
 
 
-def shown_name(name: str | None) -> str:
+def display_filename(name: str | None) -> str:
     """The client's file name, fit to be stored and shown: no control characters, at most 255 characters."""
     composed = unicodedata.normalize("NFC", name or "")
     visible = "".join("\ufffd" if unicodedata.category(c) in {"Cc", "Cs"} else c for c in composed)

@@ -17,14 +17,14 @@ from app import archives
 from app.api.accepting import Order, image_model, webhook_url
 from app.api.body_limit import BodyTooLarge
 from app.api.deps import Runtime
-from app.api.forms import BROKE_OFF, StreamedPart, form_parts, is_form
+from app.api.forms import INTERRUPTED_UPLOAD, StreamedPart, form_parts, is_form
 from app.api.reading import RECEIVE_SECONDS
-from app.archives import Account, Entry, Joined
+from app.archives import Account, Entry, BoundedBuffer
 from app.domain import ArchiveRefused, ServiceError, UploadTooLarge
 
 ZIP_TYPES: Final = (b"application/zip", b"application/x-zip-compressed")
-LONGEST_FIELD: Final = 4_096
-SLOWEST: Final = 64 * 1024
+MAX_FIELD_BYTES: Final = 4_096
+MIN_BYTES_PER_SECOND: Final = 64 * 1024
 """Bytes a second, beside a minute in all: who sends slower takes the place of others."""
 NO_IMAGES: Final = "Send images as files of a multipart form (curl -F file=@a.jpg -F file=@b.jpg) or as a ZIP file"
 
@@ -39,7 +39,7 @@ class BatchImages:
         self._runtime = runtime
         self._key_id = request.state.caller.key_id
         self._content_type = request.headers.get("content-type")
-        self._chunks = _Arriving(request.stream())
+        self._chunks = MinimumRateStream(request.stream())
         self._limit = runtime.settings.max_upload_bytes
         settings = runtime.settings
         self._account = Account(settings.max_batch_images, settings.max_batch_bytes)
@@ -109,7 +109,7 @@ class BatchImages:
         return archives.unpacked(chunks, self._limit, self._account)
 
 
-class _Arriving:
+class MinimumRateStream:
     """The chunks of a request whose sender is not too slow; time in which nothing is asked for does not count."""
 
     def __init__(self, stream: AsyncIterator[bytes]) -> None:
@@ -125,14 +125,14 @@ class _Arriving:
             async with asyncio.timeout(self._seconds):
                 chunk = await anext(self._stream)
         except TimeoutError:
-            told = f"The batch arrives too slowly: send at least {SLOWEST // 1024} KiB per second."
+            told = f"The batch arrives too slowly: send at least {MIN_BYTES_PER_SECOND // 1024} KiB per second."
             raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, told) from None
         except ClientDisconnect:
-            raise HTTPException(HTTPStatus.BAD_REQUEST, BROKE_OFF) from None
+            raise HTTPException(HTTPStatus.BAD_REQUEST, INTERRUPTED_UPLOAD) from None
         except BodyTooLarge as error:
             # It is no Exception, which neither threads nor groups of tasks pass on as they are.
             raise UploadTooLarge(str(error)) from None
-        self._seconds += len(chunk) / SLOWEST - (time.monotonic() - asked)
+        self._seconds += len(chunk) / MIN_BYTES_PER_SECOND - (time.monotonic() - asked)
         return chunk
 
 
@@ -143,7 +143,7 @@ async def _chained(start: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[
 
 
 async def _joined(chunks: AsyncIterator[bytes], most: int) -> bytes | None:
-    joined = Joined(most)
+    joined = BoundedBuffer(most)
     async for chunk in chunks:
         joined.add(chunk)
     return joined.data
@@ -152,5 +152,5 @@ async def _joined(chunks: AsyncIterator[bytes], most: int) -> bytes | None:
 async def _text(chunks: AsyncIterator[bytes]) -> str:
     data = b""
     async for chunk in chunks:
-        data = (data + chunk)[:LONGEST_FIELD]
+        data = (data + chunk)[:MAX_FIELD_BYTES]
     return data.decode(errors="replace")

@@ -12,15 +12,15 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from app import idempotency
-from app.api.accepting import Order, make_once, received, shown_name, store
+from app.api.accepting import Order, run_idempotent, received, display_filename, store
 from app.api.batch_images import NO_IMAGES, BatchImages
 from app.api.deps import Running, Runtime
-from app.api.early import EarlyAnswer
+from app.api.early import EarlyResponse
 from app.api.errors import problem_responses, status_of
-from app.api.receiving import Room
+from app.api.receiving import MemoryBudget
 from app.api.slashes import refuse_other_methods
 from app.api.uploads import IDEMPOTENCY_KEY, idempotency_key
-from app.domain import DatabaseUnavailable, HeldKey, PredictionNotFound, ServiceError, UploadTooLarge
+from app.domain import DatabaseUnavailable, IdempotencyClaim, PredictionNotFound, ServiceError, UploadTooLarge
 from app.idempotency import Replay
 from app.log_events import BATCH_IMAGE_ERROR
 from app.models.pydantic import Batch, BatchItem, PredictionError, PredictionRead
@@ -32,10 +32,10 @@ router = APIRouter(prefix="/predictions", tags=["predictions"])
 
 AT_ONCE: Final = 32
 """Images of one batch that are stored at the same time: their rows are made together."""
-LONGEST_KEY: Final = 200
+MAX_KEY_LENGTH: Final = 200
 IMAGES_IN_MEMORY: Final = 3
 """Of the largest size: those that are being stored, one that arrives, and its chunks while they are put together."""
-LONGEST_LINE_SECONDS: Final = 20.0
+MAX_QUEUE_SECONDS: Final = 20.0
 """Who has waited so long for other batches is told to come again."""
 STOPS: Final = (ServiceError, HTTPException, RequestValidationError)
 """What ends a batch, or refuses one of its images."""
@@ -91,7 +91,7 @@ async def upload_batch(
 
     If the batch is sent again with the same `Idempotency-Key`, images accepted the first time are not stored again.
     """
-    key = idempotency_key(request, LONGEST_KEY)
+    key = idempotency_key(request, MAX_KEY_LENGTH)
     # Where there is no place for one, there is none for many.
     with runtime.backlog.place():
         pass
@@ -99,13 +99,13 @@ async def upload_batch(
     images = BatchImages(request, runtime)
     await images.set_field("model", model)
     batch = _Batch(images, runtime, key)
-    async with runtime.batch_room.taken(IMAGES_IN_MEMORY * settings.max_upload_bytes, LONGEST_LINE_SECONDS):
+    async with runtime.batch_room.taken(IMAGES_IN_MEMORY * settings.max_upload_bytes, MAX_QUEUE_SECONDS):
         try:
             await batch.receive()
         except STOPS as error:
             if not batch.items:
                 raise
-            return EarlyAnswer.of(_answer(batch.items, _told(error)))
+            return EarlyResponse.of(_answer(batch.items, _told(error)))
     if not batch.items:
         raise HTTPException(HTTPStatus.BAD_REQUEST, NO_IMAGES)
     return _answer(batch.items, None)
@@ -129,7 +129,7 @@ class _Batch:
         self._images = images
         self._runtime = runtime
         self._key = key
-        self._room = Room(runtime.settings.max_upload_bytes)
+        self._room = MemoryBudget(runtime.settings.max_upload_bytes)
         self._places = asyncio.Semaphore(AT_ONCE)
 
     async def receive(self) -> None:
@@ -164,7 +164,7 @@ class _Batch:
                 log.exception(BATCH_IMAGE_ERROR, taken.number)
                 error = PredictionError(code="internal_error", message="Internal error.")
                 status = HTTPStatus.INTERNAL_SERVER_ERROR
-        filename = shown_name(taken.name)
+        filename = display_filename(taken.name)
         item = BatchItem(number=taken.number, filename=filename, status=status, prediction=prediction, error=error)
         self.items.append(item)
 
@@ -175,13 +175,13 @@ class _Batch:
         with runtime.backlog.place():
             image = await received(taken.name, taken.data, runtime)
 
-            async def make(held: HeldKey | None) -> Prediction:
+            async def make(held: IdempotencyClaim | None) -> Prediction:
                 return await store(image, order, held, runtime)
 
             if self._key is None:
                 return PredictionRead.of(await make(None))
             asked = (image.inspected.sha256, order.model.name, order.webhook_url or "")
-            made, held = await make_once(f"{self._key}:{taken.number}", asked, make, runtime)
+            made, held = await run_idempotent(f"{self._key}:{taken.number}", asked, make, runtime)
             if isinstance(made, Replay):
                 return await _replayed(made, runtime)
         read = PredictionRead.of(made)

@@ -5,7 +5,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.early import EarlyAnswer
+from app.api.early import EarlyResponse
 from app.api.errors import service_problem
 from app.domain import UploadTooLarge
 
@@ -19,7 +19,7 @@ OTHER_BODIES: Final = 64 * 1024
 """Maximum size of any other body."""
 
 
-class BodyLimit:
+class BodyLimitMiddleware:
     """ASGI middleware: responds with 413 as soon as a body exceeds its limit, and stops reading it.
 
     Starlette's own limit responds in plain text if the length is declared; this one sends RFC 9457 problems in both
@@ -83,8 +83,8 @@ def in_base64(count: int) -> int:
     return characters + characters // 76 * 2
 
 
-def _refusal(limit: int) -> EarlyAnswer:
-    return EarlyAnswer.of(service_problem(UploadTooLarge(_told(limit))))
+def _refusal(limit: int) -> EarlyResponse:
+    return EarlyResponse.of(service_problem(UploadTooLarge(_told(limit))))
 
 
 def _told(limit: int) -> str:

@@ -11,14 +11,14 @@ from fastapi import Depends, Request
 
 from app import crud, dispatch, imaging
 from app.api.body_limit import MULTIPART_OVERHEAD
-from app.api.receiving import Room
+from app.api.receiving import MemoryBudget
 from app.backlog import Backlog
-from app.coalescing import Coalescer
+from app.coalescing import Batcher
 from app.config import Settings
 from app.domain import Caller, ImageInfo, ImageTooLarge, LabelScore, NotAnImage, ServiceError
 from app.engine import Engine
 from app.models.tortoise import Prediction
-from app.notices import Notices
+from app.notices import NotificationListener
 from app.quotas import Quotas
 from app.registry import Registry
 from app.storage import Storage
@@ -26,8 +26,8 @@ from app.storage import Storage
 if TYPE_CHECKING:
     from app.fetching import Fetcher
 
-MOST_RECEIVED: Final = 16
-MOST_ROWS: Final = 64
+MAX_INSPECTED: Final = 16
+MAX_ROWS: Final = 64
 
 
 TabularKey = tuple[str, str, tuple[tuple[float, ...], ...]]
@@ -35,7 +35,7 @@ TabularKey = tuple[str, str, tuple[tuple[float, ...], ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Inspected:
+class InspectedImage:
     """What the bytes of an upload are, their SHA-256 in hexadecimal, and what of them is stored."""
 
     image: ImageInfo
@@ -54,22 +54,22 @@ class Runtime:
     storage: Storage
     registry: Registry
     dispatch: dispatch.Dispatch
-    notices: Notices
+    notices: NotificationListener
     backlog: Backlog
     engine: Engine
-    room: Room
-    fetched_room: Room
+    room: MemoryBudget
+    fetched_room: MemoryBudget
     """Of images that are fetched: apart, so that servers that send slowly hold up no uploads."""
-    shown_room: Room
+    shown_room: MemoryBudget
     """Of stored images that are made into others, to be looked at."""
-    batch_room: Room
+    batch_room: MemoryBudget
     """Of batches, which may take their time."""
     quotas: Quotas
     fetcher: "Fetcher | None"
     """None where no images are fetched."""
-    inspect: Coalescer[bytes, Inspected]
-    get: Coalescer[int, Prediction]
-    known: Coalescer[tuple[str, str, str], crud.Attempt | None]
+    inspect: Batcher[bytes, InspectedImage]
+    get: Batcher[int, Prediction]
+    known: Batcher[tuple[str, str, str], crud.Attempt | None]
     tabular_cache: TTLCache[TabularKey, list[list[LabelScore]]]
     """What tabular models answered lately; its size counts rows."""
 
@@ -77,7 +77,7 @@ class Runtime:
 def make_runtime(settings: Settings, storage: Storage, beside: dispatch.Running, backlog: Backlog) -> Runtime:
     """Put together what the lifespan built."""
 
-    def inspect(uploads: list[bytes]) -> Awaitable[list[Inspected | ServiceError]]:
+    def inspect(uploads: list[bytes]) -> Awaitable[list[InspectedImage | ServiceError]]:
         return asyncio.to_thread(lambda: [_inspected(data, settings) for data in uploads])
 
     return Runtime(
@@ -89,15 +89,15 @@ def make_runtime(settings: Settings, storage: Storage, beside: dispatch.Running,
         backlog,
         beside.engine,
         # The largest upload has to find room.
-        room=Room(max(settings.max_receiving_bytes, settings.max_upload_bytes + MULTIPART_OVERHEAD)),
-        fetched_room=Room(max(settings.max_receiving_bytes, settings.max_upload_bytes)),
-        shown_room=Room(max(settings.max_receiving_bytes, settings.max_upload_bytes)),
-        batch_room=Room(max(settings.max_receiving_bytes, settings.max_upload_bytes)),
+        room=MemoryBudget(max(settings.max_receiving_bytes, settings.max_upload_bytes + MULTIPART_OVERHEAD)),
+        fetched_room=MemoryBudget(max(settings.max_receiving_bytes, settings.max_upload_bytes)),
+        shown_room=MemoryBudget(max(settings.max_receiving_bytes, settings.max_upload_bytes)),
+        batch_room=MemoryBudget(max(settings.max_receiving_bytes, settings.max_upload_bytes)),
         quotas=Quotas(settings.quota_bytes),
         fetcher=_fetcher(settings),
-        inspect=Coalescer(inspect, most=MOST_RECEIVED),
-        get=Coalescer(crud.get_all, most=MOST_ROWS),
-        known=Coalescer(crud.known_answers, most=MOST_ROWS),
+        inspect=Batcher(inspect, most=MAX_INSPECTED),
+        get=Batcher(crud.get_all, most=MAX_ROWS),
+        known=Batcher(crud.cached_results, most=MAX_ROWS),
         tabular_cache=TTLCache(settings.predict_cache_rows, settings.predict_cache_seconds, getsizeof=len),
     )
 
@@ -111,11 +111,11 @@ def _fetcher(settings: Settings) -> "Fetcher | None":
     return Fetcher(from_private=settings.image_url == "any")
 
 
-def _inspected(data: bytes, settings: Settings) -> Inspected | ServiceError:
+def _inspected(data: bytes, settings: Settings) -> InspectedImage | ServiceError:
     try:
         image = imaging.inspect(data, settings.max_image_pixels)
-        kept = data if settings.keep_originals else imaging.without_metadata(data, image)
-        return Inspected(image, hashlib.sha256(data).hexdigest(), kept)
+        kept = data if settings.keep_originals else imaging.strip_metadata(data, image)
+        return InspectedImage(image, hashlib.sha256(data).hexdigest(), kept)
     except (NotAnImage, ImageTooLarge) as error:
         return error
 

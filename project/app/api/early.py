@@ -14,14 +14,14 @@ reports an upstream error if it cannot send everything."""
 LINGER_SECONDS: Final = 2.0
 
 
-class EarlyAnswer(Response):
+class EarlyResponse(Response):
     """A response that keeps reading the request for a moment before the connection is closed.
 
     Closing a connection with unread bytes resets it, and the client may never see the response (RFC 9112, 9.6).
     """
 
     @classmethod
-    def of(cls, response: Response) -> "EarlyAnswer":
+    def of(cls, response: Response) -> "EarlyResponse":
         """Another response, sent early."""
         headers = {**response.headers, "Connection": "close"}
         return cls(response.body, response.status_code, headers, response.media_type)

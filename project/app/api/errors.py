@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from app import domain
-from app.api.early import EarlyAnswer
+from app.api.early import EarlyResponse
 from app.log_events import REQUEST_FAILED
 from app.models.service import Problem
 
@@ -143,7 +143,7 @@ async def _service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, domain.ServiceError)
     log_error(request, error)
     answer = service_problem(error)
-    return EarlyAnswer.of(answer) if isinstance(error, domain.Overloaded) else answer
+    return EarlyResponse.of(answer) if isinstance(error, domain.Overloaded) else answer
 
 
 def log_error(request: Request, error: domain.ServiceError) -> None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from app import metrics
 from app.api.deps import Running, Runtime
 from app.backlog import ASKED_AT
-from app.db import execute, unavailable_when_away
+from app.db import execute, translate_connection_errors
 from app.domain import DatabaseUnavailable
 from app.fleet import ALIVE_FOR
 
@@ -43,7 +43,7 @@ async def read_metrics(runtime: Running) -> Response:
     return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
 
 
-@unavailable_when_away()
+@translate_connection_errors()
 async def _look(runtime: Runtime) -> None:
     queue = {row["status"]: row for row in await execute(_QUEUE)}
     workers = await execute(_WORKERS)

@@ -17,8 +17,8 @@ from starlette.requests import ClientDisconnect, Request
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-MOST_PARTS: Final = 100
-BROKE_OFF: Final = "The upload was interrupted."
+MAX_PARTS: Final = 100
+INTERRUPTED_UPLOAD: Final = "The upload was interrupted."
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ async def _data_of(events: AsyncIterator["Part | bytes | None"]) -> AsyncGenerat
         if not isinstance(event, bytes):
             return
         yield event
-    raise HTTPException(HTTPStatus.BAD_REQUEST, BROKE_OFF)
+    raise HTTPException(HTTPStatus.BAD_REQUEST, INTERRUPTED_UPLOAD)
 
 
 def is_form(content_type: str | None) -> bool:
@@ -117,7 +117,7 @@ def _refused() -> Iterator[None]:
     except MultipartParseError as error:
         raise HTTPException(HTTPStatus.BAD_REQUEST, "Invalid multipart data.") from error
     except ClientDisconnect as error:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, BROKE_OFF) from error
+        raise HTTPException(HTTPStatus.BAD_REQUEST, INTERRUPTED_UPLOAD) from error
 
 
 class _FormReader:
@@ -146,8 +146,8 @@ class _FormReader:
 
     def _begin(self) -> None:
         self._count += 1
-        if self._count > MOST_PARTS:
-            raise HTTPException(HTTPStatus.BAD_REQUEST, f"The form has more than {MOST_PARTS} parts.")
+        if self._count > MAX_PARTS:
+            raise HTTPException(HTTPStatus.BAD_REQUEST, f"The form has more than {MAX_PARTS} parts.")
         self._header, self._disposition = [b"", b""], b""
 
     def _field(self, data: bytes, start: int, end: int) -> None:

@@ -18,9 +18,9 @@ from starlette.types import Scope as AsgiScope
 
 from app import keys
 from app.api.accepts import wants_html
-from app.api.early import EarlyAnswer
+from app.api.early import EarlyResponse
 from app.api.errors import service_problem
-from app.api.meter import Meter, subject_of
+from app.api.meter import RateLimiter, subject_of
 from app.domain import ANYBODY, Caller, CrossSite, KeyNeeded, KeyRefused, Scope, ScopeMissing, ServiceError
 
 COOKIE: Final = "image_classifier_session"
@@ -30,20 +30,20 @@ OPEN: Final = ("/ping", "/health", "/ready", "/docs", "/redoc", "/openapi.json",
 OPEN_BELOW: Final = ("/static/", "/static-offline-docs/")
 """Paths that need no key: health checks, the documentation, and the sign-in page with its files."""
 SAFE: Final = {"GET", "HEAD", "OPTIONS"}
-REMEMBERED_SECONDS: Final = 1.0
+CALLER_CACHE_SECONDS: Final = 1.0
 """How long a process trusts a key without querying the database again; a revoked key may be used until then."""
-MOST_REMEMBERED: Final = 10_000
+MAX_CACHED_CALLERS: Final = 10_000
 
 
-class Guard:
+class AuthMiddleware:
     """ASGI middleware: requires a key where needed, and stores the caller in the request's state."""
 
-    def __init__(self, app: ASGIApp, allow_anonymous: bool | None, meter: Meter) -> None:
+    def __init__(self, app: ASGIApp, allow_anonymous: bool | None, meter: RateLimiter) -> None:
         """``allow_anonymous``: allow all requests without a key; None: on loopback addresses only."""
         self._app = app
         self._allow_anonymous = allow_anonymous
         self._meter = meter
-        self._remembered: TTLCache[tuple[str, str], Caller] = TTLCache(MOST_REMEMBERED, REMEMBERED_SECONDS)
+        self._remembered: TTLCache[tuple[str, str], Caller] = TTLCache(MAX_CACHED_CALLERS, CALLER_CACHE_SECONDS)
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Pass the request on, or reject it."""
@@ -53,7 +53,7 @@ class Guard:
         request = Request(scope)
         with ExitStack() as uploading:
             try:
-                headers = await self._let_in(request, uploading)
+                headers = await self._authorize(request, uploading)
             except ServiceError as error:
                 await self._refusal(request, error)(scope, receive, send)
                 return
@@ -65,7 +65,7 @@ class Guard:
 
             await self._app(scope, receive, send_with_limits if headers else send)
 
-    async def _let_in(self, request: Request, uploading: ExitStack) -> list[tuple[bytes, bytes]]:
+    async def _authorize(self, request: Request, uploading: ExitStack) -> list[tuple[bytes, bytes]]:
         """Authorize and count a request; returns the rate-limit headers for the response."""
         path = path_of(request.scope)
         try:
@@ -84,7 +84,7 @@ class Guard:
     def _refusal(self, request: Request, error: ServiceError) -> Response:
         if isinstance(error, KeyNeeded | KeyRefused) and request.method == "GET" and wants_html(request):
             return _to_sign_in(request, path_of(request.scope))
-        return EarlyAnswer.of(service_problem(error))
+        return EarlyResponse.of(service_problem(error))
 
     async def _admitted(self, request: Request, path: str) -> Caller:
         changes = request.method not in SAFE

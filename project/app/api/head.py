@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class HeadAsGet:
+class HeadMiddleware:
     """ASGI middleware: routes see GET, and the server omits the body because it keeps the original method."""
 
     def __init__(self, app: ASGIApp) -> None:

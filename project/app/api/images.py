@@ -13,12 +13,12 @@ from app.models.tortoise import Prediction
 
 router = APIRouter(prefix="/predictions", tags=["predictions"])
 
-SMALLEST: Final = 16
+MIN_SIZE: Final = 16
 SIZE: Final = 1024
-LARGEST: Final = 2048
+MAX_SIZE: Final = 2048
 # An image never changes and its ID is never reused; a heat map changes with the model.
-FOR_GOOD: Final = "private, max-age=86400, immutable"
-FOR_NOW: Final = "private, no-cache"
+CACHE_IMMUTABLE: Final = "private, max-age=86400, immutable"
+CACHE_REVALIDATE: Final = "private, no-cache"
 
 
 def _responses(media_type: str) -> Responses:
@@ -38,20 +38,20 @@ async def read_image(
     size: Annotated[
         int,
         Query(
-            ge=SMALLEST,
-            le=LARGEST,
+            ge=MIN_SIZE,
+            le=MAX_SIZE,
             description="Maximum length of the longer side in pixels; images are never enlarged.",
         ),
     ] = SIZE,
 ) -> Response:
-    """The image as a JPEG, whatever its original format: upright and without metadata."""
+    """The image as a JPEG, whatever its original format: render_upright and without metadata."""
     prediction = await runtime.get(id)
     etag = f'"{prediction.sha256[:32]}-{size}"'
     if _is_known(request, etag):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cached(etag, FOR_GOOD))
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cached(etag, CACHE_IMMUTABLE))
     async with runtime.shown_room.taken(prediction.size_bytes):
         image = await runtime.engine.render(await _stored(prediction, runtime), size)
-    return Response(image, headers=_cached(etag, FOR_GOOD), media_type="image/jpeg")
+    return Response(image, headers=_cached(etag, CACHE_IMMUTABLE), media_type="image/jpeg")
 
 
 @router.get(
@@ -80,10 +80,10 @@ async def read_heat_map(
     of = f"{prediction.model}-{prediction.model_version}"
     etag = f'"{prediction.sha256[:32]}-{of}-{wanted.encode().hex()}"'
     if _is_known(request, etag):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cached(etag, FOR_NOW))
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cached(etag, CACHE_REVALIDATE))
     async with runtime.shown_room.taken(prediction.size_bytes):
         image = await runtime.engine.explain(prediction.model, wanted, await _stored(prediction, runtime))
-    return Response(image, headers=_cached(etag, FOR_NOW), media_type="image/png")
+    return Response(image, headers=_cached(etag, CACHE_REVALIDATE), media_type="image/png")
 
 
 async def _stored(prediction: Prediction, runtime: Runtime) -> bytes:

@@ -10,18 +10,18 @@ from typing import Final
 from starlette.requests import Request
 
 from app import rates
-from app.coalescing import Coalescer
+from app.coalescing import Batcher
 from app.config import Settings
 from app.domain import Caller, RateLimited
 from app.rates import WINDOW, Left, Use
 
-MOST_AT_ONCE: Final = 64
+MAX_BATCH: Final = 64
 IPV6_SITE: Final = 64
 """Prefix length that identifies a customer's IPv6 network (RFC 6177)."""
 SECONDS: Final = int(WINDOW.total_seconds())
 
 
-class Meter:
+class RateLimiter:
     """Counts requests in the database, across all processes; does nothing without limits."""
 
     def __init__(self, settings: Settings) -> None:
@@ -29,7 +29,7 @@ class Meter:
         self._bytes = settings.rate_limit_bytes
         self._uploads = settings.max_uploads_each
         self._largest = settings.max_upload_bytes
-        self._use = Coalescer(rates.use, most=MOST_AT_ONCE)
+        self._use = Batcher(rates.use, most=MAX_BATCH)
         self._uploading: Counter[str] = Counter()
 
     async def admit(self, request: Request, subject: str) -> list[tuple[bytes, bytes]]:

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 REQUEST_ID: Final = re.compile(rb"(?!ic_)[A-Za-z0-9._:/+=@-]{1,128}")
 """Request IDs accepted from clients. Others could be more than an ID, and one with the prefix ic_ could be an API key.
 """
-ELSEWHERE: Final = "elsewhere"
+UNMATCHED_ROUTE: Final = "elsewhere"
 """Reported instead of unknown paths, because clients could make up any number of them."""
 BELOW: Final = ("/static", "/static-offline-docs")
 METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -33,7 +33,7 @@ CLOSED: Final = 499
 """Status of a request without a response: its client disconnected, or the service stopped."""
 
 
-class Observed:
+class RequestLogMiddleware:
     """ASGI middleware around all others."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -140,7 +140,7 @@ def _route_of(scope: Scope, path: str) -> str:
         return str(route.path)
     if below := next((below for below in BELOW if path.startswith(f"{below}/")), None):
         return below
-    return next((pattern for pattern, known in _patterns(scope["app"]) if known.fullmatch(path)), ELSEWHERE)
+    return next((pattern for pattern, known in _patterns(scope["app"]) if known.fullmatch(path)), UNMATCHED_ROUTE)
 
 
 @cache
@@ -156,11 +156,11 @@ def new_request_id() -> str:
     return uuid.uuid4().hex
 
 
-def tell_of_no_request(request_id: str, status: HTTPStatus, sent: int) -> None:
+def log_malformed_request(request_id: str, status: HTTPStatus, sent: int) -> None:
     """Record bytes that could not be parsed as a request."""
-    metrics.REQUESTS.labels(OTHER, ELSEWHERE, status.value).inc()
+    metrics.REQUESTS.labels(OTHER, UNMATCHED_ROUTE, status.value).inc()
     beside = {"request_id": request_id, "bytes_out": sent, "key_id": ANYBODY.key_id}
-    log.info(REQUEST, OTHER, ELSEWHERE, status.value, 0.0, extra=beside)
+    log.info(REQUEST, OTHER, UNMATCHED_ROUTE, status.value, 0.0, extra=beside)
 
 
 def _request_id(scope: Scope) -> str:

@@ -26,7 +26,7 @@ from app.search import Filters
 router = APIRouter(prefix="/predictions", tags=["predictions"])
 
 PAGE: Final = 50
-LONGEST_PAGE: Final = 500
+MAX_PAGE: Final = 500
 
 
 def _digits_only(value: object) -> object:
@@ -71,7 +71,7 @@ Filtered = Annotated[Filters, Depends(_filters)]
 async def list_predictions(
     request: Request,
     response: Response,
-    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE, description="Maximum number of predictions.")] = PAGE,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Maximum number of predictions.")] = PAGE,
     cursor: Annotated[str | None, Query(description="Cursor from the `Link` header of the previous page.")] = None,
     *,
     filters: Filtered,

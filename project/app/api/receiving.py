@@ -1,4 +1,4 @@
-"""Room for uploads that are being received: no more of them are in memory at once, however many clients send."""
+"""MemoryBudget for uploads that are being received: no more of them are in memory at once, however many clients send."""
 
 import asyncio
 from collections import deque
@@ -13,7 +13,7 @@ from app.api.reading import COPIES, is_json
 from app.domain import Overloaded
 
 
-class Room:
+class MemoryBudget:
     """So many bytes. Who comes when it is full waits in a line, unread, until those before have gone."""
 
     def __init__(self, total: int) -> None:
@@ -36,7 +36,7 @@ class Room:
             yield
         finally:
             self._free += count
-            self._let_in()
+            self._authorize()
 
     async def _take(self, count: int) -> None:
         if not self._line and count <= self._free:
@@ -49,10 +49,10 @@ class Room:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._free += count
-            self._let_in()
+            self._authorize()
             raise
 
-    def _let_in(self) -> None:
+    def _authorize(self) -> None:
         while self._line:
             count, turn = self._line[0]
             if not turn.done():

@@ -25,7 +25,7 @@ HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 """Browsers that used TLS once keep using it (RFC 6797)."""
 
 
-class SecurityHeaders:
+class SecurityHeadersMiddleware:
     """ASGI middleware that adds security headers."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -19,7 +19,7 @@ def refuse_other_methods(router: APIRouter, path: str, *methods: str) -> None:
         raise MethodRefused(methods)
 
 
-def answer_both_slashes(app: FastAPI) -> None:
+def accept_both_slashes(app: FastAPI) -> None:
     """If no route matches a path, try the path with or without its trailing slash before responding with 404."""
     router = app.router
     router.redirect_slashes = False

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.domain import StartupError
 
 
-class PlainStartupErrors:
+class StartupErrorMiddleware:
     """ASGI middleware: logs one clear line instead of a traceback if the cause of a failed startup is known."""
 
     def __init__(self, app: ASGIApp) -> None:

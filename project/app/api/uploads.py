@@ -19,11 +19,11 @@ from app.api.predictions import Id
 from app.api.receiving import size_of
 from app.domain import (
     DatabaseUnavailable,
-    HeldKey,
+    IdempotencyClaim,
     PredictionNotFound,
     Status,
 )
-from app.idempotency import LONGEST_KEY, Replay
+from app.idempotency import MAX_KEY_LENGTH, Replay
 from app.models.pydantic import PredictionRead, Reclassification, UploadJson
 from app.models.tortoise import Prediction
 
@@ -40,7 +40,7 @@ IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
     "name": "idempotency-key",
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "title": "Idempotency-Key", "maxLength": LONGEST_KEY},
+    "schema": {"type": "string", "title": "Idempotency-Key", "maxLength": MAX_KEY_LENGTH},
     "description": "Any unique text, a new one for each image. A repeated upload with the same key is not "
     "stored again but gets the first response. Keys are kept for 24 hours.",
 }
@@ -123,7 +123,7 @@ async def upload_image(request: Request) -> Response:
 
 async def receive(
     request: Request, runtime: Runtime, wait: int | None = None, key: str | None = None
-) -> tuple[Prediction | Replay, HeldKey | None, float]:
+) -> tuple[Prediction | Replay, IdempotencyClaim | None, float]:
     """What ``accept`` gives, when there is room for an upload; nothing of it outlives this but its row.
 
     Raises Overloaded.
@@ -154,7 +154,7 @@ async def _replayed(request: Request, replay: Replay, runtime: Runtime, *, wait:
     return response
 
 
-def idempotency_key(request: Request, longest: int = LONGEST_KEY) -> str | None:
+def idempotency_key(request: Request, longest: int = MAX_KEY_LENGTH) -> str | None:
     """The header of that name. Raises RequestValidationError where it cannot be one."""
     keys = request.headers.getlist("idempotency-key")
     if not keys:
@@ -197,7 +197,7 @@ async def reclassify_prediction(
     chosen = await image_model(runtime, wanted.model if wanted else model)
     with runtime.backlog.place():
         prediction = await runtime.dispatch.reclassify(id, chosen)
-        runtime.backlog.note_pending()
+        runtime.backlog.count_accepted()
         runtime.dispatch.start(prediction, None)
     return await _classified(prediction, runtime, HTTPStatus.ACCEPTED, wait=_wait(request, runtime), came=came)
 

@@ -8,7 +8,7 @@ from app.crud import Attempt, NewPrediction
 from app.engine import Engine
 from app.models.service import ModelRead
 from app.models.tortoise import Prediction
-from app.notices import Notices
+from app.notices import NotificationListener
 from app.registry import Registry
 
 Afterwards = Callable[[], Awaitable[object]]
@@ -73,6 +73,6 @@ class Running:
     registry: Registry
     """Contains at least the tabular models."""
     dispatch: Dispatch
-    notices: Notices
+    notices: NotificationListener
     engine: Engine
     """Renders images, wherever they are classified."""

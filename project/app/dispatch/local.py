@@ -8,38 +8,38 @@ from typing import Final
 
 from app import crud, history
 from app.catalog import read_models
-from app.coalescing import Coalescer
+from app.coalescing import Batcher
 from app.config import Settings
 from app.crud import Attempt, NewPrediction
 from app.db import connected, database_url
-from app.deliverer import make_deliverer
+from app.deliverer import make_webhook_worker
 from app.dispatch import Afterwards, Health, ImageModel, Running
 from app.domain import ModelUnknown
 from app.engine import Engine
-from app.engine.checker import Checker
-from app.engine.loading import find_models, loaded, orders_of
+from app.engine.checker import ModelProbe
+from app.engine.loading import load_registry, loaded, engine_config
 from app.models.service import ModelRead
 from app.models.tortoise import Prediction
-from app.notices import Notices
-from app.ownership import owned
+from app.notices import NotificationListener
+from app.ownership import claim_storage
 from app.registry import Registry
-from app.retention import retaining
+from app.retention import run_retention
 from app.storage import Storage
-from app.sweeper import forgetting, sweeping
+from app.sweeper import expire_records, run_sweeper
 from app.worker import Worker
 
-MOST_ROWS: Final = 64
+MAX_ROWS: Final = 64
 
 
 class LocalDispatch:
     """Passes predictions to this process's worker."""
 
-    def __init__(self, registry: Registry, checker: Checker, engine: Engine, worker: Worker) -> None:
+    def __init__(self, registry: Registry, checker: ModelProbe, engine: Engine, worker: Worker) -> None:
         self._registry = registry
         self._checker = checker
         self._engine = engine
         self._worker = worker
-        self._create = Coalescer(crud.create_all, most=MOST_ROWS)
+        self._create = Batcher(crud.create_all, most=MAX_ROWS)
 
     async def image_model(self, name: str) -> ImageModel:
         """A model by name, or the default for an empty name. Raises ModelUnknown."""
@@ -96,22 +96,22 @@ class LocalDispatch:
 @asynccontextmanager
 async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[Running]:
     """Run the engine, the database and the worker while inside. Raises StartupError."""
-    registry = await asyncio.to_thread(find_models, settings)
-    orders = orders_of(settings, registry.default)
-    engine, checker = Engine(orders), Checker(orders, registry)
+    registry = await asyncio.to_thread(load_registry, settings)
+    orders = engine_config(settings, registry.default)
+    engine, checker = Engine(orders), ModelProbe(orders, registry)
     worker = Worker(engine, storage, settings.retry_policy, settings.worker_threads)
     embedded = settings.database_url is None
     async with (
         engine.running(),
         database_url(settings) as url,
         connected(url, settings),
-        owned(storage, settings.recover_seconds),
+        claim_storage(storage, settings.recover_seconds),
         loaded(engine, checker, registry, everything=settings.models_loading == "start"),
         worker.running(settings.recover_seconds, only_process=embedded),
-        sweeping(storage, settings),
-        retaining(storage, settings),
-        forgetting(),
+        run_sweeper(storage, settings),
+        run_retention(storage, settings),
+        expire_records(),
     ):
-        notices, deliverer = Notices(url), make_deliverer(settings)
-        async with notices.listening(), deliverer.running() if deliverer else nullcontext():
+        notices, webhook_worker = NotificationListener(url), make_webhook_worker(settings)
+        async with notices.listening(), webhook_worker.running() if webhook_worker else nullcontext():
             yield Running(registry, LocalDispatch(registry, checker, engine, worker), notices, engine)

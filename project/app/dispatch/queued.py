@@ -11,7 +11,7 @@ from cachetools import TTLCache
 
 from app import crud, fleet, history, queue
 from app.catalog import read_models
-from app.coalescing import Coalescer
+from app.coalescing import Batcher
 from app.config import Settings
 from app.crud import Attempt, NewPrediction
 from app.db import connected, database_url, transaction
@@ -25,16 +25,16 @@ from app.domain import (
     Status,
 )
 from app.engine import Engine
-from app.engine.loading import orders_of
+from app.engine.loading import engine_config
 from app.models.service import ModelRead
 from app.models.tortoise import Prediction
-from app.notices import FINISHED, Notices
-from app.ownership import owned
+from app.notices import FINISHED, NotificationListener
+from app.ownership import claim_storage
 from app.registry import Registry
 from app.storage import Storage
 from app.timing import carried
 
-MOST_ROWS: Final = 64
+MAX_ROWS: Final = 64
 MODELS_SECONDS: Final = 2.0
 """How long the workers' models are cached; an unknown name is looked up immediately."""
 
@@ -42,13 +42,13 @@ MODELS_SECONDS: Final = 2.0
 class QueuedDispatch:
     """Adds jobs for workers and waits for results."""
 
-    def __init__(self, notices: Notices, registry: Registry) -> None:
+    def __init__(self, notices: NotificationListener, registry: Registry) -> None:
         """``registry``: the tabular models, which this process runs itself."""
         self._notices = notices
         self._registry = registry
-        self._create = Coalescer(_create_all, most=MOST_ROWS)
-        self._get = Coalescer(crud.get_all, most=MOST_ROWS)
-        self._read_models = Coalescer(_read_models, most=sys.maxsize)
+        self._create = Batcher(_create_all, most=MAX_ROWS)
+        self._get = Batcher(crud.get_all, most=MAX_ROWS)
+        self._read_models = Batcher(_read_models, most=sys.maxsize)
         self._models: TTLCache[str, list[ModelRead]] = TTLCache(1, MODELS_SECONDS)
 
     async def image_model(self, name: str) -> ImageModel:
@@ -143,9 +143,9 @@ async def queued_dispatch(settings: Settings, storage: Storage) -> AsyncIterator
     """Connect to the database while inside; no image model is loaded. Raises StartupError."""
     registry = await asyncio.to_thread(Registry, settings.models, None, memory_bytes=settings.models_memory_bytes)
     # Renders images in a process of its own, so that a file that crashes a decoder affects nothing else.
-    engine = Engine(orders_of(settings, None))
+    engine = Engine(engine_config(settings, None))
     async with engine.running(when_asked=True), database_url(settings) as url, connected(url, settings):
         await queue.check_installed()
-        notices = Notices(url)
-        async with owned(storage, settings.recover_seconds), notices.listening():
+        notices = NotificationListener(url)
+        async with claim_storage(storage, settings.recover_seconds), notices.listening():
             yield Running(registry, QueuedDispatch(notices, registry), notices, engine)

@@ -23,7 +23,7 @@ from app.domain import (
     NotExplainable,
     ServiceError,
 )
-from app.engine.frames import LENGTHS, Header, Orders, packed
+from app.engine.frames import LENGTHS, Header, EngineConfig, packed
 from app.log_events import ENGINE_DIED, ENGINE_NOT_STARTED, ENGINE_SAID
 
 log = logging.getLogger(__name__)
@@ -31,11 +31,11 @@ log = logging.getLogger(__name__)
 ERRORS: Final[dict[str, type[ServiceError]]] = {
     error.__name__: error for error in (ImageUnreadable, ModelBroken, ModelUnknown, NotExplainable)
 }
-IN_HAND_PER_THREAD: Final = 2
+MAX_ACTIVE_PER_THREAD: Final = 2
 """Images sent to the engine per thread: the current one and the next. If it dies, all of them are retried."""
 RESTART_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 1.0
-LONGEST_LINE: Final = 2**20
+MAX_LOG_LINE: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,11 @@ class Said:
 class Engine:
     """Starts the process, sends it requests, and restarts it when it dies."""
 
-    def __init__(self, orders: Orders, name: str = "The engine") -> None:
+    def __init__(self, orders: EngineConfig, name: str = "The engine") -> None:
         """``name``: of the process, for the log."""
         self._orders = orders
         self._name = name
-        self._turn = asyncio.Semaphore(orders.threads * IN_HAND_PER_THREAD)
+        self._turn = asyncio.Semaphore(orders.threads * MAX_ACTIVE_PER_THREAD)
         # Separate, so that renditions do not wait behind classifications.
         self._rendering = asyncio.Semaphore(orders.threads)
         self._asked: dict[int, asyncio.Future[Header]] = {}
@@ -169,8 +169,8 @@ class Engine:
                 cwd=PROJECT_DIR,
                 stdin=asyncio.subprocess.DEVNULL,
                 # Output that native libraries write to stderr is not JSON.
-                stderr=asyncio.subprocess.PIPE if self._orders.tells_json else None,
-                limit=LONGEST_LINE,
+                stderr=asyncio.subprocess.PIPE if self._orders.logs_json else None,
+                limit=MAX_LOG_LINE,
                 env={**os.environ, "PYTHONPATH": str(PROJECT_DIR)},
             )
         self._relaying = asyncio.create_task(_relay(self._process.stderr)) if self._process.stderr else None

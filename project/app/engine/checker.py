@@ -7,7 +7,7 @@ from typing import Final
 
 from app.domain import EngineDied, EngineFailed, ModelBroken, ModelUnknown
 from app.engine import Engine
-from app.engine.frames import Orders
+from app.engine.frames import EngineConfig
 from app.log_events import MODEL_NOT_TRIED
 from app.registry import Registry
 
@@ -15,14 +15,14 @@ log = logging.getLogger(__name__)
 
 CHECK_SECONDS: Final = 60.0
 """Time limit for loading a model; requests for the list of models wait for it."""
-MOST_DEATHS: Final = 2
+MAX_DEATHS: Final = 2
 """The process may also die of other causes, such as lack of memory: a model is blamed if it dies twice."""
 
 
-class Checker:
+class ModelProbe:
     """Checks models that are new to a registry. A file that crashes its runtime affects nothing else."""
 
-    def __init__(self, orders: Orders, registry: Registry) -> None:
+    def __init__(self, orders: EngineConfig, registry: Registry) -> None:
         self._orders = replace(orders, threads=1)
         self._registry = registry
         self._lock = asyncio.Lock()
@@ -41,7 +41,7 @@ class Checker:
             async with engine.running():
                 for model in new:
                     try:
-                        fault = await _fault(engine, model.name)
+                        fault = await _load_error(engine, model.name)
                     except ModelUnknown:
                         continue  # its folder was removed
                     except (EngineDied, TimeoutError):
@@ -51,9 +51,9 @@ class Checker:
                     await asyncio.to_thread(self._registry.note_checked, {model: fault})
 
 
-async def _fault(engine: Engine, name: str) -> str | None:
+async def _load_error(engine: Engine, name: str) -> str | None:
     """Why a model cannot be loaded, or None. Raises ModelUnknown; EngineDied or TimeoutError if it was not checked."""
-    for _ in range(MOST_DEATHS):
+    for _ in range(MAX_DEATHS):
         # Once it has responded, the process runs: if it dies later, the model is the cause.
         async with asyncio.timeout(CHECK_SECONDS):
             await engine.loaded()

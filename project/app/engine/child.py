@@ -18,10 +18,10 @@ from typing import Final
 
 from app.classifier import Classifier
 from app.domain import ImageUnreadable, ServiceError
-from app.engine.frames import Header, Orders, packed, receive
-from app.engine.watch import Watch
+from app.engine.frames import Header, EngineConfig, packed, receive
+from app.engine.watch import Watchdog
 from app.explaining import Explainer
-from app.imaging import rendition
+from app.imaging import render_jpeg
 from app.log_events import ENGINE_ERROR, IMAGE_OVERDUE
 from app.manifest import read_model
 from app.registry import Registry
@@ -41,7 +41,7 @@ class Child:
         self._service = service
         self._registry = registry
         self._image_seconds = image_seconds
-        self._watch = Watch(image_seconds, self._give_up)
+        self._watch = Watchdog(image_seconds, self._give_up)
         self._receiving, self._sending = threading.Lock(), threading.Lock()
         self._threads = [threading.Thread(target=self._work, name=f"classify-{n}", daemon=True) for n in range(threads)]
 
@@ -104,7 +104,7 @@ class Child:
                     return _classified(classifier, body), b""
             case "render":
                 with self._watch.over(header):
-                    return {}, rendition(body, header["longest"])
+                    return {}, render_jpeg(body, header["longest"])
             case "explain":
                 explainer = Explainer(self._registry.get(header["model"]))
                 with self._watch.over(header):
@@ -144,7 +144,7 @@ def main() -> None:
     first = receive(service)
     if first is None:
         return
-    orders = Orders(**first[0])
+    orders = EngineConfig(**first[0])
     logging.config.dictConfig(orders.log_config)
     os.nice(NICENESS)
     folder = Path(orders.models_dir)

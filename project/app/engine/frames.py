@@ -19,7 +19,7 @@ def packed(header: Header, body_bytes: int = 0) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class EngineConfig:
     """The engine's configuration, its first frame.
 
     ``default``: folder of the default model; empty if the engine only renders.
@@ -34,7 +34,7 @@ class Orders:
     log_config: dict[str, Any]
 
     @property
-    def tells_json(self) -> bool:
+    def logs_json(self) -> bool:
         """Whether log lines are JSON."""
         style: str = self.log_config["formatters"]["line"]["style"]
         return style == "json"

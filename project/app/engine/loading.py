@@ -7,17 +7,17 @@ from contextlib import asynccontextmanager
 from app.config import Settings
 from app.domain import EngineDied, EngineFailed, ModelBroken, StartupError
 from app.engine import Engine
-from app.engine.checker import Checker
-from app.engine.frames import Orders
+from app.engine.checker import ModelProbe
+from app.engine.frames import EngineConfig
 from app.log_events import MODEL_FALLBACK, MODEL_NOT_LOADED
 from app.manifest import Model
-from app.registry import MAKE_ONE, Registry, find_default
+from app.registry import EXPORT_HINT, Registry, find_default
 from app.repeating import alongside
 
 log = logging.getLogger(__name__)
 
 
-def find_models(settings: Settings) -> Registry:
+def load_registry(settings: Settings) -> Registry:
     """All models of the folder. Raises StartupError if the default model is missing."""
     default, note = find_default(settings.models, settings.model, settings.model_precision)
     if note:
@@ -25,9 +25,9 @@ def find_models(settings: Settings) -> Registry:
     return Registry(settings.models, default, note, memory_bytes=settings.models_memory_bytes)
 
 
-def orders_of(settings: Settings, default: Model | None) -> Orders:
+def engine_config(settings: Settings, default: Model | None) -> EngineConfig:
     """The engine's configuration. ``default``: None if it does not classify."""
-    return Orders(
+    return EngineConfig(
         models_dir=str(settings.models.resolve()),
         default=default.folder.name if default else "",
         threads=settings.worker_threads,
@@ -38,7 +38,7 @@ def orders_of(settings: Settings, default: Model | None) -> Orders:
 
 
 @asynccontextmanager
-async def loaded(engine: Engine, checker: Checker, registry: Registry, *, everything: bool) -> AsyncIterator[None]:
+async def loaded(engine: Engine, checker: ModelProbe, registry: Registry, *, everything: bool) -> AsyncIterator[None]:
     """Load the default model, or all; the others are checked in the background while inside.
 
     Raises StartupError if the default model cannot be loaded.
@@ -54,12 +54,12 @@ async def loaded(engine: Engine, checker: Checker, registry: Registry, *, everyt
             await engine.load([model.name])
         except ModelBroken as error:
             if model == registry.default:
-                raise StartupError(f"{error.message} To export it again, {MAKE_ONE}.") from error
+                raise StartupError(f"{error.message} To export it again, {EXPORT_HINT}.") from error
             fault = error.message
         except (EngineDied, EngineFailed) as error:
             if model == registry.default:
                 raise StartupError(
-                    f"The model {model.name} cannot be loaded. To export it again, {MAKE_ONE}."
+                    f"The model {model.name} cannot be loaded. To export it again, {EXPORT_HINT}."
                 ) from error
             log.exception(MODEL_NOT_LOADED, model.name)
             continue

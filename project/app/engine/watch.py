@@ -11,7 +11,7 @@ TICKS: Final = 20
 """Checks per time limit."""
 
 
-class Watch:
+class Watchdog:
     """Reports the first image that exceeds its time limit.
 
     Time is counted in checks, so that a process that was stopped for a while (SIGSTOP, a paused container) is not
@@ -22,7 +22,7 @@ class Watch:
         """``on_timeout``: called with the request's header; ends the process."""
         self._pause = seconds / TICKS
         self._overdue = overdue
-        self._looks: dict[int, tuple[Header, int]] = {}
+        self._samples: dict[int, tuple[Header, int]] = {}
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -31,27 +31,27 @@ class Watch:
 
     @contextmanager
     def over(self, header: Header) -> Iterator[None]:
-        """Watch this thread's work on a request while inside."""
+        """Watchdog this thread's work on a request while inside."""
         thread = threading.get_ident()
         with self._lock:
-            self._looks[thread] = header, 0
+            self._samples[thread] = header, 0
         try:
             yield
         finally:
             with self._lock:
-                del self._looks[thread]
+                del self._samples[thread]
 
     def watches(self, header: Header) -> bool:
         """Whether a thread still works on this request."""
         with self._lock:
-            return any(watched is header for watched, _ in self._looks.values())
+            return any(watched is header for watched, _ in self._samples.values())
 
     def _look(self) -> None:
         never = threading.Event()
         while not never.wait(self._pause):
             with self._lock:
-                self._looks = {thread: (header, looks + 1) for thread, (header, looks) in self._looks.items()}
+                self._samples = {thread: (header, looks + 1) for thread, (header, looks) in self._samples.items()}
                 # The first check may come immediately.
-                late = [header for header, looks in self._looks.values() if looks > TICKS]
+                late = [header for header, looks in self._samples.values() if looks > TICKS]
             for header in late:
                 self._overdue(header)

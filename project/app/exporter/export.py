@@ -19,7 +19,7 @@ from app.config import Settings
 from app.domain import ImageUnreadable, StartupError
 from app.exporter import efficientnet_lite0
 from app.exporter.conversion import to_litert
-from app.exporter.folder import put_in_place
+from app.exporter.folder import install_model
 from app.exporter.networks import (
     IMAGENET,
     RANDOM,
@@ -52,8 +52,8 @@ log = logging.getLogger(__name__)
 VERSION_DIGITS: Final = 12
 INT8_DIGITS: Final = 6
 IMAGENET_CLASSES: Final = 1000
-FEWEST_CALIBRATED: Final = 100
-MOST_CALIBRATED: Final = 500
+MIN_CALIBRATION_IMAGES: Final = 100
+MAX_CALIBRATION_IMAGES: Final = 500
 APPLICATION: Final = "MobileNetV2"
 
 
@@ -207,15 +207,15 @@ def _calibration_files(settings: Settings) -> list[Path]:
 
 def _tensors(files: list[Path], network: Network) -> list[NDArray[np.float32]]:
     tensors = []
-    for path in itertools.islice(files, MOST_CALIBRATED):
+    for path in itertools.islice(files, MAX_CALIBRATION_IMAGES):
         try:
             tensors.append(to_tensor(path.read_bytes(), network.input.spec))
         except ImageUnreadable:
             log.info(EXPORT_NO_IMAGE, path)
     if not tensors:
         raise StartupError("CALIBRATION_IMAGES contains no readable image.")
-    if len(tensors) < FEWEST_CALIBRATED:
-        log.warning(EXPORT_FEW_IMAGES, len(tensors), FEWEST_CALIBRATED)
+    if len(tensors) < MIN_CALIBRATION_IMAGES:
+        log.warning(EXPORT_FEW_IMAGES, len(tensors), MIN_CALIBRATION_IMAGES)
     else:
         log.info(EXPORT_CALIBRATING, len(tensors))
     return tensors
@@ -243,4 +243,4 @@ def _export(settings: Settings, source: _Source, file: bytes) -> Path:
         input=source.network.input,
         output=OutputTable(activation="softmax" if source.network.logits else "none"),
     )
-    return put_in_place(settings.models, manifest, file, source.labels)
+    return install_model(settings.models, manifest, file, source.labels)

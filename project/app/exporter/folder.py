@@ -12,7 +12,7 @@ from app.manifest import MANIFEST, Manifest
 log = logging.getLogger(__name__)
 
 
-def put_in_place(models_dir: Path, manifest: Manifest, network: bytes, labels: list[str]) -> Path:
+def install_model(models_dir: Path, manifest: Manifest, network: bytes, labels: list[str]) -> Path:
     """Write a model's folder atomically, replacing one of the same name."""
     making, folder = models_dir / f".{manifest.name}.making", models_dir / manifest.name
     shutil.rmtree(making, ignore_errors=True)

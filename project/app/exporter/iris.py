@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from app.config import Settings
 from app.domain import StartupError
-from app.exporter.folder import put_in_place
+from app.exporter.folder import install_model
 from app.log_events import MODEL_TRAINED
 from app.manifest import Feature, TabularManifest
 
@@ -29,7 +29,7 @@ SEED: Final = 8004
 HELD_OUT: Final = 0.2
 TOLERANCE: Final = 1e-4
 VERSION_DIGITS: Final = 12
-LONGEST_CM: Final = 10.0
+MAX_CM: Final = 10.0
 
 MODELS: Final[dict[str, Any]] = {
     "iris_logistic_regression": make_pipeline(StandardScaler(), LogisticRegression()),
@@ -82,7 +82,7 @@ def _features(rows: NDArray[np.float32]) -> tuple[Feature, ...]:
             name=name,
             unit="cm",
             minimum=0.0,
-            maximum=LONGEST_CM,
+            maximum=MAX_CM,
             default=round(float(np.median(rows[:, column])), 2),
             description=description,
         )
@@ -103,4 +103,4 @@ def _export(settings: Settings, name: str, onnx: bytes, features: tuple[Feature,
         labels="labels.txt",
         features=features,
     )
-    return put_in_place(settings.models, manifest, onnx, labels)
+    return install_model(settings.models, manifest, onnx, labels)

@@ -9,21 +9,21 @@ from typing import Final
 
 from app.metadata import bmp, gif, isobmff, jpeg, png, tiff, webp
 
-_WITHOUT: Final[dict[str, Callable[[bytes], bytes]]] = {
-    "image/jpeg": jpeg.without_metadata,
-    "image/bmp": bmp.without_metadata,
-    "image/png": png.without_metadata,
-    "image/webp": webp.without_metadata,
-    "image/gif": gif.without_metadata,
-    "image/tiff": tiff.without_metadata,
-    "image/heic": isobmff.without_metadata,
-    "image/avif": isobmff.without_metadata,
+_STRIPPERS: Final[dict[str, Callable[[bytes], bytes]]] = {
+    "image/jpeg": jpeg.strip_metadata,
+    "image/bmp": bmp.strip_metadata,
+    "image/png": png.strip_metadata,
+    "image/webp": webp.strip_metadata,
+    "image/gif": gif.strip_metadata,
+    "image/tiff": tiff.strip_metadata,
+    "image/heic": isobmff.strip_metadata,
+    "image/avif": isobmff.strip_metadata,
 }
 
 
-def without_metadata(data: bytes, content_type: str) -> bytes:
+def strip_metadata(data: bytes, content_type: str) -> bytes:
     """The file of an image without its metadata.
 
     Raises ValueError if it has more segments than any real image.
     """
-    return _WITHOUT[content_type](data) if content_type in _WITHOUT else data
+    return _STRIPPERS[content_type](data) if content_type in _STRIPPERS else data

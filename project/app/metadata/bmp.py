@@ -12,7 +12,7 @@ _WITH_PALETTE: Final = 8
 """Bits per pixel up to which pixels are palette indices."""
 
 
-def without_metadata(data: bytes) -> bytes:
+def strip_metadata(data: bytes) -> bytes:
     """Headers, palette and pixels."""
     try:
         (offset, head_bytes) = struct.unpack_from("<LL", data, 10)

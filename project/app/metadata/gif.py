@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-MOST_BLOCKS: Final = 500_000
+MAX_BLOCKS: Final = 500_000
 _HEAD_BYTES: Final = 13
 _EXTENSION: Final = b"!"
 _END: Final = b";"
@@ -16,17 +16,17 @@ _LOOP_BYTES: Final = 18
 _LOOPS: Final = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 
 
-def without_metadata(data: bytes) -> bytes:
+def strip_metadata(data: bytes) -> bytes:
     """Images with their delays and loop count; without comments, text and application data."""
-    return _Blocks(data).without_metadata()
+    return _Blocks(data).strip_metadata()
 
 
 class _Blocks:
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._left = MOST_BLOCKS
+        self._left = MAX_BLOCKS
 
-    def without_metadata(self) -> bytes:
+    def strip_metadata(self) -> bytes:
         data = self._data
         position = _HEAD_BYTES + _table_bytes(data[10:11])
         pieces = [data[:position]]
@@ -48,7 +48,7 @@ class _Blocks:
         while position < len(data):
             self._left -= 1
             if self._left < 0:
-                raise ValueError(f"the GIF has more than {MOST_BLOCKS} blocks")
+                raise ValueError(f"the GIF has more than {MAX_BLOCKS} blocks")
             length = data[position]
             position += 1 + length
             if not length:

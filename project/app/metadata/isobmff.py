@@ -9,8 +9,8 @@ from typing import Final
 
 from app.metadata import exif
 
-MOST_BOXES: Final = 10_000
-MOST_EXTENTS: Final = 10_000
+MAX_BOXES: Final = 10_000
+MAX_EXTENTS: Final = 10_000
 _KEPT: Final = frozenset((b"ftyp", b"mdat", b"idat"))
 _TELLING: Final = frozenset((b"udta", b"uuid", b"meta"))
 _METADATA: Final = (b"Exif", b"mime")
@@ -23,7 +23,7 @@ _ITEM_BYTES: Final = {2: 4}
 """Size of an item number in ``iloc``, by version."""
 
 
-def without_metadata(data: bytes) -> bytes:
+def strip_metadata(data: bytes) -> bytes:
     """The file with EXIF items, XMP items and unknown boxes overwritten.
 
     The orientation is an image property and stays.
@@ -49,7 +49,7 @@ def without_metadata(data: bytes) -> bytes:
 
 def _boxes(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Type, start and end of the contents of each box."""
-    for _ in range(MOST_BOXES):
+    for _ in range(MAX_BOXES):
         if begin + 8 > end:
             return
         size, kind = struct.unpack_from(">L4s", data, begin)
@@ -62,7 +62,7 @@ def _boxes(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]
             return
         yield kind, begin + head, min(stop, end)
         begin = stop
-    raise ValueError(f"the file has more than {MOST_BOXES} boxes")
+    raise ValueError(f"the file has more than {MAX_BOXES} boxes")
 
 
 def _blank(blanked: bytearray, begin: int, end: int, contents: bytes = b"") -> None:
@@ -120,7 +120,7 @@ def _extents(data: bytes, begin: int, end: int) -> Iterator[tuple[int, bool, int
     offset_bytes, length_bytes = sizes[0] >> 4, sizes[0] & 15
     base_bytes, index_bytes = sizes[1] >> 4, sizes[1] & 15 if version else 0
     reader = _Reader(data, begin + _FULL_HEAD_BYTES + 2, end)
-    left = MOST_EXTENTS
+    left = MAX_EXTENTS
     item_bytes = _ITEM_BYTES.get(version, 2)
     for _ in range(reader.number(item_bytes)):
         item = reader.number(item_bytes)
@@ -130,7 +130,7 @@ def _extents(data: bytes, begin: int, end: int) -> Iterator[tuple[int, bool, int
         for _ in range(reader.number(2)):
             left -= 1
             if left < 0:
-                raise ValueError(f"the file has more than {MOST_EXTENTS} pieces")
+                raise ValueError(f"the file has more than {MAX_EXTENTS} pieces")
             reader.number(index_bytes)
             yield item, within, base + reader.number(offset_bytes), reader.number(length_bytes)
 

@@ -4,7 +4,7 @@ import re
 import struct
 from typing import Final
 
-from app.jpeg import MOST_SEGMENTS, SHORTEST_SEGMENT, SIGNATURE, UPRIGHT, orientation
+from app.jpeg import MAX_SEGMENTS, MIN_SEGMENT, SIGNATURE, UPRIGHT, orientation
 from app.metadata import exif
 
 _START: Final = SIGNATURE[:2]
@@ -20,12 +20,12 @@ _KEPT: Final = {_JFIF: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", _ADOBE: b"Adobe"}
 """Application segments that define colours, by marker and prefix."""
 
 
-def without_metadata(data: bytes) -> bytes:
+def strip_metadata(data: bytes) -> bytes:
     """Frame, tables, scans, colours and orientation; nothing after the image."""
     pieces = [_START]
     turned = orientation(data)
     position = len(_START)
-    for _ in range(MOST_SEGMENTS):
+    for _ in range(MAX_SEGMENTS):
         found = _MARKER.search(data, position)
         if found is None:
             return b"".join(pieces)
@@ -34,7 +34,7 @@ def without_metadata(data: bytes) -> bytes:
             pieces.append(data[begin : found.end()])
             return b"".join(pieces)
         length = int.from_bytes(data[begin + 2 : begin + 4], "big")
-        position = begin + 2 + max(length, SHORTEST_SEGMENT)
+        position = begin + 2 + max(length, MIN_SEGMENT)
         if marker == _SCAN:
             following = _MARKER.search(data, position)
             position = following.start() if following else len(data)
@@ -43,7 +43,7 @@ def without_metadata(data: bytes) -> bytes:
                 pieces.append(_oriented(turned))
                 turned = UPRIGHT
             pieces.append(_cut(marker, data[begin:position]))
-    raise ValueError(f"the JPEG has more than {MOST_SEGMENTS} segments")
+    raise ValueError(f"the JPEG has more than {MAX_SEGMENTS} segments")
 
 
 def _cut(marker: int, segment: bytes) -> bytes:

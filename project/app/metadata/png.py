@@ -7,7 +7,7 @@ from typing import Final
 from app.jpeg import UPRIGHT, exif_orientation
 from app.metadata import exif
 
-MOST_CHUNKS: Final = 100_000
+MAX_CHUNKS: Final = 100_000
 _SIGNATURE_BYTES: Final = 8
 _HEAD_BYTES: Final = 8
 """Header of a chunk: its length and its type."""
@@ -17,11 +17,11 @@ _KEPT: Final = frozenset(
 )
 
 
-def without_metadata(data: bytes) -> bytes:
+def strip_metadata(data: bytes) -> bytes:
     """The chunks that affect how the image looks, up to its end."""
     pieces = [data[:_SIGNATURE_BYTES]]
     position = _SIGNATURE_BYTES
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         head = data[position : position + _HEAD_BYTES]
         if len(head) < _HEAD_BYTES:
             return b"".join(pieces)
@@ -36,7 +36,7 @@ def without_metadata(data: bytes) -> bytes:
         if kind == b"IEND":
             return b"".join(pieces)
         position = end
-    raise ValueError(f"the PNG has more than {MOST_CHUNKS} chunks")
+    raise ValueError(f"the PNG has more than {MAX_CHUNKS} chunks")
 
 
 def _chunk(kind: bytes, contents: bytes) -> bytes:

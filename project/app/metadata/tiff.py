@@ -5,8 +5,8 @@ from typing import Final, NamedTuple
 
 from app.metadata import jpeg
 
-MOST_ENTRIES: Final = 1_000
-MOST_STRIPS: Final = 200_000
+MAX_ENTRIES: Final = 1_000
+MAX_STRIPS: Final = 200_000
 _KEPT: Final = frozenset(
     (
         *range(254, 260),  # kind, width, height, bits, compression
@@ -36,7 +36,7 @@ class _Entry(NamedTuple):
     value: bytes
 
 
-def without_metadata(data: bytes) -> bytes:
+def strip_metadata(data: bytes) -> bytes:
     """The first image. Raises ValueError if its strips overlap or cannot be found."""
     order = ">" if data[:2] == b"MM" else "<"
     try:
@@ -51,7 +51,7 @@ def without_metadata(data: bytes) -> bytes:
         lengths = _PLACES[places]
         strips = _strips(data, order, entries[places], entries.get(lengths))
         if compression == (_JPEG,):
-            strips = [jpeg.without_metadata(strip) for strip in strips]
+            strips = [jpeg.strip_metadata(strip) for strip in strips]
         kept = [entry for tag, entry in sorted(entries.items()) if tag in _KEPT]
         return _written(order, kept, places, lengths, strips)
     except (struct.error, OverflowError) as error:
@@ -66,8 +66,8 @@ def _entries(data: bytes, order: str) -> list[_Entry]:
     position = directory + (8 if big else 2)
     form, inline = (f"{order}HHQ", 8) if big else (f"{order}HHL", 4)
     head = struct.calcsize(form)
-    if count > MOST_ENTRIES:
-        raise ValueError(f"the TIFF has more than {MOST_ENTRIES} tags")
+    if count > MAX_ENTRIES:
+        raise ValueError(f"the TIFF has more than {MAX_ENTRIES} tags")
     found, left = [], len(data)
     for begin in range(position, position + count * (head + inline), head + inline):
         tag, kind, length = struct.unpack_from(form, data, begin)
@@ -103,7 +103,7 @@ def _strips(data: bytes, order: str, places: _Entry, lengths: _Entry | None) -> 
 
 
 def _numbers(order: str, entry: _Entry) -> tuple[int, ...]:
-    if entry.kind not in _NUMBERS or entry.length > MOST_STRIPS:
+    if entry.kind not in _NUMBERS or entry.length > MAX_STRIPS:
         raise ValueError(f"tag {entry.tag} of the TIFF has no numbers or too many")
     return struct.unpack(f"{order}{entry.length}{_NUMBERS[entry.kind]}", entry.value)
 

@@ -7,19 +7,19 @@ from typing import Final
 from app.jpeg import UPRIGHT, exif_orientation
 from app.metadata import exif
 
-MOST_CHUNKS: Final = 100_000
+MAX_CHUNKS: Final = 100_000
 _FILE_HEAD_BYTES: Final = 12
 _HEAD_BYTES: Final = 8
 """Header of a chunk: its type and its length."""
 _FRAME_HEAD_BYTES: Final = 16
-MOST_CHUNKS_OF_A_FRAME: Final = 16
+MAX_CHUNKS_PER_FRAME: Final = 16
 _LONGEST: Final = 2**32 - 1
 _KEPT: Final = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ICCP"))
 _HAS_EXIF: Final = 0x08
 _HAS_XMP: Final = 0x04
 
 
-def without_metadata(data: bytes) -> bytes:
+def strip_metadata(data: bytes) -> bytes:
     """The chunks that affect how the image looks."""
     length = int.from_bytes(data[4:8], "little")
     # Data after the file's declared end is not part of it.
@@ -27,7 +27,7 @@ def without_metadata(data: bytes) -> bytes:
     pieces: list[bytes] = []
     turned = UPRIGHT
     beyond = 0
-    for kind, begin, end in _chunks(data, _FILE_HEAD_BYTES, MOST_CHUNKS):
+    for kind, begin, end in _chunks(data, _FILE_HEAD_BYTES, MAX_CHUNKS):
         if kind == b"ANMF":
             pieces.append(_frame(data[begin:end]))
         elif kind in _KEPT:
@@ -49,7 +49,7 @@ def without_metadata(data: bytes) -> bytes:
 def _frame(chunk: bytes) -> bytes:
     """A frame of an animation with only its image chunks."""
     pieces = [chunk[_HEAD_BYTES : _HEAD_BYTES + _FRAME_HEAD_BYTES]]
-    inner = _chunks(chunk, _HEAD_BYTES + _FRAME_HEAD_BYTES, MOST_CHUNKS_OF_A_FRAME)
+    inner = _chunks(chunk, _HEAD_BYTES + _FRAME_HEAD_BYTES, MAX_CHUNKS_PER_FRAME)
     pieces += [chunk[begin:end] for kind, begin, end in inner if kind in _KEPT]
     contents = b"".join(pieces)
     return struct.pack("<4sL", b"ANMF", len(contents)) + contents + b"\0" * (len(contents) % 2)

@@ -94,7 +94,7 @@ async def reclassify(prediction_id: int, model: str, runtime: Runtime) -> int:
     chosen = await image_model(runtime, model)
     with runtime.backlog.place():
         prediction = await runtime.dispatch.reclassify(prediction_id, chosen)
-        runtime.backlog.note_pending()
+        runtime.backlog.count_accepted()
         runtime.dispatch.start(prediction, None)
     return int(prediction.id)
 

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from app.api.early import EarlyAnswer
+from app.api.early import EarlyResponse
 from app.api.errors import headers_of, log_error, status_of
 from app.domain import Overloaded, ServiceError
 from app.pages.rendering import page
@@ -33,9 +33,9 @@ class PageRoute(APIRoute):
                 shown = told(request, status_of(error), error.message)
                 shown.headers.update(headers_of(error))
                 # The request may not have been read completely.
-                return EarlyAnswer.of(shown) if isinstance(error, Overloaded) else shown
+                return EarlyResponse.of(shown) if isinstance(error, Overloaded) else shown
             except HTTPException as error:
-                return EarlyAnswer.of(told(request, HTTPStatus(error.status_code), str(error.detail)))
+                return EarlyResponse.of(told(request, HTTPStatus(error.status_code), str(error.detail)))
             except RequestValidationError as error:
                 return told(request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(one["msg"] for one in error.errors()))
 

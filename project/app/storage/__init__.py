@@ -37,7 +37,7 @@ class Storage(Protocol):
     async def put(self, data: bytes, extension: str) -> str:
         """Store an image and return its key. Raises StorageUnavailable."""
 
-    async def put_back(self, key: str, data: bytes) -> None:
+    async def put_at(self, key: str, data: bytes) -> None:
         """Store an image under a given key, for a restore. Raises StorageUnavailable."""
 
     async def read(self, key: str) -> bytes:

@@ -13,17 +13,17 @@ from typing import Final
 
 import aiofiles.os
 
-from app.coalescing import Coalescer
+from app.coalescing import Batcher
 from app.domain import ImageMissing, StartupError, StorageUnavailable
 from app.log_events import IMAGE_NOT_REMOVED, STORAGE_NOT_OURS
 from app.storage import OWNER, UNFINISHED, new_key
 
 log = logging.getLogger(__name__)
 
-MOST_STORED: Final = 16
+MAX_STORED: Final = 16
 """Images stored in one turn of a thread."""
 
-QUIET_SECONDS: Final = 30.0
+WARNING_INTERVAL: Final = 30.0
 """Minimum interval between warnings about the folder."""
 NOT_STORED: Final = "The image could not be stored: the disk is full or not writable. Try again later."
 
@@ -36,8 +36,8 @@ class FolderStorage:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._told_at = -QUIET_SECONDS
-        self._put: Coalescer[UnstoredImage, str] = Coalescer(self._put_all, most=MOST_STORED)
+        self._warned_at = -WARNING_INTERVAL
+        self._put: Batcher[UnstoredImage, str] = Batcher(self._put_all, most=MAX_STORED)
 
     @property
     def place(self) -> str:
@@ -73,7 +73,7 @@ class FolderStorage:
         """Store an image, batched with concurrent ones. Raises StorageUnavailable."""
         return await self._put((data, extension))
 
-    async def put_back(self, key: str, data: bytes) -> None:
+    async def put_at(self, key: str, data: bytes) -> None:
         """Store an image under a given key. Raises StorageUnavailable."""
 
         def write() -> StorageUnavailable | None:
@@ -94,12 +94,12 @@ class FolderStorage:
             return await asyncio.to_thread(self._path(key).read_bytes)
         except FileNotFoundError as error:
             if await self.owner() is None:
-                raise self._not_ours() from error
+                raise self._owner_missing() from error
             raise ImageMissing from error
 
-    def _not_ours(self) -> StorageUnavailable:
-        if time.monotonic() > self._told_at + QUIET_SECONDS:
-            self._told_at = time.monotonic()
+    def _owner_missing(self) -> StorageUnavailable:
+        if time.monotonic() > self._warned_at + WARNING_INTERVAL:
+            self._warned_at = time.monotonic()
             log.warning(STORAGE_NOT_OURS, self.place)
         return StorageUnavailable()
 
@@ -137,7 +137,7 @@ class FolderStorage:
     def _write_all(self, images: Sequence[UnstoredImage]) -> list[str | StorageUnavailable]:
         if not (self._folder / OWNER).exists():
             # The shared folder is not mounted: files written now would be hidden or elsewhere once it is.
-            return [self._not_ours()] * len(images)
+            return [self._owner_missing()] * len(images)
         keys = [new_key(extension) for _, extension in images]
         paths = [self._folder / key for key in keys]
         errors = [_write(path, data) for path, (data, _) in zip(paths, images, strict=True)]

@@ -20,7 +20,7 @@ RETRIES: Final = 3
 RETRY_SECONDS: Final = timedelta(seconds=15)
 TIMEOUT: Final = timedelta(seconds=10)
 CONNECT_TIMEOUT: Final = timedelta(seconds=3)
-MOST_LISTED: Final = 1_000
+MAX_LISTED: Final = 1_000
 
 
 class ObjectStorage:
@@ -70,10 +70,10 @@ class ObjectStorage:
     async def put(self, data: bytes, extension: str) -> str:
         """Store an image. Raises StorageUnavailable."""
         key = new_key(extension)
-        await self.put_back(key, data)
+        await self.put_at(key, data)
         return key
 
-    async def put_back(self, key: str, data: bytes) -> None:
+    async def put_at(self, key: str, data: bytes) -> None:
         """Store an image under a given key. Raises StorageUnavailable."""
         try:
             # Objects appear atomically. No multipart upload: interrupted ones leave parts that listings do not show.
@@ -111,7 +111,7 @@ class ObjectStorage:
         """Keys of images stored more than ``age`` ago, in groups of a thousand. Raises StorageUnavailable."""
         before = datetime.now(UTC) - age
         try:
-            async for objects in obstore.list(self._store, chunk_size=MOST_LISTED):
+            async for objects in obstore.list(self._store, chunk_size=MAX_LISTED):
                 if keys := [found["path"] for found in objects if found["last_modified"] < before]:
                     yield keys
         except (BaseError, OSError) as error:

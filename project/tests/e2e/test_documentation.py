@@ -33,7 +33,7 @@ MODEL = "mobilenet_v2"
 NEEDS_AN_INDEX = "pip install ./project/client"
 """What it builds is run there."""
 
-ELSEWHERE = {
+UNMATCHED_ROUTE = {
     "make run": "tests/e2e/test_server.py",  # what it begins is started there; `.ci/run` makes all of its parts
     "make test": "../.ci/run",
     NEEDS_AN_INDEX: "tests/e2e/test_client.py",
@@ -80,12 +80,12 @@ def test_there_is_no_block_that_nothing_runs() -> None:
 
 def test_what_sets_machines_up_is_run_elsewhere() -> None:
     commands = [line for block in of("sh") for line in block.text.splitlines() if line]
-    unknown = [line for line in commands if not line.startswith(tuple(ELSEWHERE))]
+    unknown = [line for line in commands if not line.startswith(tuple(UNMATCHED_ROUTE))]
     assert unknown == []
     assert [
-        begin for begin in ELSEWHERE if not any(line.startswith(begin) for line in [*commands, *shown_commands()])
+        begin for begin in UNMATCHED_ROUTE if not any(line.startswith(begin) for line in [*commands, *shown_commands()])
     ] == []
-    assert [path for path in ELSEWHERE.values() if not (PROJECT_DIR / path).exists()] == []
+    assert [path for path in UNMATCHED_ROUTE.values() if not (PROJECT_DIR / path).exists()] == []
 
 
 def shown_commands() -> Iterator[str]:

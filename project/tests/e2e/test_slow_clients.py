@@ -18,7 +18,7 @@ from tests.pictures import jpeg
 def impatient(server: Server, tmp_path: Path) -> Iterator[Server]:
     """A server that waits for a second where others wait for a minute."""
     (tmp_path / "sitecustomize.py").write_text(
-        "from app import protocol\nprotocol.HEAD_SECONDS = protocol.STALLED_SECONDS = 1.0\n"
+        "from app import protocol\nprotocol.HEAD_SECONDS = protocol.READ_TIMEOUT_SECONDS = 1.0\n"
     )
     with patch.dict(server.environment, {"PYTHONPATH": f"{tmp_path}:{server.environment['PYTHONPATH']}"}):
         yield server.start()

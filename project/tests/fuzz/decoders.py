@@ -28,7 +28,7 @@ def try_one(data: bytes) -> None:
     """What the service does with an upload, up to the model."""
     try:
         image = imaging.inspect(data, PIXELS)
-        imaging.to_tensor(imaging.without_metadata(data, image))
+        imaging.to_tensor(imaging.strip_metadata(data, image))
     except (NotAnImage, ImageTooLarge, ImageUnreadable):
         return
 

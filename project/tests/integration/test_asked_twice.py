@@ -15,7 +15,7 @@ from app.db import execute
 from app.domain import DatabaseUnavailable
 from app.engine import Engine
 from app.storage.folder import FolderStorage
-from app.sweeper import forgetting
+from app.sweeper import expire_records
 from tests.integration.conftest import serving, uploaded_files
 from tests.pictures import jpeg, jpeg_with
 
@@ -177,7 +177,7 @@ async def test_a_key_is_kept_for_a_day(client: httpx.AsyncClient) -> None:
     assert (await upload(client, "one", data=OTHER)).status_code == 201
 
     await execute("UPDATE idempotency_keys SET claimed_at = now() - interval '24 hours'")
-    async with forgetting(), asyncio.timeout(10):
+    async with expire_records(), asyncio.timeout(10):
         while await execute("SELECT 1 FROM idempotency_keys"):
             await asyncio.sleep(0.02)
 

@@ -81,7 +81,7 @@ async def let_go_of(worker: Worker) -> None:
     async with asyncio.timeout(10):
         while worker._asked:
             await asyncio.sleep(0)
-    assert worker._kept_bytes == 0
+    assert worker._buffered_bytes == 0
 
 
 @pytest.mark.parametrize("data", [jpeg(), jpeg()[:2000]])
@@ -118,7 +118,7 @@ async def test_nothing_is_attempted_beyond_the_memory_for_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = FakeEngine()
-    monkeypatch.setattr(worker, "KEPT_BYTES", len(jpeg()) - 1)
+    monkeypatch.setattr(worker, "MAX_BUFFERED_BYTES", len(jpeg()) - 1)
     assert await make(settings, fake).attempt("fake", jpeg(), FOREVER) is None
     assert fake.calls == 0
 
@@ -149,7 +149,7 @@ async def test_a_row_is_made_as_its_attempt_ended() -> None:
 async def test_while_the_engine_is_busy_rows_wait_for_others_until_a_later_one_was_made(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "PATIENCE_SECONDS", FOREVER)
+    monkeypatch.setattr(worker, "MAX_DELAY_SECONDS", FOREVER)
     real, batches = crud.create_all, []
 
     async def create_all(new: list[NewPrediction]) -> list[Prediction | IdempotencyKeyInFlight]:

@@ -67,8 +67,8 @@ async def test_idle_seconds_are_no_slowness_and_a_standstill_is_one(monkeypatch:
 async def test_what_was_taken_since_the_last_look_counts() -> None:
     backlog = Backlog(3)
     await backlog._look()
-    backlog.note_pending()
-    backlog.note_pending()
+    backlog.count_accepted()
+    backlog.count_accepted()
     with backlog.place():
         assert backlog.open == 3
         with pytest.raises(Overloaded), backlog.place():

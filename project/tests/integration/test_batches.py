@@ -254,7 +254,7 @@ async def test_who_stands_in_line_is_not_slow_and_told_in_time(client: httpx.Asy
     with patch.object(batches, "IMAGES_IN_MEMORY", 1_000):  # of which there is room for one
         first = asyncio.create_task(client.post("/predictions/batch", content=body(), headers=ZIP))
         await first_came.wait()
-        with patch.object(batches, "LONGEST_LINE_SECONDS", 0.1):
+        with patch.object(batches, "MAX_QUEUE_SECONDS", 0.1):
             refused = await post_files(client, pictures(1))
         assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
         assert int(refused.headers["Retry-After"]) > 0

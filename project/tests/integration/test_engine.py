@@ -13,7 +13,7 @@ from PIL import Image
 from app.config import Settings
 from app.domain import EngineDied, ImageUnreadable, ModelBroken, ModelUnknown
 from app.engine import Engine, Said
-from app.engine.frames import Orders
+from app.engine.frames import EngineConfig
 from tests.conftest import FALLBACK
 from tests.integration.conftest import AddModel
 from tests.integration.test_registry import damage
@@ -22,8 +22,8 @@ from tests.pictures import encoded, jpeg
 PLENTY = 2**40
 
 
-def orders(models: Path, threads: int = 2, image_seconds: float = 60) -> Orders:
-    return Orders(str(models), FALLBACK, threads, PLENTY, image_seconds, Settings().log_config)
+def orders(models: Path, threads: int = 2, image_seconds: float = 60) -> EngineConfig:
+    return EngineConfig(str(models), FALLBACK, threads, PLENTY, image_seconds, Settings().log_config)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import uvicorn
 from app.config import Settings
 from app.db import execute
 from app.main import create_application
-from app.notices import MOST_UNREAD, Change, Feed
+from app.notices import MAX_UNREAD, Change, Feed
 from app.server import Server
 from tests.integration.rows import ROW
 from tests.pictures import jpeg
@@ -220,7 +220,7 @@ async def test_who_does_not_keep_up_is_told_so() -> None:
     feed.put([Change(1, "pending")])
     assert await feed.next(1) == [Change(1, "pending")]
     assert await feed.next(0.01) == []
-    feed.put([Change(n, "pending") for n in range(MOST_UNREAD)])
+    feed.put([Change(n, "pending") for n in range(MAX_UNREAD)])
     feed.put([Change(1, "pending")])
     assert await feed.next(1) is None
     assert await feed.next(0.01) == []

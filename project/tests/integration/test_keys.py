@@ -25,7 +25,7 @@ READ, WRITE, ADMIN = Scope.READ, Scope.WRITE, Scope.ADMIN
 async def closed(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a service that asks for keys; nothing is remembered, so that nothing has to be waited for."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(guard, "REMEMBERED_SECONDS", 0.0)
+        patch.setattr(guard, "CALLER_CACHE_SECONDS", 0.0)
         async with serving(settings.model_copy(update={"allow_anonymous": False})) as client:
             yield client
 

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from app import metrics
-from app.protocol import UNASKED_BYTES, ImpatientProtocol
+from app.protocol import INITIAL_READ_BYTES, ConnectionProtocol
 
 BODY = bytes(range(256)) * 8_000
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BODY)
@@ -39,7 +39,7 @@ class Hesitant:
 
 @asynccontextmanager
 async def served(application: Hesitant) -> AsyncIterator[uvicorn.Server]:
-    config = uvicorn.Config(application, lifespan="off", port=0, http=ImpatientProtocol, log_config=None)
+    config = uvicorn.Config(application, lifespan="off", port=0, http=ConnectionProtocol, log_config=None)
     server = uvicorn.Server(config)
     config.load()
     server.lifespan = config.lifespan_class(config)
@@ -63,8 +63,8 @@ async def test_a_body_is_read_when_it_is_asked_for() -> None:
             writer.write(HEAD + BODY)
             await application.begun.wait()
             (connection,) = server.server_state.connections
-            assert isinstance(connection, ImpatientProtocol)
-            assert 0 < len(connection.cycle.body) <= UNASKED_BYTES
+            assert isinstance(connection, ConnectionProtocol)
+            assert 0 < len(connection.cycle.body) <= INITIAL_READ_BYTES
             application.may_read.set()
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204")
             assert application.received == BODY

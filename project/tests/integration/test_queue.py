@@ -13,7 +13,7 @@ import pytest
 
 from app import attempts, crud, fleet, queue
 from app.config import Settings
-from app.db import execute, own_connection
+from app.db import execute, dedicated_connection
 from app.domain import Claim, DatabaseUnavailable, Status
 from app.engine import Engine
 from app.models.service import ModelRead
@@ -52,7 +52,7 @@ async def taking_jobs(settings: Settings, fake: FakeEngine) -> AsyncIterator[Wor
     worker = Worker(cast(Engine, fake), storage, settings.retry_policy, threads=2, from_queue=True)
     assert settings.database_url
     url = settings.database_url.get_secret_value()
-    jobs = queue.Jobs(url, queue.CLASSIFY, worker.do_job, at_once=64, heartbeat=1, poll=settings.recover_seconds)
+    jobs = queue.Jobs(url, queue.CLASSIFY, worker.run_job, at_once=64, heartbeat=1, poll=settings.recover_seconds)
     stop = asyncio.Event()
     task = asyncio.create_task(jobs.run(stop))
     try:
@@ -181,7 +181,7 @@ async def test_rows_whose_job_is_gone_get_another(client: httpx.AsyncClient, set
 async def test_one_process_at_a_time_reconciles(client: httpx.AsyncClient, database_url: str) -> None:
     await upload(client)
     await execute("DELETE FROM pgqueuer")
-    async with own_connection(database_url) as other:
+    async with dedicated_connection(database_url) as other:
         await other.execute("SELECT pg_advisory_lock($1)", queue._RECONCILE_LOCK)
         assert await queue.reconcile() == 0
     assert await queue.reconcile() == 1
@@ -209,7 +209,7 @@ async def test_a_claim_whose_success_nobody_heard_of_is_not_counted_twice(
     async def cut_off(*args: Any, **options: Any) -> list[Claim | None]:
         claims = await claim_all(*args, **options)
         if told.pop() if told else False:
-            raise DatabaseUnavailable(maybe_done=True)
+            raise DatabaseUnavailable(outcome_unknown=True)
         return claims
 
     monkeypatch.setattr("app.attempts.claim_all", cut_off)

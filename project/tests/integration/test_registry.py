@@ -16,8 +16,8 @@ from app.classifier import Classifier
 from app.config import Settings
 from app.domain import EngineDied, ModelBroken, ModelUnknown, StartupError
 from app.engine import Engine
-from app.engine.checker import MOST_DEATHS, Checker
-from app.engine.frames import Orders
+from app.engine.checker import MAX_DEATHS, ModelProbe
+from app.engine.frames import EngineConfig
 from app.manifest import read_model
 from app.registry import Registry, find_default
 from tests.conftest import FALLBACK
@@ -104,8 +104,8 @@ def killing(name: str, times: int) -> Iterator[None]:
     assert not left
 
 
-def checker_of(folder: Path, registry: Registry) -> Checker:
-    return Checker(Orders(str(folder), FALLBACK, 1, PLENTY, 60, Settings().log_config), registry)
+def checker_of(folder: Path, registry: Registry) -> ModelProbe:
+    return ModelProbe(EngineConfig(str(folder), FALLBACK, 1, PLENTY, 60, Settings().log_config), registry)
 
 
 async def test_a_model_that_kills_whoever_loads_it_is_left_out(folder: Path, add_model: AddModel) -> None:
@@ -113,7 +113,7 @@ async def test_a_model_that_kills_whoever_loads_it_is_left_out(folder: Path, add
         add_model(name)
     damage(add_model("damaged"))
     registry = registry_of(folder)
-    with killing("killer", MOST_DEATHS):
+    with killing("killer", MAX_DEATHS):
         await checker_of(folder, registry).look()
     assert registry.broken["killer"] == "The model killer crashes the process that loads it."
     assert registry.broken.keys() == {"killer", "damaged"}
@@ -168,7 +168,7 @@ async def test_the_service_starts_without_a_model_that_kills_whoever_loads_it(
     add_model()
     add_model("killer")
     changed = settings.model_copy(update={"models_dir": folder, "models_loading": "start"})
-    with killing("killer", MOST_DEATHS):
+    with killing("killer", MAX_DEATHS):
         async with serving(changed) as client:
             listed = {model["name"]: model["status"] for model in (await client.get("/models")).json()}
     assert listed == {FALLBACK: "ok", "killer": "broken"}

@@ -141,7 +141,7 @@ async def test_no_database_sweeps_what_another_knows(
         with pytest.raises(StartupError, match="unknown to this database"):
             await ownership.take(storage)
         await storage.set_owner(await ownership.database_id())
-        assert await ownership.is_ours(storage)
+        assert await ownership.is_owned(storage)
     async with db.connected(str(settings.database_url and settings.database_url.get_secret_value()), settings):
         assert await sweep(storage, NOW) == 0
         for claim in (ownership.take, ownership.check):

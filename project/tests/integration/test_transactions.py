@@ -46,7 +46,7 @@ async def _transact(*, taken_back: bool) -> None:
 async def _lose(connection: Any, url: str) -> None:
     """End a connection from the server's side, and wait until this side has noticed."""
     pid = connection.get_server_pid()
-    async with db.own_connection(url) as other:
+    async with db.dedicated_connection(url) as other:
         await other.execute("SELECT pg_terminate_backend($1)", pid)
     while not connection.is_closed():
         await asyncio.sleep(0.01)

@@ -20,7 +20,7 @@ from app import deliveries, queue
 from app.addresses import check_url
 from app.config import Settings
 from app.db import execute
-from app.deliverer import Deliverer
+from app.deliverer import WebhookWorker
 from app.webhooks import Sender
 from tests.integration.conftest import serving
 from tests.pictures import jpeg
@@ -273,14 +273,14 @@ async def test_an_attempt_whose_process_died_is_made_again(client: httpx.AsyncCl
 
 async def test_workers_take_webhooks_from_the_queue(settings: Settings, database_url: str) -> None:
     await queue.install(database_url)
-    deliverer = Deliverer(Sender(SECRET, to_private=True))
-    jobs = queue.Jobs(database_url, queue.DELIVER, deliverer.do_job, at_once=16, heartbeat=1, poll=0.2)
+    webhook_worker = WebhookWorker(Sender(SECRET, to_private=True))
+    jobs = queue.Jobs(database_url, queue.DELIVER, webhook_worker.run_job, at_once=16, heartbeat=1, poll=0.2)
     async with receiving() as (receiver, url), serving(settings) as client:
         receiver.answers = [500, 200]
         with patch("app.deliveries.SCHEDULE", (timedelta(seconds=0.5),) * 8):
             stop = asyncio.Event()
             # Those beside the web server look away.
-            with patch("app.deliverer.deliveries.claim_due", return_value=None):
+            with patch("app.webhook_worker.deliveries.claim_due", return_value=None):
                 taking = asyncio.create_task(jobs.run(stop))
                 prediction_id = (await upload(client, url)).json()["id"]
                 await queue.enqueue_deliveries()

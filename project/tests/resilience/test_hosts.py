@@ -133,7 +133,7 @@ async def test_a_host_that_is_cut_off_and_joined_again(new_cluster: NewCluster, 
         await cluster.upload(100)
         await cluster.finished()
     books = await cluster.books()
-    log.info("Joined again: %s", books)
+    log.info("BoundedBuffer again: %s", books)
     all_right(books, 400)
 
 

@@ -3,12 +3,12 @@
 import asyncpg
 import pytest
 
-from app.db import unavailable_when_away
+from app.db import translate_connection_errors
 from app.domain import DatabaseUnavailable
 
 
 @pytest.mark.parametrize(
-    ("error", "maybe_done"),
+    ("error", "outcome_unknown"),
     [
         (ConnectionRefusedError(), False),
         (ConnectionResetError(), True),
@@ -20,11 +20,11 @@ from app.domain import DatabaseUnavailable
         (asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"), False),
     ],
 )
-async def test_it_is_told_from_everything_else(error: Exception, *, maybe_done: bool) -> None:
+async def test_it_is_told_from_everything_else(error: Exception, *, outcome_unknown: bool) -> None:
     with pytest.raises(DatabaseUnavailable) as raised:
-        async with unavailable_when_away():
+        async with translate_connection_errors():
             raise error
-    assert raised.value.maybe_done == maybe_done
+    assert raised.value.outcome_unknown == outcome_unknown
 
 
 @pytest.mark.parametrize(
@@ -38,5 +38,5 @@ async def test_it_is_told_from_everything_else(error: Exception, *, maybe_done: 
 )
 async def test_mistakes_of_ours_are_not_waited_out(error: Exception) -> None:
     with pytest.raises(type(error)):
-        async with unavailable_when_away():
+        async with translate_connection_errors():
             raise error

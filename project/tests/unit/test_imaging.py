@@ -87,21 +87,21 @@ def test_a_squashed_image_is_seen_whole() -> None:
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(format_name: str, orientation: int) -> None:
-    upright = scene(400, 300)
+    render_upright = scene(400, 300)
     stored = {
-        1: upright,
-        2: upright.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-        3: upright.transpose(Image.Transpose.ROTATE_180),
-        4: upright.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
-        5: upright.transpose(Image.Transpose.TRANSPOSE),
-        6: upright.transpose(Image.Transpose.ROTATE_90),
-        7: upright.transpose(Image.Transpose.TRANSVERSE),
-        8: upright.transpose(Image.Transpose.ROTATE_270),
+        1: render_upright,
+        2: render_upright.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        3: render_upright.transpose(Image.Transpose.ROTATE_180),
+        4: render_upright.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+        5: render_upright.transpose(Image.Transpose.TRANSPOSE),
+        6: render_upright.transpose(Image.Transpose.ROTATE_90),
+        7: render_upright.transpose(Image.Transpose.TRANSVERSE),
+        8: render_upright.transpose(Image.Transpose.ROTATE_270),
     }[orientation]
     data = encoded(stored, format_name, exif=turned(orientation))
     info = inspect(data, PLENTY)
     assert (info.width, info.height) == (400, 300)
-    assert distance(data, encoded(upright, "PNG")) < LOSSY
+    assert distance(data, encoded(render_upright, "PNG")) < LOSSY
 
 
 def test_a_nonsense_orientation_is_no_orientation() -> None:

@@ -73,16 +73,16 @@ def test_scans_cannot_be_hidden_behind_an_end_within_a_comment() -> None:
     last = data[data.rindex(SCAN) : -len(END)]
     comment = b"\xff\xfe\x00\x04" + END
     with pytest.raises(NotAnImage):
-        inspect(data[: -len(END)] + comment + last * jpeg.MOST_SCANS + END, PLENTY)
+        inspect(data[: -len(END)] + comment + last * jpeg.MAX_SCANS + END, PLENTY)
     with pytest.raises(NotAnImage):
-        inspect(data[: -len(END)] + b"stray" + last * jpeg.MOST_SCANS + END, PLENTY)
+        inspect(data[: -len(END)] + b"stray" + last * jpeg.MAX_SCANS + END, PLENTY)
 
 
 def test_countless_scans_are_refused() -> None:
     data = noise_as_jpeg(progressive=True)
     last = data[data.rindex(SCAN) : -len(END)]
     with pytest.raises(NotAnImage):
-        inspect(data[: -len(END)] + last * jpeg.MOST_SCANS + END, PLENTY)
+        inspect(data[: -len(END)] + last * jpeg.MAX_SCANS + END, PLENTY)
     assert inspect(data[: -len(END)] + last + END, PLENTY).width == 400
 
 

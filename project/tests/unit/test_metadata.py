@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from app import metadata
 from app.domain import NotAnImage
-from app.imaging import FORMATS, inspect, to_tensor, without_metadata
+from app.imaging import FORMATS, inspect, to_tensor, strip_metadata
 from tests.corpus import corpus
 from tests.pictures import ORIENTATION, encoded, jpeg, scene
 
@@ -118,7 +118,7 @@ FILES: dict[str, Callable[[], bytes]] = {
 def test_only_the_image_is_left(name: str) -> None:
     whole = FILES[name]()
     before = inspect(whole, 10**6)
-    bare = without_metadata(whole, before)
+    bare = strip_metadata(whole, before)
     assert SECRET.encode() not in bare
     assert SECRET.encode() not in inflated(bare)
     assert b"GPS" not in bare
@@ -130,7 +130,7 @@ def test_only_the_image_is_left(name: str) -> None:
         assert set(other.getexif()) - {ORIENTATION} <= tags_of_tiff(other)
         assert not other.getexif().get_ifd(GPS)
     # Done once more, nothing changes.
-    assert without_metadata(bare, before) == bare
+    assert strip_metadata(bare, before) == bare
 
 
 def inflated(data: bytes) -> bytes:
@@ -158,7 +158,7 @@ def test_a_bad_file_is_refused_or_goes_on(name: str, data: bytes) -> None:  # no
 
 
 def stripped(data: bytes) -> bytes:
-    return without_metadata(data, inspect(data, 10**6))
+    return strip_metadata(data, inspect(data, 10**6))
 
 
 def test_a_file_that_says_two_things_is_not_made_into_another() -> None:
@@ -170,12 +170,12 @@ def test_a_file_that_says_two_things_is_not_made_into_another() -> None:
     assert inspect(stripped(twice), 10**6) == inspect(twice, 10**6)
     image = inspect(jpeg(), 10**6)
     with pytest.raises(NotAnImage):
-        without_metadata(encoded(scene(30, 30), "JPEG"), image)
+        strip_metadata(encoded(scene(30, 30), "JPEG"), image)
 
 
 def outcome(data: bytes, content_type: str) -> bytes | None:
     try:
-        return metadata.without_metadata(data, content_type)
+        return metadata.strip_metadata(data, content_type)
     except ValueError:
         return None
 
@@ -240,7 +240,7 @@ def test_counts_and_lengths_that_lie_are_no_error_of_ours() -> None:
                     [b"\xff\xff\xff\xff", bytes(4), b"\x7f\xff\xff\xff", b"\0\0\0\1"]
                 )
             with contextlib.suppress(ValueError):
-                metadata.without_metadata(bytes(data), content_type)
+                metadata.strip_metadata(bytes(data), content_type)
             assert name
 
 

@@ -1,22 +1,22 @@
-"""Room for uploads: bounded, first come first served, and nothing of it is lost."""
+"""MemoryBudget for uploads: bounded, first come first served, and nothing of it is lost."""
 
 import asyncio
 from contextlib import suppress
 
 import pytest
 
-from app.api.receiving import Room
+from app.api.receiving import MemoryBudget
 
 
 class Sender:
     """Takes room when it can, and keeps it until told."""
 
-    def __init__(self, room: Room, count: int) -> None:
+    def __init__(self, room: MemoryBudget, count: int) -> None:
         self.inside = asyncio.Event()
         self.leave = asyncio.Event()
         self.task = asyncio.create_task(self._run(room, count))
 
-    async def _run(self, room: Room, count: int) -> None:
+    async def _run(self, room: MemoryBudget, count: int) -> None:
         async with room.taken(count):
             self.inside.set()
             await self.leave.wait()
@@ -33,7 +33,7 @@ async def settle() -> None:
 
 
 async def test_who_does_not_fit_waits_for_those_before() -> None:
-    room = Room(10)
+    room = MemoryBudget(10)
     first, second, third = Sender(room, 6), Sender(room, 5), Sender(room, 1)
     await settle()
     # The third would fit, but it came after the second.
@@ -48,7 +48,7 @@ async def test_who_does_not_fit_waits_for_those_before() -> None:
 
 
 async def test_what_is_larger_than_everything_gets_everything() -> None:
-    room = Room(10)
+    room = MemoryBudget(10)
     async with room.taken(1000):
         late = Sender(room, 1)
         await settle()
@@ -60,7 +60,7 @@ async def test_what_is_larger_than_everything_gets_everything() -> None:
 
 @pytest.mark.parametrize("let_in_first", [False, True])
 async def test_who_leaves_the_line_holds_nobody_up(let_in_first: bool) -> None:
-    room = Room(10)
+    room = MemoryBudget(10)
     first = Sender(room, 10)
     await settle()
     leaving, last = Sender(room, 10), Sender(room, 10)

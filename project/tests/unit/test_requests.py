@@ -3,7 +3,7 @@
 import pytest
 from fastapi.exceptions import RequestValidationError
 
-from app.api.accepting import shown_name
+from app.api.accepting import display_filename
 from app.api.cursors import decode_cursor, encode_cursor
 from app.api.uploads import _wait_seconds
 
@@ -46,7 +46,7 @@ def test_prefer_wait(prefer: str, seconds: int | None) -> None:
     ],
 )
 def test_file_names_are_shown_as_sent_but_storable(sent: str | None, shown: str) -> None:
-    assert shown_name(sent) == shown
+    assert display_filename(sent) == shown
 
 
 @pytest.mark.parametrize("last_id", [1, 255, 2**63 - 1])

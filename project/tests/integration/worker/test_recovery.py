@@ -51,7 +51,7 @@ async def test_after_three_deaths_a_row_fails(worker: Worker, storage: Storage, 
 async def test_many_lost_rows_are_found_by_pages(
     worker: Worker, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.worker.MOST_RECOVERED", 3)
+    monkeypatch.setattr("app.worker.MAX_RECOVERED", 3)
     rows = [await pending(storage) for _ in range(10)]
     async with running(worker):
         for row in rows:
