@@ -1,8 +1,15 @@
-"""Batches concurrent calls: one statement for ten rows, one thread for ten files."""
+"""Batched calls, and background tasks that run once or repeatedly despite errors."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Generic, TypeVar
+
+from app.domain import DatabaseUnavailable, StorageUnavailable
+from app.observability.log_events import TASK_DELAYED, TASK_ERROR
+
+log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -21,15 +28,15 @@ class Batcher(Generic[Item, Result]):
     def __init__(
         self,
         run: Callable[[list[Item]], Awaitable[Sequence[Result | Exception]]],
-        most: int,
+        max_items: int,
         *,
         may_delay: Callable[[Sequence[Item]], bool] = lambda _: False,
-        patience: float = 0,
+        max_delay: float = 0,
     ) -> None:
         self._run = run
-        self._most = most
+        self._max_items = max_items
         self._may_wait = may_delay
-        self._patience = patience
+        self._max_delay = max_delay
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._running: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -46,7 +53,7 @@ class Batcher(Generic[Item, Result]):
         if not self._may_wait([item for item, _ in self._waiting]):
             self._start()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._patience, self._start)
+            self._timer = asyncio.get_running_loop().call_later(self._max_delay, self._start)
 
     def _start(self) -> None:
         if self._timer is not None:
@@ -58,7 +65,7 @@ class Batcher(Generic[Item, Result]):
     async def _run_all(self) -> None:
         try:
             while True:
-                batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                batch, self._waiting = self._waiting[: self._max_items], self._waiting[self._max_items :]
                 await self._run_batch(batch)
                 if not self._waiting or self._may_wait([item for item, _ in self._waiting]):
                     break
@@ -85,3 +92,39 @@ class Batcher(Generic[Item, Result]):
                 future.set_exception(result)
             else:
                 future.set_result(result)
+
+
+@asynccontextmanager
+async def in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run a coroutine in the background while inside; it has ended when this exits."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@asynccontextmanager
+async def repeating(step: Callable[[], Awaitable[object]], seconds: float, task: str) -> AsyncIterator[None]:
+    """Run ``step`` now and every ``seconds`` while inside; errors are logged. ``seconds`` = 0: never."""
+
+    async def repeat() -> None:
+        while seconds:
+            with log_errors(task):
+                await step()
+            await asyncio.sleep(seconds)
+
+    async with in_background(repeat()):
+        yield
+
+
+@contextmanager
+def log_errors(task: str) -> Iterator[None]:
+    """Log errors instead of raising them, for loops that must go on; ``task`` names the block in the log."""
+    try:
+        yield
+    except (DatabaseUnavailable, StorageUnavailable) as error:
+        log.warning(TASK_DELAYED, task, error.message)
+    except Exception:
+        log.exception(TASK_ERROR, task)

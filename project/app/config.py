@@ -4,7 +4,7 @@ import base64
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, PositiveInt, SecretStr, field_validator, model_validator
@@ -277,28 +277,3 @@ class Settings(BaseSettings):
     def retry_policy(self) -> RetryPolicy:
         """Maximum attempts and the lease of each attempt."""
         return RetryPolicy(self.max_attempts, timedelta(seconds=self.lease_seconds))
-
-    @property
-    def log_config(self) -> dict[str, Any]:
-        """Configuration for ``logging.config.dictConfig``: one line per event on standard error."""
-        style = self.log_format if self.log_format != "auto" else "text" if self.environment == "dev" else "json"
-        quiet = "ERROR" if self.log_level == "ERROR" else "WARNING"
-        return {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "formatters": {"line": {"()": "app.logs.make_formatter", "style": style}},
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-            "root": {"level": self.log_level, "handlers": ["stderr"]},
-            # These log every query, connection and step at INFO.
-            "loggers": {
-                **{
-                    name: {"level": quiet}
-                    for name in ("PIL", "absl", "asyncio", "httpx", "tensorflow", "tf2onnx", "tortoise", "uvicorn")
-                },
-                "uvicorn.access": {"level": self.log_level},
-                # The service logs database outages itself, in one line, and waits them out.
-                **{name: {"level": "CRITICAL"} for name in ("asyncpg", "pgqueuer")},
-                # One line for each batch that cannot be sent, instead of four.
-                "opentelemetry": {"level": "ERROR"},
-            },
-        }

@@ -1,9 +1,11 @@
 """Domain vocabulary: statuses, value objects and errors. Plain Python without dependencies."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import ClassVar
 
 MAX_ID = 2**63 - 1
@@ -104,6 +106,19 @@ class IdempotencyClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class RateDecision:
+    """Whether a request was within its quota, and what is ``left`` of it.
+
+    ``seconds``: until all of the quota is free; if the request was not allowed, until enough of it is.
+    """
+
+    allowed: bool
+    quota: int
+    left: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """Maximum attempts for a prediction, and how long one attempt may hold its row."""
 
@@ -154,10 +169,13 @@ class RateLimited(ServiceError):
 
     code = "rate_limited"
 
-    def __init__(self, message: str, retry_after: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self, message: str, retry_after: int, limits: Mapping[str, RateDecision] = MappingProxyType({})
+    ) -> None:
+        """``limits``: the decisions on each limit, by unit (requests, bytes)."""
         super().__init__(message)
         self.retry_after = retry_after
-        self.headers = headers
+        self.limits = limits
 
 
 class QuotaExceeded(ServiceError):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from app.manifest import MANIFEST
+from app.classifier.manifest import MANIFEST
 from benchmarks.contenders import REPOSITORY, Bench, Contender, Round, floor
 from benchmarks.machine import installed, machine
 from benchmarks.report import markdown, summary

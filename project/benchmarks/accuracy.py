@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from app.classifier import Classifier
+from app.classifier.image_classifier import Classifier
+from app.classifier.manifest import read_model
 from app.domain import ServiceError
-from app.manifest import read_model
 from benchmarks.machine import machine
 
 ROUNDS: Final = 5

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from app.postgres import embedded_postgres
+from app.db.embedded import embedded_postgres
 
 
 async def main() -> None:

@@ -6,8 +6,8 @@ import threading
 import time
 from pathlib import Path
 
-from app.classifier import Classifier
-from app.manifest import read_model
+from app.classifier.image_classifier import Classifier
+from app.classifier.manifest import read_model
 from benchmarks.client import Outcome, images_in
 
 

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import psutil
 
-from app.classifier import Classifier
-from app.manifest import read_model
+from app.classifier.image_classifier import Classifier
+from app.classifier.manifest import read_model
 from benchmarks.client import Service, images_in
 from benchmarks.contenders import PROJECT, START_SECONDS, running
 from benchmarks.machine import machine

@@ -8,7 +8,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from reference import commands, http, settings  # noqa: E402
 
-from app import __version__  # noqa: E402 - found by the line above
+from app import __version__  # noqa: E402
 
 project = "Image classifier"
 author = "The maintainers"

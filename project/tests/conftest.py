@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.config import Settings
-from app.postgres import embedded_postgres
+from app.db.embedded import embedded_postgres
 
 SHARED_IMAGES = Path(__file__).resolve().parents[3] / "shared" / "images"
 FALLBACK = "efficientnet_lite0"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.storage import OWNER
+from app.storage.keys import OWNER
 
 BUCKET = "images-of-a-test"
 START_SECONDS = 30

@@ -1,1 +1,1 @@
-"""HTTP, and nothing but HTTP."""
+"""HTTP only: routes, request bodies, responses, errors."""

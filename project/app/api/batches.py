@@ -1,7 +1,8 @@
-"""Many images in one request. Each is accepted or refused by itself."""
+"""Uploads of many images in one request; each is accepted or rejected on its own."""
 
 import asyncio
 import logging
+import time
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -11,34 +12,34 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from app import idempotency
-from app.api.accepting import Order, run_idempotent, received, display_filename, store
-from app.api.batch_images import NO_IMAGES, BatchImages
-from app.api.deps import Running, Runtime
-from app.api.early import EarlyResponse
+from app.api.batch_body import NO_IMAGES, BatchBody
+from app.api.deps import AppState, State
+from app.api.early_response import EarlyResponse
 from app.api.errors import problem_responses, status_of
-from app.api.receiving import MemoryBudget
-from app.api.slashes import refuse_other_methods
-from app.api.uploads import IDEMPOTENCY_KEY, idempotency_key
-from app.domain import DatabaseUnavailable, IdempotencyClaim, PredictionNotFound, ServiceError, UploadTooLarge
-from app.idempotency import Replay
-from app.log_events import BATCH_IMAGE_ERROR
+from app.api.middleware.trailing_slash import refuse_other_methods
+from app.api.params import IDEMPOTENCY_KEY, idempotency_key
+from app.api.upload_response import current_or_stored
+from app.db.crud import idempotency
+from app.db.crud.idempotency import Replay
+from app.domain import DatabaseUnavailable, ServiceError, UploadTooLarge
 from app.models.pydantic import Batch, BatchItem, PredictionError, PredictionRead
-from app.models.tortoise import Prediction
+from app.observability.log_events import BATCH_IMAGE_ERROR
+from app.uploads.intake import UploadBody, UploadOptions, display_filename
+from app.uploads.memory_budget import MemoryBudget
 
 log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/predictions", tags=["predictions"])
 
-AT_ONCE: Final = 32
-"""Images of one batch that are stored at the same time: their rows are made together."""
+MAX_CONCURRENT: Final = 32
+"""Images of one batch that are stored at the same time, so that their rows are created together."""
 MAX_KEY_LENGTH: Final = 200
 IMAGES_IN_MEMORY: Final = 3
-"""Of the largest size: those that are being stored, one that arrives, and its chunks while they are put together."""
+"""Of the maximum size: those being stored, one that is arriving, and its chunks while they are joined."""
 MAX_QUEUE_SECONDS: Final = 20.0
-"""Who has waited so long for other batches is told to come again."""
-STOPS: Final = (ServiceError, HTTPException, RequestValidationError)
-"""What ends a batch, or refuses one of its images."""
+"""How long a batch may wait for others before the client is asked to retry."""
+REJECTIONS: Final = (ServiceError, HTTPException, RequestValidationError)
+"""What ends a batch, or rejects one of its images."""
 
 _FORM: Final[dict[str, Any]] = {
     "type": "object",
@@ -84,7 +85,7 @@ _FORM: Final[dict[str, Any]] = {
 )
 async def upload_batch(
     request: Request,
-    runtime: Running,
+    state: State,
     model: Annotated[str, Query(description="Name of a model from /models; empty for the default model.")] = "",
 ) -> Response:
     """Stores each image and creates its `pending` prediction while the rest of the batch is arriving.
@@ -92,116 +93,109 @@ async def upload_batch(
     If the batch is sent again with the same `Idempotency-Key`, images accepted the first time are not stored again.
     """
     key = idempotency_key(request, MAX_KEY_LENGTH)
-    # Where there is no place for one, there is none for many.
-    with runtime.backlog.place():
-        pass
-    settings = runtime.settings
-    images = BatchImages(request, runtime)
-    await images.set_field("model", model)
-    batch = _Batch(images, runtime, key)
-    async with runtime.batch_room.taken(IMAGES_IN_MEMORY * settings.max_upload_bytes, MAX_QUEUE_SECONDS):
+    # Without a place for one image there is none for many.
+    state.backlog.check()
+    body = BatchBody(request, state)
+    await body.set_field("model", model)
+    batch = _Batch(body, state, key)
+    async with state.batch_budget.reserve(IMAGES_IN_MEMORY * state.settings.max_upload_bytes, MAX_QUEUE_SECONDS):
         try:
             await batch.receive()
-        except STOPS as error:
+        except REJECTIONS as error:
             if not batch.items:
                 raise
-            return EarlyResponse.of(_answer(batch.items, _told(error)))
+            return EarlyResponse.of(_response(batch.items, _describe(error)))
     if not batch.items:
         raise HTTPException(HTTPStatus.BAD_REQUEST, NO_IMAGES)
-    return _answer(batch.items, None)
+    return _response(batch.items, None)
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
-    """An image of a batch: its bytes, or why they cannot be had."""
+class _BatchEntry:
+    """An image of a batch: its bytes, or why they cannot be read."""
 
     number: int
     name: str | None
     data: bytes | ServiceError
-    order: Order
+    options: UploadOptions
+    received_at: float
 
 
 class _Batch:
-    """A batch that is being received, and what became of its images until now."""
+    """A batch that is being received, and the outcomes so far."""
 
-    def __init__(self, images: BatchImages, runtime: Runtime, key: str | None) -> None:
+    def __init__(self, body: BatchBody, state: AppState, key: str | None) -> None:
         self.items: list[BatchItem] = []
-        self._images = images
-        self._runtime = runtime
+        self._body = body
+        self._state = state
         self._key = key
-        self._room = MemoryBudget(runtime.settings.max_upload_bytes)
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._max_images = state.settings.max_batch_images
+        self._budget = MemoryBudget(state.settings.max_upload_bytes)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def receive(self) -> None:
-        """Take what arrives until its end; returns, or raises, when all that was taken is done."""
-        stopped: Exception | None = None
+        """Accept images until the end of the batch; returns, or raises, once all received images are done."""
+        rejection: Exception | None = None
         count = 0
         async with asyncio.TaskGroup() as tasks:
             try:
-                async for name, data in self._images:
+                async for name, data in self._body:
                     count += 1
-                    if count > (most := self._runtime.settings.max_batch_images):
-                        raise UploadTooLarge(f"The batch has more than {most} images.")
-                    held = AsyncExitStack()
-                    await held.enter_async_context(self._places)
-                    await held.enter_async_context(self._room.taken(0 if isinstance(data, ServiceError) else len(data)))
-                    taken = _Taken(count, name, data, self._images.order())
-                    tasks.create_task(self._keep(taken, held))
-            except STOPS as error:
-                stopped = error
+                    if count > self._max_images:
+                        raise UploadTooLarge(f"The batch has more than {self._max_images} images.")
+                    reservation = AsyncExitStack()
+                    await reservation.enter_async_context(self._slots)
+                    size = 0 if isinstance(data, ServiceError) else len(data)
+                    await reservation.enter_async_context(self._budget.reserve(size))
+                    entry = _BatchEntry(count, name, data, self._body.options, time.monotonic())
+                    tasks.create_task(self._process(entry, reservation))
+            except REJECTIONS as error:
+                rejection = error
         self.items.sort(key=lambda item: item.number)
-        if stopped:
-            raise stopped
+        if rejection:
+            raise rejection
 
-    async def _keep(self, taken: _Taken, held: AsyncExitStack) -> None:
+    async def _process(self, entry: _BatchEntry, reservation: AsyncExitStack) -> None:
         prediction, error, status = None, None, int(HTTPStatus.CREATED)
-        async with held:
+        async with reservation:
             try:
-                prediction = await self._accepted(taken)
-            except STOPS as refused:
-                error, status = _told(refused), _status(refused)
+                prediction = await self._submit(entry)
+            except REJECTIONS as rejection:
+                error, status = _describe(rejection), _status(rejection)
             except Exception:
-                log.exception(BATCH_IMAGE_ERROR, taken.number)
+                log.exception(BATCH_IMAGE_ERROR, entry.number)
                 error = PredictionError(code="internal_error", message="Internal error.")
                 status = HTTPStatus.INTERNAL_SERVER_ERROR
-        filename = display_filename(taken.name)
-        item = BatchItem(number=taken.number, filename=filename, status=status, prediction=prediction, error=error)
+        filename = display_filename(entry.name)
+        item = BatchItem(number=entry.number, filename=filename, status=status, prediction=prediction, error=error)
         self.items.append(item)
 
-    async def _accepted(self, taken: _Taken) -> PredictionRead:
-        runtime, order = self._runtime, taken.order
-        if isinstance(taken.data, ServiceError):
-            raise taken.data
-        with runtime.backlog.place():
-            image = await received(taken.name, taken.data, runtime)
-
-            async def make(held: IdempotencyClaim | None) -> Prediction:
-                return await store(image, order, held, runtime)
-
-            if self._key is None:
-                return PredictionRead.of(await make(None))
-            asked = (image.inspected.sha256, order.model.name, order.webhook_url or "")
-            made, held = await run_idempotent(f"{self._key}:{taken.number}", asked, make, runtime)
-            if isinstance(made, Replay):
-                return await _replayed(made, runtime)
-        read = PredictionRead.of(made)
-        if held:
+    async def _submit(self, entry: _BatchEntry) -> PredictionRead:
+        if isinstance(entry.data, ServiceError):
+            raise entry.data
+        upload = UploadBody(
+            data=entry.data,
+            image_url="",
+            filename=entry.name,
+            options=entry.options,
+            received_at=entry.received_at,
+            idempotency_key=f"{self._key}:{entry.number}" if self._key is not None else None,
+        )
+        with self._state.backlog.reserve():
+            submission = await self._state.intake.submit(upload)
+        if isinstance(submission.outcome, Replay):
+            outcome = await current_or_stored(submission.outcome, self._state)
+            if isinstance(outcome, str):
+                return PredictionRead.model_validate_json(outcome)
+            return PredictionRead.from_row(outcome)
+        prediction = PredictionRead.from_row(submission.outcome)
+        if submission.claim:
             with suppress(DatabaseUnavailable):
-                await idempotency.keep_answer(held, read.model_dump_json())
-        return read
+                await idempotency.save_response(submission.claim, prediction.model_dump_json())
+        return prediction
 
 
-async def _replayed(replay: Replay, runtime: Runtime) -> PredictionRead:
-    """As it has become; as it was at first, where it was deleted."""
-    try:
-        return PredictionRead.of(await runtime.get(replay.prediction_id))
-    except PredictionNotFound:
-        if replay.answer is None:
-            raise
-        return PredictionRead.model_validate_json(replay.answer)
-
-
-def _answer(items: list[BatchItem], error: PredictionError | None) -> Response:
+def _response(items: list[BatchItem], error: PredictionError | None) -> Response:
     accepted = sum(item.prediction is not None for item in items)
     batch = Batch(accepted=accepted, refused=len(items) - accepted, items=items, error=error)
     return Response(batch.model_dump_json(), media_type="application/json")
@@ -213,7 +207,7 @@ def _status(error: Exception) -> int:
     return error.status_code if isinstance(error, HTTPException) else HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-def _told(error: Exception) -> PredictionError:
+def _describe(error: Exception) -> PredictionError:
     if isinstance(error, ServiceError):
         return PredictionError(code=error.code, message=error.message)
     if isinstance(error, HTTPException):

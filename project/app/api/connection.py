@@ -10,9 +10,9 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.errors import problem
-from app.api.observed import new_request_id, log_malformed_request
-from app.api.security_headers import HEADERS
-from app.log_events import CLIENT_STALLED
+from app.api.middleware.request_log import log_malformed_request, new_request_id
+from app.api.middleware.security_headers import HEADERS
+from app.observability.log_events import CLIENT_STALLED
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ class ConnectionProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._head: asyncio.TimerHandle | None = None
-        self._stalled: asyncio.TimerHandle | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._read_timer: asyncio.TimerHandle | None = None
         self.in_body = False
         """Whether more of a request's body is expected."""
 
@@ -53,22 +53,22 @@ class ConnectionProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn has logged it
         """Respond to bytes that are not HTTP as to any other bad request, with an ID, a log line and metrics."""
         request_id = new_request_id()
-        answer = problem(HTTPStatus.BAD_REQUEST, NOT_HTTP)
-        headers = [*answer.raw_headers, *HEADERS, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
+        response = problem(HTTPStatus.BAD_REQUEST, NOT_HTTP)
+        headers = [*response.raw_headers, *HEADERS, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
         lines = b"".join(b"%b: %b\r\n" % header for header in [*self.server_state.default_headers, *headers])
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + lines + b"\r\n" + bytes(answer.body))
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + lines + b"\r\n" + bytes(response.body))
         self.transport.close()
-        log_malformed_request(request_id, HTTPStatus.BAD_REQUEST, len(answer.body))
+        log_malformed_request(request_id, HTTPStatus.BAD_REQUEST, len(response.body))
 
     def on_message_begin(self) -> None:
         """Start the time limit for the request's headers."""
         super().on_message_begin()
-        if self._head is None:
+        if self._head_timer is None:
             self._wait_for_head()
 
     def on_headers_complete(self) -> None:
         """The headers are complete."""
-        self._cancel_head()
+        self._cancel_head_timer()
         super().on_headers_complete()
         self.in_body = True
 
@@ -80,33 +80,33 @@ class ConnectionProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Start the time limit for the client to read."""
         super().pause_writing()
-        self._stalled = self._stalled or self.loop.call_later(READ_TIMEOUT_SECONDS, self._give_up, "read nothing")
+        self._read_timer = self._read_timer or self.loop.call_later(READ_TIMEOUT_SECONDS, self._close, "read nothing")
 
     def resume_writing(self) -> None:
         """Stop the time limit for the client to read."""
         super().resume_writing()
-        self._cancel_stalled()
+        self._cancel_read_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel all time limits."""
-        self._cancel_head()
-        self._cancel_stalled()
+        self._cancel_head_timer()
+        self._cancel_read_timer()
         super().connection_lost(exc)
 
     def _wait_for_head(self) -> None:
-        self._head = self.loop.call_later(HEAD_SECONDS, self._give_up, "did not send a complete request")
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._close, "did not send a complete request")
 
-    def _cancel_head(self) -> None:
-        if self._head is not None:
-            self._head.cancel()
-            self._head = None
+    def _cancel_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
-    def _cancel_stalled(self) -> None:
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
+    def _cancel_read_timer(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
-    def _give_up(self, reason: str) -> None:
+    def _close(self, reason: str) -> None:
         log.debug(CLIENT_STALLED, reason)
         # Resets the connection; otherwise the system keeps the unread data and goes on offering it.
         if (connection := self.transport.get_extra_info("socket")) is not None:

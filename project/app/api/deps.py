@@ -1,140 +1,104 @@
-"""What the routes need of the running application, typed."""
+"""The state of the running application, and the dependencies that routes declare."""
 
-import asyncio
-import hashlib
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
 
 from cachetools import TTLCache
 from fastapi import Depends, Request
 
-from app import crud, dispatch, imaging
-from app.api.body_limit import MULTIPART_OVERHEAD
-from app.api.receiving import MemoryBudget
-from app.backlog import Backlog
-from app.coalescing import Batcher
+from app.api.middleware.body_limit import MULTIPART_OVERHEAD
+from app.classifier.engine.process import Engine
+from app.classifier.registry import Registry
+from app.concurrency import Batcher
 from app.config import Settings
-from app.domain import Caller, ImageInfo, ImageTooLarge, LabelScore, NotAnImage, ServiceError
-from app.engine import Engine
+from app.db.crud import predictions
+from app.db.notifications import NotificationListener
+from app.domain import Caller, LabelScore
 from app.models.tortoise import Prediction
-from app.notices import NotificationListener
-from app.quotas import Quotas
-from app.registry import Registry
 from app.storage import Storage
+from app.uploads.backlog import Backlog
+from app.uploads.intake import Intake
+from app.uploads.memory_budget import MemoryBudget
+from app.uploads.zip_stream import ZipUnpacker
+from app.worker.dispatch import Backend, Dispatch
 
 if TYPE_CHECKING:
-    from app.fetching import Fetcher
+    from app.outbound.image_download import ImageDownloader
 
-MAX_INSPECTED: Final = 16
 MAX_ROWS: Final = 64
 
-
 TabularKey = tuple[str, str, tuple[tuple[float, ...], ...]]
-"""Name and version of a model, and the rows it was asked about."""
+"""Name and version of a model, and the rows of a request."""
 
 
 @dataclass(frozen=True, slots=True)
-class InspectedImage:
-    """What the bytes of an upload are, their SHA-256 in hexadecimal, and what of them is stored."""
-
-    image: ImageInfo
-    sha256: str
-    kept: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """What the lifespan of the application builds and the routes use.
-
-    ``inspect``, ``get`` and ``known`` do together what requests want at the same time: one thread, one statement.
-    """
+class AppState:
+    """What the lifespan creates. Routes take from it what they need and pass only that on."""
 
     settings: Settings
     storage: Storage
     registry: Registry
-    dispatch: dispatch.Dispatch
-    notices: NotificationListener
-    backlog: Backlog
+    dispatch: Dispatch
+    notifications: NotificationListener
     engine: Engine
-    room: MemoryBudget
-    fetched_room: MemoryBudget
-    """Of images that are fetched: apart, so that servers that send slowly hold up no uploads."""
-    shown_room: MemoryBudget
-    """Of stored images that are made into others, to be looked at."""
-    batch_room: MemoryBudget
+    backlog: Backlog
+    intake: Intake
+    unpacker: ZipUnpacker
+    upload_budget: MemoryBudget
+    batch_budget: MemoryBudget
     """Of batches, which may take their time."""
-    quotas: Quotas
-    fetcher: "Fetcher | None"
-    """None where no images are fetched."""
-    inspect: Batcher[bytes, InspectedImage]
-    get: Batcher[int, Prediction]
-    known: Batcher[tuple[str, str, str], crud.Attempt | None]
+    rendering_budget: MemoryBudget
+    """Of stored images that are rendered."""
+    get_prediction: Batcher[int, Prediction]
     tabular_cache: TTLCache[TabularKey, list[list[LabelScore]]]
-    """What tabular models answered lately; its size counts rows."""
+    """Recent results of tabular models; its size counts rows."""
 
 
-def make_runtime(settings: Settings, storage: Storage, beside: dispatch.Running, backlog: Backlog) -> Runtime:
-    """Put together what the lifespan built."""
-
-    def inspect(uploads: list[bytes]) -> Awaitable[list[InspectedImage | ServiceError]]:
-        return asyncio.to_thread(lambda: [_inspected(data, settings) for data in uploads])
-
-    return Runtime(
+def make_state(settings: Settings, storage: Storage, backend: Backend, backlog: Backlog) -> AppState:
+    """Create the state around a running backend."""
+    budget = max(settings.max_receiving_bytes, settings.max_upload_bytes)
+    return AppState(
         settings,
         storage,
-        beside.registry,
-        beside.dispatch,
-        beside.notices,
+        backend.registry,
+        backend.dispatch,
+        backend.notifications,
+        backend.engine,
         backlog,
-        beside.engine,
-        # The largest upload has to find room.
-        room=MemoryBudget(max(settings.max_receiving_bytes, settings.max_upload_bytes + MULTIPART_OVERHEAD)),
-        fetched_room=MemoryBudget(max(settings.max_receiving_bytes, settings.max_upload_bytes)),
-        shown_room=MemoryBudget(max(settings.max_receiving_bytes, settings.max_upload_bytes)),
-        batch_room=MemoryBudget(max(settings.max_receiving_bytes, settings.max_upload_bytes)),
-        quotas=Quotas(settings.quota_bytes),
-        fetcher=_fetcher(settings),
-        inspect=Batcher(inspect, most=MAX_INSPECTED),
-        get=Batcher(crud.get_all, most=MAX_ROWS),
-        known=Batcher(crud.cached_results, most=MAX_ROWS),
+        intake=Intake(settings, storage, backend.dispatch, backlog, _downloader(settings)),
+        unpacker=ZipUnpacker(),
+        # The largest upload must fit.
+        upload_budget=MemoryBudget(max(budget, settings.max_upload_bytes + MULTIPART_OVERHEAD)),
+        batch_budget=MemoryBudget(budget),
+        rendering_budget=MemoryBudget(budget),
+        get_prediction=Batcher(predictions.get_all, max_items=MAX_ROWS),
         tabular_cache=TTLCache(settings.predict_cache_rows, settings.predict_cache_seconds, getsizeof=len),
     )
 
 
-def _fetcher(settings: Settings) -> "Fetcher | None":
+def _downloader(settings: Settings) -> "ImageDownloader | None":
     if settings.image_url == "off":
         return None
-    # An HTTP client takes 10 MB and a tenth of a second, which most services can do without.
-    from app.fetching import Fetcher
+    # An HTTP client takes 10 MB and 0.1 s, which most installations can save.
+    from app.outbound.image_download import ImageDownloader
 
-    return Fetcher(from_private=settings.image_url == "any")
-
-
-def _inspected(data: bytes, settings: Settings) -> InspectedImage | ServiceError:
-    try:
-        image = imaging.inspect(data, settings.max_image_pixels)
-        kept = data if settings.keep_originals else imaging.strip_metadata(data, image)
-        return InspectedImage(image, hashlib.sha256(data).hexdigest(), kept)
-    except (NotAnImage, ImageTooLarge) as error:
-        return error
+    return ImageDownloader(from_private=settings.image_url == "any")
 
 
-async def running(request: Request) -> Runtime:
-    """What the lifespan built. A dependency, and callable."""
-    # Not a plain function, which FastAPI would call in a thread, at every request.
-    runtime = request.state.runtime
-    assert isinstance(runtime, Runtime)
-    return runtime
+async def app_state(request: Request) -> AppState:
+    """The application's state. A dependency, and callable."""
+    # Asynchronous, because FastAPI would call a plain function in a thread for every request.
+    state = request.state.app_state
+    assert isinstance(state, AppState)
+    return state
 
 
-async def caller(request: Request) -> Caller:
-    """Whose request it is, as the guard found. A dependency, and callable."""
-    found = request.state.caller
-    assert isinstance(found, Caller)
-    return found
+async def current_caller(request: Request) -> Caller:
+    """Who sent the request, as the authentication middleware found out. A dependency, and callable."""
+    caller = request.state.caller
+    assert isinstance(caller, Caller)
+    return caller
 
 
-By = Annotated[Caller, Depends(caller)]
-
-Running = Annotated[Runtime, Depends(running)]
+State = Annotated[AppState, Depends(app_state)]
+CurrentCaller = Annotated[Caller, Depends(current_caller)]

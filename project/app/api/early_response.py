@@ -35,11 +35,11 @@ class EarlyResponse(Response):
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _linger(receive: Receive, most: int) -> None:
+async def _linger(receive: Receive, max_bytes: int) -> None:
     read = 0
     try:
         async with asyncio.timeout(LINGER_SECONDS):
-            while read < most:
+            while read < max_bytes:
                 message = await receive()
                 read += len(message.get("body", b""))
                 if message["type"] == "http.disconnect" or not message.get("more_body"):

@@ -11,9 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from app import domain
-from app.api.early import EarlyResponse
-from app.log_events import REQUEST_FAILED
-from app.models.service import Problem
+from app.api.early_response import EarlyResponse
+from app.api.rate_limit_headers import rate_limit_headers
+from app.models.pydantic_system import Problem
+from app.observability.log_events import REQUEST_FAILED
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
     domain.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.TablesMissing: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-AWAY: Final = (domain.DatabaseUnavailable, domain.StorageUnavailable)
+TRANSIENT_ERRORS: Final = (domain.DatabaseUnavailable, domain.StorageUnavailable)
 """Transient errors that every request reports until the service recovers: logged in one line."""
 RETRY_AFTER_SECONDS: Final = 5
 ECHO_LIMIT: Final = 200
@@ -87,6 +88,10 @@ _EXAMPLES: Final = {
 }
 
 
+PREDICTION_RESPONSES: Final = problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
+"""Of routes about one prediction."""
+
+
 def problem(
     status: HTTPStatus, detail: str, *, code: str | None = None, headers: dict[str, str] | None = None
 ) -> Response:
@@ -125,8 +130,7 @@ def unexpected_problem() -> Response:
 def headers_of(error: domain.ServiceError) -> dict[str, str]:
     """Headers of an error response, such as Retry-After."""
     if isinstance(error, domain.RateLimited):
-        told = {name.decode(): value.decode() for name, value in error.headers}
-        return {"Retry-After": str(error.retry_after), **told}
+        return {"Retry-After": str(error.retry_after), **rate_limit_headers(error.limits)}
     status = status_of(error)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         seconds = error.retry_after if isinstance(error, domain.Overloaded) else RETRY_AFTER_SECONDS
@@ -142,13 +146,13 @@ def status_of(error: domain.ServiceError) -> HTTPStatus:
 async def _service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, domain.ServiceError)
     log_error(request, error)
-    answer = service_problem(error)
-    return EarlyResponse.of(answer) if isinstance(error, domain.Overloaded) else answer
+    response = service_problem(error)
+    return EarlyResponse.of(response) if isinstance(error, domain.Overloaded) else response
 
 
 def log_error(request: Request, error: domain.ServiceError) -> None:
     """Log errors that are not the client's fault."""
-    if isinstance(error, AWAY):
+    if isinstance(error, TRANSIENT_ERRORS):
         log.warning(REQUEST_FAILED, request.method, request.url.path, error.message)
     elif isinstance(error, domain.Overloaded):
         # Nothing is broken, and a line per rejected request would add to the load.
@@ -168,7 +172,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     if status is HTTPStatus.METHOD_NOT_ALLOWED and not isinstance(error, MethodRefused):
         # Starlette lists the methods of one route only; the GET and PUT of a path are two routes.
-        headers["Allow"] = ", ".join(_methods_of(request))
+        headers["Allow"] = ", ".join(_allowed_methods(request))
     return problem(status, detail, headers=headers)
 
 
@@ -179,7 +183,7 @@ class MethodRefused(HTTPException):
         super().__init__(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(allowed)})
 
 
-def _methods_of(request: Request) -> list[str]:
+def _allowed_methods(request: Request) -> list[str]:
     """Methods allowed on the request's path."""
     return [
         method
@@ -197,12 +201,12 @@ async def _invalid_request(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     detail = []
     for entry in error.errors():
-        told = {"type": entry["type"], "loc": list(entry["loc"]), "msg": entry["msg"]}
+        item = {"type": entry["type"], "loc": list(entry["loc"]), "msg": entry["msg"]}
         if entry["loc"] == ("body", "file"):
-            told["msg"] = NO_FILE
+            item["msg"] = NO_FILE
         if "input" in entry and _can_be_echoed(entry["input"]):
-            told["input"] = entry["input"]
-        detail.append(told)
+            item["input"] = entry["input"]
+        detail.append(item)
     return Response(json.dumps({"detail": detail}), HTTPStatus.UNPROCESSABLE_ENTITY, media_type="application/json")
 
 

@@ -7,12 +7,12 @@ from typing import Final
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from app.api.deps import Running, Runtime
-from app.api.errors import Responses, problem_responses
-from app.api.predictions import ONE_RESPONSES, Id
+from app.api.deps import AppState, State
+from app.api.errors import PREDICTION_RESPONSES, Responses, problem_responses
+from app.api.params import Id
+from app.db.notifications import DELETED, FINISHED, POLL_SECONDS
 from app.domain import DatabaseUnavailable, PredictionNotFound
 from app.models.pydantic import PredictionRead
-from app.notices import DELETED, FINISHED, LOOK_SECONDS
 
 router = APIRouter(tags=["predictions"])
 
@@ -33,15 +33,15 @@ _STREAM: Final[Responses] = {
     "/predictions/{id}/events/",
     summary="Follow a prediction",
     response_class=StreamingResponse,
-    responses={**ONE_RESPONSES, **_STREAM},
+    responses={**PREDICTION_RESPONSES, **_STREAM},
 )
-async def follow_prediction(id: Id, runtime: Running) -> StreamingResponse:
+async def follow_prediction(id: Id, state: State) -> StreamingResponse:
     """Sends an event `prediction` with the whole resource immediately and after every change, until it is finished.
 
     Sends `deleted` if the prediction was deleted.
     """
-    first = PredictionRead.of(await runtime.get(id))
-    return StreamingResponse(_of_one(first, runtime), headers=HEADERS, media_type="text/event-stream")
+    first = PredictionRead.from_row(await state.get_prediction(id))
+    return StreamingResponse(_prediction_events(first, state), headers=HEADERS, media_type="text/event-stream")
 
 
 @router.get(
@@ -50,54 +50,54 @@ async def follow_prediction(id: Id, runtime: Running) -> StreamingResponse:
     response_class=StreamingResponse,
     responses={**problem_responses(), **_STREAM},
 )
-async def follow_all(runtime: Running) -> StreamingResponse:
+async def follow_all(state: State) -> StreamingResponse:
     """Sends an event `prediction` with `id` and `status` for every change, `deleted` for deletions; never ends.
 
     Sends `missed` if events were lost because the database connection broke or the client was too slow: read the list
     again.
     """
-    return StreamingResponse(_of_all(runtime), headers=HEADERS, media_type="text/event-stream")
+    return StreamingResponse(_all_events(state), headers=HEADERS, media_type="text/event-stream")
 
 
-async def _of_one(first: PredictionRead, runtime: Runtime) -> AsyncIterator[str]:
-    told: PredictionRead | None = None
-    quiet = 0.0
-    with runtime.notices.watch(first.id) as changed:
-        while not runtime.notices.ended.is_set():
+async def _prediction_events(first: PredictionRead, state: AppState) -> AsyncIterator[str]:
+    sent: PredictionRead | None = None
+    idle = 0.0
+    with state.notifications.watch(first.id) as changed:
+        while not state.notifications.stopping.is_set():
             changed.clear()
             try:
-                now = PredictionRead.of(await runtime.get(first.id))
+                current = PredictionRead.from_row(await state.get_prediction(first.id))
             except PredictionNotFound:
                 yield _event("deleted", json.dumps({"id": first.id}))
                 return
             except DatabaseUnavailable:
-                now = told or first
-            if now != told:
-                told, quiet = now, 0.0
-                yield _event("prediction", now.model_dump_json())
-            elif quiet >= KEEP_ALIVE_SECONDS:
-                quiet = 0.0
+                current = sent or first
+            if current != sent:
+                sent, idle = current, 0.0
+                yield _event("prediction", current.model_dump_json())
+            elif idle >= KEEP_ALIVE_SECONDS:
+                idle = 0.0
                 yield KEEP_ALIVE
-            if now.status in FINISHED:
+            if current.status in FINISHED:
                 return
-            if not await runtime.notices.wait_for(changed, LOOK_SECONDS):
-                quiet += LOOK_SECONDS
+            if not await state.notifications.wait_for(changed, POLL_SECONDS):
+                idle += POLL_SECONDS
 
 
-async def _of_all(runtime: Runtime) -> AsyncIterator[str]:
-    with runtime.notices.feed() as feed:
+async def _all_events(state: AppState) -> AsyncIterator[str]:
+    with state.notifications.subscribe() as subscription:
         yield KEEP_ALIVE
-        while not runtime.notices.ended.is_set():
-            changes = await feed.next(KEEP_ALIVE_SECONDS)
-            if changes is None:
+        while not state.notifications.stopping.is_set():
+            events = await subscription.next(KEEP_ALIVE_SECONDS)
+            if events is None:
                 yield _event("missed", "{}")
-            elif changes:
+            elif events:
                 yield "".join(
                     _event(
-                        DELETED if change.status == DELETED else "prediction",
-                        json.dumps({"id": change.id, "status": change.status}),
+                        DELETED if event.status == DELETED else "prediction",
+                        json.dumps({"id": event.id, "status": event.status}),
                     )
-                    for change in changes
+                    for event in events
                 )
             else:
                 yield KEEP_ALIVE

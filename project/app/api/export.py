@@ -10,20 +10,20 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from app import search
 from app.api.errors import problem_responses
-from app.api.predictions import Filtered
-from app.api.slashes import refuse_other_methods
+from app.api.middleware.trailing_slash import refuse_other_methods
+from app.api.params import Filtered
+from app.db.crud import search
+from app.db.crud.search import Filters
 from app.models.pydantic import PredictionRead
 from app.models.tortoise import Prediction
-from app.search import Filters
 
 router = APIRouter(prefix="/predictions", tags=["predictions"])
 
-ROWS: Final = 1_000
+PAGE: Final = 1_000
 """Rows in memory at once."""
 COLUMNS: Final = [name for name in PredictionRead.model_fields if name not in {"all_predictions", "error"}]
-MORE_COLUMNS: Final = ["error_code", *(f"{part}_{n}" for n in range(1, 6) for part in ("label", "confidence"))]
+RESULT_COLUMNS: Final = ["error_code", *(f"{part}_{n}" for n in range(1, 6) for part in ("label", "confidence"))]
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """Prefixes that spreadsheets evaluate as formulas."""
 _TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
@@ -51,43 +51,43 @@ async def export(
     apostrophe.
     """
     # Reads the first page before sending anything, so that errors get their own status.
-    first = await search.page(ROWS, None, filters)
+    first = await search.page(PAGE, None, filters)
     lines = _csv if format == "csv" else _json_lines
     headers = {"Content-Disposition": f'attachment; filename="predictions.{format}"', "X-Accel-Buffering": "no"}
-    return StreamingResponse(_parts(first, filters, lines), headers=headers, media_type=_TYPES[format])
+    return StreamingResponse(_pages(first, filters, lines), headers=headers, media_type=_TYPES[format])
 
 
-async def _parts(first: list[Prediction], filters: Filters, lines: Callable[..., Iterator[str]]) -> AsyncIterator[str]:
+async def _pages(first: list[Prediction], filters: Filters, lines: Callable[..., Iterator[str]]) -> AsyncIterator[str]:
     rows, is_first = first, True
     while True:
         yield "".join(lines(rows, is_first=is_first))
-        if len(rows) < ROWS:
+        if len(rows) < PAGE:
             return
-        rows, is_first = await search.page(ROWS, rows[-1].id, filters), False
+        rows, is_first = await search.page(PAGE, rows[-1].id, filters), False
 
 
 def _json_lines(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:  # noqa: ARG001 - same signature as _csv
     for row in rows:
-        yield PredictionRead.of(row).model_dump_json() + "\n"
+        yield PredictionRead.from_row(row).model_dump_json() + "\n"
 
 
 def _csv(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:
     file = StringIO(newline="")
     writer = csv.writer(file)
     if is_first:
-        writer.writerow([*COLUMNS, *MORE_COLUMNS])
+        writer.writerow([*COLUMNS, *RESULT_COLUMNS])
     for row in rows:
-        read = json.loads(PredictionRead.of(row).model_dump_json())
+        read = json.loads(PredictionRead.from_row(row).model_dump_json())
         scores = [value for score in read["all_predictions"] or [] for value in (score["label"], score["confidence"])]
         error = read["error"]["code"] if read["error"] else None
         values = [*(read[name] for name in COLUMNS), error, *scores]
         # All lines need as many fields as the header (RFC 4180, 2.4).
-        values += [None] * (len(COLUMNS) + len(MORE_COLUMNS) - len(values))
-        writer.writerow(_harmless(value) for value in values)
+        values += [None] * (len(COLUMNS) + len(RESULT_COLUMNS) - len(values))
+        writer.writerow(_escape_formula(value) for value in values)
     yield file.getvalue()
 
 
-def _harmless(value: object) -> object:
+def _escape_formula(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.deps import Running, Runtime
+from app.api.deps import AppState, State
 from app.api.errors import Responses, problem_responses
-from app.api.predictions import Id
+from app.api.params import Id
 from app.domain import NotExplainable, PredictionUnfinished, Status
 from app.models.tortoise import Prediction
 
@@ -34,7 +34,7 @@ def _responses(media_type: str) -> Responses:
 async def read_image(
     id: Id,
     request: Request,
-    runtime: Running,
+    state: State,
     size: Annotated[
         int,
         Query(
@@ -45,13 +45,13 @@ async def read_image(
     ] = SIZE,
 ) -> Response:
     """The image as a JPEG, whatever its original format: render_upright and without metadata."""
-    prediction = await runtime.get(id)
+    prediction = await state.get_prediction(id)
     etag = f'"{prediction.sha256[:32]}-{size}"'
-    if _is_known(request, etag):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cached(etag, CACHE_IMMUTABLE))
-    async with runtime.shown_room.taken(prediction.size_bytes):
-        image = await runtime.engine.render(await _stored(prediction, runtime), size)
-    return Response(image, headers=_cached(etag, CACHE_IMMUTABLE), media_type="image/jpeg")
+    if _is_cached(request, etag):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cache_headers(etag, CACHE_IMMUTABLE))
+    async with state.rendering_budget.reserve(prediction.size_bytes):
+        image = await state.engine.render(await _read_stored(prediction, state), size)
+    return Response(image, headers=_cache_headers(etag, CACHE_IMMUTABLE), media_type="image/jpeg")
 
 
 @router.get(
@@ -63,38 +63,38 @@ async def read_image(
 async def read_heat_map(
     id: Id,
     request: Request,
-    runtime: Running,
+    state: State,
     label: Annotated[str, Query(description="Any label of the model; empty for the best one.")] = "",
 ) -> Response:
     """The image as a PNG with the class activation map of a label on top: bright areas support the label.
 
     Exact for models that end in average pooling and one dense layer, such as MobileNetV2; 404 for others.
     """
-    prediction = await runtime.get(id)
+    prediction = await state.get_prediction(id)
     if prediction.status == Status.FAILED:
         raise NotExplainable("The prediction failed, so it has no heat map.")
     if not prediction.all_predictions:
         raise PredictionUnfinished
-    wanted = label or str(prediction.all_predictions[0]["label"])
+    label = label or str(prediction.all_predictions[0]["label"])
     # ETags must not contain quotes or non-ASCII characters.
-    of = f"{prediction.model}-{prediction.model_version}"
-    etag = f'"{prediction.sha256[:32]}-{of}-{wanted.encode().hex()}"'
-    if _is_known(request, etag):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cached(etag, CACHE_REVALIDATE))
-    async with runtime.shown_room.taken(prediction.size_bytes):
-        image = await runtime.engine.explain(prediction.model, wanted, await _stored(prediction, runtime))
-    return Response(image, headers=_cached(etag, CACHE_REVALIDATE), media_type="image/png")
+    version = f"{prediction.model}-{prediction.model_version}"
+    etag = f'"{prediction.sha256[:32]}-{version}-{label.encode().hex()}"'
+    if _is_cached(request, etag):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cache_headers(etag, CACHE_REVALIDATE))
+    async with state.rendering_budget.reserve(prediction.size_bytes):
+        image = await state.engine.explain(prediction.model, label, await _read_stored(prediction, state))
+    return Response(image, headers=_cache_headers(etag, CACHE_REVALIDATE), media_type="image/png")
 
 
-async def _stored(prediction: Prediction, runtime: Runtime) -> bytes:
-    return await runtime.storage.read(prediction.image_path)
+async def _read_stored(prediction: Prediction, state: AppState) -> bytes:
+    return await state.storage.read(prediction.image_path)
 
 
-def _is_known(request: Request, etag: str) -> bool:
+def _is_cached(request: Request, etag: str) -> bool:
     """Whether the client has this version already (RFC 9110, 13.1.2)."""
     tags = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
     return etag in tags or "*" in tags
 
 
-def _cached(etag: str, control: str) -> dict[str, str]:
+def _cache_headers(etag: str, control: str) -> dict[str, str]:
     return {"ETag": etag, "Cache-Control": control}

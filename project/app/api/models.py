@@ -6,10 +6,10 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Path
 
-from app import crud
-from app.api.deps import Running
+from app.api.deps import State
 from app.api.errors import problem_responses
-from app.models.service import Info, ModelRead
+from app.db.crud import predictions
+from app.models.pydantic_system import Info, ModelRead
 
 router = APIRouter(tags=["models"])
 
@@ -17,9 +17,9 @@ INFO_IMAGES: Final = 500
 
 
 @router.get("/models", summary="List models")
-async def list_models(runtime: Running) -> list[ModelRead]:
+async def list_models(state: State) -> list[ModelRead]:
     """Lists name, version, labels and input of each model; broken model folders come last, with the reason."""
-    return await runtime.dispatch.models()
+    return await state.dispatch.models()
 
 
 @router.get(
@@ -28,16 +28,16 @@ async def list_models(runtime: Running) -> list[ModelRead]:
     responses=problem_responses(HTTPStatus.NOT_FOUND),
 )
 async def list_labels(
-    name: Annotated[str, Path(description="Name of a model from /models.")], runtime: Running
+    name: Annotated[str, Path(description="Name of a model from /models.")], state: State
 ) -> list[str]:
     """Labels as they appear in predictions. With `QUEUE=pgqueuer` the web process needs the model folder for this."""
-    return list((await asyncio.to_thread(runtime.registry.get, name)).labels)
+    return list((await asyncio.to_thread(state.registry.get, name)).labels)
 
 
 @router.get(
     "/info", summary="List names of models and images", responses=problem_responses(HTTPStatus.SERVICE_UNAVAILABLE)
 )
-async def info(runtime: Running) -> Info:
+async def info(state: State) -> Info:
     """The models, and the newest 500 images that can be classified again."""
-    names = [model.name for model in await runtime.dispatch.models() if model.status == "ok"]
-    return Info(models=names, images=await crud.recent_image_paths(INFO_IMAGES))
+    names = [model.name for model in await state.dispatch.models() if model.status == "ok"]
+    return Info(models=names, images=await predictions.recent_image_paths(INFO_IMAGES))

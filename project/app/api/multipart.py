@@ -55,7 +55,7 @@ async def read_form(request: Request) -> dict[str, Part]:
     if not is_form(content_type):
         return {}
     reader = _FormReader()
-    with _refused():
+    with _bad_request_errors():
         parser = _parser(content_type, reader)
         async for chunk in request.stream():
             parser.write(chunk)
@@ -68,7 +68,7 @@ async def form_parts(content_type: str | None, chunks: AsyncIterator[bytes]) -> 
     Raises HTTPException like ``read_form``.
     """
     reader = _StreamReader()
-    with _refused():
+    with _bad_request_errors():
         parser = _parser(content_type, reader)
     events = _events(parser, reader, chunks)
     async for event in events:
@@ -82,7 +82,7 @@ async def form_parts(content_type: str | None, chunks: AsyncIterator[bytes]) -> 
 async def _events(
     parser: MultipartParser, reader: "_StreamReader", chunks: AsyncIterator[bytes]
 ) -> AsyncGenerator["Part | bytes | None"]:
-    with _refused():
+    with _bad_request_errors():
         async for chunk in chunks:
             parser.write(chunk)
             events, reader.events = reader.events, []
@@ -111,7 +111,7 @@ def _parser(content_type: str | None, reader: "_FormReader") -> MultipartParser:
 
 
 @contextmanager
-def _refused() -> Iterator[None]:
+def _bad_request_errors() -> Iterator[None]:
     try:
         yield
     except MultipartParseError as error:
@@ -165,8 +165,8 @@ class _FormReader:
     def _begin_data(self) -> None:
         _, options = parse_options_header(self._disposition)
         if b"name" not in options:
-            told = 'The Content-Disposition header field "name" must be provided.'
-            raise HTTPException(HTTPStatus.BAD_REQUEST, told)
+            message = 'The Content-Disposition header field "name" must be provided.'
+            raise HTTPException(HTTPStatus.BAD_REQUEST, message)
         filename = options.get(b"filename")
         self._part = Part(_text(options[b"name"]), None if filename is None else _text(filename))
 

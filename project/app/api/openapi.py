@@ -6,7 +6,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from app.api.errors import problem_responses
-from app.api.guard import OPEN, SAFE
+from app.api.middleware.auth import OPEN_PATHS, SAFE_METHODS
 
 SECURITY: Final[dict[str, dict[str, str]]] = {
     "X-API-Key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -16,18 +16,18 @@ SECURITY: Final[dict[str, dict[str, str]]] = {
 BEFORE_ROUTES: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
 
 
-def describe(app: FastAPI) -> None:
+def complete_openapi(app: FastAPI) -> None:
     """Complete an application's OpenAPI schema."""
-    made = app.openapi
+    generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            description = made()
-            description["components"]["securitySchemes"] = SECURITY
-            for path, operations in description["paths"].items():
-                if path not in OPEN:
+            schema = generate()
+            schema["components"]["securitySchemes"] = SECURITY
+            for path, operations in schema["paths"].items():
+                if path not in OPEN_PATHS:
                     for method, operation in operations.items():
-                        _complete(operation, changes=method.upper() not in SAFE)
+                        _complete(operation, changes=method.upper() not in SAFE_METHODS)
         assert app.openapi_schema is not None
         return app.openapi_schema
 
@@ -39,5 +39,5 @@ def _complete(operation: dict[str, Any], *, changes: bool) -> None:
     operation["security"] = [{}, *({name: []} for name in SECURITY)]
     needs = "write" if changes else "read"
     operation["description"] = f"{operation.get('description', '')}\n\nScope: `{needs}`.".strip()
-    for status, told in problem_responses(*BEFORE_ROUTES).items():
-        operation["responses"][str(status)] = {name: value for name, value in told.items() if name != "model"}
+    for status, response in problem_responses(*BEFORE_ROUTES).items():
+        operation["responses"][str(status)] = {name: value for name, value in response.items() if name != "model"}

@@ -1,18 +1,75 @@
-"""Pagination cursors: opaque to clients, the last ID of the previous page to us."""
+"""Parameters that several routes share: IDs, filters, cursors, Prefer, Idempotency-Key, Accept."""
 
 import base64
 import binascii
-from typing import Final
+import re
+from typing import Annotated, Any, Final
 
+from fastapi import Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BeforeValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-from app.domain import MAX_ID
+from app.db.crud.idempotency import MAX_KEY_LENGTH
+from app.db.crud.search import Filters
+from app.domain import MAX_ID, Status
+from app.models.pydantic import StorableStr
 
 CURSOR_BYTES: Final = 8
 
+PREFER: Final[dict[str, Any]] = {
+    "name": "prefer",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "title": "Prefer"},
+    "description": "`wait=N`: respond once the prediction is finished or after N seconds.",
+}
+IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
+    "name": "idempotency-key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "title": "Idempotency-Key", "maxLength": MAX_KEY_LENGTH},
+    "description": "Any unique text, a new one for each image. A repeated upload with the same key is not "
+    "stored again but gets the first response. Keys are kept for 24 hours.",
+}
+
+
+def _digits_only(value: object) -> object:
+    """Rejects ``1.0``, ``+1`` and ``1_0``, which pydantic accepts as integers."""
+    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]+", value):
+        raise PydanticCustomError("int_parsing", "Input should be a valid integer")
+    return value
+
+
+Id = Annotated[
+    int,
+    BeforeValidator(_digits_only),
+    Path(gt=0, description="ID of the prediction."),
+    # With a validator before it, pydantic writes the bound in a way that is not JSON Schema.
+    WithJsonSchema({"type": "integer", "exclusiveMinimum": 0}),
+]
+
+
+async def _filters(
+    status: Annotated[Status | None, Query(description="Only predictions with this status.")] = None,
+    model: Annotated[StorableStr, Query(description="Only predictions of this model.")] = "",
+    label: Annotated[StorableStr, Query(description="Only predictions with exactly this top label.")] = "",
+    min_confidence: Annotated[
+        float | None, Query(ge=0, le=1, description="Only predictions with at least this confidence.")
+    ] = None,
+    q: Annotated[
+        StorableStr,
+        Query(description="Only predictions whose label or file name contains all of these words or word prefixes."),
+    ] = "",
+) -> Filters:
+    return Filters(status, model, label, min_confidence, q)
+
+
+Filtered = Annotated[Filters, Depends(_filters)]
+
 
 def encode_cursor(last_id: int) -> str:
-    """The cursor of the page that follows an ID."""
+    """The cursor of the page that follows an ID; opaque to clients."""
     return base64.urlsafe_b64encode(last_id.to_bytes(CURSOR_BYTES, "big")).rstrip(b"=").decode()
 
 
@@ -26,8 +83,43 @@ def decode_cursor(cursor: str | None) -> int | None:
         raw = b""
     last_id = int.from_bytes(raw, "big")
     if len(raw) != CURSOR_BYTES or last_id > MAX_ID:
-        told = "Use a cursor from the Link header of a previous page"
+        message = "Use a cursor from the Link header of a previous page"
         raise RequestValidationError(
-            [{"type": "cursor_invalid", "loc": ("query", "cursor"), "msg": told, "input": cursor}]
+            [{"type": "cursor_invalid", "loc": ("query", "cursor"), "msg": message, "input": cursor}]
         )
     return last_id
+
+
+_WAIT: Final = re.compile(r'(?:^|,)\s*wait\s*=\s*"?0*(\d{1,9})\d*"?\s*(?:[,;]|$)', re.ASCII | re.IGNORECASE)
+
+
+def wait_seconds(request: Request, max_seconds: int) -> int | None:
+    """Seconds from ``Prefer: wait=N`` (RFC 7240, 4.3), at most ``max_seconds``; None without one."""
+    # A header may have several lines (RFC 9110, 5.3).
+    match = _WAIT.search(", ".join(request.headers.getlist("prefer")))
+    return min(int(match[1]), max_seconds) if match else None
+
+
+def idempotency_key(request: Request, max_length: int = MAX_KEY_LENGTH) -> str | None:
+    """The ``Idempotency-Key`` header. Raises RequestValidationError if it is invalid."""
+    keys = request.headers.getlist("idempotency-key")
+    if not keys:
+        return None
+    message = ""
+    if len(keys) > 1:
+        message = "Send only one key"
+    elif not 0 < len(keys[0]) <= max_length:
+        message = f"The key must have 1 to {max_length} characters"
+    if message:
+        location = ("header", "idempotency-key")
+        raise RequestValidationError(
+            [{"type": "idempotency_key_invalid", "loc": location, "msg": message, "input": keys[-1]}]
+        )
+    return keys[0]
+
+
+def prefers_html(request: Request) -> bool:
+    """Whether a client prefers HTML to JSON: browsers list HTML first, programs list neither."""
+    accepted = request.headers.get("accept", "")
+    html, json = accepted.find("text/html"), accepted.find("application/json")
+    return html >= 0 and (json < 0 or html < json)

@@ -6,10 +6,10 @@ from typing import Final
 
 from fastapi import APIRouter, Response
 
-from app.api.deps import Running, Runtime
-from app.db import pending_migrations
+from app.api.deps import AppState, State
+from app.db.migrations import pending_migrations
 from app.domain import DatabaseUnavailable, StorageUnavailable
-from app.models.service import Health, Ping, Ready
+from app.models.pydantic_system import Health, Ping, Ready
 
 router = APIRouter(tags=["service"])
 
@@ -18,9 +18,9 @@ STORAGE_SECONDS: Final = 3
 
 
 @router.get("/ping", summary="Ping the service")
-async def ping(runtime: Running) -> Ping:
+async def ping(state: State) -> Ping:
     """Responds immediately, whatever the load."""
-    return Ping(environment=runtime.settings.environment, testing=runtime.settings.testing)
+    return Ping(environment=state.settings.environment, testing=state.settings.testing)
 
 
 @router.get("/health", summary="Check whether the process is alive")
@@ -39,11 +39,11 @@ async def health() -> Health:
         }
     },
 )
-async def ready(runtime: Running, response: Response) -> Ready:
+async def ready(state: State, response: Response) -> Ready:
     """Checks database, tables, storage, model and worker: use it to decide whether to send requests here."""
     database = await _database_state()
-    health = await runtime.dispatch.health(database_answers=database == "ok")
-    storage = await _storage_state(runtime)
+    health = await state.dispatch.health(database_answers=database == "ok")
+    storage = await _storage_state(state)
     is_ready = database == storage == health.model == health.worker == "ok"
     if not is_ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
@@ -57,10 +57,10 @@ async def ready(runtime: Running, response: Response) -> Ready:
     )
 
 
-async def _storage_state(runtime: Runtime) -> str:
+async def _storage_state(state: AppState) -> str:
     try:
         async with asyncio.timeout(STORAGE_SECONDS):
-            owner = await runtime.storage.owner()
+            owner = await state.storage.owner()
     except StorageUnavailable as error:
         return error.message
     except TimeoutError:

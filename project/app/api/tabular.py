@@ -10,14 +10,15 @@ from fastapi import APIRouter, BackgroundTasks, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from app import metrics, tabular_log
-from app.api.deps import Running, Runtime
+from app.api.deps import AppState, State
 from app.api.errors import problem_responses
+from app.classifier.tabular_classifier import TabularClassifier
+from app.db.crud import tabular_predictions
+from app.db.crud.tabular_predictions import TabularResult
 from app.domain import DatabaseUnavailable, LabelScore
-from app.log_events import ANSWERS_NOT_KEPT
 from app.models.pydantic import RowAnswer
-from app.tabular import TabularClassifier
-from app.tabular_log import TabularAnswer
+from app.observability import metrics
+from app.observability.log_events import ANSWERS_NOT_KEPT
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +50,11 @@ _BODY = {
 
 
 @router.get("/{model}", summary="Classify a tabular model's default row", responses=_RESPONSES)
-async def predict_defaults(model: Name, runtime: Running, response: Response, background: BackgroundTasks) -> RowAnswer:
+async def predict_defaults(model: Name, state: State, response: Response, background: BackgroundTasks) -> RowAnswer:
     """Classifies a row of default values: a first result without a request body."""
-    classifier = await asyncio.to_thread(runtime.registry.tabular, model)
-    (answer,) = await answers_of(runtime, classifier, [classifier.row_schema()], response, background)
-    return answer
+    classifier = await asyncio.to_thread(state.registry.tabular, model)
+    (result,) = await classify_rows(state, classifier, [classifier.row_schema()], response, background)
+    return result
 
 
 @router.post(
@@ -63,44 +64,44 @@ async def predict_defaults(model: Name, runtime: Running, response: Response, ba
     openapi_extra=_BODY,
 )
 async def predict(
-    model: Name, request: Request, runtime: Running, response: Response, background: BackgroundTasks
+    model: Name, request: Request, state: State, response: Response, background: BackgroundTasks
 ) -> RowAnswer | list[RowAnswer]:
     """Returns label and probabilities for the row, or for each row of a list.
 
     Identical requests are served from a cache: see the `Cache-Status` header.
     """
-    classifier = await asyncio.to_thread(runtime.registry.tabular, model)
-    body = _parsed(await request.body())
+    classifier = await asyncio.to_thread(state.registry.tabular, model)
+    body = _parse(await request.body())
     many = isinstance(body, list)
-    rows = _validated(classifier.row_schema, body)
-    answers = await answers_of(runtime, classifier, rows, response, background)
-    return answers if many else answers[0]
+    rows = _validate(classifier.row_schema, body)
+    results = await classify_rows(state, classifier, rows, response, background)
+    return results if many else results[0]
 
 
-def _parsed(body: bytes) -> Any:
+def _parse(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
-        told = {"type": "json_invalid", "loc": ("body",), "msg": f"The body must be JSON: {error}", "input": None}
-        raise RequestValidationError([told]) from error
+        item = {"type": "json_invalid", "loc": ("body",), "msg": f"The body must be JSON: {error}", "input": None}
+        raise RequestValidationError([item]) from error
 
 
-def _validated(schema: type[BaseModel], body: Any) -> list[BaseModel]:
+def _validate(schema: type[BaseModel], body: Any) -> list[BaseModel]:
     """Validate the rows. Raises RequestValidationError that names each invalid feature and its bound."""
     try:
         if not isinstance(body, list):
             return [schema.model_validate(body)]
         rows: list[BaseModel] = TypeAdapter(list[schema]).validate_python(body)  # type: ignore[valid-type]
     except ValidationError as error:
-        raise RequestValidationError([{**told, "loc": ("body", *told["loc"])} for told in error.errors()]) from error
+        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in error.errors()]) from error
     if not rows:
-        told = {"type": "too_short", "loc": ("body",), "msg": "The list must contain at least one row", "input": body}
-        raise RequestValidationError([told])
+        item = {"type": "too_short", "loc": ("body",), "msg": "The list must contain at least one row", "input": body}
+        raise RequestValidationError([item])
     return rows
 
 
-async def answers_of(
-    runtime: Runtime,
+async def classify_rows(
+    state: AppState,
     classifier: TabularClassifier,
     rows: list[BaseModel],
     response: Response,
@@ -109,7 +110,7 @@ async def answers_of(
     """A model's results for rows, from the cache if possible; stored after the response."""
     model, version = classifier.model.name, classifier.model.version
     values = tuple(tuple(row.model_dump().values()) for row in rows)
-    cache, key = runtime.tabular_cache, (model, version, values)
+    cache, key = state.tabular_cache, (model, version, values)
     scores: list[list[LabelScore]] | None = cache.get(key)
     cached = scores is not None
     (metrics.CACHE_HITS if cached else metrics.CACHE_MISSES).labels("predict").inc()
@@ -121,9 +122,9 @@ async def answers_of(
     response.headers["Cache-Status"] = HIT if cached else MISS if key in cache else MISS.removesuffix("; stored")
     probabilities = [{score.label: score.confidence for score in row} for row in scores]
     background.add_task(
-        _log,
+        _store,
         [
-            TabularAnswer(model, version, row.model_dump(), next(iter(likely)), likely, cached)
+            TabularResult(model, version, row.model_dump(), next(iter(likely)), likely, cached)
             for row, likely in zip(rows, probabilities, strict=True)
         ],
     )
@@ -133,9 +134,9 @@ async def answers_of(
     ]
 
 
-async def _log(answers: list[TabularAnswer]) -> None:
+async def _store(results: list[TabularResult]) -> None:
     """Runs after the response; a database error must not affect it."""
     try:
-        await tabular_log.add_all(answers)
+        await tabular_predictions.add_all(results)
     except DatabaseUnavailable:
-        log.warning(ANSWERS_NOT_KEPT, len(answers), answers[0].model)
+        log.warning(ANSWERS_NOT_KEPT, len(results), results[0].model)

@@ -1,49 +1,22 @@
-"""Having images classified: uploads, and stored images again."""
+"""Routes that create or repeat a classification."""
 
-import contextlib
-import re
 import time
-from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from starlette.background import BackgroundTask
 
-from app import idempotency
-from app.api.accepting import accept, image_model
-from app.api.deps import Running, Runtime, running
+from app.api.deps import AppState, State, app_state
 from app.api.errors import problem_responses
-from app.api.predictions import Id
-from app.api.receiving import size_of
-from app.domain import (
-    DatabaseUnavailable,
-    IdempotencyClaim,
-    PredictionNotFound,
-    Status,
-)
-from app.idempotency import MAX_KEY_LENGTH, Replay
+from app.api.params import IDEMPOTENCY_KEY, PREFER, Id, idempotency_key, wait_seconds
+from app.api.upload_body import expected_memory, image_model, read_upload, validation_error
+from app.api.upload_response import prediction_response, respond
+from app.domain import ImageNotFetched
 from app.models.pydantic import PredictionRead, Reclassification, UploadJson
-from app.models.tortoise import Prediction
+from app.uploads.intake import Submission
 
 router = APIRouter(prefix="/predictions", tags=["predictions"])
 
-_PREFER: Final[dict[str, Any]] = {
-    "name": "prefer",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string", "title": "Prefer"},
-    "description": "`wait=N`: respond once the prediction is finished or after N seconds.",
-}
-IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
-    "name": "idempotency-key",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string", "title": "Idempotency-Key", "maxLength": MAX_KEY_LENGTH},
-    "description": "Any unique text, a new one for each image. A repeated upload with the same key is not "
-    "stored again but gets the first response. Keys are kept for 24 hours.",
-}
 _FORM: Final[dict[str, Any]] = {
     "type": "object",
     "title": "Upload",
@@ -72,7 +45,7 @@ _FORM: Final[dict[str, Any]] = {
 }
 
 
-# The form is read, and the answer written, without FastAPI, which would take as long for it as for all the rest.
+# The form is parsed and the response written without FastAPI, which would take as long as all the rest.
 @router.post(
     "/",
     status_code=HTTPStatus.CREATED,
@@ -93,7 +66,7 @@ _FORM: Final[dict[str, Any]] = {
         }
     },
     openapi_extra={
-        "parameters": [_PREFER, IDEMPOTENCY_KEY],
+        "parameters": [PREFER, IDEMPOTENCY_KEY],
         "requestBody": {
             "required": True,
             "content": {
@@ -108,67 +81,29 @@ async def upload_image(request: Request) -> Response:
 
     Poll `GET /predictions/{id}/` for the result, or send `Prefer: wait=10` to get it in this response.
     """
-    runtime = await running(request)
-    wait, key = _wait(request, runtime), idempotency_key(request)
-    accepted, held, came = await receive(request, runtime, wait, key)
-    if isinstance(accepted, Replay):
-        return await _replayed(request, accepted, runtime, wait=wait, came=came)
-    response = await _classified(accepted, runtime, HTTPStatus.CREATED, wait=wait, came=came)
-    response.headers["Location"] = _location(request, accepted.id)
-    if held:
-        with contextlib.suppress(DatabaseUnavailable):
-            await idempotency.keep_answer(held, bytes(response.body).decode())
-    return response
+    state = await app_state(request)
+    wait = wait_seconds(request, state.settings.max_wait_seconds)
+    submission = await accept_upload(request, state, wait=wait, key=idempotency_key(request))
+    return await respond(request, state, submission, wait)
 
 
-async def receive(
-    request: Request, runtime: Runtime, wait: int | None = None, key: str | None = None
-) -> tuple[Prediction | Replay, IdempotencyClaim | None, float]:
-    """What ``accept`` gives, when there is room for an upload; nothing of it outlives this but its row.
+async def accept_upload(
+    request: Request, state: AppState, *, wait: int | None = None, key: str | None = None
+) -> Submission:
+    """Read an upload and submit it; frees the upload's memory before returning.
 
-    Raises Overloaded.
+    Raises what ``read_upload`` and ``Intake.submit`` raise, and Overloaded.
     """
-    with runtime.backlog.place():
-        async with AsyncExitStack() as room:
-            await room.enter_async_context(runtime.room.taken(size_of(request, runtime.settings.max_upload_bytes)))
-            return await accept(request, runtime, wait, key, room)
-
-
-def _location(request: Request, prediction_id: int) -> str:
-    return f"{request.scope.get('root_path', '')}/predictions/{prediction_id}/"
-
-
-async def _replayed(request: Request, replay: Replay, runtime: Runtime, *, wait: int | None, came: float) -> Response:
-    """The first answer again; who waits gets the prediction as it has become."""
-    response: Response | None = None
-    if wait is not None or replay.answer is None:
+    with state.backlog.reserve():
+        async with state.upload_budget.reserve(expected_memory(request, state.settings.max_upload_bytes)):
+            upload = await read_upload(request, state, wait=wait, idempotency_key=key)
+            if upload.data is not None:
+                return await state.intake.submit(upload)
+        # A URL needs no memory here; its download reserves its own.
         try:
-            prediction = await runtime.get(replay.prediction_id)
-            response = await _classified(prediction, runtime, HTTPStatus.CREATED, wait=wait, came=came)
-        except PredictionNotFound:
-            if replay.answer is None:
-                raise
-    response = response or Response(replay.answer, HTTPStatus.CREATED, media_type="application/json")
-    response.headers["Location"] = _location(request, replay.prediction_id)
-    response.headers["Idempotency-Replayed"] = "true"
-    return response
-
-
-def idempotency_key(request: Request, longest: int = MAX_KEY_LENGTH) -> str | None:
-    """The header of that name. Raises RequestValidationError where it cannot be one."""
-    keys = request.headers.getlist("idempotency-key")
-    if not keys:
-        return None
-    told = ""
-    if len(keys) > 1:
-        told = "Send only one key"
-    elif not 0 < len(keys[0]) <= longest:
-        told = f"The key must have 1 to {longest} characters"
-    if told:
-        raise RequestValidationError(
-            [{"type": "idempotency_key_invalid", "loc": ("header", "idempotency-key"), "msg": told, "input": keys[-1]}]
-        )
-    return keys[0]
+            return await state.intake.submit(upload)
+        except ImageNotFetched as error:
+            raise validation_error(error.code, "image_url", error.message, upload.image_url) from error
 
 
 @router.post(
@@ -180,12 +115,12 @@ def idempotency_key(request: Request, longest: int = MAX_KEY_LENGTH) -> str | No
     responses=problem_responses(
         HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE
     ),
-    openapi_extra={"parameters": [_PREFER]},
+    openapi_extra={"parameters": [PREFER]},
 )
 async def reclassify_prediction(
     id: Id,
     request: Request,
-    runtime: Running,
+    state: State,
     wanted: Reclassification | None = None,
     model: Annotated[str, Query(description="Same as `model` in the body.")] = "",
 ) -> Response:
@@ -193,51 +128,8 @@ async def reclassify_prediction(
 
     A person's correction belongs to the old result and moves with it.
     """
-    came = time.monotonic()
-    chosen = await image_model(runtime, wanted.model if wanted else model)
-    with runtime.backlog.place():
-        prediction = await runtime.dispatch.reclassify(id, chosen)
-        runtime.backlog.count_accepted()
-        runtime.dispatch.start(prediction, None)
-    return await _classified(prediction, runtime, HTTPStatus.ACCEPTED, wait=_wait(request, runtime), came=came)
-
-
-def _wait(request: Request, runtime: Runtime) -> int | None:
-    # A header may have several lines (RFC 9110, 5.3).
-    return _wait_seconds(", ".join(request.headers.getlist("prefer")), runtime.settings.max_wait_seconds)
-
-
-async def _classified(
-    prediction: Prediction,
-    runtime: Runtime,
-    status: HTTPStatus,
-    *,
-    wait: int | None,
-    came: float,
-) -> Response:
-    """The prediction as a response: at once, to be classified afterwards, or after the wait asked for."""
-    if wait is None:
-        afterwards = runtime.dispatch.afterwards(prediction)
-        return _response(prediction, status, BackgroundTask(afterwards) if afterwards else None)
-    if prediction.status == Status.PENDING:
-        finished = await runtime.dispatch.finished(prediction, came + wait - time.monotonic())
-        # It is accepted, whatever happens to the row or the database now: no error may make a client send it again.
-        with contextlib.suppress(DatabaseUnavailable, PredictionNotFound):
-            prediction = finished or await runtime.get(prediction.id)
-    response = _response(prediction, status)
-    response.headers["Preference-Applied"] = f"wait={wait}"
-    return response
-
-
-def _response(prediction: Prediction, status: HTTPStatus, background: BackgroundTask | None = None) -> Response:
-    body = PredictionRead.of(prediction).model_dump_json()
-    return Response(body, status, media_type="application/json", background=background)
-
-
-_WAIT: Final = re.compile(r'(?:^|,)\s*wait\s*=\s*"?0*(\d{1,9})\d*"?\s*(?:[,;]|$)', re.ASCII | re.IGNORECASE)
-
-
-def _wait_seconds(prefer: str, most: int) -> int | None:
-    """Seconds from ``Prefer: wait=N`` (RFC 7240, 4.3), at most ``most``; None without one."""
-    found = _WAIT.search(prefer)
-    return min(int(found[1]), most) if found else None
+    received_at = time.monotonic()
+    chosen = await image_model(state.dispatch, wanted.model if wanted else model)
+    prediction = await state.intake.reclassify(id, chosen)
+    wait = wait_seconds(request, state.settings.max_wait_seconds)
+    return await prediction_response(prediction, state, HTTPStatus.ACCEPTED, wait=wait, received_at=received_at)

@@ -15,9 +15,9 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.classifier.manifest import ImageManifest, Model
 from app.domain import NotExplainable
-from app.imaging import InputSpec, to_tensor, render_upright
-from app.manifest import ImageManifest, Model
+from app.images.preprocessing import InputSpec, render_upright, to_tensor
 
 LONGEST: Final = 768
 """Longer side of the heat map in pixels."""

@@ -6,10 +6,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from app.classifier.manifest import ImageManifest, Model
+from app.classifier.runtimes import Session, load_network
 from app.domain import LabelScore, ModelBroken
-from app.imaging import to_tensor
-from app.manifest import ImageManifest, Model
-from app.runtimes import Session, load_network
+from app.images.preprocessing import to_tensor
 
 TOP: Final = 5
 CONFIDENCE_DIGITS: Final = 6

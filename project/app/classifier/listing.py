@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 
-from app.manifest import ImageManifest, Model
-from app.models.service import FeatureRead, ModelRead
-from app.registry import Registry
+from app.classifier.manifest import ImageManifest, Model
+from app.classifier.registry import Registry
+from app.models.pydantic_system import FeatureRead, ModelRead
 
 
 def read_models(registry: Registry, loaded: Collection[str]) -> list[ModelRead]:

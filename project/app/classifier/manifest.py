@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from app.domain import ModelBroken
-from app.imaging import InputSpec
+from app.images.preprocessing import InputSpec
 
 MANIFEST: Final = "model.toml"
 MAX_NAME_LENGTH: Final = 64

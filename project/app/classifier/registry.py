@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from app.classifier import Classifier
+from app.classifier.image_classifier import Classifier
+from app.classifier.manifest import MANIFEST, Model, Precision, read_model
+from app.classifier.tabular_classifier import TabularClassifier
 from app.domain import ModelBroken, ModelUnknown, StartupError
-from app.log_events import MODEL_BROKEN, MODEL_CHANGED, MODEL_UNLOADED
-from app.manifest import MANIFEST, Model, Precision, read_model
-from app.tabular import TabularClassifier
+from app.observability.log_events import MODEL_BROKEN, MODEL_CHANGED, MODEL_UNLOADED
 
 log = logging.getLogger(__name__)
 

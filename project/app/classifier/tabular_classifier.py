@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from app.classifier.manifest import Feature, Model, TabularManifest
 from app.domain import LabelScore, ModelBroken
-from app.manifest import Feature, Model, TabularManifest
 
 PROBABILITY_DIGITS: Final = 6
 
@@ -19,7 +19,7 @@ class TabularClassifier:
     def __init__(self, model: Model) -> None:
         """Load the model. Raises ModelBroken if its file has other features or labels than its manifest."""
         # Imported on demand: most installations have no tabular model, and it takes 40 MB.
-        from app.runtimes.onnx import open_session
+        from app.classifier.runtimes.onnx import open_session
 
         assert isinstance(model.manifest, TabularManifest)
         self.model = model

@@ -1,8 +1,9 @@
-"""``classifier backup``, ``restore`` and ``retain``."""
+"""``classifier backup``, ``restore``, ``retain`` and ``sweep``."""
 
 import argparse
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from pathlib import Path
 
 from app.config import Settings
@@ -24,11 +25,21 @@ def add_retain_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only report how much would be deleted")
 
 
+def add_sweep_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument(
+        "--older-than",
+        type=float,
+        metavar="SECONDS",
+        help="only images stored at least this long ago (default: one hour more than MAX_WAIT_SECONDS)",
+    )
+
+
 def backup(settings: Settings, options: argparse.Namespace) -> int:
     """Write all predictions, images and keys to one file; works while the service is running."""
-    from app.backup import write_backup
-    from app.db import database_in_use
+    from app.db.connection import database_in_use
     from app.storage import make_storage
+    from app.storage.backup import write_backup
 
     if options.file.exists():
         raise StartupError(f"{options.file} exists already: choose another file.")
@@ -46,9 +57,10 @@ def backup(settings: Settings, options: argparse.Namespace) -> int:
 
 def restore(settings: Settings, options: argparse.Namespace) -> int:
     """Restore a backup into an empty database and an empty storage."""
-    from app.backup import restore as bring_back
-    from app.db import connected, database_url, migrate
+    from app.db.connection import connected, database_url
+    from app.db.migrations import migrate
     from app.storage import make_storage
+    from app.storage.backup import restore as bring_back
 
     if not options.file.is_file():
         raise StartupError(f"{options.file} does not exist.")
@@ -68,9 +80,9 @@ def restore(settings: Settings, options: argparse.Namespace) -> int:
 
 def retain(settings: Settings, options: argparse.Namespace) -> int:
     """Apply the retention settings now."""
-    from app.db import database_in_use
-    from app.retention import retain as remove
+    from app.db.connection import database_in_use
     from app.storage import make_storage
+    from app.storage.retention import retain as remove
 
     if not (settings.retention_days or settings.retention_bytes):
         raise StartupError("Nothing to delete: set RETENTION_DAYS or RETENTION_BYTES.")
@@ -80,6 +92,27 @@ def retain(settings: Settings, options: argparse.Namespace) -> int:
             removed = await remove(make_storage(settings), settings, dry_run=options.dry_run)
         would = "would be deleted" if options.dry_run else "were deleted"
         print(f"{removed.predictions} predictions with {removed.bytes} bytes of images {would}")
+
+    _run(act)
+    return 0
+
+
+def sweep(settings: Settings, options: argparse.Namespace) -> int:
+    """Delete images without a prediction."""
+    from app.db.connection import connected, database_url
+    from app.storage import make_storage
+    from app.storage.ownership import is_owned
+    from app.storage.sweeper import safe_age
+    from app.storage.sweeper import sweep as delete_unreferenced
+
+    async def act() -> None:
+        storage = make_storage(settings)
+        await storage.prepare()
+        age = safe_age(settings) if options.older_than is None else timedelta(seconds=options.older_than)
+        async with database_url(settings) as url, connected(url, settings):
+            if not await is_owned(storage):
+                raise StartupError(f"{storage.location} is not marked as this database's storage: nothing was deleted.")
+            print(f"{await delete_unreferenced(storage, age)} images deleted")
 
     _run(act)
     return 0

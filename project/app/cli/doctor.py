@@ -22,16 +22,16 @@ MIN_PYTHON: Final = (3, 11)
 MIN_POSTGRES: Final = 130_000
 """``SKIP LOCKED`` and ``gen_random_uuid`` are older; this is the oldest version that PostgreSQL supports."""
 LOW_DISK_BYTES: Final = 2**30
-ANSWER_SECONDS: Final = 3.0
+TIMEOUT_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A check and its outcome; a ``warning`` does not prevent the start."""
 
-    what: str
+    subject: str
     state: Literal["ok", "warning", "wrong"]
-    told: str
+    message: str
 
 
 def run(settings: Settings, _options: argparse.Namespace) -> int:
@@ -40,7 +40,7 @@ def run(settings: Settings, _options: argparse.Namespace) -> int:
     async def look() -> bool:
         fine = True
         async for finding in _findings(settings):
-            print(f"{finding.state:<8} {finding.what}: {finding.told}")
+            print(f"{finding.state:<8} {finding.subject}: {finding.message}")
             fine = fine and finding.state != "wrong"
         return fine
 
@@ -60,10 +60,10 @@ async def _findings(settings: Settings) -> AsyncIterator[Finding]:
 
 
 def _python() -> Finding:
-    told = f"{__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    version = f"{__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     if sys.version_info < MIN_PYTHON:
-        return Finding("version", "wrong", f"{told}: Python {'.'.join(map(str, MIN_PYTHON))} or newer is required.")
-    return Finding("version", "ok", told)
+        return Finding("version", "wrong", f"{version}: Python {'.'.join(map(str, MIN_PYTHON))} or newer is required.")
+    return Finding("version", "ok", version)
 
 
 def _port(settings: Settings) -> Finding:
@@ -74,37 +74,37 @@ def _port(settings: Settings) -> Finding:
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             return Finding("port", "wrong", f"{where}: {error.strerror}. Set HOST and PORT.")
-        if _is_ours(settings):
+        if _is_this_service(settings):
             return Finding("port", "ok", f"{where} is in use by this service")
         return Finding("port", "wrong", f"{where} is in use by another program: stop it, or set PORT to another port.")
     return Finding("port", "ok", f"{where} is free")
 
 
-def _is_ours(settings: Settings) -> bool:
+def _is_this_service(settings: Settings) -> bool:
     host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound # nosec B104
     with suppress(OSError, ValueError):
         address = f"http://[{host}]" if ":" in host else f"http://{host}"
-        with urllib.request.urlopen(f"{address}:{settings.port}/ping", timeout=ANSWER_SECONDS) as answer:  # noqa: S310 - http # nosec B310
-            return bool(json.load(answer)["ping"] == "pong")
+        with urllib.request.urlopen(f"{address}:{settings.port}/ping", timeout=TIMEOUT_SECONDS) as response:  # noqa: S310 - http # nosec B310
+            return bool(json.load(response)["ping"] == "pong")
     return False
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
     folders = {settings.data_dir, settings.models, *([] if settings.storage_url else [settings.uploads])}
     for folder in sorted(folders):
-        there = folder
-        while not there.exists():
-            there = there.parent
-        free = shutil.disk_usage(there).free
-        told = f"{free / 2**30:.1f} GiB free for {folder}"
+        existing = folder
+        while not existing.exists():
+            existing = existing.parent
+        free = shutil.disk_usage(existing).free
+        message = f"{free / 2**30:.1f} GiB free for {folder}"
         if free < LOW_DISK_BYTES:
-            yield Finding("disk", "warning", f"{told}: free some space, or set RETENTION_DAYS or RETENTION_BYTES.")
+            yield Finding("disk", "warning", f"{message}: free some space, or set RETENTION_DAYS or RETENTION_BYTES.")
         else:
-            yield Finding("disk", "ok", told)
+            yield Finding("disk", "ok", message)
 
 
 def _model(settings: Settings) -> Finding:
-    from app.registry import find_default
+    from app.classifier.registry import find_default
 
     try:
         model, note = find_default(settings.models, settings.model, settings.model_precision)
@@ -116,17 +116,17 @@ def _model(settings: Settings) -> Finding:
 
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
-    from app.api.guard import is_loopback
-    from app.db import database_in_use, execute, pending_migrations
+    from app.api.middleware.auth import allows_anonymous
+    from app.db.connection import database_in_use, server_version
+    from app.db.migrations import pending_migrations
 
-    settings = settings.model_copy(update={"database_wait_seconds": ANSWER_SECONDS})
+    settings = settings.model_copy(update={"database_wait_seconds": TIMEOUT_SECONDS})
     async with database_in_use(settings):
-        (row,) = await execute("SELECT current_setting('server_version_num')::int AS number, version() AS version")
-        told = " ".join(row["version"].split()[:2])
-        if row["number"] < MIN_POSTGRES:
-            yield Finding("database", "wrong", f"{told}: PostgreSQL {MIN_POSTGRES // 10_000} or newer is required.")
+        number, version = await server_version()
+        if number < MIN_POSTGRES:
+            yield Finding("database", "wrong", f"{version}: PostgreSQL {MIN_POSTGRES // 10_000} or newer is required.")
         else:
-            yield Finding("database", "ok", told)
+            yield Finding("database", "ok", version)
         if missing := await pending_migrations():
             yield Finding("tables", "wrong", f"{len(missing)} migrations are missing: run `./classifier migrate`.")
             return
@@ -134,13 +134,13 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         if settings.queue == "pgqueuer":
             yield await _queue()
         yield await _storage(settings)
-        is_open = settings.allow_anonymous or (settings.allow_anonymous is None and is_loopback(settings.host))
+        is_open = allows_anonymous(settings.allow_anonymous, settings.host)
         yield await _keys(is_open=is_open)
 
 
 async def _queue() -> Finding:
-    from app.fleet import count_alive
-    from app.queue import check_installed
+    from app.db.crud.workers import count_alive
+    from app.worker.job_queue import check_installed
 
     try:
         await check_installed()
@@ -152,25 +152,25 @@ async def _queue() -> Finding:
 
 
 async def _storage(settings: Settings) -> Finding:
-    from app.ownership import is_owned
     from app.storage import make_storage
+    from app.storage.ownership import is_owned
 
     storage = make_storage(settings)
     try:
         await storage.prepare()
         if await storage.owner() is None:
-            return Finding("storage", "ok", f"{storage.place} is writable; the first start marks it")
+            return Finding("storage", "ok", f"{storage.location} is writable; the first start marks it")
         if not await is_owned(storage):
             return Finding(
-                "storage", "wrong", f"{storage.place} belongs to another database: set UPLOADS_DIR or STORAGE_URL."
+                "storage", "wrong", f"{storage.location} belongs to another database: set UPLOADS_DIR or STORAGE_URL."
             )
     except (StartupError, StorageUnavailable) as error:
         return Finding("storage", "wrong", error.message)
-    return Finding("storage", "ok", f"{storage.place} is writable")
+    return Finding("storage", "ok", f"{storage.location} is writable")
 
 
 async def _keys(*, is_open: bool) -> Finding:
-    from app.keys import any_valid
+    from app.db.crud.api_keys import any_valid
 
     if is_open:
         return Finding("keys", "ok", "not required")

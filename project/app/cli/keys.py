@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--scopes", type=_scopes, default=[Scope.READ, Scope.WRITE], help="read, write, admin; default: read,write"
     )
     create.add_argument(
-        "--expires", type=duration, metavar="TIME", help="lifetime such as 12h, 30d or 52w (default: unlimited)"
+        "--expires", type=parse_duration, metavar="TIME", help="lifetime such as 12h, 30d or 52w (default: unlimited)"
     )
     commands.add_parser("list", help="list all keys without their secrets")
     revoke = commands.add_parser("revoke", help="revoke a key")
@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Run a subcommand; works while the service is running."""
-    from app.db import database_in_use
+    from app.db.connection import database_in_use
 
     async def act() -> None:
         async with database_in_use(settings):
@@ -42,32 +42,32 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _create(options: argparse.Namespace) -> None:
-    from app import keys
+    from app.db.crud import api_keys
 
-    key_id, key = await keys.create(options.name, options.scopes, options.expires, _operator())
+    key_id, key = await api_keys.create(options.name, options.scopes, options.expires, _operator())
     print(f"Key {key_id} of {options.name}, shown only once:", key, sep="\n")
 
 
 async def _list(_options: argparse.Namespace) -> None:
-    from app import keys
-    from app.changes import utc
+    from app.db.crud import api_keys
+    from app.db.crud.audit_log import format_utc
 
     row = "{:>4}  {:<24}  {:<16}  {:<20}  {:<20}  {:<20}  {}".format
     print(row("id", "name", "scopes", "created", "used", "expires", "state"))
-    for key in await keys.all_keys():
+    for key in await api_keys.list_all():
         state = "valid"
         if key.revoked_at:
             state = "revoked"
         elif key.expires_at and key.expires_at < datetime.now(UTC):
             state = "expired"
-        times = [utc(time) for time in (key.created_at, key.used_at, key.expires_at)]
+        times = [format_utc(time) for time in (key.created_at, key.used_at, key.expires_at)]
         print(row(key.id, key.name, key.scopes, *times, state))
 
 
 async def _revoke(options: argparse.Namespace) -> None:
-    from app import keys
+    from app.db.crud import api_keys
 
-    if not await keys.revoke(options.id, _operator()):
+    if not await api_keys.revoke(options.id, _operator()):
         raise StartupError(f"There is no valid key {options.id}: `./classifier keys list` shows all keys.")
     print(f"Key {options.id} is revoked.")
 
@@ -85,7 +85,7 @@ _ACTIONS: Final = {"create": _create, "list": _list, "revoke": _revoke}
 
 
 def _name(text: str) -> str:
-    from app.keys import MAX_NAME_LENGTH
+    from app.db.crud.api_keys import MAX_NAME_LENGTH
 
     if not (0 < len(text) <= MAX_NAME_LENGTH and text.isprintable() and text.strip() == text):
         raise argparse.ArgumentTypeError(f"a name must have 1 to {MAX_NAME_LENGTH} printable characters")
@@ -99,9 +99,9 @@ def _scopes(text: str) -> list[Scope]:
         raise argparse.ArgumentTypeError("scopes must be read, write or admin, separated by commas") from None
 
 
-def duration(text: str) -> timedelta:
+def parse_duration(text: str) -> timedelta:
     """A duration on the command line: 12h, 30d, 52w."""
-    found = re.fullmatch(r"([1-9][0-9]{0,4})([hdw])", text, re.ASCII)
-    if not found:
+    match = re.fullmatch(r"([1-9][0-9]{0,4})([hdw])", text, re.ASCII)
+    if not match:
         raise argparse.ArgumentTypeError("use a number of hours, days or weeks: 12h, 30d, 52w")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})

@@ -1,26 +1,34 @@
-"""Runs uvicorn: binds the port first, and logs when it serves and when it stops."""
+"""``classifier serve``: runs uvicorn, binds the port first, and logs when it serves and when it stops."""
 
+import argparse
 import contextlib
+import ctypes
 import errno
+import gc
 import logging
 import os
 import socket
+import sys
 import threading
 from typing import Final
 
 import uvicorn
 from uvicorn.supervisors import ChangeReload
 
+from app.api.connection import ConnectionProtocol
 from app.config import Settings
 from app.domain import StartupError
-from app.log_events import SERVING, STOPPED, STOPPING
 from app.main import create_application
-from app.memory import give_back_large_blocks
-from app.protocol import ConnectionProtocol
+from app.observability.log_events import SERVING, STOPPED, STOPPING
+from app.observability.log_format import log_config
 
 log = logging.getLogger(__name__)
 
 THREADS_END_SECONDS: Final = 2.0
+COLLECT_THRESHOLDS: Final = (20_000, 50, 100)
+"""New objects, and younger collections, before Python collects garbage of each age; its defaults are 700, 10, 10."""
+M_MMAP_THRESHOLD: Final = -3
+LARGE_BYTES: Final = 256 * 1024
 
 
 class Server(uvicorn.Server):
@@ -30,14 +38,18 @@ class Server(uvicorn.Server):
         """Start the application, then accept requests."""
         await super().startup(sockets)
         if self.started:
+            # Everything created so far stays: collections that traverse it again and again delay requests.
+            gc.freeze()
+            # Requests leave hardly any garbage: with fewer collections, uploads are 1.3 % faster.
+            gc.set_threshold(*COLLECT_THRESHOLDS)
             log.info(SERVING, _url(self.config.host, (sockets or self.servers[0].sockets)[0]))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish active requests, then stop the application."""
         log.info(STOPPING)
         # Event streams would otherwise last until they are cut off.
-        if runtime := self.lifespan.state.get("runtime"):
-            runtime.notices.end()
+        if state := self.lifespan.state.get("app_state"):
+            state.notifications.stop()
         await super().shutdown(sockets)
         log.info(STOPPED)
         # Everything is closed; only a thread decoding a large image could still delay the exit.
@@ -46,30 +58,30 @@ class Server(uvicorn.Server):
         last_resort.start()
 
 
-def serve(settings: Settings, *, reload: bool) -> None:
+def run(settings: Settings, options: argparse.Namespace) -> int:
     """Serve HTTP until SIGINT or SIGTERM.
 
     Raises StartupError if the port is unavailable; exits with status 3 if the application cannot start.
     """
     config = uvicorn.Config(
-        "app.main:app" if reload else create_application(settings),
+        "app.main:app" if options.reload else create_application(settings),
         host=settings.host,
         port=settings.port,
-        log_config=settings.log_config,
+        log_config=log_config(settings),
         access_log=False,
         timeout_graceful_shutdown=settings.shutdown_seconds,
-        reload=reload,
+        reload=options.reload,
         server_header=False,
         forwarded_allow_ips=settings.trusted_proxies,
         ws="none",
         http=ConnectionProtocol,
     )
-    give_back_large_blocks()
+    _return_large_blocks()
     _allow_many_connections()
     listening = _listen(settings.host, settings.port)
     server = Server(config)
     try:
-        if reload:
+        if options.reload:
             ChangeReload(config, target=server.run, sockets=[listening]).run()
         else:
             server.run(sockets=[listening])
@@ -77,6 +89,19 @@ def serve(settings: Settings, *, reload: bool) -> None:
         # uvicorn raises the signal again after stopping; it was asked to stop and it did.
         if not server.started:
             raise
+    return 0
+
+
+def _return_large_blocks() -> None:
+    """Return blocks of ``LARGE_BYTES`` or more to the system as soon as they are freed (glibc, mallopt(3)).
+
+    By default glibc raises that threshold to the largest block it has seen, and images leave holes in the heap: with
+    2,000 clients sending 1 MB each these took 60 MB of 250 (``tests/resilience/test_overload.py``).
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none, or do this anyway
+        if mallopt:
+            mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def _allow_many_connections() -> None:
@@ -84,8 +109,8 @@ def _allow_many_connections() -> None:
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource  # not on Windows
 
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -20,8 +20,9 @@ from typing import IO, Final
 
 import asyncpg
 
+from app.db.embedded_commands import binaries, environment, last_line, run_as, server_account
 from app.domain import StartupError
-from app.log_events import (
+from app.observability.log_events import (
     POSTGRES_AWAITED,
     POSTGRES_CREATING,
     POSTGRES_DIED,
@@ -32,7 +33,6 @@ from app.log_events import (
     POSTGRES_STARTED,
     POSTGRES_STOPPED,
 )
-from app.postgres_commands import binaries, environment, last_line, run_as, server_account
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Notifications about status changes of predictions, through PostgreSQL's LISTEN on a dedicated connection."""
+"""Notifications about status events of predictions, through PostgreSQL's LISTEN on a dedicated connection."""
 
 import asyncio
 import logging
@@ -8,12 +8,13 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from dataclasses import dataclass
 from typing import Final
 
-from app import crud
-from app.db import dedicated_connection, said, translate_connection_errors
+from app.concurrency import in_background
+from app.db.connection import dedicated_connection
+from app.db.crud import predictions
+from app.db.errors import describe_error, translate_connection_errors
 from app.domain import DatabaseUnavailable, Status
-from app.log_events import NOTICES_ERROR, NOTICES_INTERRUPTED
 from app.models.tortoise import Prediction
-from app.repeating import alongside
+from app.observability.log_events import NOTICES_ERROR, NOTICES_INTERRUPTED
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ CHANNEL: Final = "predictions"
 PROBE_SECONDS: Final = 10.0
 """Interval between probes: a connection that was cut silently reports no error."""
 RECONNECT_SECONDS: Final = 1.0
-LOOK_SECONDS: Final = 2.0
+POLL_SECONDS: Final = 2.0
 """Waiting clients also read the row this often, in case a notification was lost."""
 MAX_UNREAD: Final = 10_000
 """Events buffered for a slow subscriber."""
@@ -31,47 +32,47 @@ FINISHED: Final = frozenset({Status.SUCCEEDED, Status.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class StatusEvent:
     """A prediction's new status, or ``deleted``."""
 
     id: int
     status: str
 
 
-class Feed:
+class Subscription:
     """A buffer of events since the subscription started; it tells a slow subscriber that events were lost."""
 
     def __init__(self) -> None:
-        self._unread: deque[Change] = deque()
+        self._unread: deque[StatusEvent] = deque()
         self._arrived = asyncio.Event()
-        self._missed = False
+        self._has_missed = False
 
-    def put(self, changes: list[Change]) -> None:
+    def put(self, events: list[StatusEvent]) -> None:
         """Add events, or mark the subscription as having lost some."""
-        if len(self._unread) + len(changes) > MAX_UNREAD:
-            self.note_missed()
+        if len(self._unread) + len(events) > MAX_UNREAD:
+            self.mark_missed()
         else:
-            self._unread.extend(changes)
+            self._unread.extend(events)
         self._arrived.set()
 
-    def note_missed(self) -> None:
+    def mark_missed(self) -> None:
         """Record that events were lost."""
         self._unread.clear()
-        self._missed = True
+        self._has_missed = True
         self._arrived.set()
 
-    async def next(self, seconds: float) -> list[Change] | None:
+    async def next(self, seconds: float) -> list[StatusEvent] | None:
         """Events that arrive within ``seconds``, possibly none; None if events were lost."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._arrived.wait()
         self._arrived.clear()
-        if self._missed:
-            self._missed = False
+        if self._has_missed:
+            self._has_missed = False
             return None
-        changes = list(self._unread)
+        events = list(self._unread)
         self._unread.clear()
-        return changes
+        return events
 
 
 class _Watchers:
@@ -92,8 +93,8 @@ class _Watchers:
             if not events:
                 self._events.pop(prediction_id, None)
 
-    def wake(self, changes: list[Change]) -> None:
-        for change in changes:
+    def wake(self, events: list[StatusEvent]) -> None:
+        for change in events:
             for event in self._events.get(change.id, ()):
                 event.set()
 
@@ -108,22 +109,22 @@ class NotificationListener:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._following = _Watchers()
-        self._awaiting = _Watchers()
-        self._feeds: set[Feed] = set()
-        self._tried = asyncio.Event()
-        self.ended = asyncio.Event()
+        self._watchers = _Watchers()
+        self._waiters = _Watchers()
+        self._subscriptions: set[Subscription] = set()
+        self._attempted = asyncio.Event()
+        self.stopping = asyncio.Event()
         """Set at shutdown: endless streams must end."""
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Stop all streams and waits."""
-        self.ended.set()
+        self.stopping.set()
         self._wake_all()
-        for feed in self._feeds:
-            feed.put([])
+        for subscription in self._subscriptions:
+            subscription.put([])
 
-    async def finished(
-        self, prediction_id: int, seconds: float, get: Callable[[int], Awaitable[Prediction]] = crud.get
+    async def wait_until_finished(
+        self, prediction_id: int, seconds: float, get: Callable[[int], Awaitable[Prediction]] = predictions.get
     ) -> Prediction:
         """The prediction once it is finished, or its state after ``seconds`` or at shutdown.
 
@@ -132,14 +133,14 @@ class NotificationListener:
         Raises PredictionNotFound, also if the prediction is deleted in the meantime, or DatabaseUnavailable.
         """
         deadline = asyncio.get_running_loop().time() + seconds
-        with self._awaiting.of(prediction_id) as changed:
+        with self._waiters.of(prediction_id) as changed:
             while True:
                 changed.clear()
                 prediction = await get(prediction_id)
                 left = deadline - asyncio.get_running_loop().time()
-                if prediction.status in FINISHED or left <= 0 or self.ended.is_set():
+                if prediction.status in FINISHED or left <= 0 or self.stopping.is_set():
                     return prediction
-                await self.wait_for(changed, min(left, LOOK_SECONDS))
+                await self.wait_for(changed, min(left, POLL_SECONDS))
 
     async def wait_for(self, changed: asyncio.Event, seconds: float) -> bool:
         """Whether an event from ``watch`` was set within ``seconds``."""
@@ -150,25 +151,25 @@ class NotificationListener:
             return False
 
     @contextmanager
-    def feed(self) -> Iterator[Feed]:
+    def subscribe(self) -> Iterator[Subscription]:
         """Subscribe to all events while inside."""
-        feed = Feed()
-        self._feeds.add(feed)
+        subscription = Subscription()
+        self._subscriptions.add(subscription)
         try:
-            yield feed
+            yield subscription
         finally:
-            self._feeds.discard(feed)
+            self._subscriptions.discard(subscription)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Receive notifications while inside, reconnecting after database outages."""
-        async with alongside(self._listen_forever()):
-            await self._tried.wait()
+        async with in_background(self._listen_forever()):
+            await self._attempted.wait()
             yield
 
     def watch(self, prediction_id: int) -> AbstractContextManager[asyncio.Event]:
-        """An event that is set by each change of a prediction, and whenever changes may have been lost."""
-        return self._following.of(prediction_id)
+        """An event that is set by each change of a prediction, and whenever events may have been lost."""
+        return self._watchers.of(prediction_id)
 
     async def _listen_forever(self) -> None:
         while True:
@@ -176,34 +177,34 @@ class NotificationListener:
                 async with translate_connection_errors(), dedicated_connection(self._url) as connection:
                     lost = asyncio.Event()
                     connection.add_termination_listener(lambda _, lost=lost: lost.set())
-                    await connection.add_listener(CHANNEL, self._on_notice)
+                    await connection.add_listener(CHANNEL, self._on_notification)
                     # Changes may have been missed while disconnected, so every waiting caller reads its row.
-                    self._tried.set()
+                    self._attempted.set()
                     self._wake_all()
-                    for feed in self._feeds:
-                        feed.note_missed()
+                    for subscription in self._subscriptions:
+                        subscription.mark_missed()
                     while not await self.wait_for(lost, PROBE_SECONDS):
                         await connection.execute("SELECT 1")
                     raise ConnectionResetError("the database closed the connection")
             except DatabaseUnavailable as error:
-                log.debug(NOTICES_INTERRUPTED, said(error))
-                self._tried.set()
+                log.debug(NOTICES_INTERRUPTED, describe_error(error))
+                self._attempted.set()
                 await asyncio.sleep(RECONNECT_SECONDS)
             except Exception:
                 # Waiting callers keep polling the row in the meantime.
                 log.exception(NOTICES_ERROR)
-                self._tried.set()
+                self._attempted.set()
                 await asyncio.sleep(RECONNECT_SECONDS)
 
-    def _on_notice(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+    def _on_notification(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         pairs = (change.split(" ", 1) for change in str(payload).split(","))
-        changes = [Change(int(prediction_id), status) for prediction_id, status in pairs]
-        self._following.wake(changes)
+        events = [StatusEvent(int(prediction_id), status) for prediction_id, status in pairs]
+        self._watchers.wake(events)
         # Callers waiting for the result are woken by the final status only.
-        self._awaiting.wake([change for change in changes if change.status == DELETED or change.status in FINISHED])
-        for feed in self._feeds:
-            feed.put(changes)
+        self._waiters.wake([change for change in events if change.status == DELETED or change.status in FINISHED])
+        for subscription in self._subscriptions:
+            subscription.put(events)
 
     def _wake_all(self) -> None:
-        self._following.wake_all()
-        self._awaiting.wake_all()
+        self._watchers.wake_all()
+        self._waiters.wake_all()

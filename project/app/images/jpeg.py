@@ -4,12 +4,14 @@ Pillow is hardly slower, but accepts truncated files if their last bytes look ri
 headers (record 8).
 """
 
-import struct
 from typing import Final
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
+
+from app.images.exif import SIGNATURE as EXIF_SIGNATURE
+from app.images.exif import UPRIGHT, read_orientation
 
 SIGNATURE: Final = b"\xff\xd8\xff"
 MAX_SEGMENTS: Final = 5_000
@@ -17,13 +19,7 @@ MIN_SEGMENT: Final = 2
 MAX_SCANS: Final = 100
 """Each scan of a progressive file is decoded separately; encoders write about ten, hostile files thousands."""
 
-UPRIGHT: Final = 1
-ORIENTATIONS: Final = range(1, 9)
-TURNED: Final = 5
-"""From this orientation on, width and height are swapped."""
 
-_ORIENTATION_TAG: Final = 0x0112
-_EXIF: Final = b"Exif\0\0"
 _END: Final = b"\xff\xd9"
 _SCAN: Final = b"\xff\xda"
 _FILL: Final = b"\xff\xff"
@@ -87,25 +83,9 @@ def orientation(data: bytes) -> int:
         length = int.from_bytes(data[position + 2 : position + 4], "big")
         if length < MIN_SEGMENT:
             break
-        if marker[1] == _APP1 and data.startswith(_EXIF, position + 4):
-            return exif_orientation(data[position + 4 : position + 2 + length])
+        if marker[1] == _APP1 and data.startswith(EXIF_SIGNATURE, position + 4):
+            return read_orientation(data[position + 4 : position + 2 + length])
         position += 2 + length
-    return UPRIGHT
-
-
-def exif_orientation(exif: bytes) -> int:
-    """The orientation in an EXIF block (CIPA DC-008, 4.6: a TIFF directory of 12-byte entries); 1 if there is none."""
-    tiff = exif.removeprefix(_EXIF)
-    order = ">" if tiff[:2] == b"MM" else "<"
-    try:
-        (directory,) = struct.unpack_from(f"{order}L", tiff, 4)
-        (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
-        for entry in range(entries):
-            tag, _kind, _count, value = struct.unpack_from(f"{order}HHLH", tiff, directory + 2 + 12 * entry)
-            if tag == _ORIENTATION_TAG:
-                return value if value in ORIENTATIONS else UPRIGHT
-    except struct.error:
-        return UPRIGHT
     return UPRIGHT
 
 

@@ -1,10 +1,9 @@
-"""From bytes to tensors: detects image formats and prepares a model's input. Pure functions.
+"""Prepares an image for a model, and renders it for people. Pure functions.
 
 Geometry (record 4): the short side is scaled to 256 and the central 224 x 224 cropped, with EXIF orientation applied.
 Both are one ``resize(box=...)`` of the visible part, so that no image shape costs more than its own pixels.
 """
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,45 +11,15 @@ from io import BytesIO
 from typing import Final, Literal
 
 import numpy as np
-import pillow_heif
 from numpy.typing import NDArray
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image
 
-from app import jpeg, metadata
-from app.domain import ImageInfo, ImageTooLarge, ImageUnreadable, NotAnImage
+from app.domain import ImageUnreadable
+from app.images import jpeg
+from app.images.decoding import MAX_READS, MeteredFile, open_image, orientation_of
 
-# Our own limit is checked before decoding; Pillow's would only warn, or reject what a setting allows.
-Image.MAX_IMAGE_PIXELS = None
-pillow_heif.register_heif_opener()
-
-FORMATS: Final[dict[str | None, tuple[str, str]]] = {
-    PngImagePlugin.PngImageFile.format: ("image/png", "png"),
-    WebPImagePlugin.WebPImageFile.format: ("image/webp", "webp"),
-    GifImagePlugin.GifImageFile.format: ("image/gif", "gif"),
-    BmpImagePlugin.BmpImageFile.format: ("image/bmp", "bmp"),
-    TiffImagePlugin.TiffImageFile.format: ("image/tiff", "tiff"),
-    AvifImagePlugin.AvifImageFile.format: ("image/avif", "avif"),
-    pillow_heif.HeifImageFile.format: ("image/heic", "heic"),
-}
-"""Pillow's name of each accepted format, with media type and extension. JPEG is handled by ``jpeg.py``."""
-
-# Only these of Pillow's forty readers: each one adds attack surface.
-_READERS: Final = [name for name in FORMATS if name]
-
-QUALITY: Final = 85
+JPEG_QUALITY: Final = 85
 SPARE: Final = 1.5
-MAX_HEADER_READS: Final = 5_000
-MAX_READS: Final = 200_000
-MAX_READS_PER_BYTE: Final = 4
-"""Maximum average number of reads per byte: one is usual, hostile files refer to the same bytes many times."""
 
 _Box = tuple[float, float, float, float]
 
@@ -63,7 +32,7 @@ _TRANSPOSE: Final[dict[int, Image.Transpose]] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""How to display an image render_upright, by EXIF orientation (CIPA DC-008, tag 0x0112)."""
+"""How to display an image upright, by EXIF orientation (CIPA DC-008, tag 0x0112)."""
 
 
 PerChannel = float | tuple[float, float, float]
@@ -102,71 +71,6 @@ class InputSpec:
         return left, top, left + side, top + side
 
 
-class _MeteredFile(BytesIO):
-    """An image file with a limited number of reads.
-
-    Pillow's readers process millions of tiny blocks one by one, some in quadratic time; real images have no such
-    blocks.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self._bytes_left = MAX_READS_PER_BYTE * len(data) + 4096
-        self.reads_left = MAX_HEADER_READS
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        found = super().read(size)
-        self._bytes_left -= len(found)
-        self.reads_left -= 1
-        if self._bytes_left < 0 or self.reads_left < 0:
-            raise OSError("the file is made of too many blocks")
-        return found
-
-
-def inspect(data: bytes, max_pixels: int) -> ImageInfo:
-    """Detect format and size from the header, without decoding.
-
-    Raises NotAnImage for unsupported bytes, ImageTooLarge above ``max_pixels``.
-    """
-    try:
-        if data.startswith(jpeg.SIGNATURE):
-            width, height = jpeg.size(data)
-            content_type, extension, orientation = "image/jpeg", "jpg", jpeg.orientation(data)
-        else:
-            with Image.open(_MeteredFile(data), formats=_READERS) as image:
-                width, height = image.size
-                content_type, extension = FORMATS[image.format]
-                orientation = _orientation(image)
-    except MemoryError:
-        raise
-    except Exception as error:
-        # Readers raise many kinds of exceptions for broken headers; all of them mean the same.
-        raise NotAnImage from error
-    if width <= 0 or height <= 0:
-        raise NotAnImage
-    if width * height > max_pixels:
-        raise ImageTooLarge(f"The image has {width} x {height} pixels; the limit is {max_pixels}.")
-    return ImageInfo(content_type, extension, *((height, width) if orientation >= jpeg.TURNED else (width, height)))
-
-
-def strip_metadata(data: bytes, image: ImageInfo) -> bytes:
-    """The file of an inspected image without its metadata (``app.metadata``).
-
-    Raises NotAnImage if it cannot be parsed or would become a different image.
-    """
-    try:
-        bare = metadata.strip_metadata(data, image.content_type)
-    except MemoryError:
-        raise
-    except Exception as error:
-        # As with headers: any error here is caused by the file.
-        raise NotAnImage from error
-    # Readers disagree on duplicate fields: the stored file must be the image that was inspected.
-    if inspect(bare, sys.maxsize) != image:
-        raise NotAnImage
-    return bare
-
-
 def to_tensor(data: bytes, spec: InputSpec = InputSpec()) -> NDArray[np.float32]:
     """Decode an image and crop what the model sees.
 
@@ -188,16 +92,16 @@ def to_tensor(data: bytes, spec: InputSpec = InputSpec()) -> NDArray[np.float32]
     return tensor
 
 
-def render_upright(data: bytes, longest: int) -> Image.Image:
-    """The whole image render_upright, in RGB and without metadata, its longer side at most ``max_side`` pixels.
+def render_upright(data: bytes, max_side: int) -> Image.Image:
+    """The whole image upright, in RGB and without metadata, its longer side at most ``max_side`` pixels.
 
     Raises ImageUnreadable if the bytes cannot be decoded.
     """
     with _decoding():
         # The shorter side also keeps ``max_side`` pixels: of a thin image, a smaller decoding would blur the longer
         # side.
-        image, orientation = _decoded_jpeg(data, longest) if data.startswith(jpeg.SIGNATURE) else _decoded(data)
-        scale = min(1.0, longest / max(image.size))
+        image, orientation = _decoded_jpeg(data, max_side) if data.startswith(jpeg.SIGNATURE) else _decoded(data)
+        scale = min(1.0, max_side / max(image.size))
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         smaller = _to_rgb(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
     shown = smaller.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else smaller
@@ -205,13 +109,13 @@ def render_upright(data: bytes, longest: int) -> Image.Image:
     return shown
 
 
-def render_jpeg(data: bytes, longest: int) -> bytes:
-    """The image as a JPEG for browsers: render_upright, without metadata, its longer side at most ``max_side`` pixels.
+def render_jpeg(data: bytes, max_side: int) -> bytes:
+    """The image as a JPEG for browsers: upright, without metadata, its longer side at most ``max_side`` pixels.
 
     Raises ImageUnreadable if the bytes cannot be decoded.
     """
     file = BytesIO()
-    render_upright(data, longest).save(file, "JPEG", quality=QUALITY)
+    render_upright(data, max_side).save(file, "JPEG", quality=JPEG_QUALITY)
     return file.getvalue()
 
 
@@ -235,20 +139,12 @@ def _decoded_jpeg(data: bytes, short_side: int) -> tuple[Image.Image, int]:
 
 def _decoded(data: bytes) -> tuple[Image.Image, int]:
     """The pixels of any other format, and the orientation to apply."""
-    file = _MeteredFile(data)
-    with Image.open(file, formats=_READERS) as image:
-        orientation = _orientation(image)
+    file = MeteredFile(data)
+    with open_image(file) as image:
+        orientation = orientation_of(image)
         file.reads_left = MAX_READS
         image.load()
         return image, orientation
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1..8, that remains to be applied to the pixels."""
-    if image.format in {"TIFF", "HEIF"}:
-        # Pillow and libheif rotate these during decoding.
-        return 1
-    return jpeg.exif_orientation(image.info.get("exif", b""))
 
 
 def _cut(image: Image.Image, box: _Box) -> tuple[Image.Image, _Box]:

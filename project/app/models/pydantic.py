@@ -93,7 +93,7 @@ class PredictionRead(BaseModel):
     corrected_at: datetime | None
 
     @classmethod
-    def of(cls, row: Prediction) -> "PredictionRead":
+    def from_row(cls, row: Prediction) -> "PredictionRead":
         error = PredictionError(code=row.error_code, message=row.error_message or "") if row.error_code else None
         fields = {name: getattr(row, name) for name in cls.model_fields if name != "error"}
         return cls(error=error, **fields)

@@ -82,7 +82,7 @@ class PastAnswerRead(BaseModel):
     kind: Literal["answer"] = "answer"
 
     @classmethod
-    def of(cls, row: PastAnswer) -> "PastAnswerRead":
+    def from_row(cls, row: PastAnswer) -> "PastAnswerRead":
         error = PredictionError(code=row.error_code, message=row.error_message or "") if row.error_code else None
         fields = {name: getattr(row, name) for name in cls.model_fields if name not in {"error", "kind"}}
         return cls(error=error, **fields)
@@ -118,5 +118,5 @@ class ChangeRead(BaseModel):
     after: dict[str, Any] | None
 
     @classmethod
-    def of(cls, row: Change) -> "ChangeRead":
+    def from_row(cls, row: Change) -> "ChangeRead":
         return cls(**{name: getattr(row, name) for name in cls.model_fields if name != "kind"})

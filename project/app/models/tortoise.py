@@ -1,6 +1,4 @@
-"""The tables. Changed only together with a migration in ``migrations/models/``."""
-
-from typing import Any, Self
+"""Tables. Change them only together with a migration in ``migrations/models/``."""
 
 from tortoise import fields
 from tortoise.models import Model
@@ -44,11 +42,6 @@ class Prediction(Model):
     )
     key_id: int | None = fields.BigIntField(null=True, description="Of the API key that uploaded it.")
 
-    @classmethod
-    def of(cls, row: dict[str, Any]) -> Self:
-        """A row as a statement of ours gave it, with all columns."""
-        return cls._init_from_db(**row)
-
     class Meta:
         """Table and indexes."""
 
@@ -86,11 +79,6 @@ class PastAnswer(Model):
     completed_at = fields.DatetimeField(null=True)
     corrected_at = fields.DatetimeField(null=True)
     replaced_at = fields.DatetimeField()
-
-    @classmethod
-    def of(cls, row: dict[str, Any]) -> Self:
-        """A row as a statement of ours gave it, with all columns."""
-        return cls._init_from_db(**row)
 
     class Meta:
         """Table."""
@@ -210,11 +198,6 @@ class Change(Model):
     before: fields.JSONField[dict[str, object]] = fields.JSONField(null=True)
     after: fields.JSONField[dict[str, object]] = fields.JSONField(null=True)
 
-    @classmethod
-    def of(cls, row: dict[str, Any]) -> Self:
-        """A row as a statement of ours gave it, with all columns."""
-        return cls._init_from_db(**row)
-
     class Meta:
         """Table and indexes."""
 
@@ -251,11 +234,6 @@ class Delivery(Model):
     error: str | None = fields.TextField(null=True, description="Of the last attempt.")
     created_at = fields.DatetimeField()
     delivered_at = fields.DatetimeField(null=True)
-
-    @classmethod
-    def of(cls, row: dict[str, Any]) -> Self:
-        """A row as a statement of ours gave it, with all columns."""
-        return cls._init_from_db(**row)
 
     class Meta:
         """Table and indexes."""

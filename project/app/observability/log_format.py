@@ -9,7 +9,8 @@ import structlog
 from structlog.contextvars import get_contextvars, merge_contextvars
 from structlog.types import EventDict, Processor, WrappedLogger
 
-from app.log_events import Event
+from app.config import Settings
+from app.observability.log_events import Event
 
 TIME: Final = "%Y-%m-%d %H:%M:%S"
 STANDARD: Final = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime"))
@@ -18,9 +19,36 @@ AMBIGUOUS: Final = frozenset(" \t=\r\n\"'")
 """Characters that make an unquoted value ambiguous."""
 
 
+def log_config(settings: Settings) -> dict[str, Any]:
+    """Configuration for ``logging.config.dictConfig``: one line per event on standard error."""
+    style = (
+        settings.log_format if settings.log_format != "auto" else "text" if settings.environment == "dev" else "json"
+    )
+    quiet = "ERROR" if settings.log_level == "ERROR" else "WARNING"
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"()": "app.observability.log_format.make_formatter", "style": style}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"level": settings.log_level, "handlers": ["stderr"]},
+        # These log every query, connection and step at INFO.
+        "loggers": {
+            **{
+                name: {"level": quiet}
+                for name in ("PIL", "absl", "asyncio", "httpx", "tensorflow", "tf2onnx", "tortoise", "uvicorn")
+            },
+            "uvicorn.access": {"level": settings.log_level},
+            # The service logs database outages itself, in one line, and waits them out.
+            **{name: {"level": "CRITICAL"} for name in ("asyncpg", "pgqueuer")},
+            # One line for each batch that cannot be sent, instead of four.
+            "opentelemetry": {"level": "ERROR"},
+        },
+    }
+
+
 def make_formatter(style: str) -> logging.Formatter:
     """The formatter for ``logging.config.dictConfig``. ``style``: "json" or "text"."""
-    beside: list[Processor] = [
+    extra: list[Processor] = [
         merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -28,7 +56,7 @@ def make_formatter(style: str) -> logging.Formatter:
     ]
     if style == "json":
         return structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*beside, structlog.processors.TimeStamper(fmt="iso", utc=True), _named],
+            foreign_pre_chain=[*extra, structlog.processors.TimeStamper(fmt="iso", utc=True), _add_event],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
@@ -39,7 +67,7 @@ def make_formatter(style: str) -> logging.Formatter:
     if not sys.stderr.isatty():
         return PlainText()
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[*beside, structlog.processors.TimeStamper(fmt=TIME, utc=False)],
+        foreign_pre_chain=[*extra, structlog.processors.TimeStamper(fmt=TIME, utc=False)],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.dev.ConsoleRenderer(
@@ -57,12 +85,12 @@ class PlainText(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, followed by the traceback if there is one."""
-        beside = get_contextvars()
-        beside.update((name, value) for name, value in vars(record).items() if name not in STANDARD)
+        extra = get_contextvars()
+        extra.update((name, value) for name, value in vars(record).items() if name not in STANDARD)
         parts = [
             f"{time.strftime(TIME, time.localtime(record.created))} [{record.levelname.lower():<9}]",
             f"{record.getMessage()} [{record.name}]",
-            *(f"{name}={_shown(beside[name])}" for name in sorted(beside)),
+            *(f"{name}={_format(extra[name])}" for name in sorted(extra)),
         ]
         line = " ".join(parts)
         if record.exc_info and record.exc_info[0]:
@@ -70,16 +98,21 @@ class PlainText(logging.Formatter):
         return f"{line}\n{self.formatStack(record.stack_info)}" if record.stack_info else line
 
 
-def _shown(value: object) -> str:
+def _format(value: object) -> str:
     return value if isinstance(value, str) and not AMBIGUOUS.intersection(value) else repr(value)
 
 
-def _named(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+def _add_event(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
     """Adds the event's name, its sentence as ``message``, and its arguments as named fields."""
     record: logging.LogRecord = line["_record"]
     arguments: Any = line.pop("positional_args", ())
-    told = line["event"]
+    message = line["event"]
     if not isinstance(record.msg, Event):
         # Other libraries' records have no event name.
-        return {**line, "event": "message", "message": told}
-    return {**dict(zip(record.msg.fields, arguments, strict=False)), **line, "event": record.msg.name, "message": told}
+        return {**line, "event": "message", "message": message}
+    return {
+        **dict(zip(record.msg.fields, arguments, strict=False)),
+        **line,
+        "event": record.msg.name,
+        "message": message,
+    }

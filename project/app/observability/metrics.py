@@ -31,16 +31,16 @@ _PREFIX: Final = "image_classifier"
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
-def _counter(name: str, told: str, *labels: str) -> Counter:
-    return Counter(name, told, labels, namespace=_PREFIX, registry=REGISTRY)
+def _counter(name: str, documentation: str, *labels: str) -> Counter:
+    return Counter(name, documentation, labels, namespace=_PREFIX, registry=REGISTRY)
 
 
-def _gauge(name: str, told: str, *labels: str) -> Gauge:
-    return Gauge(name, told, labels, namespace=_PREFIX, registry=SHARED)
+def _gauge(name: str, documentation: str, *labels: str) -> Gauge:
+    return Gauge(name, documentation, labels, namespace=_PREFIX, registry=SHARED)
 
 
-def _histogram(name: str, told: str, *labels: str) -> Histogram:
-    return Histogram(name, told, labels, namespace=_PREFIX, registry=REGISTRY, buckets=_SECONDS)
+def _histogram(name: str, documentation: str, *labels: str) -> Histogram:
+    return Histogram(name, documentation, labels, namespace=_PREFIX, registry=REGISTRY, buckets=_SECONDS)
 
 
 REQUESTS: Final = _counter("requests", "Requests completed.", "method", "route", "status")
@@ -74,7 +74,7 @@ def exposition() -> bytes:
     return generate_latest(REGISTRY) + generate_latest(SHARED)
 
 
-def forget_shared() -> None:
+def clear_shared() -> None:
     """Clear queue and worker gauges while the database is unreachable."""
     DATABASE_UP.set(0)
     for gauge in (QUEUE_DEPTH, HEARTBEAT_AGE):

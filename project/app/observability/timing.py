@@ -8,8 +8,8 @@ from typing import Final, Literal
 
 from structlog.contextvars import get_contextvars
 
-from app import tracing
-from app.metrics import STAGE_SECONDS
+from app.observability import tracing
+from app.observability.metrics import STAGE_SECONDS
 
 Stage = Literal["receive", "inspect", "store", "create", "queue", "decode", "infer", "write"]
 
@@ -18,7 +18,7 @@ _stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None
 
 
 @contextmanager
-def collected() -> Iterator[dict[str, float]]:
+def collect_stages() -> Iterator[dict[str, float]]:
     """Collects the durations of stages, in seconds, that run while inside, including those of tasks started there."""
     stages: dict[str, float] = {}
     token = _stages.set(stages)
@@ -28,32 +28,32 @@ def collected() -> Iterator[dict[str, float]]:
         _stages.reset(token)
 
 
-def carried() -> dict[str, str]:
+def trace_headers() -> dict[str, str]:
     """Headers that a job carries: the request's ID and its trace."""
-    found = tracing.carried()
+    headers = tracing.trace_headers()
     if request_id := get_contextvars().get("request_id"):
-        found["request_id"] = request_id
-    return found
+        headers["request_id"] = request_id
+    return headers
 
 
 @contextmanager
 def stage(name: Stage) -> Iterator[None]:
     """Measures the block as this stage."""
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     try:
         with tracing.span(name):
             yield
     finally:
-        _note(name, time.perf_counter() - began)
+        _record(name, time.perf_counter() - started_at)
 
 
-def took(name: Stage, seconds: float) -> None:
+def record_stage(name: Stage, seconds: float) -> None:
     """Record a stage that was measured elsewhere."""
-    tracing.past(name, seconds)
-    _note(name, seconds)
+    tracing.record_past_span(name, seconds)
+    _record(name, seconds)
 
 
-def _note(name: Stage, seconds: float) -> None:
+def _record(name: Stage, seconds: float) -> None:
     _OBSERVED[name].observe(seconds)
     stages = _stages.get()
     if stages is not None:

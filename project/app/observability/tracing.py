@@ -21,7 +21,7 @@ SERVICE: Final = "image-classifier"
 SERVER_ERROR: Final = 500
 SEND_SECONDS: Final = 2
 """Time limit for sending a batch; a shutdown waits no longer."""
-_NOTHING: Final = nullcontext()
+_NO_SPAN: Final = nullcontext()
 
 _tracer: "Tracer | None" = None
 
@@ -52,9 +52,9 @@ async def sending(url: str | None) -> AsyncIterator[None]:
     finally:
         _tracer = None
         # Shutdown retries sending; an unreachable endpoint must not delay the service's own shutdown.
-        ending = threading.Thread(target=provider.shutdown, name="traces", daemon=True)
-        ending.start()
-        await asyncio.to_thread(ending.join, SEND_SECONDS)
+        shutdown = threading.Thread(target=provider.shutdown, name="traces", daemon=True)
+        shutdown.start()
+        await asyncio.to_thread(shutdown.join, SEND_SECONDS)
 
 
 def _instance() -> str:
@@ -63,10 +63,10 @@ def _instance() -> str:
 
 def span(name: str, **attributes: str | int) -> AbstractContextManager[Any]:
     """A span for the block, within the current one."""
-    return _tracer.start_as_current_span(name, attributes=attributes) if _tracer else _NOTHING
+    return _tracer.start_as_current_span(name, attributes=attributes) if _tracer else _NO_SPAN
 
 
-def past(name: str, seconds: float) -> None:
+def record_past_span(name: str, seconds: float) -> None:
     """Record a span that ended now and took ``seconds``, in another process."""
     if _tracer:
         now = time.time_ns()
@@ -82,9 +82,9 @@ def request(headers: Mapping[str, str], method: str) -> Iterator["RequestSpan"]:
     from opentelemetry.trace import SpanKind
 
     with _tracer.start_as_current_span(
-        method, context=_extracted(headers), kind=SpanKind.SERVER, attributes={"http.request.method": method}
-    ) as begun:
-        yield RequestSpan(begun)
+        method, context=_parent_context(headers), kind=SpanKind.SERVER, attributes={"http.request.method": method}
+    ) as current:
+        yield RequestSpan(current)
 
 
 class RequestSpan:
@@ -93,7 +93,7 @@ class RequestSpan:
     def __init__(self, span: "Span | None") -> None:
         self._span = span
 
-    def answered(self, method: str, route: str, status: int) -> None:
+    def record_response(self, method: str, route: str, status: int) -> None:
         """Record the route and the status of the response."""
         if self._span is None:
             return
@@ -105,7 +105,7 @@ class RequestSpan:
             self._span.set_status(StatusCode.ERROR)
 
 
-def carried() -> dict[str, str]:
+def trace_headers() -> dict[str, str]:
     """Headers that carry the current trace in a job."""
     if _tracer is None:
         return {}
@@ -125,12 +125,12 @@ def job(name: str, headers: Mapping[str, str], **attributes: str | int) -> Itera
     from opentelemetry.trace import SpanKind
 
     with _tracer.start_as_current_span(
-        name, context=_extracted(headers), kind=SpanKind.CONSUMER, attributes=attributes
+        name, context=_parent_context(headers), kind=SpanKind.CONSUMER, attributes=attributes
     ):
         yield
 
 
-def _extracted(headers: Mapping[str, str]) -> Any:
+def _parent_context(headers: Mapping[str, str]) -> Any:
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     return TraceContextTextMapPropagator().extract(headers)

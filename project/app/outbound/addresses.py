@@ -1,4 +1,4 @@
-"""URLs that clients supply for webhooks and images: syntax, and which addresses they may resolve to."""
+"""Network addresses: the syntax of URLs that clients supply, and which addresses are public or local."""
 
 import ipaddress
 from typing import Final
@@ -20,7 +20,7 @@ def check_url(url: str) -> None:
     """Raises ValueError, with the reason, if ``url`` is not an HTTP URL."""
     try:
         parts = urlsplit(url)
-        port_is_one = parts.port is None or parts.port > 0
+        has_valid_port = parts.port is None or parts.port > 0
     except ValueError as error:
         raise ValueError("it must be a URL such as https://example.com/path") from error
     if len(url) > MAX_URL_LENGTH:
@@ -28,7 +28,7 @@ def check_url(url: str) -> None:
     # Only printable ASCII: no blanks, control characters or other scripts, which could disguise the host.
     if not all("!" <= character <= "~" for character in url):
         raise ValueError("it must be a percent-encoded URL such as https://example.com/path")
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_one:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not has_valid_port:
         raise ValueError("it must be a URL such as https://example.com/path")
     if "@" in parts.netloc or "#" in url:
         raise ValueError("it must not contain a user name or a fragment")
@@ -43,3 +43,13 @@ def is_public(address: str) -> bool:
     if any(parsed in network for network in SPECIAL if network.version == parsed.version):
         return False
     return parsed.is_global and not parsed.is_multicast
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is only reachable from this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 import httpx
 
 from app import __version__
-from app.addresses import is_public
+from app.outbound.addresses import is_public
 
 USER_AGENT: Final = f"image-classifier/{__version__}"
 RESOLVERS: Final = 16
@@ -21,7 +21,7 @@ NO_CONNECTION: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError
 """Errors of a request that got no response."""
 
 
-class Forbidden(Exception):
+class AddressNotAllowed(Exception):
     """Requests to this address are not allowed."""
 
 
@@ -38,7 +38,7 @@ class SafeHttpClient:
 
     @asynccontextmanager
     async def stream(
-        self, method: str, url: str, *, headers: Mapping[str, str], silence: float, content: bytes | None = None
+        self, method: str, url: str, *, headers: Mapping[str, str], idle_timeout: float, content: bytes | None = None
     ) -> AsyncIterator[httpx.Response]:
         """The response to one request, to be read while inside; redirects are not followed.
 
@@ -46,7 +46,7 @@ class SafeHttpClient:
         response. ``idle_timeout``: seconds the connection may be silent; the caller limits the total time.
         """
         parts = urlsplit(url)
-        address = await self._resolved(parts)
+        address = await self._resolve(parts)
         # Connects to the address that was checked, under the requested host name: a name that resolves differently the
         # next time has no effect (DNS rebinding).
         host = f"[{address}]" if ":" in address else address
@@ -54,7 +54,9 @@ class SafeHttpClient:
         to = parts._replace(netloc=host + port).geturl()
         async with (
             # Ignores proxies in the environment and does not follow redirects: both could reach private addresses.
-            httpx.AsyncClient(timeout=silence, trust_env=False, follow_redirects=False, verify=self._tls) as client,
+            httpx.AsyncClient(
+                timeout=idle_timeout, trust_env=False, follow_redirects=False, verify=self._tls
+            ) as client,
             client.stream(
                 method,
                 to,
@@ -65,12 +67,12 @@ class SafeHttpClient:
         ):
             yield response
 
-    async def _resolved(self, parts: SplitResult) -> str:
+    async def _resolve(self, parts: SplitResult) -> str:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         resolve = partial(socket.getaddrinfo, parts.hostname, port, type=socket.SOCK_STREAM)
-        found = await asyncio.get_running_loop().run_in_executor(self._resolvers, resolve)
-        addresses = [str(entry[4][0]) for entry in found]
+        entries = await asyncio.get_running_loop().run_in_executor(self._resolvers, resolve)
+        addresses = [str(entry[4][0]) for entry in entries]
         for address in addresses:
             if not (self._to_private or is_public(address)):
-                raise Forbidden(f"{parts.hostname} resolves to the private address {address}.")
+                raise AddressNotAllowed(f"{parts.hostname} resolves to the private address {address}.")
         return addresses[0]

@@ -7,10 +7,10 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import httpx
 
-from app.addresses import check_url
 from app.domain import ImageNotFetched, UploadTooLarge
-from app.log_events import IMAGE_NOT_FETCHED
-from app.outgoing import NO_CONNECTION, USER_AGENT, Forbidden, SafeHttpClient
+from app.observability.log_events import IMAGE_NOT_FETCHED
+from app.outbound.addresses import check_url
+from app.outbound.http_client import NO_CONNECTION, USER_AGENT, AddressNotAllowed, SafeHttpClient
 
 log = logging.getLogger(__name__)
 
@@ -25,22 +25,22 @@ HEADERS: Final = {
 }
 
 
-class Fetcher:
+class ImageDownloader:
     """Downloads images over HTTP and checks the address of each redirect."""
 
     def __init__(self, *, from_private: bool) -> None:
         """``from_private``: allow private addresses."""
         self._http = SafeHttpClient(to_private=from_private)
 
-    async def fetch(self, url: str, most: int) -> tuple[bytes, str]:
+    async def download(self, url: str, max_bytes: int) -> tuple[bytes, str]:
         """The bytes at a URL, and the file name at the end of its path.
 
         Raises ImageNotFetched, or UploadTooLarge above ``max_bytes`` bytes.
         """
         try:
             async with asyncio.timeout(SECONDS):
-                return await self._followed(url, most)
-        except Forbidden as error:
+                return await self._follow(url, max_bytes)
+        except AddressNotAllowed as error:
             # Clients must not learn which private addresses names resolve to.
             log.info(IMAGE_NOT_FETCHED, error)
             raise ImageNotFetched("This address is not allowed.") from error
@@ -52,20 +52,20 @@ class Fetcher:
             log.info(IMAGE_NOT_FETCHED, str(error) or type(error).__name__)
             raise ImageNotFetched("The connection failed.") from error
 
-    async def _followed(self, url: str, most: int) -> tuple[bytes, str]:
+    async def _follow(self, url: str, max_bytes: int) -> tuple[bytes, str]:
         for _ in range(MAX_REDIRECTS + 1):
             _check(url)
-            async with self._http.stream("GET", url, headers=HEADERS, silence=SECONDS) as response:
+            async with self._http.stream("GET", url, headers=HEADERS, idle_timeout=SECONDS) as response:
                 if response.has_redirect_location:
-                    url = _joined(url, response.headers["location"])
+                    url = _redirect_target(url, response.headers["location"])
                     continue
                 if response.status_code != httpx.codes.OK:
                     raise ImageNotFetched(f"The server responded with {response.status_code}.")
-                return await _read(response, most), _name(url)
+                return await _read(response, max_bytes), _filename(url)
         raise ImageNotFetched(f"The server redirected more than {MAX_REDIRECTS} times.")
 
 
-def _joined(url: str, location: str) -> str:
+def _redirect_target(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError as error:
@@ -79,18 +79,18 @@ def _check(url: str) -> None:
         raise ImageNotFetched(f"The server redirected to an invalid URL: {error}.") from error
 
 
-async def _read(response: httpx.Response, most: int) -> bytes:
-    too_large = UploadTooLarge(f"The image is larger than {most} bytes.")
+async def _read(response: httpx.Response, max_bytes: int) -> bytes:
+    too_large = UploadTooLarge(f"The image is larger than {max_bytes} bytes.")
     declared = response.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > most:
+    if declared.isdecimal() and int(declared) > max_bytes:
         raise too_large
     data = bytearray()
     async for chunk in response.aiter_raw():
         data += chunk
-        if len(data) > most:
+        if len(data) > max_bytes:
             raise too_large
     return bytes(data)
 
 
-def _name(url: str) -> str:
+def _filename(url: str) -> str:
     return unquote(urlsplit(url).path.rpartition("/")[2])

@@ -11,13 +11,14 @@ from typing import Final
 
 import httpx
 
-from app import deliveries, metrics
-from app.deliveries import Outcome
+from app.db.crud import webhook_deliveries
+from app.db.crud.webhook_deliveries import Outcome
 from app.domain import PredictionNotFound, Status
-from app.log_events import WEBHOOK_FAILED, WEBHOOK_REFUSED, WEBHOOK_UNREACHABLE
 from app.models.pydantic import PredictionRead
 from app.models.tortoise import Delivery, Prediction
-from app.outgoing import NO_CONNECTION, USER_AGENT, Forbidden, SafeHttpClient
+from app.observability import metrics
+from app.observability.log_events import WEBHOOK_FAILED, WEBHOOK_REFUSED, WEBHOOK_UNREACHABLE
+from app.outbound.http_client import NO_CONNECTION, USER_AGENT, AddressNotAllowed, SafeHttpClient
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +36,13 @@ def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
 
 def payload(prediction: Prediction) -> bytes:
     """Body of a webhook: event type, time, and the whole prediction."""
-    read = PredictionRead.of(prediction)
-    ended = "succeeded" if prediction.status == Status.SUCCEEDED else "failed"
+    read = PredictionRead.from_row(prediction)
+    outcome = "succeeded" if prediction.status == Status.SUCCEEDED else "failed"
     data = json.loads(read.model_dump_json())
-    return json.dumps({"type": f"prediction.{ended}", "timestamp": data["completed_at"], "data": data}).encode()
+    return json.dumps({"type": f"prediction.{outcome}", "timestamp": data["completed_at"], "data": data}).encode()
 
 
-class Sender:
+class WebhookSender:
     """Makes attempts at webhooks, each on its own connection, so that a receiver cannot block others."""
 
     def __init__(self, secret: str, *, to_private: bool) -> None:
@@ -52,15 +53,15 @@ class Sender:
     async def attempt(self, delivery: Delivery) -> None:
         """Make one attempt at a claimed webhook and record the outcome. Raises DatabaseUnavailable."""
         try:
-            prediction = await deliveries.told_of(delivery)
+            prediction = await webhook_deliveries.reported_prediction(delivery)
         except PredictionNotFound:
             return
         if prediction.status not in {Status.SUCCEEDED, Status.FAILED}:
-            await deliveries.postpone(delivery)
+            await webhook_deliveries.postpone(delivery)
             return
         body = payload(prediction)
         outcome = await self._send(delivery, body)
-        pause = await deliveries.write(delivery, outcome)
+        pause = await webhook_deliveries.record_outcome(delivery, outcome)
         metrics.WEBHOOKS.labels("failed" if outcome.error else "delivered").inc()
         if outcome.error:
             log.info(WEBHOOK_FAILED, delivery.id, delivery.attempts, outcome.error, pause)
@@ -69,7 +70,7 @@ class Sender:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 status = await self._post(delivery.url, f"msg_{delivery.id}", body)
-        except Forbidden as error:
+        except AddressNotAllowed as error:
             # Readers of the outcome must not learn which private addresses names resolve to.
             log.info(WEBHOOK_REFUSED, delivery.id, error)
             return Outcome(None, "This address is not allowed.")
@@ -91,7 +92,7 @@ class Sender:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signature(self._secret, message_id, timestamp, body),
         }
-        sending = self._http.stream("POST", url, headers=headers, silence=TIMEOUT_SECONDS, content=body)
+        sending = self._http.stream("POST", url, headers=headers, idle_timeout=TIMEOUT_SECONDS, content=body)
         async with sending as response:
             # The response body is not read: it could be endless.
             return response.status_code

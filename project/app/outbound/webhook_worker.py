@@ -9,76 +9,77 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from app import deliveries
+from app.concurrency import repeating
 from app.config import Settings
+from app.db.crud import webhook_deliveries
 from app.models.tortoise import Delivery
-from app.repeating import repeating
+from app.observability.log_events import WEBHOOK_ERROR
 
 if TYPE_CHECKING:
-    from app.webhooks import Sender
-
-from app.log_events import WEBHOOK_ERROR
+    from app.outbound.webhook_sender import WebhookSender
 
 log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 16
+MAX_CONCURRENT: Final = 16
 MAX_CONCURRENT_PER_RECEIVER: Final = 4
 """Maximum concurrent attempts: in total, and for each receiver."""
 MIN_PAUSE: Final = timedelta(seconds=1)
-LOOK_SECONDS: Final = 1.0
+SEARCH_SECONDS: Final = 1.0
 
 
 class WebhookWorker:
     """Makes attempts at webhooks, several at a time, without delaying predictions."""
 
-    def __init__(self, sender: "Sender") -> None:
+    def __init__(self, sender: "WebhookSender") -> None:
         self._sender = sender
-        self._in_hand: set[asyncio.Task[None]] = set()
-        self._asked: Counter[str] = Counter()
+        self._active: set[asyncio.Task[None]] = set()
+        self._attempts: Counter[str] = Counter()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Send due webhooks while inside."""
-        async with repeating(self._send_due, LOOK_SECONDS, "Finding due webhooks"):
+        async with repeating(self._send_due, SEARCH_SECONDS, "Finding due webhooks"):
             yield
-        for task in self._in_hand:
+        for task in self._active:
             task.cancel()
-        if self._in_hand:
+        if self._active:
             # Their leases expire, and the next start tries again.
-            await asyncio.wait(self._in_hand)
+            await asyncio.wait(self._active)
 
     async def run_job(self, delivery_id: int) -> timedelta | None:
         """Make an attempt at a webhook for the queue; returns the pause before the next one, or None."""
-        if delivery := await deliveries.claim(delivery_id, self._busy):
-            receiver = self._note_asked(delivery)
+        if delivery := await webhook_deliveries.claim(delivery_id, self._busy_receivers):
+            receiver = self._count_attempt(delivery)
             try:
                 await self._sender.attempt(delivery)
             finally:
-                self._asked[receiver] -= 1
-        pause = await deliveries.due_in(delivery_id)
+                self._attempts[receiver] -= 1
+        pause = await webhook_deliveries.due_in(delivery_id)
         return None if pause is None else max(pause, MIN_PAUSE)
 
     @property
-    def _busy(self) -> list[str]:
+    def _busy_receivers(self) -> list[str]:
         """Receivers with the maximum number of concurrent attempts; a hanging receiver delays no other."""
-        self._asked = +self._asked  # drops receivers without active attempts
-        return [receiver for receiver, count in self._asked.items() if count >= MAX_CONCURRENT_PER_RECEIVER]
+        self._attempts = +self._attempts  # drops receivers without active attempts
+        return [receiver for receiver, count in self._attempts.items() if count >= MAX_CONCURRENT_PER_RECEIVER]
 
-    def _note_asked(self, delivery: Delivery) -> str:
-        receiver = deliveries.receiver(delivery.url)
-        self._asked[receiver] += 1
+    def _count_attempt(self, delivery: Delivery) -> str:
+        receiver = webhook_deliveries.receiver_of(delivery.url)
+        self._attempts[receiver] += 1
         return receiver
 
     async def _send_due(self) -> None:
-        while len(self._in_hand) < AT_ONCE and (delivery := await deliveries.claim_due(self._busy)):
-            receiver = self._note_asked(delivery)
+        while len(self._active) < MAX_CONCURRENT and (
+            delivery := await webhook_deliveries.claim_due(self._busy_receivers)
+        ):
+            receiver = self._count_attempt(delivery)
             task = asyncio.create_task(self._attempt(delivery))
-            self._in_hand.add(task)
-            task.add_done_callback(partial(self._note_done, receiver))
+            self._active.add(task)
+            task.add_done_callback(partial(self._finish_attempt, receiver))
 
-    def _note_done(self, receiver: str, task: "asyncio.Task[None]") -> None:
-        self._in_hand.discard(task)
-        self._asked[receiver] -= 1
+    def _finish_attempt(self, receiver: str, task: "asyncio.Task[None]") -> None:
+        self._active.discard(task)
+        self._attempts[receiver] -= 1
 
     async def _attempt(self, delivery: Delivery) -> None:
         try:
@@ -93,6 +94,8 @@ def make_webhook_worker(settings: Settings) -> WebhookWorker | None:
     if settings.webhook_secret is None:
         return None
     # An HTTP client takes 10 MB and 0.1 s, which most installations can save.
-    from app.webhooks import Sender
+    from app.outbound.webhook_sender import WebhookSender
 
-    return WebhookWorker(Sender(settings.webhook_secret.get_secret_value(), to_private=settings.webhooks_to_private))
+    return WebhookWorker(
+        WebhookSender(settings.webhook_secret.get_secret_value(), to_private=settings.webhooks_to_private)
+    )

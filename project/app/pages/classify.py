@@ -8,99 +8,96 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from python_multipart.multipart import parse_options_header
 
-from app import search
-from app.api.accepting import image_model
-from app.api.accepts import wants_html
-from app.api.deps import Running, Runtime
-from app.api.predictions import Id
-from app.api.uploads import receive
+from app.api.deps import AppState, State
+from app.api.params import Id, prefers_html
+from app.api.upload_body import image_model
+from app.api.uploads import accept_upload
+from app.db.crud import search
+from app.db.crud.idempotency import Replay
+from app.db.notifications import FINISHED
 from app.domain import MAX_ID, DatabaseUnavailable
-from app.idempotency import Replay
 from app.models.pydantic import PredictionRead
-from app.models.service import ModelRead
-from app.notices import FINISHED
+from app.models.pydantic_system import ModelRead
+from app.pages.errors import PageRoute
 from app.pages.rendering import page
-from app.pages.routing import PageRoute
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 RECENT: Final = 12
-CHOICES: Final = 200
+MAX_CHOICES: Final = 200
 """Stored images offered for another classification."""
 
 
-async def image_models(runtime: Runtime) -> list[ModelRead]:
+async def image_models(state: AppState) -> list[ModelRead]:
     """Image models, default first; none if no worker has announced any."""
     try:
-        models = await runtime.dispatch.models()
+        models = await state.dispatch.models()
     except DatabaseUnavailable:
         return []
     return [model for model in models if model.status == "ok" and model.kind == "image"]
 
 
 @router.get("/")
-async def show_first(request: Request, runtime: Running) -> Response:
+async def show_start(request: Request, state: State) -> Response:
     """The upload page; JSON for programs."""
-    if not wants_html(request):
+    if not prefers_html(request):
         return JSONResponse({"message": "Image classifier", "docs": "/docs"}, headers={"Vary": "Accept"})
-    recent = [PredictionRead.of(row) for row in await search.page(RECENT)]
-    shown = page(
+    recent = [PredictionRead.from_row(row) for row in await search.page(RECENT)]
+    response = page(
         request,
         "classify.html",
-        models=await image_models(runtime),
+        models=await image_models(state),
         recent=recent,
-        max_upload_bytes=runtime.settings.max_upload_bytes,
+        max_upload_bytes=state.settings.max_upload_bytes,
     )
-    shown.headers["Vary"] = "Accept"
-    return shown
+    response.headers["Vary"] = "Accept"
+    return response
 
 
 @router.get("/classifications/")
-async def show_choices(request: Request, runtime: Running) -> Response:
+async def show_stored_images(request: Request, state: State) -> Response:
     """Select a stored image and a model."""
-    images = [PredictionRead.of(row) for row in await search.page(CHOICES)]
-    return page(request, "choose.html", images=images, models=await image_models(runtime))
+    images = [PredictionRead.from_row(row) for row in await search.page(MAX_CHOICES)]
+    return page(request, "choose.html", images=images, models=await image_models(state))
 
 
 @router.post("/classifications/")
-async def classify(request: Request, runtime: Running) -> Response:
+async def classify(request: Request, state: State) -> Response:
     """Handle the form with an upload or a stored image, and redirect to the result."""
     kind, _ = parse_options_header(request.headers.get("content-type"))
-    take = _uploaded if kind == b"multipart/form-data" else _chosen
-    prediction_id = await take(request, runtime)
+    handle = _upload if kind == b"multipart/form-data" else _classify_stored
+    prediction_id = await handle(request, state)
     root = request.scope.get("root_path", "")
     return RedirectResponse(f"{root}/classifications/{prediction_id}", HTTPStatus.SEE_OTHER)
 
 
-async def _uploaded(request: Request, runtime: Runtime) -> int:
-    accepted, _, _ = await receive(request, runtime)
-    return accepted.prediction_id if isinstance(accepted, Replay) else accepted.id
+async def _upload(request: Request, state: AppState) -> int:
+    submission = await accept_upload(request, state)
+    outcome = submission.outcome
+    return outcome.prediction_id if isinstance(outcome, Replay) else outcome.id
 
 
-async def _chosen(request: Request, runtime: Runtime) -> int:
+async def _classify_stored(request: Request, state: AppState) -> int:
     form = await request.form()
     image, model = str(form.get("image", "")), str(form.get("model", ""))
     if not (image.isdecimal() and image.isascii() and 0 < int(image[:20]) <= MAX_ID):
-        told: dict[str, Any] = {"type": "missing", "loc": ("body", "image"), "msg": "Choose an image", "input": image}
-        raise RequestValidationError([told])
-    return await reclassify(int(image), model, runtime)
+        item: dict[str, Any] = {"type": "missing", "loc": ("body", "image"), "msg": "Choose an image", "input": image}
+        raise RequestValidationError([item])
+    return await reclassify(int(image), model, state)
 
 
-async def reclassify(prediction_id: int, model: str, runtime: Runtime) -> int:
-    """Ask a model about an image that is there; gives the prediction's id.
+async def reclassify(prediction_id: int, model: str, state: AppState) -> int:
+    """Classify a stored image again; returns the prediction's ID.
 
     Raises Overloaded, PredictionNotFound, PredictionUnfinished or RequestValidationError.
     """
-    chosen = await image_model(runtime, model)
-    with runtime.backlog.place():
-        prediction = await runtime.dispatch.reclassify(prediction_id, chosen)
-        runtime.backlog.count_accepted()
-        runtime.dispatch.start(prediction, None)
+    chosen = await image_model(state.dispatch, model)
+    prediction = await state.intake.reclassify(prediction_id, chosen)
     return int(prediction.id)
 
 
 @router.get("/classifications/{id}/")
-async def show_result(id: Id, request: Request, runtime: Running) -> Response:
+async def show_result(id: Id, request: Request, state: State) -> Response:
     """The five best labels in a table; the page reloads until they are available."""
-    prediction = PredictionRead.of(await runtime.get(id))
+    prediction = PredictionRead.from_row(await state.get_prediction(id))
     return page(request, "result.html", prediction=prediction, finished=prediction.status in FINISHED)

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from app.api.early import EarlyResponse
+from app.api.early_response import EarlyResponse
 from app.api.errors import headers_of, log_error, status_of
 from app.domain import Overloaded, ServiceError
 from app.pages.rendering import page
@@ -30,21 +30,23 @@ class PageRoute(APIRoute):
                 return await handle(request)
             except ServiceError as error:
                 log_error(request, error)
-                shown = told(request, status_of(error), error.message)
-                shown.headers.update(headers_of(error))
+                response = error_page(request, status_of(error), error.message)
+                response.headers.update(headers_of(error))
                 # The request may not have been read completely.
-                return EarlyResponse.of(shown) if isinstance(error, Overloaded) else shown
+                return EarlyResponse.of(response) if isinstance(error, Overloaded) else response
             except HTTPException as error:
-                return EarlyResponse.of(told(request, HTTPStatus(error.status_code), str(error.detail)))
+                return EarlyResponse.of(error_page(request, HTTPStatus(error.status_code), str(error.detail)))
             except RequestValidationError as error:
-                return told(request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(one["msg"] for one in error.errors()))
+                return error_page(
+                    request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(one["msg"] for one in error.errors())
+                )
 
         return handle_page
 
 
-def told(request: Request, status: HTTPStatus, text: str) -> Response:
+def error_page(request: Request, status: HTTPStatus, text: str) -> Response:
     """A page with an error message."""
     # Links back to the form, but only to a path of this service, whatever the Referer header says.
-    came_from = urlsplit(request.headers.get("referer", ""))
-    back = came_from.path if came_from.netloc == request.headers.get("host") else ""
-    return page(request, "told.html", status=status, title=status.phrase, told=text, back=back)
+    referrer = urlsplit(request.headers.get("referer", ""))
+    back = referrer.path if referrer.netloc == request.headers.get("host") else ""
+    return page(request, "error.html", status=status, title=status.phrase, message=text, back=back)

@@ -9,19 +9,19 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import StringConstraints
 
-from app import crud, search, statistics
-from app.api.cursors import decode_cursor, encode_cursor
-from app.api.deps import By, Running, Runtime
-from app.api.predictions import Id
+from app.api.deps import AppState, CurrentCaller, State
+from app.api.params import Id, decode_cursor, encode_cursor
+from app.db.crud import predictions, search, statistics
+from app.db.crud.history import previous_results
+from app.db.crud.search import Filters
+from app.db.notifications import FINISHED
 from app.domain import ModelUnknown, Status
-from app.history import past_answers
-from app.models.history import PastAnswerRead
 from app.models.pydantic import PredictionRead, StorableStr
-from app.notices import FINISHED
+from app.models.pydantic_history import PastAnswerRead
 from app.pages.classify import image_models, reclassify
+from app.pages.errors import PageRoute
 from app.pages.rendering import page
-from app.pages.routing import PageRoute
-from app.search import Filters
+from app.storage.deletion import delete_prediction
 
 router = APIRouter(prefix="/history", include_in_schema=False, route_class=PageRoute)
 
@@ -34,7 +34,7 @@ CORRECTED: Final = 1.0
 @router.get("/")
 async def show_gallery(
     request: Request,
-    runtime: Running,
+    state: State,
     q: Annotated[StorableStr, Query()] = "",
     status: Annotated[Literal["", "pending", "processing", "succeeded", "failed"], Query()] = "",
     model: Annotated[StorableStr, Query()] = "",
@@ -44,52 +44,52 @@ async def show_gallery(
     """Thumbnails of all or filtered predictions, newest first."""
     # Forms submit their empty fields too.
     chosen = Status(status) if status else None
-    filters = Filters(status=chosen, model=model, label=_as_models_write(label), words=q)
+    filters = Filters(status=chosen, model=model, label=_to_model_label(label), words=q)
     rows = await search.page(PAGE + 1, decode_cursor(cursor), filters)
-    following = ""
+    next_query = ""
     if len(rows) > PAGE:
         rows.pop()
-        asked = {"q": q, "status": status, "model": model, "label": label, "cursor": encode_cursor(rows[-1].id)}
-        following = urlencode({name: value for name, value in asked.items() if value})
+        parameters = {"q": q, "status": status, "model": model, "label": label, "cursor": encode_cursor(rows[-1].id)}
+        next_query = urlencode({name: value for name, value in parameters.items() if value})
     return page(
         request,
-        "history.html",
-        predictions=[PredictionRead.of(row) for row in rows],
+        "gallery.html",
+        predictions=[PredictionRead.from_row(row) for row in rows],
         filters=filters,
         filtered=filters != Filters(),
         statuses=[one.value for one in Status],
-        models=[one.name for one in await image_models(runtime)],
+        models=[one.name for one in await image_models(state)],
         counts=[(one.value, count) for one, count in (await statistics.counts()).items()],
-        following=following,
+        next_query=next_query,
     )
 
 
 @router.get("/{id}/")
-async def show_one(id: Id, request: Request, runtime: Running, why: Annotated[StorableStr, Query()] = "") -> Response:
+async def show_one(id: Id, request: Request, state: State, why: Annotated[StorableStr, Query()] = "") -> Response:
     """One prediction; with ``why``, the heat map of a label."""
-    return await _shown(request, runtime, id, why)
+    return await _show(request, state, id, why)
 
 
-async def _shown(request: Request, runtime: Runtime, prediction_id: int, why: str = "") -> Response:
-    prediction = PredictionRead.of(await runtime.get(prediction_id))
-    past = [PastAnswerRead.of(row) for row in await past_answers(prediction_id)]
-    explained = await _explained_labels(runtime, prediction.model) if prediction.all_predictions else frozenset()
+async def _show(request: Request, state: AppState, prediction_id: int, why: str = "") -> Response:
+    prediction = PredictionRead.from_row(await state.get_prediction(prediction_id))
+    past = [PastAnswerRead.from_row(row) for row in await previous_results(prediction_id)]
+    explained = await _explained_labels(state, prediction.model) if prediction.all_predictions else frozenset()
     return page(
         request,
         "prediction.html",
         prediction=prediction,
         history=past,
         finished=prediction.status in FINISHED,
-        models=[one.name for one in await image_models(runtime)],
+        models=[one.name for one in await image_models(state)],
         explainable=bool(explained),
         why=why if why in explained else "",
     )
 
 
-async def _explained_labels(runtime: Runtime, model: str) -> frozenset[str]:
+async def _explained_labels(state: AppState, model: str) -> frozenset[str]:
     """Labels with heat maps; none if the model has none."""
     try:
-        found = await asyncio.to_thread(runtime.registry.get, model)
+        found = await asyncio.to_thread(state.registry.get, model)
     except ModelUnknown:
         return frozenset()
     is_explainable = found.manifest.kind == "image" and found.manifest.runtime == "litert"
@@ -97,32 +97,33 @@ async def _explained_labels(runtime: Runtime, model: str) -> frozenset[str]:
 
 
 @router.post("/{id}/correction/")
-async def correct(id: Id, request: Request, by: By, label: Annotated[LabelText, Form()]) -> Response:
+async def correct(id: Id, request: Request, caller: CurrentCaller, label: Annotated[LabelText, Form()]) -> Response:
     """Set a person's label."""
-    await crud.correct(id, _as_models_write(label), CORRECTED, by)
-    return _back(request, f"/history/{id}")
+    await predictions.correct(id, _to_model_label(label), CORRECTED, caller)
+    return _redirect(request, f"/history/{id}")
 
 
 @router.post("/{id}/reclassification/")
-async def ask_again(id: Id, request: Request, runtime: Running, model: Annotated[StorableStr, Form()] = "") -> Response:
+async def ask_again(id: Id, request: Request, state: State, model: Annotated[StorableStr, Form()] = "") -> Response:
     """Classify again with another model; the old result stays in the history."""
-    return _back(request, f"/history/{await reclassify(id, model, runtime)}")
+    return _redirect(request, f"/history/{await reclassify(id, model, state)}")
 
 
 @router.post("/{id}/deletion/")
-async def delete(id: Id, request: Request, runtime: Running, by: By, sure: Annotated[str, Form()] = "") -> Response:
+async def delete(
+    id: Id, request: Request, state: State, caller: CurrentCaller, sure: Annotated[str, Form()] = ""
+) -> Response:
     """Ask for confirmation, then delete."""
     if sure != "yes":
-        return page(request, "deletion.html", prediction=PredictionRead.of(await runtime.get(id)))
-    deleted = await crud.delete(id, by)
-    await runtime.storage.delete([deleted.image_path])
-    return _back(request, "/history")
+        return page(request, "deletion.html", prediction=PredictionRead.from_row(await state.get_prediction(id)))
+    await delete_prediction(state.storage, id, caller)
+    return _redirect(request, "/history")
 
 
-def _as_models_write(label: str) -> str:
+def _to_model_label(label: str) -> str:
     """The model's spelling, ``tiger_cat``, of what people write as "tiger cat"."""
     return label.strip().replace(" ", "_")
 
 
-def _back(request: Request, path: str) -> Response:
+def _redirect(request: Request, path: str) -> Response:
     return RedirectResponse(request.scope.get("root_path", "") + path, HTTPStatus.SEE_OTHER)

@@ -1,6 +1,7 @@
 """Renders templates and sets the headers of pages."""
 
 from datetime import UTC, datetime
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -51,6 +52,7 @@ def _seconds(value: float) -> str:
     return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.1f} s"
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(FOLDER / "templates"),
@@ -64,15 +66,12 @@ def _environment() -> Environment:
     return environment
 
 
-_ENVIRONMENT: Final = _environment()
-
-
 def page(request: Request, template: str, *, status: HTTPStatus = HTTPStatus.OK, **values: Any) -> Response:
     """A rendered template as a response; ``root`` is the prefix of all the service's paths."""
     root = request.scope.get("root_path", "")
     caller = getattr(request.state, "caller", ANYBODY)
     signed_in = caller.name if caller.key_id is not None else ""
-    text = _ENVIRONMENT.get_template(template).render(root=root, path=request.url.path, signed_in=signed_in, **values)
+    text = _environment().get_template(template).render(root=root, path=request.url.path, signed_in=signed_in, **values)
     return Response(text, status, HEADERS, "text/html; charset=utf-8")
 
 

@@ -6,56 +6,56 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app import keys
-from app.api.guard import COOKIE, SIGN_IN, SIGN_OUT
+from app.api.middleware.auth import COOKIE, SIGN_IN, SIGN_OUT
+from app.db.crud import api_keys
+from app.db.crud.api_keys import SESSION_LIFETIME
 from app.domain import KeyRefused
-from app.keys import SESSION_FOR
+from app.pages.errors import PageRoute
 from app.pages.rendering import page
-from app.pages.routing import PageRoute
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 @router.get(f"{SIGN_IN}/")
-async def show_sign_in(request: Request, wanted: Annotated[str, Query(alias="next")] = "/") -> Response:
+async def show_sign_in(request: Request, target: Annotated[str, Query(alias="next")] = "/") -> Response:
     """The sign-in form."""
-    return page(request, "sign-in.html", next=_within(wanted), told="")
+    return page(request, "sign-in.html", next=_within(target), message="")
 
 
 @router.post(f"{SIGN_IN}/")
 async def sign_in(request: Request) -> Response:
     """Start a session and redirect to the requested page."""
     form = await request.form()
-    wanted = _within(str(form.get("next", "/")))
+    target = _within(str(form.get("next", "/")))
     try:
-        caller = await keys.of_key(str(form.get("key", "")).strip())
+        caller = await api_keys.authenticate_key(str(form.get("key", "")).strip())
     except KeyRefused as error:
-        return page(request, "sign-in.html", status=HTTPStatus.UNAUTHORIZED, next=wanted, told=error.message)
+        return page(request, "sign-in.html", status=HTTPStatus.UNAUTHORIZED, next=target, message=error.message)
     assert caller.key_id is not None
-    token = await keys.begin_session(caller.key_id)
+    token = await api_keys.begin_session(caller.key_id)
     root = request.scope.get("root_path", "")
-    answer = RedirectResponse(f"{root}{wanted}", HTTPStatus.SEE_OTHER)
-    answer.set_cookie(
+    response = RedirectResponse(f"{root}{target}", HTTPStatus.SEE_OTHER)
+    response.set_cookie(
         COOKIE,
         token,
-        max_age=int(SESSION_FOR.total_seconds()),
+        max_age=int(SESSION_LIFETIME.total_seconds()),
         path=root or "/",
         secure=request.url.scheme == "https",
         httponly=True,
         samesite="strict",
     )
-    return answer
+    return response
 
 
 @router.post(f"{SIGN_OUT}/")
 async def sign_out(request: Request) -> Response:
     """End the session, on the server and in the browser."""
     if token := request.cookies.get(COOKIE):
-        await keys.end_session(token)
+        await api_keys.end_session(token)
     root = request.scope.get("root_path", "")
-    answer = RedirectResponse(f"{root}{SIGN_IN}", HTTPStatus.SEE_OTHER)
-    answer.delete_cookie(COOKIE, path=root or "/")
-    return answer
+    response = RedirectResponse(f"{root}{SIGN_IN}", HTTPStatus.SEE_OTHER)
+    response.delete_cookie(COOKIE, path=root or "/")
+    return response
 
 
 def _within(path: str) -> str:

@@ -4,9 +4,9 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from app import statistics
+from app.db.crud import statistics
+from app.pages.errors import PageRoute
 from app.pages.rendering import page
-from app.pages.routing import PageRoute
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -18,22 +18,22 @@ HEIGHT: Final = 160
 async def show_statistics(request: Request) -> Response:
     """Number of predictions, latency, labels, and correction rate."""
     hours = await statistics.hourly()
-    most = max(hour.count for hour in hours) or 1
+    busiest = max(hour.count for hour in hours) or 1
     slowest = max((hour.median or 0 for hour in hours), default=0) or 1
     step = WIDTH / len(hours)
     bars = [
-        {"x": step * n + 1, "width": step - 2, "height": HEIGHT * hour.count / most, "hour": hour}
+        {"x": step * n + 1, "width": step - 2, "height": HEIGHT * hour.count / busiest, "hour": hour}
         for n, hour in enumerate(hours)
     ]
-    timed = [(step * (n + 0.5), hour.median) for n, hour in enumerate(hours) if hour.median is not None]
-    points = [(x, HEIGHT * (1 - median / slowest)) for x, median in timed]
+    medians = [(step * (n + 0.5), hour.median) for n, hour in enumerate(hours) if hour.median is not None]
+    points = [(x, HEIGHT * (1 - median / slowest)) for x, median in medians]
     labels = await statistics.labels()
     return page(
         request,
         "statistics.html",
         counts=[(status.value, count) for status, count in (await statistics.counts()).items()],
         bars=bars,
-        most=most,
+        busiest=busiest,
         points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points),
         slowest=slowest,
         latency=await statistics.latency(),

@@ -1,18 +1,10 @@
 """Image storage: a folder or an S3-compatible store. The server chooses the keys."""
 
-import re
-import uuid
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol
+from datetime import timedelta
+from typing import Protocol
 
 from app.config import Settings
-
-OWNER: Final = ".owner"
-"""Name of the owner mark."""
-UNFINISHED: Final = ".part"
-"""Suffix of a file being written; one may remain after a power failure."""
-_KEY: Final = re.compile(r"\d{4}/\d{2}/\d{2}/[0-9a-f]{32}\.[a-z0-9]+(\.part)?")
 
 
 class Storage(Protocol):
@@ -22,7 +14,7 @@ class Storage(Protocol):
     """
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Location to show to people."""
 
     async def prepare(self) -> None:
@@ -57,19 +49,9 @@ class Storage(Protocol):
 def make_storage(settings: Settings) -> Storage:
     """The storage from the settings: an S3-compatible store (STORAGE_URL) or a folder."""
     if settings.storage_url:
-        from app.storage.objects import ObjectStorage
+        from app.storage.s3 import S3Storage
 
-        return ObjectStorage(settings.storage_url)
+        return S3Storage(settings.storage_url)
     from app.storage.folder import FolderStorage
 
     return FolderStorage(settings.uploads)
-
-
-def is_key(text: str) -> bool:
-    """Whether a key has this service's format."""
-    return _KEY.fullmatch(text) is not None
-
-
-def new_key(extension: str) -> str:
-    """A new, unique key."""
-    return f"{datetime.now(UTC):%Y/%m/%d}/{uuid.uuid4().hex}.{extension}"

@@ -9,21 +9,20 @@ import logging
 import os
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-import asyncpg
-from tortoise.exceptions import OperationalError
-
-from app import __version__, ownership
-from app.db import execute, migration_files, raw_connection, transaction
+from app import __version__
+from app.db.crud import dump
+from app.db.migrations import migration_files
+from app.db.transactions import transaction
 from app.domain import ImageMissing, StartupError
-from app.log_events import IMAGE_MISSING
-from app.storage import Storage, is_key
+from app.observability.log_events import IMAGE_MISSING
+from app.storage import Storage, ownership
+from app.storage.keys import is_key
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +34,10 @@ MANIFEST: Final = "manifest.json"
 END: Final = "end.json"
 """The last file: a backup without it is incomplete."""
 IMAGES: Final = "images/"
-ROWS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class BackupCounts:
     """Contents of a backup."""
 
     rows: int
@@ -48,7 +46,7 @@ class Counts:
     """Images that are missing although their rows exist."""
 
 
-async def write_backup(storage: Storage, to: Path) -> Counts:
+async def write_backup(storage: Storage, to: Path) -> BackupCounts:
     """Write a backup; the file gets its name once it is complete.
 
     Raises StartupError if it cannot be written, DatabaseUnavailable or StorageUnavailable.
@@ -70,19 +68,16 @@ async def write_backup(storage: Storage, to: Path) -> Counts:
     return counts
 
 
-async def _write(archive: tarfile.TarFile, storage: Storage) -> Counts:
+async def _write(archive: tarfile.TarFile, storage: Storage) -> BackupCounts:
     rows: dict[str, int] = {}
-    async with transaction():
-        await execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    async with dump.snapshot():
         manifest = {"version": __version__, "made_at": datetime.now(UTC).isoformat(), "migrations": migration_files()}
         _add(archive, MANIFEST, json.dumps(manifest, indent=1).encode())
         for table in TABLES:
             with tempfile.TemporaryFile() as file:
-                async with raw_connection() as connection:
-                    told = await connection.copy_from_table(table, output=file, format="csv", header=True)
-                rows[table] = int(told.split()[-1])
+                rows[table] = await dump.copy_out(table, file)
                 _add_file(archive, f"tables/{table}.csv", file)
-        keys = [key async for key in _image_paths()]
+        keys = [key async for key in dump.image_paths()]
     missing = 0
     for key in keys:
         try:
@@ -91,19 +86,9 @@ async def _write(archive: tarfile.TarFile, storage: Storage) -> Counts:
             # Deleted in the meantime, or lost earlier: its row is restored without the image, as it was.
             log.warning(IMAGE_MISSING, key)
             missing += 1
-    counts = Counts(sum(rows.values()), len(keys) - missing, missing)
+    counts = BackupCounts(sum(rows.values()), len(keys) - missing, missing)
     _add(archive, END, json.dumps(asdict(counts)).encode())
     return counts
-
-
-async def _image_paths() -> AsyncIterator[str]:
-    last_id = 0
-    while rows := await execute(
-        "SELECT id, image_path FROM predictions WHERE id > $1 ORDER BY id LIMIT $2", [last_id, ROWS]
-    ):
-        for row in rows:
-            yield row["image_path"]
-        last_id = rows[-1]["id"]
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -117,19 +102,19 @@ def _add_file(archive: tarfile.TarFile, name: str, file: BinaryIO) -> None:
     archive.addfile(entry, file)
 
 
-async def restore(storage: Storage, source: Path) -> Counts:
+async def restore(storage: Storage, source: Path) -> BackupCounts:
     """Restore a backup into an empty, migrated database and an empty storage.
 
     All rows are restored, or none. Raises StartupError if the file is not a backup or the target is not empty.
     """
-    if (await execute("SELECT EXISTS (SELECT FROM predictions) OR EXISTS (SELECT FROM api_keys) AS found"))[0]["found"]:
+    if not await dump.is_empty():
         raise StartupError("The database is not empty: a backup can only be restored into an empty database.")
-    await ownership.take(storage)
+    await ownership.claim(storage)
     rows = images = 0
     try:
         with tarfile.open(source, mode="r:") as archive:
-            _check(json.loads(_opened(archive, MANIFEST).read()))
-            _opened(archive, END)
+            _check(json.loads(_open(archive, MANIFEST).read()))
+            _open(archive, END)
             async with transaction():
                 for table in TABLES:
                     rows += await _restore_table(table, archive)
@@ -137,11 +122,11 @@ async def restore(storage: Storage, source: Path) -> Counts:
                 for entry in archive:
                     key = entry.name.removeprefix(IMAGES)
                     if entry.name != key and entry.isfile() and is_key(key):
-                        await storage.put_at(key, _opened(archive, entry).read())
+                        await storage.put_at(key, _open(archive, entry).read())
                         images += 1
-    except (OSError, tarfile.TarError, KeyError, ValueError, asyncpg.PostgresError, OperationalError) as error:
+    except (OSError, tarfile.TarError, KeyError, ValueError, *dump.LOAD_ERRORS) as error:
         raise StartupError(f"{source} cannot be restored: {error}.") from error
-    return Counts(rows, images)
+    return BackupCounts(rows, images)
 
 
 def _check(manifest: dict[str, Any]) -> None:
@@ -151,7 +136,7 @@ def _check(manifest: dict[str, Any]) -> None:
         )
 
 
-def _opened(archive: tarfile.TarFile, entry: str | tarfile.TarInfo) -> BinaryIO:
+def _open(archive: tarfile.TarFile, entry: str | tarfile.TarInfo) -> BinaryIO:
     file = archive.extractfile(entry)
     if file is None:
         raise KeyError(entry)
@@ -159,14 +144,8 @@ def _opened(archive: tarfile.TarFile, entry: str | tarfile.TarInfo) -> BinaryIO:
 
 
 async def _restore_table(table: str, archive: tarfile.TarFile) -> int:
-    file = _opened(archive, f"tables/{table}.csv")
+    file = _open(archive, f"tables/{table}.csv")
     # An older version's table may have fewer columns; the CSV's header names them.
     columns = file.readline().decode().strip().split(",")
     file.seek(0)
-    async with raw_connection() as connection:
-        told = await connection.copy_to_table(table, source=file, columns=columns, format="csv", header=True)
-    if "id" in columns:
-        # IDs of new rows continue after the restored ones.
-        newest = (await execute(f"SELECT coalesce(max(id), 0) AS id FROM {table}"))[0]["id"]  # noqa: S608 - a name of ours # nosec B608
-        await execute("SELECT setval(pg_get_serial_sequence($1, 'id'), $2, false)", [table, newest + 1])
-    return int(told.split()[-1])
+    return await dump.copy_in(table, file, columns)

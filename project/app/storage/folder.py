@@ -13,10 +13,10 @@ from typing import Final
 
 import aiofiles.os
 
-from app.coalescing import Batcher
+from app.concurrency import Batcher
 from app.domain import ImageMissing, StartupError, StorageUnavailable
-from app.log_events import IMAGE_NOT_REMOVED, STORAGE_NOT_OURS
-from app.storage import OWNER, UNFINISHED, new_key
+from app.observability.log_events import IMAGE_NOT_REMOVED, STORAGE_NOT_OURS
+from app.storage.keys import OWNER, UNFINISHED, new_key
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +37,10 @@ class FolderStorage:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._warned_at = -WARNING_INTERVAL
-        self._put: Batcher[UnstoredImage, str] = Batcher(self._put_all, most=MAX_STORED)
+        self._put: Batcher[UnstoredImage, str] = Batcher(self._put_all, max_items=MAX_STORED)
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The folder's path."""
         return str(self._folder)
 
@@ -100,7 +100,7 @@ class FolderStorage:
     def _owner_missing(self) -> StorageUnavailable:
         if time.monotonic() > self._warned_at + WARNING_INTERVAL:
             self._warned_at = time.monotonic()
-            log.warning(STORAGE_NOT_OURS, self.place)
+            log.warning(STORAGE_NOT_OURS, self.location)
         return StorageUnavailable()
 
     async def delete(self, keys: Sequence[str]) -> None:

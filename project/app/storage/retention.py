@@ -1,35 +1,29 @@
-"""Deletes old predictions with their images: by age (RETENTION_DAYS) or total size (RETENTION_BYTES)."""
+"""Deletes what is old: predictions by age (RETENTION_DAYS) or total size (RETENTION_BYTES), and expired records."""
 
 import logging
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
-from app import crud
+from app.concurrency import repeating
 from app.config import Settings
-from app.db import execute, translate_connection_errors
+from app.db.crud import idempotency, predictions, rate_limits, tabular_predictions
 from app.domain import Caller
-from app.log_events import RETENTION_REMOVED
-from app.repeating import repeating
+from app.observability.log_events import RETENTION_REMOVED
 from app.storage import Storage
+from app.storage.deletion import delete_predictions
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 3600.0
-ROWS: Final = 1_000
+INTERVAL_SECONDS: Final = 3600.0
+PAGE: Final = 1_000
 RETENTION: Final = Caller(None, "retention", frozenset())
-
-# In ID order, which is nearly creation order. Unfinished predictions are kept.
-_OLDEST: Final = """
-SELECT id, size_bytes, created_at < now() - $3::interval AS expired, status IN ('succeeded', 'failed') AS finished
-FROM predictions WHERE id > $1 ORDER BY id LIMIT $2
-"""
 _FOREVER: Final = timedelta(days=365_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
+class Deleted:
     """How much was deleted, or would be."""
 
     predictions: int
@@ -40,51 +34,44 @@ def run_retention(storage: Storage, settings: Settings) -> AbstractAsyncContextM
     """Apply the retention settings every hour while inside. Several processes may do so concurrently."""
 
     async def step() -> None:
-        removed = await retain(storage, settings)
-        if removed.predictions:
-            log.info(RETENTION_REMOVED, removed.predictions, removed.bytes)
+        deleted = await retain(storage, settings)
+        if deleted.predictions:
+            log.info(RETENTION_REMOVED, deleted.predictions, deleted.bytes)
 
-    wanted = settings.retention_days or settings.retention_bytes
-    return repeating(step, LOOK_SECONDS if wanted else 0, "Deleting old predictions")
+    is_limited = settings.retention_days or settings.retention_bytes
+    return repeating(step, INTERVAL_SECONDS if is_limited else 0, "Deleting old predictions")
 
 
-async def retain(storage: Storage, settings: Settings, *, dry_run: bool = False) -> Removed:
+async def retain(storage: Storage, settings: Settings, *, dry_run: bool = False) -> Deleted:
     """Delete what exceeds the retention settings; ``dry_run``: only count it.
 
     Raises DatabaseUnavailable or StorageUnavailable.
     """
     age = timedelta(days=settings.retention_days) if settings.retention_days else _FOREVER
-    too_many = await _stored() - settings.retention_bytes if settings.retention_bytes else 0
+    excess = await predictions.stored_bytes() - settings.retention_bytes if settings.retention_bytes else 0
     count = size = last_id = 0
-    while rows := await _oldest(last_id, age):
+    while rows := await predictions.oldest(last_id, PAGE, age):
         chosen = []
         for row in rows:
-            if row["finished"] and (row["expired"] or size < too_many):
+            if row["finished"] and (row["expired"] or size < excess):
                 chosen.append(row["id"])
                 size += row["size_bytes"]
         if chosen and not dry_run:
-            deleted = await crud.delete_all(chosen, RETENTION)
-            await storage.delete([one.image_path for one in deleted])
+            await delete_predictions(storage, chosen, RETENTION)
         count += len(chosen)
-        if not any(row["expired"] for row in rows) and size >= too_many:
+        if not any(row["expired"] for row in rows) and size >= excess:
             break
         last_id = rows[-1]["id"]
     if settings.retention_days and not dry_run:
-        await _forget_tabular(age)
-    return Removed(count, size)
+        await tabular_predictions.delete_older_than(age)
+    return Deleted(count, size)
 
 
-@translate_connection_errors()
-async def _oldest(last_id: int, age: timedelta) -> list[dict[str, Any]]:
-    return await execute(_OLDEST, [last_id, ROWS, age])
+def expire_records() -> AbstractAsyncContextManager[None]:
+    """Delete expired idempotency keys and rate-limit counters while inside."""
 
+    async def step() -> None:
+        await idempotency.delete_expired()
+        await rate_limits.delete_expired()
 
-@translate_connection_errors()
-async def _stored() -> int:
-    (row,) = await execute("SELECT coalesce(sum(size_bytes), 0)::bigint AS bytes FROM predictions")
-    return int(row["bytes"])
-
-
-@translate_connection_errors()
-async def _forget_tabular(age: timedelta) -> None:
-    await execute("DELETE FROM tabular_predictions WHERE created_at < now() - $1::interval", [age])
+    return repeating(step, INTERVAL_SECONDS, "Deleting expired idempotency keys")

@@ -10,8 +10,8 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from app.domain import ImageMissing, StartupError, StorageUnavailable
-from app.log_events import IMAGES_NOT_REMOVED
-from app.storage import OWNER, new_key
+from app.observability.log_events import IMAGES_NOT_REMOVED
+from app.storage.keys import OWNER, new_key
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ CONNECT_TIMEOUT: Final = timedelta(seconds=3)
 MAX_LISTED: Final = 1_000
 
 
-class ObjectStorage:
+class S3Storage:
     """Stores images in a bucket or under a prefix of one. ``AWS_…`` variables set credentials, region and endpoint."""
 
     def __init__(self, url: str) -> None:
@@ -37,7 +37,7 @@ class ObjectStorage:
         )
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The storage's URL."""
         return self._url
 

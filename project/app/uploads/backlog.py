@@ -11,122 +11,115 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from app.db import execute, translate_connection_errors
+from app.concurrency import in_background
+from app.db.crud import queue_depth
 from app.domain import DatabaseUnavailable, Overloaded
-from app.log_events import BACKLOG_ERROR, BACKLOG_UNKNOWN
-from app.repeating import alongside
+from app.observability.log_events import BACKLOG_ERROR, BACKLOG_UNKNOWN
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 0.5
+SAMPLE_SECONDS: Final = 0.5
 PAUSE_FACTOR: Final = 20
 """A query is followed by a pause this many times its duration, however many rows there are to count."""
 WINDOW_SECONDS: Final = 10.0
 """Period over which the rate is measured."""
 MAX_RETRY_AFTER: Final = 300
-KNOWN_SECONDS: Final = 3.0
+STALLED_SECONDS: Final = 3.0
 """Without a finished prediction for this long, the rate is unknown."""
-GUESS: Final = 5
-"""Retry-After in seconds, after a period without work."""
-
-ASKED_AT: Final = """
-greatest(created_at, (SELECT max(replaced_at) FROM past_answers WHERE prediction_id = predictions.id))
-"""
-"""Since when a prediction has been waiting: it may have been classified before."""
-
-_LOOK: Final = """
-SELECT (SELECT count(*) FROM predictions WHERE status IN ('pending', 'processing')) AS open,
-       (SELECT coalesce(max(id), 0) FROM predictions) AS last_id
-"""
+DEFAULT_RETRY_AFTER: Final = 5
+"""Seconds, after a period without work."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    at: float
-    open: int
+class _Sample:
+    time: float
+    unfinished: int
     last_id: int
 
 
 class Backlog:
     """Measures the backlog in the database regularly, and counts what this process adds in between."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, limit: int) -> None:
         """``limit``: unfinished predictions above which uploads are rejected."""
-        self._most = most
-        self._samples: deque[_Look] = deque()
-        self._accepting = 0
+        self._limit = limit
+        self._samples: deque[_Sample] = deque()
+        self._reserved = 0
         self._accepted = 0
-        self._refused = 0
+        self._rejected = 0
 
     @asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
+    async def measured(self) -> AsyncIterator[None]:
         """Measure the backlog while inside."""
-        async with alongside(self._look_forever()):
+        async with in_background(self._measure_forever()):
             yield
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def reserve(self) -> Iterator[None]:
         """Reserve a place for one prediction until its row exists. Raises Overloaded with the time to retry."""
-        if self.open >= self._most:
-            self._refused += 1
-            raise Overloaded(self._retry_after())
-        self._accepting += 1
+        self.check()
+        self._reserved += 1
         try:
             yield
         finally:
-            self._accepting -= 1
+            self._reserved -= 1
+
+    def check(self) -> None:
+        """Raises Overloaded if there is no place for another prediction."""
+        if self.unfinished >= self._limit:
+            self._rejected += 1
+            raise Overloaded(self._retry_after())
 
     def count_accepted(self) -> None:
         """Count a prediction that became pending."""
         self._accepted += 1
 
     @property
-    def open(self) -> int:
+    def unfinished(self) -> int:
         """Estimated number of unfinished predictions."""
-        return (self._samples[-1].open if self._samples else 0) + self._accepted + self._accepting
+        return (self._samples[-1].unfinished if self._samples else 0) + self._accepted + self._reserved
 
     @property
     def rate(self) -> float:
         """Predictions finished per second by all workers, while there are any; 0 if unknown."""
-        finished, seconds = self._busy()
+        finished, seconds = self._recent()
         return finished / seconds if seconds else 0.0
 
-    def _busy(self) -> tuple[int, float]:
+    def _recent(self) -> tuple[int, float]:
         """Predictions finished recently, and the seconds during which there was work to do."""
-        pairs = [(one, other) for one, other in pairwise(self._samples) if one.open]
-        finished = sum((other.last_id - one.last_id) - (other.open - one.open) for one, other in pairs)
-        return max(0, finished), sum(other.at - one.at for one, other in pairs)
+        pairs = [(one, other) for one, other in pairwise(self._samples) if one.unfinished]
+        finished = sum((other.last_id - one.last_id) - (other.unfinished - one.unfinished) for one, other in pairs)
+        return max(0, finished), sum(other.time - one.time for one, other in pairs)
 
     def _retry_after(self) -> int:
         """Seconds until a place is free; clients that were rejected earlier are told to come back sooner."""
-        finished, seconds = self._busy()
+        finished, seconds = self._recent()
         if finished:
-            ahead = self.open - self._most + self._refused
+            ahead = self.unfinished - self._limit + self._rejected
             return min(MAX_RETRY_AFTER, math.ceil(ahead * seconds / finished))
-        return MAX_RETRY_AFTER if seconds > KNOWN_SECONDS else GUESS
+        return MAX_RETRY_AFTER if seconds > STALLED_SECONDS else DEFAULT_RETRY_AFTER
 
-    async def _look_forever(self) -> None:
+    async def _measure_forever(self) -> None:
         while True:
-            began = time.monotonic()
+            started_at = time.monotonic()
             try:
-                await self._look()
+                await self._measure()
             except DatabaseUnavailable:
                 log.debug(BACKLOG_UNKNOWN)
             except Exception:
                 log.exception(BACKLOG_ERROR)
-            await asyncio.sleep(max(LOOK_SECONDS, (time.monotonic() - began) * PAUSE_FACTOR))
+            await asyncio.sleep(max(SAMPLE_SECONDS, (time.monotonic() - started_at) * PAUSE_FACTOR))
 
-    @translate_connection_errors()
-    async def _look(self) -> None:
-        counted, refused = self._accepted, self._refused
-        (row,) = await execute(_LOOK)
+    async def _measure(self) -> None:
+        accepted, rejected = self._accepted, self._rejected
+        count, last_id = await queue_depth.unfinished()
         now = time.monotonic()
-        before = self._samples[-1] if self._samples else None
-        self._samples.append(_Look(now, row["open"], row["last_id"]))
-        while now - self._samples[0].at > WINDOW_SECONDS:
+        previous = self._samples[-1] if self._samples else None
+        self._samples.append(_Sample(now, count, last_id))
+        while now - self._samples[0].time > WINDOW_SECONDS:
             self._samples.popleft()
         # The measurement may not include predictions accepted since the query started.
-        self._accepted -= counted
+        self._accepted -= accepted
         # Rejected clients come back as places become free; until then they count as waiting.
-        freed = math.ceil(self.rate * (now - before.at)) if before else 0
-        self._refused -= min(refused, freed)
+        freed = math.ceil(self.rate * (now - previous.time)) if previous else 0
+        self._rejected -= min(rejected, freed)

@@ -1,4 +1,4 @@
-"""Accepting an upload: it is received, kept, and has its row."""
+"""Turns an upload into a committed prediction, whichever route received it. Knows no HTTP."""
 
 import asyncio
 import contextlib
@@ -6,226 +6,232 @@ import hashlib
 import time
 import unicodedata
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from fastapi import Request
-
-from app import crud, idempotency, metrics, timing
-from app.accounts import finished
-from app.addresses import check_url
-from app.api.deps import InspectedImage, Runtime, caller
-from app.api.reading import invalid, read_sent
-from app.dispatch import ImageModel
-from app.domain import (
-    MAX_FILENAME,
-    DatabaseUnavailable,
-    IdempotencyClaim,
-    ImageNotFetched,
-    ModelUnknown,
-    Status,
-    StorageUnavailable,
-    UploadTooLarge,
-)
-from app.idempotency import Replay
+from app.concurrency import Batcher
+from app.config import Settings
+from app.db.crud import idempotency, new_predictions
+from app.db.crud.idempotency import Replay
+from app.db.crud.new_predictions import InlineResult, NewPrediction
+from app.domain import MAX_FILENAME, DatabaseUnavailable, IdempotencyClaim, Status, StorageUnavailable
 from app.models.tortoise import Prediction
+from app.observability import metrics, timing
+from app.storage import Storage
+from app.uploads.backlog import Backlog
+from app.uploads.inspector import InspectedImage, Inspector
+from app.uploads.memory_budget import MemoryBudget
+from app.uploads.quotas import Quotas
+from app.worker.dispatch import Dispatch, ImageModel
+from app.worker.outcome_log import record_outcome
+
+if TYPE_CHECKING:
+    from app.outbound.image_download import ImageDownloader
 
 UNNAMED: Final = "unnamed"
-MAX_QUEUE_SECONDS: Final = 15.0
-"""Who has waited so long for room for an image that is to be fetched is told to come again."""
-IN_FLIGHT: Final = timedelta(minutes=1)
-"""An upload takes no longer than this and its wait; with neither row nor answer by then, its process has died."""
+MAX_LOOKUPS: Final = 64
+"""Cached results looked up in one statement."""
+MAX_DOWNLOAD_QUEUE_SECONDS: Final = 15.0
+"""How long a download may wait for memory before the client is asked to retry."""
+CLAIM_TIMEOUT: Final = timedelta(minutes=1)
+"""Maximum duration of an upload in addition to its wait; an idempotency key without a row is free after that."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReceivedImage:
-    """An image that was found to be one. ``size_bytes``: of all that was uploaded, of which not all may be kept."""
-
-    filename: str | None
-    size_bytes: int
-    inspected: InspectedImage
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is asked of an image. ``came``, and ``until`` when its answer is waited for: by ``time.monotonic``."""
+class UploadOptions:
+    """What a client requests for an image. ``key_id``: of its API key; ``requested_model``: as it named it."""
 
     model: ImageModel
+    requested_model: str
     webhook_url: str | None
-    came: float
     key_id: int | None
-    until: float | None = None
 
 
-async def accept(
-    request: Request, runtime: Runtime, wait: int | None, key: str | None, room: AsyncExitStack
-) -> tuple[Prediction | Replay, IdempotencyClaim | None, float]:
-    """Receive an upload and make its row, or learn what became of it before.
+@dataclass(frozen=True, slots=True)
+class UploadBody:
+    """A complete, valid upload: an image, or the URL of one. Times are by ``time.monotonic``.
 
-    With the key as it is held, and the time it came, by ``time.monotonic``. ``room``: what the request has taken, left
-    for other room where its image is fetched.
+    ``deadline``: until when the client waits for the result, if it does.
     """
-    with timing.stage("receive"):
-        sent = await read_sent(request)
-    # A wait counts from the whole request (RFC 7240, 4.3), not from its first byte.
-    came = time.monotonic()
-    model = await image_model(runtime, sent.model)
-    by = await caller(request)
-    hook = webhook_url(sent.webhook_url, runtime)
-    order = Order(model, hook, came, by.key_id, came + wait if wait else None)
-    if sent.data is None:
-        _check_image_url(sent.image_url, runtime)
-        source = hashlib.sha256(sent.image_url.encode()).hexdigest()
 
-        async def make(held: IdempotencyClaim | None) -> Prediction:
-            await room.aclose()
-            async with runtime.fetched_room.taken(runtime.settings.max_upload_bytes, MAX_QUEUE_SECONDS):
-                return await store(await _fetched(sent.image_url, runtime), order, held, runtime)
-    else:
-        image = await received(sent.filename, sent.data, runtime)
-        source = image.inspected.sha256
-
-        async def make(held: IdempotencyClaim | None) -> Prediction:
-            return await store(image, order, held, runtime)
-
-    if key is None:
-        return await make(None), None, came
-    made, held = await run_idempotent(key, (source, sent.model, sent.webhook_url), make, runtime)
-    return made, held, came
+    data: bytes | None
+    image_url: str
+    filename: str | None
+    options: UploadOptions
+    received_at: float
+    deadline: float | None = None
+    idempotency_key: str | None = None
 
 
-async def run_idempotent(
-    key: str, asked: tuple[str, str, str], make: Callable[[IdempotencyClaim], Awaitable[Prediction]], runtime: Runtime
-) -> tuple[Prediction | Replay, IdempotencyClaim | None]:
-    """Make a prediction, unless it was made before with this key; with the key, where it is held now.
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The outcome of a submission: a new prediction, or a replay of an earlier upload with the same key.
 
-    ``asked``: where the image is from, its model and webhook, which have to be the same. Raises IdempotencyKeyReused or
-    IdempotencyKeyInFlight.
+    ``claim``: the idempotency key, whose first response is still to be stored.
     """
-    in_flight = timedelta(seconds=runtime.settings.max_wait_seconds) + IN_FLIGHT
-    held = await idempotency.claim(key, idempotency.fingerprint(*asked), in_flight)
-    if isinstance(held, Replay):
-        return held, None
-    try:
-        return await make(held), held
-    except Exception:
-        # Not where it was cancelled: its row may be on its way. The key is free again after a while.
-        with contextlib.suppress(DatabaseUnavailable):
-            await idempotency.release(held)
-        raise
+
+    outcome: Prediction | Replay
+    received_at: float
+    claim: IdempotencyClaim | None = None
 
 
-async def received(filename: str | None, data: bytes, runtime: Runtime) -> ReceivedImage:
-    """An image, inspected. Raises UploadTooLarge, NotAnImage or ImageTooLarge."""
-    limit = runtime.settings.max_upload_bytes
-    if len(data) > limit:
-        raise UploadTooLarge(f"The upload is larger than {limit} bytes.")
-    with timing.stage("inspect"):
-        return ReceivedImage(filename, len(data), await runtime.inspect(data))
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """An image to store, and the name that the client gave it."""
+
+    filename: str | None
+    image: InspectedImage
 
 
-async def store(image: ReceivedImage, order: Order, held: IdempotencyClaim | None, runtime: Runtime) -> Prediction:
-    """Keep an image, make its row, and start what classifies it."""
-    inspected, model = image.inspected, order.model
-    data = inspected.kept
-    await runtime.quotas.take(order.key_id, image.size_bytes)
-    storing = asyncio.create_task(runtime.storage.put(data, inspected.image.extension))
-    try:
-        attempt = None
-        if runtime.settings.reuse_answers:
-            attempt = await runtime.known((inspected.sha256, model.name, model.version))
-            (metrics.CACHE_HITS if attempt else metrics.CACHE_MISSES).labels("answers").inc()
-        if attempt is None and order.until:
-            # Who waits learns the answer with the row; the disk works meanwhile.
-            attempt = await runtime.dispatch.attempt(model.name, data, order.until - time.monotonic())
-        with timing.stage("store"):
-            image_path = await asyncio.shield(storing)
-    except BaseException:
-        # The service stops, or the database is away: an image without a row would stay for ever.
-        with contextlib.suppress(StorageUnavailable):
-            await runtime.storage.delete([await storing])
-        raise
-    new = crud.NewPrediction(
-        filename=display_filename(image.filename),
-        image_path=image_path,
-        image=inspected.image,
-        size_bytes=image.size_bytes,
-        sha256=inspected.sha256,
-        model=model.name,
-        model_version=attempt.version if attempt and attempt.version else model.version,
-        came=order.came,
-        attempt=attempt,
-        idempotency_key=held,
-        webhook_url=order.webhook_url,
-        key_id=order.key_id,
-        carried=timing.carried(),
-    )
-    try:
-        with timing.stage("create"):
-            prediction = await runtime.dispatch.create(new)
-    except Exception as error:
-        # Where the row may have been committed after all, it needs its image.
-        if not (isinstance(error, DatabaseUnavailable) and error.outcome_unknown):
-            await runtime.storage.delete([image_path])
-        raise
-    metrics.UPLOADS.labels(model.name).inc()
-    metrics.UPLOADED_BYTES.inc(image.size_bytes)
-    if prediction.status == Status.PENDING:
-        runtime.backlog.count_accepted()
-        runtime.dispatch.start(prediction, data)
-    else:
-        finished(prediction, None, attempt.began if attempt else order.came, attempt.seconds if attempt else None)
-    return prediction
+class Intake:
+    """Accepts uploads: quota, stored file, cached result or inline classification, row, metrics."""
 
+    def __init__(
+        self,
+        settings: Settings,
+        storage: Storage,
+        dispatch: Dispatch,
+        backlog: Backlog,
+        downloader: "ImageDownloader | None",
+    ) -> None:
+        """``downloader``: None if image URLs are disabled."""
+        self.inspector = Inspector(settings)
+        self.downloads_enabled = downloader is not None
+        self._storage = storage
+        self._dispatch = dispatch
+        self._backlog = backlog
+        self._downloader = downloader
+        self._quotas = Quotas(settings.quota_bytes)
+        self._max_upload_bytes = settings.max_upload_bytes
+        self._max_duration = timedelta(seconds=settings.max_wait_seconds) + CLAIM_TIMEOUT
+        self._reuse_results = settings.reuse_answers
+        # Separate, so that slow servers do not hold up uploads.
+        self._download_budget = MemoryBudget(max(settings.max_receiving_bytes, settings.max_upload_bytes))
+        self._cached_result = Batcher(new_predictions.cached_results, max_items=MAX_LOOKUPS)
 
-async def _fetched(url: str, runtime: Runtime) -> ReceivedImage:
-    assert runtime.fetcher is not None
-    try:
-        data, filename = await runtime.fetcher.fetch(url, runtime.settings.max_upload_bytes)
-    except ImageNotFetched as error:
-        raise invalid(error.code, "image_url", error.message, url) from error
-    return await received(filename, data, runtime)
+    async def submit(self, upload: UploadBody) -> Submission:
+        """Store an upload and create its prediction, or find the outcome of an earlier upload with the same key.
 
+        On return the row is committed. Raises UploadTooLarge, NotAnImage, ImageTooLarge, ImageNotFetched,
+        QuotaExceeded, IdempotencyKeyReused, IdempotencyKeyInFlight, StorageUnavailable or DatabaseUnavailable.
+        """
+        if upload.data is None:
+            source_hash = hashlib.sha256(upload.image_url.encode()).hexdigest()
 
-def _check_image_url(url: str, runtime: Runtime) -> None:
-    if runtime.fetcher is None:
-        told = "Image URLs are disabled: the operator can set IMAGE_URL=public"
-        raise invalid("image_url_invalid", "image_url", told, url)
-    try:
-        check_url(url)
-    except ValueError as error:
-        raise invalid("image_url_invalid", "image_url", f"Invalid image URL: {error}", url) from error
+            async def create(claim: IdempotencyClaim | None) -> Prediction:
+                async with self._download_budget.reserve(self._max_upload_bytes, MAX_DOWNLOAD_QUEUE_SECONDS):
+                    return await self._create(await self._download(upload.image_url), upload, claim)
+        else:
+            image = await self.inspector.inspect(upload.data)
+            source_hash = image.sha256
 
+            async def create(claim: IdempotencyClaim | None) -> Prediction:
+                return await self._create(_Source(upload.filename, image), upload, claim)
 
-def webhook_url(url: str, runtime: Runtime) -> str | None:
-    """Where a prediction's end is told. Raises RequestValidationError where there are no webhooks, or not there."""
-    if not url:
-        return None
-    told = ""
-    if runtime.settings.webhook_secret is None:
-        told = "Webhooks are disabled: the operator can set WEBHOOK_SECRET"
-    else:
+        if upload.idempotency_key is None:
+            return Submission(await create(None), upload.received_at)
+        fingerprint = idempotency.fingerprint(
+            source_hash, upload.options.requested_model, upload.options.webhook_url or ""
+        )
+        return await self._run_idempotent(upload, fingerprint, create)
+
+    async def reclassify(self, prediction_id: int, model: ImageModel) -> Prediction:
+        """Classify a stored image again, with another model.
+
+        Raises Overloaded, PredictionNotFound, PredictionUnfinished or DatabaseUnavailable.
+        """
+        with self._backlog.reserve():
+            prediction = await self._dispatch.reclassify(prediction_id, model)
+            self._start(prediction, None)
+        return prediction
+
+    async def _run_idempotent(
+        self, upload: UploadBody, fingerprint: str, create: Callable[[IdempotencyClaim], Awaitable[Prediction]]
+    ) -> Submission:
+        assert upload.idempotency_key is not None
+        claim = await idempotency.claim(upload.idempotency_key, fingerprint, self._max_duration)
+        if isinstance(claim, Replay):
+            return Submission(claim, upload.received_at)
         try:
-            check_url(url)
-        except ValueError as error:
-            told = f"Invalid webhook URL: {error}"
-    if told:
-        raise invalid("webhook_url_invalid", "webhook_url", told, url)
-    return url
+            return Submission(await create(claim), upload.received_at, claim)
+        except Exception:
+            # Not after a cancellation: the row may be on its way. The key becomes free after a while.
+            with contextlib.suppress(DatabaseUnavailable):
+                await idempotency.release(claim)
+            raise
 
+    async def _download(self, url: str) -> _Source:
+        assert self._downloader is not None
+        data, filename = await self._downloader.download(url, self._max_upload_bytes)
+        return _Source(filename, await self.inspector.inspect(data))
 
-async def image_model(runtime: Runtime, name: str) -> ImageModel:
-    """The model that an upload or reclassification asks for; the default one where it names none."""
-    try:
-        return await runtime.dispatch.image_model(name)
-    except ModelUnknown as error:
-        raise invalid("model_unknown", "model", error.message, name) from error
+    async def _create(self, source: _Source, upload: UploadBody, claim: IdempotencyClaim | None) -> Prediction:
+        """Store an image, create its row, and start its classification."""
+        image, options = source.image, upload.options
+        await self._quotas.use(options.key_id, image.size_bytes)
+        storing = asyncio.create_task(self._storage.put(image.stored, image.info.extension))
+        try:
+            result = await self._known_result(image, upload)
+            with timing.stage("store"):
+                image_path = await asyncio.shield(storing)
+        except BaseException:
+            # The service stops or the database is unavailable: an image without a row would stay.
+            with contextlib.suppress(StorageUnavailable):
+                await self._storage.delete([await storing])
+            raise
+        new = NewPrediction(
+            filename=display_filename(source.filename),
+            image_path=image_path,
+            image=image.info,
+            size_bytes=image.size_bytes,
+            sha256=image.sha256,
+            model=options.model.name,
+            model_version=result.version if result and result.version else options.model.version,
+            received_at=upload.received_at,
+            inline_result=result,
+            idempotency_claim=claim,
+            webhook_url=options.webhook_url,
+            key_id=options.key_id,
+            trace_headers=timing.trace_headers(),
+        )
+        try:
+            with timing.stage("create"):
+                prediction = await self._dispatch.create(new)
+        except Exception as error:
+            # If the row may have been committed after all, it needs its image.
+            if not (isinstance(error, DatabaseUnavailable) and error.outcome_unknown):
+                await self._storage.delete([image_path])
+            raise
+        metrics.UPLOADS.labels(options.model.name).inc()
+        metrics.UPLOADED_BYTES.inc(image.size_bytes)
+        if prediction.status == Status.PENDING:
+            self._start(prediction, image.stored)
+        else:
+            started_at = result.started_at if result else upload.received_at
+            record_outcome(prediction, None, started_at, result.seconds if result else None)
+        return prediction
+
+    async def _known_result(self, image: InspectedImage, upload: UploadBody) -> InlineResult | None:
+        """The cached result, or that of a classification if the client waits for it; None if neither is available."""
+        model = upload.options.model
+        if self._reuse_results:
+            cached = await self._cached_result((image.sha256, model.name, model.version))
+            (metrics.CACHE_HITS if cached else metrics.CACHE_MISSES).labels("answers").inc()
+            if cached:
+                return cached
+        if upload.deadline is None:
+            return None
+        # A waiting client gets the result together with the row; the disk works in the meantime.
+        return await self._dispatch.classify_inline(model.name, image.stored, upload.deadline - time.monotonic())
+
+    def _start(self, prediction: Prediction, data: bytes | None) -> None:
+        self._backlog.count_accepted()
+        self._dispatch.start(prediction, data)
 
 
 def display_filename(name: str | None) -> str:
-    """The client's file name, fit to be stored and shown: no control characters, at most 255 characters."""
+    """The client's file name, safe to store and display: no control characters, at most 255 characters."""
     composed = unicodedata.normalize("NFC", name or "")
     visible = "".join("\ufffd" if unicodedata.category(c) in {"Cc", "Cs"} else c for c in composed)
     return visible[:MAX_FILENAME] or UNNAMED

@@ -19,44 +19,42 @@ MAX_RATIO: Final = 100
 SPARE_BYTES: Final = 32 * 2**20
 
 THREADS: Final = 8
-_threads = ThreadPoolExecutor(THREADS, "archives")
-"""Of their own: they wait for what clients send."""
 
 
-class Account:
+class ArchiveLimits:
     """Limits over all archives of one request. Methods raise ArchiveRefused."""
 
-    def __init__(self, most_files: int, most_bytes: int) -> None:
+    def __init__(self, max_files: int, max_bytes: int) -> None:
         """``max_bytes``: after unpacking. The number of hidden files (``.DS_Store``) has the same limit."""
-        self._most_files = most_files
-        self._most_bytes = most_bytes
+        self._max_files = max_files
+        self._max_bytes = max_bytes
         self._packed = self._unpacked = self._files = self._hidden = 0
 
-    def arrive(self, count: int) -> None:
+    def add_packed(self, count: int) -> None:
         """Count packed bytes."""
         self._packed += count
 
-    def unpack(self, count: int) -> None:
+    def add_unpacked(self, count: int) -> None:
         """Count unpacked bytes."""
         self._unpacked += count
-        if self._unpacked > self._most_bytes:
-            raise ArchiveRefused(f"The ZIP file unpacks to more than {self._most_bytes} bytes.")
+        if self._unpacked > self._max_bytes:
+            raise ArchiveRefused(f"The ZIP file unpacks to more than {self._max_bytes} bytes.")
         if self._unpacked > MAX_RATIO * self._packed + SPARE_BYTES:
             raise ArchiveRefused(f"The ZIP file unpacks to more than {MAX_RATIO} times its size.")
 
-    def count(self, *, hidden: bool) -> None:
+    def add_file(self, *, hidden: bool) -> None:
         """Count a file."""
         self._hidden += hidden
         self._files += not hidden
-        if max(self._files, self._hidden) > self._most_files:
-            raise ArchiveRefused(f"The ZIP file contains more than {self._most_files} files.")
+        if max(self._files, self._hidden) > self._max_files:
+            raise ArchiveRefused(f"The ZIP file contains more than {self._max_files} files.")
 
 
 class BoundedBuffer:
     """Joins chunks of at most ``max_bytes`` bytes in total."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._count = 0
         self._chunks: list[bytes] = []
 
@@ -64,14 +62,14 @@ class BoundedBuffer:
         """Add a chunk; above the limit none is kept."""
         self._count += len(chunk)
         self._chunks.append(chunk)
-        if self._count > self._most:
+        if self._count > self._max_bytes:
             self._chunks.clear()
 
     @property
     def data(self) -> bytes | None:
         """All chunks joined; None if they exceed the limit."""
         data, self._chunks = b"".join(self._chunks), []
-        return data if self._count <= self._most else None
+        return data if self._count <= self._max_bytes else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +80,28 @@ class Entry:
     data: bytes | None
 
 
-async def unpacked(chunks: AsyncIterator[bytes], most: int, account: Account) -> AsyncGenerator[Entry]:
-    """Files of an archive except hidden ones, each of at most ``max_bytes`` bytes.
+class ZipUnpacker:
+    """Unpacks archives in threads of its own, because they wait for what clients send."""
 
-    Raises ArchiveRefused if it is damaged or exceeds a limit; files already yielded remain valid.
-    """
-    archive = _Archive(chunks, most, account)
-    loop = asyncio.get_running_loop()
-    try:
-        while entry := await loop.run_in_executor(_threads, archive.next):
-            yield entry
-    except UnzipError as error:
-        raise ArchiveRefused(_REASONS.get(type(error).__name__, "The ZIP file is damaged.")) from error
-    finally:
-        archive.stop()
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(THREADS, "archives")
+
+    async def unpack(
+        self, chunks: AsyncIterator[bytes], max_bytes: int, limits: ArchiveLimits
+    ) -> AsyncGenerator[Entry]:
+        """Files of an archive except hidden ones, each of at most ``max_bytes`` bytes.
+
+        Raises ArchiveRefused if it is damaged or exceeds a limit; files already yielded remain valid.
+        """
+        archive = _Archive(chunks, max_bytes, limits)
+        loop = asyncio.get_running_loop()
+        try:
+            while entry := await loop.run_in_executor(self._threads, archive.next):
+                yield entry
+        except UnzipError as error:
+            raise ArchiveRefused(_REASONS.get(type(error).__name__, "The ZIP file is damaged.")) from error
+        finally:
+            archive.stop()
 
 
 _REASONS: Final = {
@@ -110,53 +116,53 @@ _REASONS: Final = {
 class _Archive:
     """Unpacks in a thread, since that is CPU work, and requests chunks from the event loop."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], most: int, account: Account) -> None:
+    def __init__(self, chunks: AsyncIterator[bytes], max_bytes: int, limits: ArchiveLimits) -> None:
         self._chunks = chunks
-        self._most = most
-        self._account = account
+        self._max_bytes = max_bytes
+        self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._stopped = threading.Event()
-        self._asked: Future[bytes | None] | None = None
-        self._entries = stream_unzip(self._arriving())
+        self._request: Future[bytes | None] | None = None
+        self._entries = stream_unzip(self._chunks_from_loop())
 
     def next(self) -> Entry | None:
         """The next file; None at the end."""
         for raw_name, _, parts in self._entries:
-            name = _decoded(raw_name)
+            name = _decode_name(raw_name)
             hidden = name.endswith("/") or _is_hidden(name)
-            self._account.count(hidden=hidden)
-            joined = BoundedBuffer(self._most)
+            self._limits.add_file(hidden=hidden)
+            buffer = BoundedBuffer(self._max_bytes)
             for part in parts:
-                self._account.unpack(len(part))
-                joined.add(part)
+                self._limits.add_unpacked(len(part))
+                buffer.add(part)
             if not hidden:
-                return Entry(name, joined.data)
+                return Entry(name, buffer.data)
         return None
 
     def stop(self) -> None:
         """Wake a waiting thread: no caller needs the archive any longer."""
         self._stopped.set()
-        if self._asked is not None:
-            self._asked.cancel()
+        if self._request is not None:
+            self._request.cancel()
 
-    def _arriving(self) -> Iterator[bytes]:
-        async def arrive() -> bytes | None:
+    def _chunks_from_loop(self) -> Iterator[bytes]:
+        async def next_chunk() -> bytes | None:
             return await anext(self._chunks, None)
 
         while not self._stopped.is_set():
-            self._asked = asyncio.run_coroutine_threadsafe(arrive(), self._loop)
+            self._request = asyncio.run_coroutine_threadsafe(next_chunk(), self._loop)
             if self._stopped.is_set():
                 # The stop may have come between the check and the request.
-                self._asked.cancel()
-            chunk = self._asked.result()
+                self._request.cancel()
+            chunk = self._request.result()
             if chunk is None:
                 return
-            self._account.arrive(len(chunk))
+            self._limits.add_packed(len(chunk))
             if chunk:
                 yield chunk
 
 
-def _decoded(name: bytes) -> str:
+def _decode_name(name: bytes) -> str:
     """UTF-8, or the code page used before it (APPNOTE, appendix D)."""
     try:
         return name.decode()

@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.crud import Attempt, NewPrediction
-from app.engine import Engine
-from app.models.service import ModelRead
+from app.classifier.engine.process import Engine
+from app.classifier.registry import Registry
+from app.db.crud.new_predictions import InlineResult, NewPrediction
+from app.db.notifications import NotificationListener
+from app.models.pydantic_system import ModelRead
 from app.models.tortoise import Prediction
-from app.notices import NotificationListener
-from app.registry import Registry
 
-Afterwards = Callable[[], Awaitable[object]]
+BackgroundCall = Callable[[], Awaitable[object]]
 """What remains to be done after the response is sent."""
 
 
@@ -24,7 +24,7 @@ class ImageModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class DispatchHealth:
     """Whether predictions can be made: ``ok`` or what is wrong, and notes for the operator."""
 
     model: str
@@ -41,7 +41,7 @@ class Dispatch(Protocol):
     async def models(self) -> list[ModelRead]:
         """All models, including broken ones."""
 
-    async def attempt(self, model: str, data: bytes, seconds: float) -> Attempt | None:
+    async def classify_inline(self, model: str, data: bytes, seconds: float) -> InlineResult | None:
         """Classify an image that has no row yet, if possible here; None if it needs its row first."""
 
     async def create(self, new: NewPrediction) -> Prediction:
@@ -56,23 +56,23 @@ class Dispatch(Protocol):
         ``data``: the image's bytes, if available; the caller need not keep them.
         """
 
-    async def finished(self, prediction: Prediction, seconds: float) -> Prediction | None:
+    async def wait_until_finished(self, prediction: Prediction, seconds: float) -> Prediction | None:
         """Wait until a started prediction is finished; None if that takes longer than ``seconds``."""
 
-    def afterwards(self, prediction: Prediction) -> Afterwards | None:
+    def after_response(self, prediction: Prediction) -> BackgroundCall | None:
         """What to run after the response, until the prediction is finished; None if others do it."""
 
-    async def health(self, *, database_answers: bool) -> Health:
+    async def health(self, *, database_answers: bool) -> DispatchHealth:
         """Whether predictions can be made, as far as that is known without the database."""
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class Backend:
     """What runs besides the routes."""
 
     registry: Registry
     """Contains at least the tabular models."""
     dispatch: Dispatch
-    notices: NotificationListener
+    notifications: NotificationListener
     engine: Engine
     """Renders images, wherever they are classified."""

@@ -6,27 +6,29 @@ from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Final
 
-from app import crud, history
-from app.catalog import read_models
-from app.coalescing import Batcher
+from app.classifier.engine.model_check import ModelProbe
+from app.classifier.engine.process import Engine
+from app.classifier.engine.startup import engine_config, load_registry, models_loaded
+from app.classifier.listing import read_models
+from app.classifier.registry import Registry
+from app.concurrency import Batcher
 from app.config import Settings
-from app.crud import Attempt, NewPrediction
-from app.db import connected, database_url
-from app.deliverer import make_webhook_worker
-from app.dispatch import Afterwards, Health, ImageModel, Running
+from app.db.connection import connected, database_url
+from app.db.crud import history, new_predictions
+from app.db.crud.new_predictions import InlineResult, NewPrediction
+from app.db.notifications import NotificationListener
 from app.domain import ModelUnknown
-from app.engine import Engine
-from app.engine.checker import ModelProbe
-from app.engine.loading import load_registry, loaded, engine_config
-from app.models.service import ModelRead
+from app.models.pydantic_system import ModelRead
 from app.models.tortoise import Prediction
-from app.notices import NotificationListener
-from app.ownership import claim_storage
-from app.registry import Registry
-from app.retention import run_retention
+from app.outbound.webhook_worker import make_webhook_worker
 from app.storage import Storage
-from app.sweeper import expire_records, run_sweeper
-from app.worker import Worker
+from app.storage.ownership import claim_storage
+from app.storage.retention import expire_records, run_retention
+from app.storage.sweeper import run_sweeper
+from app.worker.dispatch import Backend, BackgroundCall, DispatchHealth, ImageModel
+from app.worker.inline import InlineClassifier
+from app.worker.recovery import Recovery
+from app.worker.worker import Worker
 
 MAX_ROWS: Final = 64
 
@@ -34,12 +36,22 @@ MAX_ROWS: Final = 64
 class LocalDispatch:
     """Passes predictions to this process's worker."""
 
-    def __init__(self, registry: Registry, checker: ModelProbe, engine: Engine, worker: Worker) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        probe: ModelProbe,
+        engine: Engine,
+        worker: Worker,
+        inline: InlineClassifier,
+        recovery: Recovery,
+    ) -> None:
         self._registry = registry
-        self._checker = checker
+        self._probe = probe
         self._engine = engine
         self._worker = worker
-        self._create = Batcher(crud.create_all, most=MAX_ROWS)
+        self._inline = inline
+        self._recovery = recovery
+        self._create = Batcher(new_predictions.create_all, max_items=MAX_ROWS)
 
     async def image_model(self, name: str) -> ImageModel:
         """A model by name, or the default for an empty name. Raises ModelUnknown."""
@@ -54,17 +66,17 @@ class LocalDispatch:
 
     async def models(self) -> list[ModelRead]:
         """All models, including new ones, each checked."""
-        await self._checker.look()
+        await self._probe.refresh()
         return read_models(self._registry, {*self._registry.loaded, *await self._engine.loaded()})
 
-    async def attempt(self, model: str, data: bytes, seconds: float) -> Attempt | None:
+    async def classify_inline(self, model: str, data: bytes, seconds: float) -> InlineResult | None:
         """Classify an image that has no row yet; None after the time limit, or if too many bytes are in memory."""
-        return await self._worker.attempt(model, data, seconds)
+        return await self._inline.classify(model, data, seconds)
 
     async def create(self, new: NewPrediction) -> Prediction:
         """Create a prediction's row, batched with concurrent ones."""
-        attempted = new.attempt and not new.attempt.cached
-        return await (self._worker.create_attempted(new) if attempted else self._create(new))
+        was_classified = new.inline_result and not new.inline_result.cached
+        return await (self._inline.create(new) if was_classified else self._create(new))
 
     async def reclassify(self, prediction_id: int, model: ImageModel) -> Prediction:
         """Make a finished prediction pending again. Raises PredictionNotFound or PredictionUnfinished."""
@@ -74,44 +86,48 @@ class LocalDispatch:
         """Have the worker classify a pending prediction; it keeps the bytes if it has room."""
         self._worker.start(prediction.id, data, prediction.attempts)
 
-    async def finished(self, prediction: Prediction, seconds: float) -> Prediction | None:
+    async def wait_until_finished(self, prediction: Prediction, seconds: float) -> Prediction | None:
         """Wait for the worker. After the time limit only the wait ends; classification continues."""
-        task = self._worker.start(prediction.id, tried=prediction.attempts)
+        task = self._worker.start(prediction.id, attempts=prediction.attempts)
         done, _ = await asyncio.wait([task], timeout=max(0.0, seconds))
         return task.result() if done else None
 
-    def afterwards(self, prediction: Prediction) -> Afterwards:
+    def after_response(self, prediction: Prediction) -> BackgroundCall:
         """Classifies a pending prediction that no client waits for."""
         return partial(self._worker.classify, prediction.id)
 
-    async def health(self, *, database_answers: bool) -> Health:  # noqa: ARG002 - required by the protocol
+    async def health(self, *, database_answers: bool) -> DispatchHealth:  # noqa: ARG002 - required by the protocol
         """Whether the engine and the worker are alive."""
-        return Health(
+        return DispatchHealth(
             model="ok" if self._engine.is_alive else "The engine died and is restarting: try again shortly.",
-            worker="ok" if self._worker.is_alive else "The worker is not running: restart the service.",
+            worker="ok" if self._recovery.is_alive else "The worker is not running: restart the service.",
             notes=[self._registry.note] if self._registry.note else [],
         )
 
 
 @asynccontextmanager
-async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[Running]:
+async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[Backend]:
     """Run the engine, the database and the worker while inside. Raises StartupError."""
     registry = await asyncio.to_thread(load_registry, settings)
-    orders = engine_config(settings, registry.default)
-    engine, checker = Engine(orders), ModelProbe(orders, registry)
-    worker = Worker(engine, storage, settings.retry_policy, settings.worker_threads)
-    embedded = settings.database_url is None
+    config = engine_config(settings, registry.default)
+    engine, probe = Engine(config), ModelProbe(config, registry)
+    policy = settings.retry_policy
+    worker = Worker(engine, storage, policy, settings.worker_threads)
+    inline = InlineClassifier(worker.requests, worker.buffer, policy)
+    recovery = Recovery(worker, policy)
+    is_embedded = settings.database_url is None
     async with (
         engine.running(),
         database_url(settings) as url,
         connected(url, settings),
         claim_storage(storage, settings.recover_seconds),
-        loaded(engine, checker, registry, everything=settings.models_loading == "start"),
-        worker.running(settings.recover_seconds, only_process=embedded),
+        models_loaded(engine, probe, registry, load_all=settings.models_loading == "start"),
+        recovery.running(settings.recover_seconds, only_process=is_embedded),
         run_sweeper(storage, settings),
         run_retention(storage, settings),
         expire_records(),
     ):
-        notices, webhook_worker = NotificationListener(url), make_webhook_worker(settings)
-        async with notices.listening(), webhook_worker.running() if webhook_worker else nullcontext():
-            yield Running(registry, LocalDispatch(registry, checker, engine, worker), notices, engine)
+        notifications, webhook_worker = NotificationListener(url), make_webhook_worker(settings)
+        dispatch = LocalDispatch(registry, probe, engine, worker, inline, recovery)
+        async with notifications.listening(), webhook_worker.running() if webhook_worker else nullcontext():
+            yield Backend(registry, dispatch, notifications, engine)

@@ -9,13 +9,17 @@ from typing import Final
 
 from cachetools import TTLCache
 
-from app import crud, fleet, history, queue
-from app.catalog import read_models
-from app.coalescing import Batcher
+from app.classifier.engine.process import Engine
+from app.classifier.engine.startup import engine_config
+from app.classifier.listing import read_models
+from app.classifier.registry import Registry
+from app.concurrency import Batcher
 from app.config import Settings
-from app.crud import Attempt, NewPrediction
-from app.db import connected, database_url, transaction
-from app.dispatch import Afterwards, Health, ImageModel, Running
+from app.db.connection import connected, database_url
+from app.db.crud import history, new_predictions, predictions, workers
+from app.db.crud.new_predictions import InlineResult, NewPrediction
+from app.db.notifications import FINISHED, NotificationListener
+from app.db.transactions import transaction
 from app.domain import (
     DatabaseUnavailable,
     IdempotencyKeyInFlight,
@@ -24,57 +28,60 @@ from app.domain import (
     PredictionNotFound,
     Status,
 )
-from app.engine import Engine
-from app.engine.loading import engine_config
-from app.models.service import ModelRead
+from app.models.pydantic_system import ModelRead
 from app.models.tortoise import Prediction
-from app.notices import FINISHED, NotificationListener
-from app.ownership import claim_storage
-from app.registry import Registry
+from app.observability.timing import trace_headers
 from app.storage import Storage
-from app.timing import carried
+from app.storage.ownership import claim_storage
+from app.worker import job_queue
+from app.worker.dispatch import Backend, BackgroundCall, DispatchHealth, ImageModel
 
 MAX_ROWS: Final = 64
-MODELS_SECONDS: Final = 2.0
+MODELS_CACHE_SECONDS: Final = 2.0
 """How long the workers' models are cached; an unknown name is looked up immediately."""
 
 
 class QueuedDispatch:
     """Adds jobs for workers and waits for results."""
 
-    def __init__(self, notices: NotificationListener, registry: Registry) -> None:
+    def __init__(self, notifications: NotificationListener, registry: Registry) -> None:
         """``registry``: the tabular models, which this process runs itself."""
-        self._notices = notices
+        self._notifications = notifications
         self._registry = registry
-        self._create = Batcher(_create_all, most=MAX_ROWS)
-        self._get = Batcher(crud.get_all, most=MAX_ROWS)
-        self._read_models = Batcher(_read_models, most=sys.maxsize)
-        self._models: TTLCache[str, list[ModelRead]] = TTLCache(1, MODELS_SECONDS)
+        self._create = Batcher(_create_all, max_items=MAX_ROWS)
+        self._get = Batcher(predictions.get_all, max_items=MAX_ROWS)
+        self._read_models = Batcher(_read_models, max_items=sys.maxsize)
+        self._models: TTLCache[str, list[ModelRead]] = TTLCache(1, MODELS_CACHE_SECONDS)
 
     async def image_model(self, name: str) -> ImageModel:
         """A worker's model by name, or the default for an empty name.
 
         Raises ModelUnknown or NoWorkerYet.
         """
-        for remembered in (True, False):
-            known = await self._workers_models(remembered=remembered)
-            for model in known:
+        for use_cache in (True, False):
+            models = await self._workers_models(use_cache=use_cache)
+            for model in models:
                 if model.status == "ok" and model.kind == "image" and (model.name == name if name else model.default):
                     return ImageModel(model.name, model.version or "")
-        if not known:
+        if not models:
             raise NoWorkerYet
-        names = ", ".join(model.name for model in known if model.status == "ok" and model.kind == "image") or "none"
+        names = ", ".join(model.name for model in models if model.status == "ok" and model.kind == "image") or "none"
         wanted = f"an image model {name!r}" if name else "a working default model"
         raise ModelUnknown(f"No worker has {wanted}; available: {names}.")
 
     async def models(self) -> list[ModelRead]:
         """Image models of the workers and tabular models of this process."""
-        image_models = [model for model in await self._workers_models(remembered=False) if model.kind != "tabular"]
+        image_models = [model for model in await self._workers_models(use_cache=False) if model.kind != "tabular"]
         await asyncio.to_thread(self._registry.scan)
-        here = read_models(self._registry, self._registry.loaded)
-        return image_models + [model for model in here if model.kind == "tabular"]
+        own_models = read_models(self._registry, self._registry.loaded)
+        return image_models + [model for model in own_models if model.kind == "tabular"]
 
-    async def attempt(self, model: str, data: bytes, seconds: float) -> Attempt | None:  # noqa: ARG002 - required by the protocol
+    async def classify_inline(
+        self,
+        model: str,  # noqa: ARG002 - required by the protocol
+        data: bytes,  # noqa: ARG002
+        seconds: float,  # noqa: ARG002
+    ) -> InlineResult | None:
         """None: this process classifies no images."""
         return None
 
@@ -86,66 +93,66 @@ class QueuedDispatch:
         """Make a finished prediction pending again, with a job. Raises PredictionNotFound or PredictionUnfinished."""
         async with transaction():
             prediction = await history.reclassify(prediction_id, model.name, model.version)
-            await queue.enqueue([prediction_id], again=str(time.time_ns()), carried=[carried()])
+            await job_queue.enqueue([prediction_id], dedupe_suffix=str(time.time_ns()), headers=[trace_headers()])
         return prediction
 
     def start(self, prediction: Prediction, data: bytes | None) -> None:
         """Nothing to do: the job exists already."""
 
-    async def finished(self, prediction: Prediction, seconds: float) -> Prediction | None:
+    async def wait_until_finished(self, prediction: Prediction, seconds: float) -> Prediction | None:
         """Wait until a worker has finished a prediction; None after ``seconds``, or if it was deleted."""
         with suppress(PredictionNotFound, DatabaseUnavailable):
-            found = await self._notices.finished(prediction.id, seconds, self._get)
-            return found if found.status in FINISHED else None
+            current = await self._notifications.wait_until_finished(prediction.id, seconds, self._get)
+            return current if current.status in FINISHED else None
         return None
 
-    def afterwards(self, prediction: Prediction) -> Afterwards | None:  # noqa: ARG002 - required by the protocol
+    def after_response(self, prediction: Prediction) -> BackgroundCall | None:  # noqa: ARG002 - required by the protocol
         """None: a worker does it."""
         return None
 
-    async def health(self, *, database_answers: bool) -> Health:
+    async def health(self, *, database_answers: bool) -> DispatchHealth:
         """Whether a worker is alive; workers only announce themselves while their engine responds."""
-        told = "Unknown while the database is unavailable."
+        problem = "Unknown while the database is unavailable."
         if database_answers:
             with suppress(DatabaseUnavailable):
-                if await fleet.count_alive():
-                    notes = [model.note for model in await self._workers_models(remembered=True) if model.note]
-                    return Health(model="ok", worker="ok", notes=notes)
-                told = f"No worker was alive in the last {fleet.ALIVE_FOR.seconds} s: start `./classifier worker`."
-        return Health(model="ok", worker=told, notes=[])
+                if await workers.count_alive():
+                    notes = [model.note for model in await self._workers_models(use_cache=True) if model.note]
+                    return DispatchHealth(model="ok", worker="ok", notes=notes)
+                problem = f"No worker was alive in the last {workers.ALIVE_FOR.seconds} s: start `./classifier worker`."
+        return DispatchHealth(model="ok", worker=problem, notes=[])
 
-    async def _workers_models(self, *, remembered: bool) -> list[ModelRead]:
-        known: list[ModelRead] | None = self._models.get("") if remembered else None
-        if known is None:
-            known = self._models[""] = await self._read_models(None)
-        return known
+    async def _workers_models(self, *, use_cache: bool) -> list[ModelRead]:
+        models: list[ModelRead] | None = self._models.get("") if use_cache else None
+        if models is None:
+            models = self._models[""] = await self._read_models(None)
+        return models
 
 
-async def _read_models(asked: list[None]) -> list[list[ModelRead]]:
+async def _read_models(requests: list[None]) -> list[list[ModelRead]]:
     # The cache expires for all callers at once.
-    return [await fleet.models()] * len(asked)
+    return [await workers.models()] * len(requests)
 
 
 async def _create_all(new: list[NewPrediction]) -> list[Prediction | IdempotencyKeyInFlight]:
     async with transaction():
-        created = await crud.create_all(new)
+        created = await new_predictions.create_all(new)
         jobs = [
-            (prediction.id, one.carried)
+            (prediction.id, one.trace_headers)
             for prediction, one in zip(created, new, strict=True)
             if isinstance(prediction, Prediction) and prediction.status == Status.PENDING
         ]
-        await queue.enqueue([number for number, _ in jobs], carried=[carried for _, carried in jobs])
+        await job_queue.enqueue([number for number, _ in jobs], headers=[headers for _, headers in jobs])
     return created
 
 
 @asynccontextmanager
-async def queued_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[Running]:
+async def queued_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[Backend]:
     """Connect to the database while inside; no image model is loaded. Raises StartupError."""
     registry = await asyncio.to_thread(Registry, settings.models, None, memory_bytes=settings.models_memory_bytes)
     # Renders images in a process of its own, so that a file that crashes a decoder affects nothing else.
     engine = Engine(engine_config(settings, None))
-    async with engine.running(when_asked=True), database_url(settings) as url, connected(url, settings):
-        await queue.check_installed()
-        notices = NotificationListener(url)
-        async with claim_storage(storage, settings.recover_seconds), notices.listening():
-            yield Running(registry, QueuedDispatch(notices, registry), notices, engine)
+    async with engine.running(on_demand=True), database_url(settings) as url, connected(url, settings):
+        await job_queue.check_installed()
+        notifications = NotificationListener(url)
+        async with claim_storage(storage, settings.recover_seconds), notifications.listening():
+            yield Backend(registry, QueuedDispatch(notifications, registry), notifications, engine)

@@ -4,18 +4,18 @@ import logging
 import time
 from typing import TypeVar
 
-from app import metrics
 from app.domain import Claim
-from app.log_events import PREDICTION
 from app.models.tortoise import Prediction
+from app.observability import metrics
+from app.observability.log_events import PREDICTION
 
 log = logging.getLogger(__name__)
 
 MaybePrediction = TypeVar("MaybePrediction", Prediction, Prediction | None)
 
 
-def finished(
-    prediction: MaybePrediction, held: Claim | None, began: float, seconds: tuple[float, float] | None = None
+def record_outcome(
+    prediction: MaybePrediction, claim: Claim | None, started_at: float, seconds: tuple[float, float] | None = None
 ) -> MaybePrediction:
     """Log and count a prediction that this process finished; returns it. None: another process finished it.
 
@@ -25,20 +25,20 @@ def finished(
     if prediction is None:
         return prediction
     metrics.PREDICTIONS.labels(prediction.model, prediction.status.value).inc()
-    beside = {
+    extra = {
         "model": prediction.model,
         "model_version": prediction.model_version,
-        "attempt": held.attempt if held else prediction.attempts,
+        "attempt": claim.attempt if claim else prediction.attempts,
         "cached": prediction.cached,
     }
-    if held:
-        beside["queue_ms"] = _milliseconds(held.waited)
+    if claim:
+        extra["queue_ms"] = _milliseconds(claim.waited)
     if seconds:
-        beside["decode_ms"], beside["infer_ms"] = map(_milliseconds, seconds)
+        extra["decode_ms"], extra["infer_ms"] = map(_milliseconds, seconds)
     if prediction.error_code:
-        beside["error"] = prediction.error_code
-    took = _milliseconds(time.monotonic() - began)
-    log.info(PREDICTION, prediction.id, prediction.status.value, took, extra=beside)
+        extra["error"] = prediction.error_code
+    duration = _milliseconds(time.monotonic() - started_at)
+    log.info(PREDICTION, prediction.id, prediction.status.value, duration, extra=extra)
     return prediction
 
 

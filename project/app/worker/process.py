@@ -13,22 +13,24 @@ from typing import Final
 
 from prometheus_client import start_http_server
 
-from app import fleet, metrics, ownership, queue, tracing
-from app.catalog import read_models
+from app.classifier.engine.model_check import ModelProbe
+from app.classifier.engine.process import Engine
+from app.classifier.engine.startup import engine_config, load_registry, models_loaded
+from app.classifier.listing import read_models
+from app.classifier.registry import Registry
+from app.concurrency import repeating
 from app.config import Settings
-from app.db import connected, database_url
-from app.deliverer import AT_ONCE, LOOK_SECONDS, make_webhook_worker
+from app.db.connection import connected, database_url
+from app.db.crud import workers
 from app.domain import DatabaseUnavailable, StartupError
-from app.engine import Engine
-from app.engine.checker import ModelProbe
-from app.engine.loading import load_registry, loaded, engine_config
-from app.log_events import JOBS_RECOVERED, STOPPED, STOPPING, TAKING_JOBS, WORKER_LEAVES_LATE, WORKER_STOPPED_AT_ONCE
-from app.registry import Registry
-from app.repeating import repeating
-from app.retention import run_retention
-from app.storage import make_storage
-from app.sweeper import expire_records, run_sweeper
-from app.worker import Worker
+from app.observability import metrics, tracing
+from app.observability.log_events import STOPPED, STOPPING, TAKING_JOBS, WORKER_LEAVES_LATE, WORKER_STOPPED_AT_ONCE
+from app.outbound.webhook_worker import MAX_CONCURRENT, SEARCH_SECONDS, make_webhook_worker
+from app.storage import make_storage, ownership
+from app.storage.retention import expire_records, run_retention
+from app.storage.sweeper import run_sweeper
+from app.worker import job_queue
+from app.worker.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ MAX_JOBS_PER_THREAD: Final = 32
 
 
 async def work(settings: Settings) -> None:
-    """Consume jobs until SIGTERM or SIGINT, then finish the active ones; a second signal ends the process immediately.
+    """Consume jobs until SIGTERM or SIGINT, then finish the active ones; a second signal ends the process at once.
 
     Jobs unfinished after SHUTDOWN_SECONDS are released. Raises StartupError.
     """
@@ -46,45 +48,49 @@ async def work(settings: Settings) -> None:
         raise StartupError("A worker needs the queue: set QUEUE=pgqueuer here and for `serve`.")
     stop = _stop_on_signals()
     registry = await asyncio.to_thread(load_registry, settings)
-    orders = engine_config(settings, registry.default)
-    engine, checker = Engine(orders), ModelProbe(orders, registry)
+    config = engine_config(settings, registry.default)
+    engine, probe = Engine(config), ModelProbe(config, registry)
     storage = make_storage(settings)
     await storage.prepare()
     worker = Worker(engine, storage, settings.retry_policy, settings.worker_threads, from_queue=True)
     async with (
-        _measured(settings),
+        _observed(settings),
         engine.running(),
         database_url(settings) as url,
         connected(url, settings),
-        loaded(engine, checker, registry, everything=settings.models_loading == "start"),
+        models_loaded(engine, probe, registry, load_all=settings.models_loading == "start"),
     ):
-        await queue.check_installed()
+        await job_queue.check_installed()
         await ownership.check(storage)
-        taking = partial(queue.Jobs, url, heartbeat=settings.heartbeat_seconds, poll=settings.recover_seconds)
-        at_once = settings.worker_threads * MAX_JOBS_PER_THREAD
-        jobs = [taking(queue.CLASSIFY, worker.run_job, at_once=at_once)]
-        async with AsyncExitStack() as beside:
-            await beside.enter_async_context(_announced(engine, registry))
-            await beside.enter_async_context(run_sweeper(storage, settings))
-            await beside.enter_async_context(run_retention(storage, settings))
-            await beside.enter_async_context(expire_records())
-            await beside.enter_async_context(repeating(_reconcile, settings.recover_seconds, "Recovering lost jobs"))
-            await beside.enter_async_context(
-                repeating(queue.prune, settings.recover_seconds, "Pruning the queue's log")
-            )
+        consumer = partial(
+            job_queue.JobConsumer, url, heartbeat=settings.heartbeat_seconds, poll=settings.recover_seconds
+        )
+        max_jobs = settings.worker_threads * MAX_JOBS_PER_THREAD
+        consumers = [consumer(job_queue.CLASSIFY, worker.run_job, max_jobs=max_jobs)]
+        async with AsyncExitStack() as background:
+            for task in (
+                _announced(engine, registry),
+                run_sweeper(storage, settings),
+                run_retention(storage, settings),
+                expire_records(),
+                repeating(job_queue.reconcile, settings.recover_seconds, "Recovering lost jobs"),
+                repeating(job_queue.prune, settings.recover_seconds, "Pruning the queue's log"),
+            ):
+                await background.enter_async_context(task)
             if webhook_worker := make_webhook_worker(settings):
                 # A consumer of its own, so that slow receivers do not delay predictions.
-                jobs.append(taking(queue.DELIVER, webhook_worker.run_job, at_once=AT_ONCE))
-                looking = repeating(queue.enqueue_deliveries, LOOK_SECONDS, "Finding due webhooks")
-                await beside.enter_async_context(looking)
-            tasks = [asyncio.create_task(one.run(stop)) for one in jobs]
+                consumers.append(consumer(job_queue.DELIVER, webhook_worker.run_job, max_jobs=MAX_CONCURRENT))
+                await background.enter_async_context(
+                    repeating(job_queue.enqueue_deliveries, SEARCH_SECONDS, "Finding due webhooks")
+                )
+            tasks = [asyncio.create_task(one.run(stop)) for one in consumers]
             log.info(TAKING_JOBS)
             await stop.wait()
             log.info(STOPPING)
-            _, left = await asyncio.wait(tasks, timeout=settings.shutdown_seconds)
-            if left:
+            _, unfinished = await asyncio.wait(tasks, timeout=settings.shutdown_seconds)
+            if unfinished:
                 await worker.release_all()
-                await asyncio.wait(left, timeout=settings.shutdown_seconds)
+                await asyncio.wait(unfinished, timeout=settings.shutdown_seconds)
     log.info(STOPPED)
 
 
@@ -103,7 +109,7 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 @asynccontextmanager
-async def _measured(settings: Settings) -> AsyncIterator[None]:
+async def _observed(settings: Settings) -> AsyncIterator[None]:
     """Expose metrics and send traces while inside. Raises StartupError."""
     async with tracing.sending(settings.traces_url):
         if not settings.metrics_port:
@@ -112,8 +118,8 @@ async def _measured(settings: Settings) -> AsyncIterator[None]:
         try:
             server, thread = start_http_server(settings.metrics_port, settings.host, metrics.REGISTRY)
         except OSError as error:
-            told = f"Cannot serve /metrics on {settings.host}:{settings.metrics_port}: {error.strerror or error}."
-            raise StartupError(f"{told} Set METRICS_PORT to another port.") from error
+            message = f"Cannot serve /metrics on {settings.host}:{settings.metrics_port}: {error.strerror or error}."
+            raise StartupError(f"{message} Set METRICS_PORT to another port.") from error
         try:
             yield
         finally:
@@ -130,17 +136,11 @@ async def _announced(engine: Engine, registry: Registry) -> AsyncIterator[None]:
     async def announce() -> None:
         if engine.is_alive:
             models = await asyncio.to_thread(read_models, registry, await engine.loaded())
-            await fleet.announce(worker_id, name, models)
+            await workers.announce(worker_id, name, models)
 
-    async with repeating(announce, fleet.ANNOUNCE_SECONDS, "Sending this worker's heartbeat"):
+    async with repeating(announce, workers.ANNOUNCE_SECONDS, "Sending this worker's heartbeat"):
         yield
     try:
-        await fleet.leave(worker_id)
+        await workers.mark_stopped(worker_id)
     except DatabaseUnavailable:
-        log.debug(WORKER_LEAVES_LATE, fleet.ALIVE_FOR)
-
-
-async def _reconcile() -> None:
-    """Give predictions that lost their job a new one."""
-    if lost := await queue.reconcile():
-        log.info(JOBS_RECOVERED, lost)
+        log.debug(WORKER_LEAVES_LATE, workers.ALIVE_FOR)

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from app.classifier import Classifier
-from app.manifest import read_model
+from app.classifier.image_classifier import Classifier
+from app.classifier.manifest import read_model
 
 
 def load(threads: int = 1) -> Classifier:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from app.cli import make_parser
+from app.cli.main import make_parser
 
 HEAD = """# Commands
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import atheris  # type: ignore[import-untyped]
 
-with atheris.instrument_imports(include=["app.imaging", "app.jpeg", "app.metadata"]):
-    from app import imaging
+with atheris.instrument_imports(include=["app.images.preprocessing", "app.images.jpeg", "app.images.metadata"]):
     from app.domain import ImageTooLarge, ImageUnreadable, NotAnImage
+    from app.images import inspection, preprocessing
 
 from tests.corpus import corpus
 
@@ -27,8 +27,8 @@ LONGEST = 100_000
 def try_one(data: bytes) -> None:
     """What the service does with an upload, up to the model."""
     try:
-        image = imaging.inspect(data, PIXELS)
-        imaging.to_tensor(imaging.strip_metadata(data, image))
+        image = inspection.inspect(data, PIXELS)
+        preprocessing.to_tensor(inspection.strip_metadata(data, image))
     except (NotAnImage, ImageTooLarge, ImageUnreadable):
         return
 

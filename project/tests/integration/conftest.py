@@ -15,10 +15,11 @@ import pytest
 from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
 
-from app import db
 from app.config import Settings
+from app.db.connection import connected as connect
+from app.db.migrations import migrate
 from app.main import create_application
-from app.storage import OWNER
+from app.storage.keys import OWNER
 from tests.conftest import FALLBACK
 
 
@@ -44,7 +45,7 @@ def template(postgres_url: str) -> Iterator[str]:
 
     async def make() -> None:
         await execute(postgres_url, f'CREATE DATABASE "{name}"')
-        await db.migrate(of_database(postgres_url, name), Settings(database_wait_seconds=10))
+        await migrate(of_database(postgres_url, name), Settings(database_wait_seconds=10))
 
     asyncio.run(make())
     yield name
@@ -111,7 +112,7 @@ def uploaded_files(settings: Settings) -> list[Path]:
 @pytest.fixture
 async def connected(settings: Settings, database_url: str) -> AsyncIterator[None]:
     """The database alone, without an application."""
-    async with db.connected(database_url, settings):
+    async with connect(database_url, settings):
         yield
 
 

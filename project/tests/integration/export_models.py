@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import onnx
 
+from app.classifier.export.export import Request, export_model
+from app.classifier.export.networks import PREPROCESSINGS, preprocessing_of, registry_name
 from app.config import Settings
 from app.domain import StartupError
-from app.exporter.export import Request, export_model
-from app.exporter.networks import PREPROCESSINGS, preprocessing_of, registry_name
 
 folder = Path(sys.argv[1])
 labels = folder / "labels.txt"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from app.exporter import efficientnet_lite0
-from app.exporter.networks import keras_application
+from app.classifier.export import efficientnet_lite0
+from app.classifier.export.networks import keras_application
 
 name, weights, folder = sys.argv[1:]
 model = (

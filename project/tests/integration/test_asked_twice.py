@@ -9,13 +9,13 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from app import idempotency
+from app.classifier.engine.process import Engine
 from app.config import Settings
-from app.db import execute
+from app.db.connection import execute
+from app.db.crud import idempotency
 from app.domain import DatabaseUnavailable
-from app.engine import Engine
 from app.storage.folder import FolderStorage
-from app.sweeper import expire_records
+from app.storage.retention import expire_records
 from tests.integration.conftest import serving, uploaded_files
 from tests.pictures import jpeg, jpeg_with
 
@@ -139,7 +139,7 @@ async def test_ten_at_once_are_one(client: httpx.AsyncClient) -> None:
 
 async def test_what_was_refused_or_went_wrong_may_be_tried_again(client: httpx.AsyncClient) -> None:
     assert (await upload(client, "one", data=b"no image")).status_code == 400
-    with patch("app.crud.execute", side_effect=DatabaseUnavailable()):
+    with patch("app.db.crud.predictions.execute", side_effect=DatabaseUnavailable()):
         assert (await upload(client, "one")).status_code == 503
     assert await execute("SELECT * FROM idempotency_keys") == []
     assert (await upload(client, "one")).status_code == 201
@@ -171,7 +171,7 @@ async def test_a_process_that_died_before_it_answered_keeps_nobody_out(client: h
 async def test_a_key_is_kept_for_a_day(client: httpx.AsyncClient) -> None:
     first = await upload(client, "one")
     await execute("UPDATE idempotency_keys SET claimed_at = now() - interval '23 hours 59 minutes'")
-    await idempotency.forget_old()
+    await idempotency.delete_expired()
     assert (await upload(client, "one")).content == first.content
     await execute("UPDATE idempotency_keys SET claimed_at = now() - interval '24 hours'")
     assert (await upload(client, "one", data=OTHER)).status_code == 201

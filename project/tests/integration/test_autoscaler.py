@@ -5,9 +5,9 @@ import re
 import asyncpg
 import pytest
 
-from app import queue
 from app.config import PROJECT_DIR
-from app.db import execute
+from app.db.connection import execute
+from app.worker import job_queue
 from tests.integration.rows import ROW
 
 
@@ -18,15 +18,15 @@ async def test_workers_are_scaled_by_the_age_of_what_waits(database_url: str) ->
     assert found
     connection = await asyncpg.connect(database_url)
     try:
-        await queue.install(database_url)
+        await job_queue.install(database_url)
         assert await connection.fetchval(found[1]) == 0
         # Of a prediction that is a week old, and classified again now.
         await execute(ROW, ["pending", 2])
         await execute("UPDATE predictions SET created_at = now() - interval '7 days'")
-        await queue.enqueue([1, 2])
+        await job_queue.enqueue([1, 2])
         assert await connection.fetchval(found[1]) < 5
         await execute("UPDATE pgqueuer SET created = now() - interval '1 minute'")
-        await queue.enqueue([3], "deliver")
+        await job_queue.enqueue([3], "deliver")
         await execute("UPDATE pgqueuer SET created = now() - interval '1 hour' WHERE entrypoint = 'deliver'")
         assert 60 <= await connection.fetchval(found[1]) < 65
         await execute("UPDATE pgqueuer SET status = 'picked'")

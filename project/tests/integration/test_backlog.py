@@ -5,10 +5,10 @@ import asyncio
 import httpx
 import pytest
 
-from app.backlog import Backlog
 from app.config import Settings
-from app.db import execute
+from app.db.connection import execute
 from app.domain import Overloaded
+from app.uploads.backlog import Backlog
 from tests.integration.conftest import serving, uploaded_files
 from tests.integration.rows import ROW
 from tests.pictures import jpeg
@@ -17,23 +17,23 @@ from tests.pictures import jpeg
 @pytest.mark.usefixtures("connected")
 async def test_the_rate_is_that_of_what_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 1000.0
-    monkeypatch.setattr("app.backlog.time.monotonic", lambda: clock)
+    monkeypatch.setattr("app.uploads.backlog.time.monotonic", lambda: clock)
     backlog = Backlog(100)
     assert backlog.rate == 0
     await execute(ROW, ["pending", 100])
-    await backlog._look()
-    with pytest.raises(Overloaded) as refused, backlog.place():
+    await backlog._measure()
+    with pytest.raises(Overloaded) as refused, backlog.reserve():
         pass
     # There was nothing to be done until now, so there is no telling how fast it will be.
     assert refused.value.retry_after == 5
     await execute("UPDATE predictions SET status = 'succeeded' WHERE id IN (SELECT id FROM predictions LIMIT 50)")
     await execute(ROW, ["pending", 70])
     clock += 5
-    await backlog._look()
-    assert (backlog.open, backlog.rate) == (120, 10)
+    await backlog._measure()
+    assert (backlog.unfinished, backlog.rate) == (120, 10)
     waits = []
     for _ in range(30):
-        with pytest.raises(Overloaded) as refused, backlog.place():
+        with pytest.raises(Overloaded) as refused, backlog.reserve():
             pass
         waits.append(refused.value.retry_after)
     # Twenty too many and one place more: at ten a second two seconds and a bit, and later for who comes later.
@@ -44,21 +44,21 @@ async def test_the_rate_is_that_of_what_is_finished(monkeypatch: pytest.MonkeyPa
 @pytest.mark.usefixtures("connected")
 async def test_idle_seconds_are_no_slowness_and_a_standstill_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 1000.0
-    monkeypatch.setattr("app.backlog.time.monotonic", lambda: clock)
+    monkeypatch.setattr("app.uploads.backlog.time.monotonic", lambda: clock)
     backlog = Backlog(1)
     for _ in range(8):
-        await backlog._look()
+        await backlog._measure()
         clock += 1
     await execute(ROW, ["pending", 30])
-    await backlog._look()
+    await backlog._measure()
     clock += 1
     await execute("UPDATE predictions SET status = 'succeeded' WHERE id <= 20")
-    await backlog._look()
+    await backlog._measure()
     assert backlog.rate == 20
     for _ in range(12):
         clock += 1
-        await backlog._look()
-    with pytest.raises(Overloaded) as refused, backlog.place():
+        await backlog._measure()
+    with pytest.raises(Overloaded) as refused, backlog.reserve():
         pass
     assert refused.value.retry_after == 300
 
@@ -66,16 +66,16 @@ async def test_idle_seconds_are_no_slowness_and_a_standstill_is_one(monkeypatch:
 @pytest.mark.usefixtures("connected")
 async def test_what_was_taken_since_the_last_look_counts() -> None:
     backlog = Backlog(3)
-    await backlog._look()
+    await backlog._measure()
     backlog.count_accepted()
     backlog.count_accepted()
-    with backlog.place():
-        assert backlog.open == 3
-        with pytest.raises(Overloaded), backlog.place():
+    with backlog.reserve():
+        assert backlog.unfinished == 3
+        with pytest.raises(Overloaded), backlog.reserve():
             pass
-    assert backlog.open == 2
-    await backlog._look()
-    assert backlog.open == 0
+    assert backlog.unfinished == 2
+    await backlog._measure()
+    assert backlog.unfinished == 0
 
 
 async def test_an_upload_too_many_is_503_with_retry_after(settings: Settings) -> None:

@@ -10,12 +10,12 @@ from unittest.mock import patch
 import httpx
 import pytest
 
-from app import archives
-from app.api import batch_images, batches
-from app.archives import Account, unpacked
+from app.api import batch_body, batches
 from app.config import Settings
-from app.db import execute
+from app.db.connection import execute
 from app.domain import ArchiveRefused
+from app.uploads import zip_stream
+from app.uploads.zip_stream import ArchiveLimits, ZipUnpacker
 from tests.integration.conftest import serving, uploaded_files
 from tests.pictures import encoded, jpeg, scene
 
@@ -206,7 +206,7 @@ async def test_with_the_same_key_nothing_is_stored_twice(client: httpx.AsyncClie
 
 async def test_more_than_can_be_done_is_refused_each_by_itself(settings: Settings) -> None:
     async with serving(settings.model_copy(update={"max_pending": 4, "recover_seconds": 600})) as client:
-        with patch("app.worker.Worker.start"):
+        with patch("app.worker.worker.Worker.start"):
             batch = (await post_files(client, pictures(6))).json()
             assert sorted(item["status"] for item in batch["items"]) == [201] * 4 + [503] * 2
             refused = await post_files(client, pictures(1))
@@ -223,7 +223,7 @@ async def test_who_sends_nothing_for_long_is_told(client: httpx.AsyncClient) -> 
         await never.wait()
 
     sending = {"content": body(), "headers": {"Content-Type": "multipart/form-data; boundary=x"}}
-    with patch.object(batch_images, "RECEIVE_SECONDS", 0.5):
+    with patch.object(batch_body, "RECEIVE_SECONDS", 0.5):
         batch = (await client.post("/predictions/batch", **sending)).json()  # type: ignore[arg-type]
     assert batch["accepted"] == 1
     assert batch["error"]["message"] == "The batch arrives too slowly: send at least 64 KiB per second."
@@ -258,7 +258,7 @@ async def test_who_stands_in_line_is_not_slow_and_told_in_time(client: httpx.Asy
             refused = await post_files(client, pictures(1))
         assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
         assert int(refused.headers["Retry-After"]) > 0
-        with patch.object(batch_images, "RECEIVE_SECONDS", 0.5):
+        with patch.object(batch_body, "RECEIVE_SECONDS", 0.5):
             second = asyncio.create_task(post_files(client, pictures(2)))
             # Longer than an upload may take; none of it is its own.
             done, _ = await asyncio.wait([second], timeout=1)
@@ -276,7 +276,7 @@ async def test_a_client_that_leaves_in_the_middle_of_an_archive_holds_no_thread(
         came.set()
         await asyncio.Event().wait()
 
-    for _ in range(archives.THREADS + 2):
+    for _ in range(zip_stream.THREADS + 2):
         came.clear()
         leaving = asyncio.create_task(client.post("/predictions/batch", content=body(), headers=ZIP))
         await came.wait()
@@ -304,7 +304,7 @@ async def test_an_archive_is_read_no_further_than_it_is_asked_for() -> None:
             given += 1000
             yield data[start : start + 1000]
 
-    entries = unpacked(chunks(), 2**20, Account(100, 2**30))
+    entries = ZipUnpacker().unpack(chunks(), 2**20, ArchiveLimits(100, 2**30))
     first = await anext(entries)
     assert (first.name, first.data) == pictures(1)[0]
     assert given < 50_000
@@ -316,9 +316,9 @@ async def test_files_that_systems_hide_are_counted_too() -> None:
         yield zipped((f".{number}", b"") for number in range(9))
 
     with pytest.raises(ArchiveRefused, match="more than 5 files"):
-        await anext(unpacked(chunks(), 2**20, Account(5, 2**30)))
+        await anext(ZipUnpacker().unpack(chunks(), 2**20, ArchiveLimits(5, 2**30)))
 
 
 def test_old_names_are_read_as_they_were_written() -> None:
-    assert archives._decoded("Käse.jpg".encode("cp437")) == "Käse.jpg"
-    assert archives._decoded("Käse.jpg".encode()) == "Käse.jpg"
+    assert zip_stream._decode_name("Käse.jpg".encode("cp437")) == "Käse.jpg"
+    assert zip_stream._decode_name("Käse.jpg".encode()) == "Käse.jpg"

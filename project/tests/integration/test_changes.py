@@ -3,17 +3,19 @@
 import httpx
 import pytest
 
-from app import changes, crud, keys
 from app.config import Settings
-from app.db import execute
+from app.db.connection import execute
+from app.db.crud import api_keys, audit_log, predictions
 from app.domain import ANYBODY, PredictionNotFound, Scope
+from app.storage import make_storage
+from app.storage.deletion import delete_prediction
 from tests.integration.conftest import Upload, serving
 from tests.pictures import jpeg
 
 
 async def test_corrections_and_deletions_are_kept(settings: Settings) -> None:
     async with serving(settings.model_copy(update={"allow_anonymous": False})) as client:
-        _, key = await keys.create("anna", [Scope.READ, Scope.WRITE], None, "an operator")
+        _, key = await api_keys.create("anna", [Scope.READ, Scope.WRITE], None, "an operator")
         client.headers["X-API-Key"] = key
         uploaded = await client.post("/predictions/", files={"file": jpeg()}, headers={"Prefer": "wait=30"})
         said = uploaded.json()
@@ -51,23 +53,24 @@ async def test_answers_and_changes_are_in_order(client: httpx.AsyncClient, uploa
 
 
 @pytest.mark.usefixtures("connected")
-async def test_what_was_not_changed_is_not_noted() -> None:
+async def test_what_was_not_changed_is_not_noted(settings: Settings) -> None:
+    storage = make_storage(settings)
     with pytest.raises(PredictionNotFound):
-        await crud.correct(1, "my cat", 1.0, ANYBODY)
+        await predictions.correct(1, "my cat", 1.0, ANYBODY)
     with pytest.raises(PredictionNotFound):
-        await crud.delete(1, ANYBODY)
-    assert not await keys.revoke(1, "an operator")
-    assert await changes.page(10, None, None) == []
+        await delete_prediction(storage, 1, ANYBODY)
+    assert not await api_keys.revoke(1, "an operator")
+    assert await audit_log.page(10, None, None) == []
 
 
 @pytest.mark.usefixtures("connected")
 async def test_keys_are_kept_without_their_secrets() -> None:
-    key_id, key = await keys.create("anna", [Scope.READ], None, "an operator")
-    await keys.revoke(key_id, "another")
-    revoked, created = await changes.page(10, None, None)
+    key_id, key = await api_keys.create("anna", [Scope.READ], None, "an operator")
+    await api_keys.revoke(key_id, "another")
+    revoked, created = await audit_log.page(10, None, None)
     assert [(one.action, one.who, one.subject_id) for one in (created, revoked)] == [
         ("key.created", "an operator", key_id), ("key.revoked", "another", key_id),
     ]  # fmt: skip
     assert created.after == {"name": "anna", "scopes": "read", "expires_at": None}
     assert key.split("_", 2)[2] not in str(await execute("SELECT * FROM changes"))
-    assert [one.id for one in await changes.page(1, revoked.id, None)] == [created.id]
+    assert [one.id for one in await audit_log.page(1, revoked.id, None)] == [created.id]

@@ -11,11 +11,11 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from app.classifier import Classifier
+from app.classifier.image_classifier import Classifier
+from app.classifier.manifest import ImageManifest, OutputTable, read_model
 from app.config import Settings
 from app.domain import ModelBroken
-from app.imaging import to_tensor
-from app.manifest import ImageManifest, OutputTable, read_model
+from app.images.preprocessing import to_tensor
 from tests.conftest import FALLBACK
 from tests.integration.conftest import serving
 from tests.pictures import jpeg
@@ -137,7 +137,7 @@ def test_openvino_says_the_same(models_dir: Path) -> None:
 
 def test_a_runtime_that_is_not_installed_is_told(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    monkeypatch.delitem(sys.modules, "app.runtimes.openvino", raising=False)
+    monkeypatch.delitem(sys.modules, "app.classifier.runtimes.openvino", raising=False)
     model = read_model(models_dir / FALLBACK)
     assert isinstance(model.manifest, ImageManifest)
     other = replace(model, manifest=model.manifest.model_copy(update={"runtime": "openvino"}))

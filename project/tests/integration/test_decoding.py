@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.classifier import Classifier
-from app.imaging import InputSpec
-from app.jpeg import decode
-from app.manifest import read_model
+from app.classifier.image_classifier import Classifier
+from app.classifier.manifest import read_model
+from app.images.jpeg import decode
+from app.images.preprocessing import InputSpec
 from tests.conftest import FALLBACK
 from tests.pictures import encoded
 

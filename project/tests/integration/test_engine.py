@@ -10,10 +10,11 @@ import psutil
 import pytest
 from PIL import Image
 
+from app.classifier.engine.frames import EngineConfig
+from app.classifier.engine.process import Classification, Engine
 from app.config import Settings
 from app.domain import EngineDied, ImageUnreadable, ModelBroken, ModelUnknown
-from app.engine import Engine, Said
-from app.engine.frames import EngineConfig
+from app.observability.log_format import log_config
 from tests.conftest import FALLBACK
 from tests.integration.conftest import AddModel
 from tests.integration.test_registry import damage
@@ -23,7 +24,7 @@ PLENTY = 2**40
 
 
 def orders(models: Path, threads: int = 2, image_seconds: float = 60) -> EngineConfig:
-    return EngineConfig(str(models), FALLBACK, threads, PLENTY, image_seconds, Settings().log_config)
+    return EngineConfig(str(models), FALLBACK, threads, PLENTY, image_seconds, log_config(Settings()))
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ async def engine(models_dir: Path) -> AsyncIterator[Engine]:
 
 def process() -> psutil.Process:
     """The engine's process, of which there is one."""
-    (child,) = (one for one in psutil.Process().children() if "app.engine.child" in one.cmdline())
+    (child,) = (one for one in psutil.Process().children() if "app.classifier.engine.child" in one.cmdline())
     return child
 
 
@@ -76,7 +77,7 @@ async def test_what_is_in_hand_at_its_death_fails_and_the_next_is_answered(engin
     in_hand = [asyncio.create_task(engine.classify(FALLBACK, jpeg())) for _ in range(20)]
     # As many as are sent at once; the others wait for the engine to come back.
     async with asyncio.timeout(10):
-        while len(engine._asked) < 4:
+        while len(engine._pending) < 4:
             await asyncio.sleep(0.01)
     first.kill()
     results = await asyncio.gather(*in_hand, return_exceptions=True)
@@ -91,7 +92,7 @@ async def test_what_nobody_waits_for_any_longer_keeps_its_turn_until_it_is_answe
     process().send_signal(signal.SIGSTOP)
     given_up = [asyncio.create_task(engine.classify(FALLBACK, jpeg())) for _ in range(4)]
     async with asyncio.timeout(10):
-        while len(engine._asked) < 4:
+        while len(engine._pending) < 4:
             await asyncio.sleep(0.01)
     for task in given_up:
         task.cancel()
@@ -99,7 +100,7 @@ async def test_what_nobody_waits_for_any_longer_keeps_its_turn_until_it_is_answe
     next_one = asyncio.create_task(engine.classify(FALLBACK, jpeg()))
     for _ in range(10):
         await asyncio.sleep(0)
-    assert len(engine._asked) == 4
+    assert len(engine._pending) == 4
     process().send_signal(signal.SIGCONT)
     async with asyncio.timeout(10):
         assert (await next_one).scores
@@ -119,7 +120,7 @@ async def test_it_comes_back_though_no_process_can_be_started_for_a_while(
         return await real(*arguments, **options)
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", refuses_twice)
-    monkeypatch.setattr("app.engine.RESTART_SECONDS", 0)
+    monkeypatch.setattr("app.classifier.engine.process.RESTART_SECONDS", 0)
     process().kill()
     async with asyncio.timeout(10):
         while refused < 2:
@@ -129,7 +130,7 @@ async def test_it_comes_back_though_no_process_can_be_started_for_a_while(
     assert sum("could not be started" in record.message for record in caplog.records) == 2
 
 
-async def said_or_died(engine: Engine) -> Said | None:
+async def said_or_died(engine: Engine) -> Classification | None:
     try:
         return await engine.classify(FALLBACK, jpeg())
     except EngineDied:
@@ -160,7 +161,7 @@ async def test_a_process_that_was_stopped_was_at_nothing_meanwhile(models_dir: P
         # It takes some tenths of a second.
         asked = asyncio.create_task(engine.classify(FALLBACK, encoded(Image.effect_noise((4_000, 4_000), 50), "PNG")))
         async with asyncio.timeout(10):
-            while not engine._asked:
+            while not engine._pending:
                 await asyncio.sleep(0)
         process().send_signal(signal.SIGSTOP)
         await asyncio.sleep(1.5 * seconds)
@@ -202,4 +203,4 @@ async def test_it_can_be_stopped_at_the_moment_of_its_death(models_dir: Path, tu
         await engine._process.wait()
         for _ in range(turns):
             await asyncio.sleep(0)
-    assert not [one for one in psutil.Process().children() if "app.engine.child" in one.cmdline()]
+    assert not [one for one in psutil.Process().children() if "app.classifier.engine.child" in one.cmdline()]

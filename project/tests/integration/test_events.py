@@ -9,11 +9,11 @@ import httpx
 import pytest
 import uvicorn
 
+from app.cli.serve import Server
 from app.config import Settings
-from app.db import execute
+from app.db.connection import execute
+from app.db.notifications import MAX_UNREAD, StatusEvent, Subscription
 from app.main import create_application
-from app.notices import MAX_UNREAD, Change, Feed
-from app.server import Server
 from tests.integration.rows import ROW
 from tests.pictures import jpeg
 
@@ -40,13 +40,13 @@ async def served(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, S
 @pytest.fixture(autouse=True)
 def _no_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server ends its process when it has stopped; here that is the tests' own."""
-    monkeypatch.setattr("app.server.THREADS_END_SECONDS", 3600)
+    monkeypatch.setattr("app.cli.serve.THREADS_END_SECONDS", 3600)
 
 
 @pytest.fixture(autouse=True)
 def _only_notices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks at a row by themselves: what is not told is never known."""
-    for module in ("app.notices", "app.api.events"):
+    for module in ("app.db.notifications", "app.api.events"):
         monkeypatch.setattr(f"{module}.LOOK_SECONDS", 3600)
 
 
@@ -216,11 +216,11 @@ async def test_a_stop_ends_streams_at_once(settings: Settings) -> None:
 
 
 async def test_who_does_not_keep_up_is_told_so() -> None:
-    feed = Feed()
-    feed.put([Change(1, "pending")])
-    assert await feed.next(1) == [Change(1, "pending")]
-    assert await feed.next(0.01) == []
-    feed.put([Change(n, "pending") for n in range(MAX_UNREAD)])
-    feed.put([Change(1, "pending")])
-    assert await feed.next(1) is None
-    assert await feed.next(0.01) == []
+    subscription = Subscription()
+    subscription.put([StatusEvent(1, "pending")])
+    assert await subscription.next(1) == [StatusEvent(1, "pending")]
+    assert await subscription.next(0.01) == []
+    subscription.put([StatusEvent(n, "pending") for n in range(MAX_UNREAD)])
+    subscription.put([StatusEvent(1, "pending")])
+    assert await subscription.next(1) is None
+    assert await subscription.next(0.01) == []

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.classifier import Classifier
-from app.imaging import InputSpec, to_tensor
-from app.manifest import ImageManifest, RuntimeName, read_model
+from app.classifier.image_classifier import Classifier
+from app.classifier.manifest import ImageManifest, RuntimeName, read_model
+from app.images.preprocessing import InputSpec, to_tensor
 from tests.pictures import encoded, jpeg, scene
 
 SCRIPT = Path(__file__).with_name("export_models.py")

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app import search
 from app.config import Settings
+from app.db.crud import search
 from app.models.tortoise import Prediction
 from tests.integration.conftest import serving
 from tests.integration.test_search import fill

@@ -11,7 +11,8 @@ import pytest
 
 from app.config import Settings
 from app.domain import ImageTooLarge, ImageUnreadable, NotAnImage
-from app.imaging import inspect, to_tensor
+from app.images.inspection import inspect
+from app.images.preprocessing import to_tensor
 from tests.corpus import corpus
 from tests.integration.conftest import serving, uploaded_files
 

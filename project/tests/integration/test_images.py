@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.classifier import Classifier
+from app.classifier.heat_map import Explainer
+from app.classifier.image_classifier import Classifier
+from app.classifier.manifest import ImageManifest, read_model
 from app.config import Settings
 from app.domain import NotExplainable
-from app.explaining import Explainer
-from app.imaging import to_tensor
-from app.manifest import ImageManifest, read_model
+from app.images.preprocessing import to_tensor
 from tests.conftest import FALLBACK
 from tests.integration.conftest import uploaded_files
 from tests.pictures import encoded, jpeg, scene, turned

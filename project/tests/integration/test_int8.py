@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.classifier import Classifier
-from app.manifest import ImageManifest, Model, RuntimeName, read_model
+from app.classifier.image_classifier import Classifier
+from app.classifier.manifest import ImageManifest, Model, RuntimeName, read_model
 
 MOST_LOST = 0
 """Images: calibrated on these, int8 lost none of the 40; with one, it would have lost more than 2 points of top-1."""

@@ -11,10 +11,10 @@ from unittest.mock import patch
 import httpx
 import pytest
 
-from app import fetching
-from app.addresses import is_public
 from app.config import Settings
-from app.db import execute
+from app.db.connection import execute
+from app.outbound import image_download
+from app.outbound.addresses import is_public
 from tests.integration.conftest import serving, uploaded_files
 from tests.pictures import jpeg
 
@@ -170,7 +170,7 @@ async def test_what_cannot_be_fetched_is_told(fetching_client: httpx.AsyncClient
 async def test_a_server_that_hangs_is_not_waited_for(fetching_client: httpx.AsyncClient) -> None:
     released = asyncio.Event()
     async with web_server(lambda _: (200, {}, jpeg()[:99]), released.wait) as url:
-        with patch.object(fetching, "SECONDS", 0.5):
+        with patch.object(image_download, "SECONDS", 0.5):
             answer = await post(fetching_client, image_url=url)
         released.set()
     assert told(answer) == "body.image_url: The download took longer than 0 s."
@@ -210,7 +210,7 @@ async def test_no_private_address_is_asked_at_first_or_by_a_redirect(settings: S
                 asked.clear()
                 first = await post(client, image_url=f"http://inner.example:{port}/first")
                 assert (told(first), asked) == ("body.image_url: This address is not allowed.", []), address
-                with patch("app.outgoing.is_public", outer_is_public):
+                with patch("app.outbound.http_client.is_public", outer_is_public):
                     second = await post(client, image_url=f"http://outer.example:{port}/first")
                 assert (told(second), asked) == ("body.image_url: This address is not allowed.", ["/first"]), address
 

@@ -9,12 +9,12 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from app import keys
-from app.api import guard
+from app.api.middleware import auth
 from app.config import Settings
-from app.db import execute
+from app.db.connection import execute
+from app.db.crud import api_keys
 from app.domain import Scope, StartupError
-from app.pages import catalog, classify, figures, history
+from app.pages import classify, gallery, models, statistics
 from tests.integration.conftest import serving
 from tests.pictures import jpeg
 
@@ -25,13 +25,13 @@ READ, WRITE, ADMIN = Scope.READ, Scope.WRITE, Scope.ADMIN
 async def closed(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a service that asks for keys; nothing is remembered, so that nothing has to be waited for."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(guard, "CALLER_CACHE_SECONDS", 0.0)
+        patch.setattr(auth, "CALLER_CACHE_SECONDS", 0.0)
         async with serving(settings.model_copy(update={"allow_anonymous": False})) as client:
             yield client
 
 
 async def new_key(*scopes: Scope, expires_in: timedelta | None = None) -> str:
-    _, key = await keys.create("a test", scopes, expires_in, "a tester")
+    _, key = await api_keys.create("a test", scopes, expires_in, "a tester")
     return key
 
 
@@ -50,14 +50,14 @@ async def test_some_paths_are_open(closed: httpx.AsyncClient) -> None:
 async def test_every_other_route_asks_for_a_key(closed: httpx.AsyncClient) -> None:
     described = (await closed.get("/openapi.json")).json()["paths"]
     routes = [(path, method) for path, operations in described.items() for method in operations]
-    for router in (classify.router, history.router, catalog.router, figures.router):
+    for router in (classify.router, gallery.router, models.router, statistics.router):
         routes += [
             (one.path, method) for one in router.routes if isinstance(one, APIRoute) for method in one.methods or ()
         ]
     asked = 0
     for template, method in routes:
         path = template.replace("{id}", "1").replace("{model}", "x").replace("{name}", "x")
-        if path in guard.OPEN:
+        if path in auth.OPEN_PATHS:
             continue
         answer = await closed.request(method, path)
         assert (answer.status_code, answer.json()["code"]) == (401, "key_needed"), (method, path)
@@ -94,8 +94,8 @@ async def test_scopes_are_kept_apart(closed: httpx.AsyncClient) -> None:
 async def test_a_key_that_is_none_or_no_longer_is_refused(closed: httpx.AsyncClient) -> None:
     key, expired, revoked = await new_key(READ), await new_key(READ), await new_key(READ)
     await execute("UPDATE api_keys SET expires_at = now() - interval '1 second' WHERE id = 2")
-    assert await keys.revoke(3, "a tester")
-    assert not await keys.revoke(3, "a tester")
+    assert await api_keys.revoke(3, "a tester")
+    assert not await api_keys.revoke(3, "a tester")
     last = "A" if key[-1] != "A" else "B"
     for wrong in (expired, revoked, key[:-1] + last, key[:-1], key + "A", "x", "ic__", key.upper()):
         answer = await closed.get("/predictions/", headers=with_key(wrong))
@@ -137,16 +137,16 @@ async def test_a_browser_signs_in_and_out(closed: httpx.AsyncClient) -> None:
 
     answer = await sign_in(closed, READ, WRITE)
     assert (answer.status_code, answer.headers["location"]) == (303, "/history?q=a")
-    cookie = SimpleCookie(answer.headers["set-cookie"])[guard.COOKIE]
+    cookie = SimpleCookie(answer.headers["set-cookie"])[auth.COOKIE]
     assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["secure"]) == (True, "strict", "/", "")
     assert "Sign out" in (await closed.get("/history", headers=HTML)).text
     uploaded = await closed.post("/predictions/", files={"file": jpeg()}, headers=OWN)
     assert uploaded.status_code == 201
 
-    kept = closed.cookies[guard.COOKIE]
+    kept = closed.cookies[auth.COOKIE]
     await closed.post("/sign-out", headers=OWN)
-    assert guard.COOKIE not in closed.cookies
-    closed.cookies.set(guard.COOKIE, kept)
+    assert auth.COOKIE not in closed.cookies
+    closed.cookies.set(auth.COOKIE, kept)
     assert (await closed.get("/predictions/")).status_code == 401
 
 
@@ -165,7 +165,7 @@ async def test_signing_in_leads_nowhere_else(closed: httpx.AsyncClient) -> None:
 async def test_a_revoked_key_ends_its_sessions(closed: httpx.AsyncClient) -> None:
     await sign_in(closed, READ)
     assert (await closed.get("/predictions/")).status_code == 200
-    await keys.revoke(1, "a tester")
+    await api_keys.revoke(1, "a tester")
     assert (await closed.get("/predictions/")).status_code == 401
     assert (await closed.get("/history", headers=HTML)).headers["location"].startswith("/sign-in")
 

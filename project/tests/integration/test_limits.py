@@ -8,11 +8,11 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from app import keys, rates
 from app.config import Settings
-from app.db import execute
+from app.db.connection import execute
+from app.db.crud import api_keys, rate_limits
+from app.db.crud.rate_limits import RateRequest
 from app.domain import Scope
-from app.rates import Use
 from tests.integration.conftest import serving
 from tests.pictures import jpeg
 
@@ -60,7 +60,7 @@ async def test_so_many_bytes_a_minute(settings: Settings) -> None:
 
 async def test_each_key_has_a_quota_of_its_own(settings: Settings) -> None:
     async with serving(limited(settings, rate_limit_requests=2, allow_anonymous=False)) as client:
-        one, other = [(await keys.create(name, [Scope.READ], None, "a tester"))[1] for name in ("one", "other")]
+        one, other = [(await api_keys.create(name, [Scope.READ], None, "a tester"))[1] for name in ("one", "other")]
         for key in (one, other):
             headers = {"X-API-Key": key}
             statuses = [(await client.get("/predictions/", headers=headers)).status_code for _ in range(3)]
@@ -93,7 +93,7 @@ async def test_so_many_uploads_at_a_time(settings: Settings) -> None:
 async def test_what_is_stored_has_a_quota(settings: Settings) -> None:
     size = len(jpeg())
     async with serving(limited(settings, quota_bytes=2 * size + 10, allow_anonymous=False)) as client:
-        key, other = [(await keys.create(name, [Scope.ADMIN], None, "a tester"))[1] for name in ("one", "other")]
+        key, other = [(await api_keys.create(name, [Scope.ADMIN], None, "a tester"))[1] for name in ("one", "other")]
         mine, others = {"X-API-Key": key}, {"X-API-Key": other}
 
         async def upload(headers: dict[str, str]) -> httpx.Response:
@@ -109,11 +109,13 @@ async def test_what_is_stored_has_a_quota(settings: Settings) -> None:
 
 @pytest.mark.usefixtures("connected")
 async def test_wishes_of_one_subject_at_the_same_time_are_granted_in_order() -> None:
-    granted = await rates.use([Use("a", 1, 2), Use("b", 1, 2), Use("a", 1, 2), Use("a", 1, 2), Use("b", 1, 2)])
+    granted = await rate_limits.decide([RateRequest(subject, 1, 2) for subject in "abaab"])
     assert [one.allowed for one in granted] == [True, True, True, False, True]
-    together = await asyncio.gather(*(rates.use([Use("c", 1, 5), Use("d", 1, 5)]) for _ in range(10)))
+    together = await asyncio.gather(
+        *(rate_limits.decide([RateRequest("c", 1, 5), RateRequest("d", 1, 5)]) for _ in range(10))
+    )
     assert sum(one.allowed for pair in together for one in pair) == 10
     await execute("UPDATE rate_limits SET free_at = now() - interval '1 second'")
-    await rates.forget_old()
+    await rate_limits.delete_expired()
     assert await execute("SELECT * FROM rate_limits") == []
-    assert Use("a", 100, 10).cost == timedelta(minutes=1)
+    assert RateRequest("a", 100, 10).cost == timedelta(minutes=1)

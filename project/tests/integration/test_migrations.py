@@ -10,9 +10,10 @@ import asyncpg
 from aerich import Command
 from tortoise import Tortoise
 
-from app import db
 from app.config import MIGRATIONS_DIR, Settings
-from app.postgres_commands import binaries
+from app.db.connection import APP, connected, tortoise_config
+from app.db.embedded_commands import binaries
+from app.db.migrations import migrate, migration_files, pending_migrations
 
 
 def schema(url: str) -> str:
@@ -43,7 +44,7 @@ async def tables(url: str) -> set[str]:
 
 
 async def test_models_and_migrations_agree(database_url: str, empty_database_url: str) -> None:
-    await Tortoise.init(config=db.tortoise_config(empty_database_url, 2))
+    await Tortoise.init(config=tortoise_config(empty_database_url, 2))
     await Tortoise.generate_schemas(safe=False)
     await Tortoise.close_connections()
     migrated = schema(database_url)
@@ -53,28 +54,28 @@ async def test_models_and_migrations_agree(database_url: str, empty_database_url
 
 async def test_from_empty_to_the_newest_and_back(empty_database_url: str) -> None:
     settings = Settings(database_wait_seconds=10)
-    applied = await db.migrate(empty_database_url, settings)
-    assert applied == db.migration_files()
+    applied = await migrate(empty_database_url, settings)
+    assert applied == migration_files()
     assert await tables(empty_database_url) == {
         *("aerich", "predictions", "past_answers", "tabular_predictions", "workers", "idempotency_keys", "deliveries"),
         *("installation", "api_keys", "sessions", "changes", "rate_limits"),
     }
 
-    command = Command(db.tortoise_config(empty_database_url, 2), app=db.APP, location=str(MIGRATIONS_DIR))
+    command = Command(tortoise_config(empty_database_url, 2), app=APP, location=str(MIGRATIONS_DIR))
     async with command:
         await command.init()
         await command.downgrade(version=0, delete=False)
     assert await tables(empty_database_url) == {"aerich"}
 
-    async with db.connected(empty_database_url, settings):
-        assert await db.pending_migrations() == db.migration_files()
-    assert await db.migrate(empty_database_url, settings) == applied
+    async with connected(empty_database_url, settings):
+        assert await pending_migrations() == migration_files()
+    assert await migrate(empty_database_url, settings) == applied
 
 
 async def test_of_many_at_once_one_migrates(empty_database_url: str) -> None:
     command = (
-        "import asyncio; from app import db; from app.config import Settings;"
-        f"print(len(asyncio.run(db.migrate({empty_database_url!r}, Settings(database_wait_seconds=10)))))"
+        "import asyncio; from app.db.migrations import migrate; from app.config import Settings;"
+        f"print(len(asyncio.run(migrate({empty_database_url!r}, Settings(database_wait_seconds=10)))))"
     )
     processes = [
         await asyncio.create_subprocess_exec(
@@ -88,4 +89,4 @@ async def test_of_many_at_once_one_migrates(empty_database_url: str) -> None:
     ]
     told = [(await process.communicate())[0].decode().strip() for process in processes]
     assert [process.returncode for process in processes] == [0] * 4
-    assert sorted(told) == ["0", "0", "0", str(len(db.migration_files()))]
+    assert sorted(told) == ["0", "0", "0", str(len(migration_files()))]

@@ -9,12 +9,12 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app import metrics
-from app.api.observed import REQUEST_ID
+from app.api.middleware.request_log import REQUEST_ID
 from app.config import Settings
 from app.domain import DatabaseUnavailable
-from app.log_events import PREDICTION, REQUEST, REQUEST_ERROR
-from app.logs import make_formatter
+from app.observability import metrics
+from app.observability.log_events import PREDICTION, REQUEST, REQUEST_ERROR
+from app.observability.log_format import make_formatter
 from tests.integration.conftest import serving
 from tests.pictures import encoded, jpeg, scene
 
@@ -143,7 +143,7 @@ async def test_a_mistake_of_ours_is_told_with_its_id(
     async def goes_wrong(*_: object) -> None:
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr("app.api.uploads.receive", goes_wrong)
+    monkeypatch.setattr("app.api.uploads.accept_upload", goes_wrong)
     caplog.handler.setFormatter(make_formatter("json"))
     before = await samples(client)
     answer = await client.post("/predictions/", files={"file": jpeg()}, headers={"X-Request-ID": "mine-9"})
@@ -164,7 +164,7 @@ async def test_of_a_database_that_is_away_nothing_is_told(
     async def away(*_: object) -> None:
         raise DatabaseUnavailable
 
-    monkeypatch.setattr("app.api.exposition._look", away)
+    monkeypatch.setattr("app.api.metrics._update_gauges", away)
     after = await samples(client)
     assert now(after, "database_up") == 0
     assert math.isnan(now(after, "queue_age_seconds"))
@@ -210,7 +210,7 @@ async def test_prometheus_is_told(settings: Settings) -> None:
 
 async def test_the_queue_is_told_of_whoever_made_it(settings: Settings) -> None:
     async with serving(settings) as client:
-        from app.db import execute
+        from app.db.connection import execute
 
         row = (await client.post("/predictions/", files={"file": jpeg()}, headers={"Prefer": "wait=30"})).json()
         await execute(

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.config import Settings
-from app.db import execute
+from app.db.connection import execute
 from tests.conftest import FALLBACK
 from tests.integration.conftest import uploaded_files
 from tests.integration.rows import ROW

@@ -11,8 +11,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from app.db.embedded import embedded_postgres
 from app.domain import StartupError
-from app.postgres import embedded_postgres
 
 # Runs the server and tells its URL, then waits to be killed.
 OWNER = """

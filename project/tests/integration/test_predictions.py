@@ -8,8 +8,8 @@ from unittest.mock import patch
 import httpx
 import pytest
 
+from app.classifier.engine.process import Classification, Engine
 from app.config import Settings
-from app.engine import Engine, Said
 from tests.integration.conftest import Upload, uploaded_files
 from tests.pictures import encoded, jpeg, scene, turned
 
@@ -78,7 +78,7 @@ async def test_what_takes_longer_than_the_wait_is_answered_unfinished(
     answered = asyncio.Event()
     real = Engine.classify
 
-    async def not_before_the_answer(engine: Engine, model: str, data: bytes) -> Said:
+    async def not_before_the_answer(engine: Engine, model: str, data: bytes) -> Classification:
         await answered.wait()
         return await real(engine, model, data)
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from app import metrics
-from app.protocol import INITIAL_READ_BYTES, ConnectionProtocol
+from app.api.connection import INITIAL_READ_BYTES, ConnectionProtocol
+from app.observability import metrics
 
 BODY = bytes(range(256)) * 8_000
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BODY)
@@ -95,6 +95,6 @@ async def test_what_is_no_http_is_answered_and_told_of_like_any_error(
     assert (headers["connection"], headers["x-content-type-options"]) == ("close", "nosniff")
     assert "HTTP/1.1" in json.loads(body)["detail"]
     assert counted() - before == 1
-    (line,) = [record for record in caplog.records if record.name == "app.api.observed"]
+    (line,) = [record for record in caplog.records if record.name == "app.api.middleware.request_log"]
     assert line.getMessage() == "other elsewhere 400 after 0.0 ms"
     assert vars(line)["request_id"] == headers["x-request-id"]

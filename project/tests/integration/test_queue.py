@@ -11,14 +11,15 @@ import httpx
 import psutil
 import pytest
 
-from app import attempts, crud, fleet, queue
+from app.classifier.engine.process import Engine
 from app.config import Settings
-from app.db import execute, dedicated_connection
+from app.db.connection import dedicated_connection, execute
+from app.db.crud import claims, predictions, workers
 from app.domain import Claim, DatabaseUnavailable, Status
-from app.engine import Engine
-from app.models.service import ModelRead
+from app.models.pydantic_system import ModelRead
 from app.storage.folder import FolderStorage
-from app.worker import Worker
+from app.worker import job_queue
+from app.worker.worker import Worker
 from tests.integration.conftest import serving, uploaded_files
 from tests.integration.worker.rows import FakeEngine, finished
 from tests.pictures import jpeg
@@ -30,7 +31,7 @@ WAIT = {"Prefer": "wait=30"}
 
 @pytest.fixture
 async def settings(settings: Settings, database_url: str, tmp_path: Path) -> Settings:
-    await queue.install(database_url)
+    await job_queue.install(database_url)
     # No model anywhere near the web process.
     return settings.model_copy(
         update={"queue": "pgqueuer", "models_dir": tmp_path / "nothing", "recover_seconds": 0.2, "max_wait_seconds": 30}
@@ -41,7 +42,7 @@ async def settings(settings: Settings, database_url: str, tmp_path: Path) -> Set
 async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A web process that knows of a worker's models; nobody takes jobs yet."""
     async with serving(settings) as client:
-        await fleet.announce(uuid.uuid4(), "test", [MODEL, OTHER])
+        await workers.announce(uuid.uuid4(), "test", [MODEL, OTHER])
         yield client
 
 
@@ -52,7 +53,9 @@ async def taking_jobs(settings: Settings, fake: FakeEngine) -> AsyncIterator[Wor
     worker = Worker(cast(Engine, fake), storage, settings.retry_policy, threads=2, from_queue=True)
     assert settings.database_url
     url = settings.database_url.get_secret_value()
-    jobs = queue.Jobs(url, queue.CLASSIFY, worker.run_job, at_once=64, heartbeat=1, poll=settings.recover_seconds)
+    jobs = job_queue.JobConsumer(
+        url, job_queue.CLASSIFY, worker.run_job, max_jobs=64, heartbeat=1, poll=settings.recover_seconds
+    )
     stop = asyncio.Event()
     task = asyncio.create_task(jobs.run(stop))
     try:
@@ -74,7 +77,7 @@ async def jobs() -> list[tuple[str, str]]:
 async def test_the_web_process_needs_no_model_and_loads_none(client: httpx.AsyncClient, settings: Settings) -> None:
     assert not settings.models.exists()
     children = [child.cmdline() for child in psutil.Process().children(recursive=True)]
-    assert not [command for command in children if "app.engine.child" in command]
+    assert not [command for command in children if "app.classifier.engine.child" in command]
     answer = await upload(client)
     row = answer.json()
     assert (answer.status_code, row["status"], row["model"], row["model_version"]) == (201, "pending", "remote", "7")
@@ -84,7 +87,7 @@ async def test_the_web_process_needs_no_model_and_loads_none(client: httpx.Async
     assert (await client.get("/info")).json()["models"] == ["remote", "other"]
     # Images can be looked at all the same.
     assert (await client.get(f"/predictions/{row['id']}/image/")).headers["content-type"] == "image/jpeg"
-    (engine,) = [child for child in psutil.Process().children() if "app.engine.child" in child.cmdline()]
+    (engine,) = [child for child in psutil.Process().children() if "app.classifier.engine.child" in child.cmdline()]
     assert not [mapped.path for mapped in engine.memory_maps() if mapped.path.endswith((".tflite", ".onnx"))]
 
 
@@ -121,7 +124,7 @@ async def test_without_its_job_there_is_no_row(
     async def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("app.queue.enqueue", fail)
+    monkeypatch.setattr("app.worker.job_queue.enqueue", fail)
     assert (await upload(client)).status_code in {500, 503}
     assert await execute("SELECT 1 FROM predictions") == []
     assert uploaded_files(settings) == []
@@ -157,7 +160,7 @@ async def test_a_model_that_no_worker_has_is_422_and_a_new_one_is_found_at_once(
     refused = await ask("newest")
     assert refused.status_code == 422
     assert refused.json()["detail"][0]["msg"] == "No worker has an image model 'newest'; available: remote, other."
-    await fleet.announce(
+    await workers.announce(
         uuid.uuid4(), "another", [MODEL, ModelRead(name="newest", status="ok", kind="image", version="9")]
     )
     assert (await ask("newest")).json()["model_version"] == "9"
@@ -170,21 +173,21 @@ async def test_rows_whose_job_is_gone_get_another(client: httpx.AsyncClient, set
     lease = "UPDATE predictions SET status = 'processing', lease_expires_at = now() + $2::interval WHERE id = $1"
     await execute(lease, [dead, -settings.retry_policy.lease])
     await execute(lease, [held, settings.retry_policy.lease])
-    assert await queue.reconcile() == 2
+    assert await job_queue.reconcile() == 2
     assert sorted(int(job) for _, job in await jobs()) == sorted([lost, dead, kept])
-    assert await queue.reconcile() == 0
+    assert await job_queue.reconcile() == 0
     async with taking_jobs(settings, FakeEngine()):
         for prediction_id in (lost, dead, kept):
-            assert (await finished(await crud.get(prediction_id))).status == Status.SUCCEEDED
+            assert (await finished(await predictions.get(prediction_id))).status == Status.SUCCEEDED
 
 
 async def test_one_process_at_a_time_reconciles(client: httpx.AsyncClient, database_url: str) -> None:
     await upload(client)
     await execute("DELETE FROM pgqueuer")
     async with dedicated_connection(database_url) as other:
-        await other.execute("SELECT pg_advisory_lock($1)", queue._RECONCILE_LOCK)
-        assert await queue.reconcile() == 0
-    assert await queue.reconcile() == 1
+        await other.execute("SELECT pg_advisory_lock($1)", job_queue._RECONCILE_LOCK)
+        assert await job_queue.reconcile() == 0
+    assert await job_queue.reconcile() == 1
 
 
 async def test_an_attempt_that_goes_wrong_is_made_again_until_they_are_used_up(
@@ -204,7 +207,7 @@ async def test_an_attempt_that_goes_wrong_is_made_again_until_they_are_used_up(
 async def test_a_claim_whose_success_nobody_heard_of_is_not_counted_twice(
     client: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim_all, told = attempts.claim_all, [True]
+    claim_all, told = claims.claim_all, [True]
 
     async def cut_off(*args: Any, **options: Any) -> list[Claim | None]:
         claims = await claim_all(*args, **options)
@@ -212,7 +215,7 @@ async def test_a_claim_whose_success_nobody_heard_of_is_not_counted_twice(
             raise DatabaseUnavailable(outcome_unknown=True)
         return claims
 
-    monkeypatch.setattr("app.attempts.claim_all", cut_off)
+    monkeypatch.setattr("app.db.crud.claims.claim_all", cut_off)
     async with taking_jobs(settings, FakeEngine()):
         row = (await upload(client, **WAIT)).json()
     assert told == []
@@ -220,5 +223,5 @@ async def test_a_claim_whose_success_nobody_heard_of_is_not_counted_twice(
 
 
 async def test_installing_twice_at_once_is_one_installation(empty_database_url: str) -> None:
-    await asyncio.gather(*(queue.install(empty_database_url) for _ in range(4)))
-    await queue.install(empty_database_url)
+    await asyncio.gather(*(job_queue.install(empty_database_url) for _ in range(4)))
+    await job_queue.install(empty_database_url)

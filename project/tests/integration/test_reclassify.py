@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from app import attempts, history
 from app.config import Settings
-from app.db import execute
+from app.db.connection import execute
+from app.db.crud import claims, history
 from app.domain import AttemptsExhausted
 from app.models.tortoise import Prediction
 from tests.conftest import FALLBACK
@@ -126,12 +126,12 @@ async def test_a_late_answer_of_the_time_before_is_not_written(client: httpx.Asy
     prediction_id = int(str(row["id"]))
     policy = Settings().retry_policy
     await history.reclassify(prediction_id, FALLBACK, "1")
-    (late,) = await attempts.claim_all([prediction_id], policy.lease, attempts_below=policy.max_attempts)
+    (late,) = await claims.claim_all([prediction_id], policy.lease, attempts_below=policy.max_attempts)
     assert late is not None
     await Prediction.filter(id=prediction_id).update(status="failed")
     await history.reclassify(prediction_id, OTHER, "1")
-    (now,) = await attempts.claim_all([prediction_id], policy.lease, attempts_below=policy.max_attempts)
+    (now,) = await claims.claim_all([prediction_id], policy.lease, attempts_below=policy.max_attempts)
     assert now is not None
     assert now.attempt == late.attempt
-    assert await attempts.fail(late, AttemptsExhausted()) is None
-    assert await attempts.fail(now, AttemptsExhausted()) is not None
+    assert await claims.fail(late, AttemptsExhausted()) is None
+    assert await claims.fail(now, AttemptsExhausted()) is not None

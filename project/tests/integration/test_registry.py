@@ -12,14 +12,15 @@ from unittest.mock import patch
 import httpx
 import pytest
 
-from app.classifier import Classifier
+from app.classifier.engine.frames import EngineConfig
+from app.classifier.engine.model_check import MAX_DEATHS, ModelProbe
+from app.classifier.engine.process import Engine
+from app.classifier.image_classifier import Classifier
+from app.classifier.manifest import read_model
+from app.classifier.registry import Registry, find_default
 from app.config import Settings
 from app.domain import EngineDied, ModelBroken, ModelUnknown, StartupError
-from app.engine import Engine
-from app.engine.checker import MAX_DEATHS, ModelProbe
-from app.engine.frames import EngineConfig
-from app.manifest import read_model
-from app.registry import Registry, find_default
+from app.observability.log_format import log_config
 from tests.conftest import FALLBACK
 from tests.integration.conftest import AddModel, serving
 from tests.pictures import jpeg
@@ -74,7 +75,7 @@ async def test_broken_folders_are_named_and_the_others_load(
     (folder / "pipe").mkdir()
     os.mkfifo(folder / "pipe" / "model.toml")
     registry = registry_of(folder)
-    await checker_of(folder, registry).look()
+    await checker_of(folder, registry).refresh()
     assert registry.unchecked == []
     assert {model.name for model in registry.models} == {FALLBACK, "good"}
     assert registry.broken.keys() == {"unreadable", "twin", "damaged", "empty", "pipe"}
@@ -99,13 +100,13 @@ def killing(name: str, times: int) -> Iterator[None]:
             engine._process.kill()
         await real(engine, model)
 
-    with patch.object(Engine, "check", check), patch("app.engine.RESTART_SECONDS", 0):
+    with patch.object(Engine, "check", check), patch("app.classifier.engine.process.RESTART_SECONDS", 0):
         yield
     assert not left
 
 
 def checker_of(folder: Path, registry: Registry) -> ModelProbe:
-    return ModelProbe(EngineConfig(str(folder), FALLBACK, 1, PLENTY, 60, Settings().log_config), registry)
+    return ModelProbe(EngineConfig(str(folder), FALLBACK, 1, PLENTY, 60, log_config(Settings())), registry)
 
 
 async def test_a_model_that_kills_whoever_loads_it_is_left_out(folder: Path, add_model: AddModel) -> None:
@@ -114,7 +115,7 @@ async def test_a_model_that_kills_whoever_loads_it_is_left_out(folder: Path, add
     damage(add_model("damaged"))
     registry = registry_of(folder)
     with killing("killer", MAX_DEATHS):
-        await checker_of(folder, registry).look()
+        await checker_of(folder, registry).refresh()
     assert registry.broken["killer"] == "The model killer crashes the process that loads it."
     assert registry.broken.keys() == {"killer", "damaged"}
     assert registry.unchecked == []
@@ -125,7 +126,7 @@ async def test_a_model_is_not_blamed_for_what_else_the_process_died_of(folder: P
     add_model("other")
     registry = registry_of(folder)
     with killing("other", 1):
-        await checker_of(folder, registry).look()
+        await checker_of(folder, registry).refresh()
     assert registry.broken == {}
     assert registry.unchecked == []
 
@@ -135,13 +136,13 @@ async def test_what_cannot_be_tried_now_is_tried_at_the_next_look(folder: Path, 
     add_model("other")
     registry = registry_of(folder)
     with patch.object(Engine, "loaded", side_effect=EngineDied):
-        await checker_of(folder, registry).look()
+        await checker_of(folder, registry).refresh()
     assert registry.broken == {}
     assert {model.name for model in registry.unchecked} == {FALLBACK, "other"}
     with patch.object(Engine, "check", side_effect=ModelUnknown("It is gone.")):
-        await checker_of(folder, registry).look()
+        await checker_of(folder, registry).refresh()
     assert registry.broken == {}
-    await checker_of(folder, registry).look()
+    await checker_of(folder, registry).refresh()
     assert registry.unchecked == []
 
 
@@ -156,8 +157,8 @@ async def test_one_that_takes_for_ever_is_left_out(folder: Path, add_model: AddM
             engine._process.send_signal(signal.SIGSTOP)
         await real(engine, model)
 
-    with patch("app.engine.checker.CHECK_SECONDS", 5), patch.object(Engine, "check", check):
-        await checker_of(folder, registry).look()
+    with patch("app.classifier.engine.model_check.CHECK_SECONDS", 5), patch.object(Engine, "check", check):
+        await checker_of(folder, registry).refresh()
     assert registry.broken.keys() == {"slow"}
     assert "longer than" in registry.broken["slow"]
 

@@ -3,9 +3,9 @@
 import httpx
 
 from app.config import Settings
-from app.db import execute
-from app.retention import retain
+from app.db.connection import execute
 from app.storage import Storage, make_storage
+from app.storage.retention import retain
 from tests.integration.conftest import Upload, uploaded_files
 from tests.pictures import jpeg
 

@@ -7,8 +7,8 @@ import asyncpg
 import httpx
 import pytest
 
+from app.db.crud.search import Filters, page_statement
 from app.domain import Status
-from app.search import Filters, page_statement
 
 # A thousand labels, as ImageNet's; what is asked for below is common, rare, or not there at all.
 ROWS = """

@@ -10,11 +10,12 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from app import db, search
-from app.api.guard import OPEN
+from app.api.middleware.auth import OPEN_PATHS
 from app.config import Settings
+from app.db.crud import search
+from app.db.embedded import embedded_postgres
+from app.db.migrations import migrate
 from app.domain import StartupError
-from app.postgres import embedded_postgres
 from tests.integration.conftest import Upload, of_database, serving, uploaded_files
 from tests.pictures import jpeg
 
@@ -75,7 +76,7 @@ async def test_the_openapi_description_is_complete(client: httpx.AsyncClient) ->
         for method, operation in operations.items()
     }
     for (_, path), answered in statuses.items():
-        assert ({"401", "403", "429"} <= answered) == (path not in OPEN)
+        assert ({"401", "403", "429"} <= answered) == (path not in OPEN_PATHS)
         answered -= {"401", "403", "429"}
     one = {"200", "404", "422", "503"}
     assert statuses == {
@@ -197,7 +198,7 @@ async def test_while_the_database_is_away_requests_are_503(settings: Settings, t
         # Ended by itself it would be started again, sooner or later than a request asks for it.
         server = await stack.enter_async_context(AsyncExitStack())
         url = await server.enter_async_context(embedded_postgres(tmp_path / "away", 30))
-        await db.migrate(url, settings)
+        await migrate(url, settings)
         client = await stack.enter_async_context(serving(settings.model_copy(update={"database_url": SecretStr(url)})))
         upload = {"file": ("a.jpg", jpeg())}
         assert (await client.post("/predictions/", files=upload)).status_code == 201

@@ -9,13 +9,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app import db, ownership
 from app.config import Settings
+from app.db.connection import connected
+from app.db.crud import installation
+from app.db.migrations import migrate
 from app.domain import ImageMissing, StartupError, StorageUnavailable
-from app.storage import OWNER, Storage, make_storage
+from app.storage import Storage, make_storage, ownership
 from app.storage.folder import FolderStorage
-from app.storage.objects import ObjectStorage
-from app.sweeper import sweep
+from app.storage.keys import OWNER
+from app.storage.s3 import S3Storage
+from app.storage.sweeper import sweep
 from tests.integration.conftest import execute, serving, uploaded_files
 from tests.pictures import jpeg
 from tests.s3 import S3Server, s3_server
@@ -38,7 +41,7 @@ async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     if request.param == "folder":
         made: Storage = FolderStorage(tmp_path / "uploads")
     else:
-        made = ObjectStorage(request.getfixturevalue("s3").url)
+        made = S3Storage(request.getfixturevalue("s3").url)
     await made.prepare()
     return made
 
@@ -66,7 +69,7 @@ async def test_what_is_put_can_be_read_until_it_is_deleted(storage: Storage) -> 
 @pytest.mark.usefixtures("s3")
 async def test_a_bucket_that_is_not_there_is_no_missing_image() -> None:
     with pytest.raises(StorageUnavailable):
-        await ObjectStorage("s3://another-bucket/some/prefix").read("2026/11/25/a.jpg")
+        await S3Storage("s3://another-bucket/some/prefix").read("2026/11/25/a.jpg")
 
 
 async def test_an_empty_storage_has_no_keys(storage: Storage) -> None:
@@ -76,7 +79,7 @@ async def test_an_empty_storage_has_no_keys(storage: Storage) -> None:
 async def test_a_sweep_removes_what_no_row_names(
     storage: Storage, settings: Settings, client: httpx.AsyncClient
 ) -> None:
-    await ownership.take(storage)
+    await ownership.claim(storage)
     row = (await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers=WAIT)).json()
     named = FolderStorage(settings.uploads)
     assert await sweep(named, NOW) == 0
@@ -111,7 +114,7 @@ async def test_what_a_power_cut_left_half_written_is_swept_away(tmp_path: Path) 
     half.parent.mkdir(parents=True)
     half.write_bytes(b"half an")
     storage = FolderStorage(tmp_path)
-    await ownership.take(storage)
+    await ownership.claim(storage)
     assert await sweep(storage, NOW) == 1
     assert not half.exists()
 
@@ -123,7 +126,7 @@ async def test_what_others_keep_there_is_not_swept_away(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("not ours")
     storage = FolderStorage(tmp_path)
-    await ownership.take(storage)
+    await ownership.claim(storage)
     assert await sweep(storage, NOW) == 0
 
 
@@ -134,21 +137,21 @@ async def test_no_database_sweeps_what_another_knows(
     await storage.set_owner("whoever stored it")
     key = await storage.put(b"an image", "jpg")
     await storage.delete([OWNER])
-    await db.migrate(empty_database_url, settings)
+    await migrate(empty_database_url, settings)
     await execute(empty_database_url, "UPDATE installation SET id = gen_random_uuid()")
-    async with db.connected(empty_database_url, settings):
+    async with connected(empty_database_url, settings):
         assert await sweep(storage, NOW) == 0
         with pytest.raises(StartupError, match="unknown to this database"):
-            await ownership.take(storage)
-        await storage.set_owner(await ownership.database_id())
+            await ownership.claim(storage)
+        await storage.set_owner(await installation.database_id())
         assert await ownership.is_owned(storage)
-    async with db.connected(str(settings.database_url and settings.database_url.get_secret_value()), settings):
+    async with connected(str(settings.database_url and settings.database_url.get_secret_value()), settings):
         assert await sweep(storage, NOW) == 0
-        for claim in (ownership.take, ownership.check):
+        for claim in (ownership.claim, ownership.check):
             with pytest.raises(StartupError, match="belong to another database"):
                 await claim(storage)
     assert await storage.read(key) == b"an image"
-    assert "is not marked as this database's: nothing is removed" in caplog.text
+    assert "is not marked as this database's storage: deleting nothing" in caplog.text
 
 
 async def test_images_of_an_earlier_version_are_taken_for_ours(settings: Settings) -> None:

@@ -9,11 +9,11 @@ from unittest.mock import patch
 import httpx
 import pytest
 
+from app.classifier.manifest import read_model
+from app.classifier.tabular_classifier import TabularClassifier
 from app.config import Settings
-from app.db import execute
+from app.db.connection import execute
 from app.domain import DatabaseUnavailable, ModelBroken
-from app.manifest import read_model
-from app.tabular import TabularClassifier
 from tests.integration.conftest import serving
 
 LOGISTIC, FOREST = "iris_logistic_regression", "iris_random_forest"
@@ -160,7 +160,7 @@ async def test_every_answer_is_kept_afterwards(client: httpx.AsyncClient) -> Non
 
 
 async def test_an_absent_database_spoils_no_answer(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
-    with patch("app.tabular_log.execute", side_effect=DatabaseUnavailable):
+    with patch("app.db.crud.tabular_predictions.execute", side_effect=DatabaseUnavailable):
         assert (await client.get(f"/predict/{FOREST}")).status_code == 200
     assert "1 results of iris_random_forest were not stored" in caplog.text
 

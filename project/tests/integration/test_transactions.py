@@ -7,8 +7,9 @@ import asyncpg
 import pytest
 from tortoise.backends.asyncpg.client import TransactionWrapper
 
-from app import db
 from app.config import Settings
+from app.db.connection import connected, dedicated_connection, execute
+from app.db.transactions import transaction
 from app.domain import DatabaseUnavailable
 
 
@@ -23,22 +24,22 @@ async def test_a_task_goes_on_after_its_transaction_broke(
     async def breaks(_: object) -> None:
         raise TimeoutError
 
-    async with asyncio.timeout(30), db.connected(database_url, settings):
+    async with asyncio.timeout(30), connected(database_url, settings):
         # More often than there are connections, so that one that is not given back is missed.
         for _ in range(settings.database_pool_size + 2):
             with monkeypatch.context() as broken:
                 broken.setattr(TransactionWrapper, method, breaks)
                 with pytest.raises((DatabaseUnavailable, asyncpg.PostgresError)):
-                    async with db.transaction():
-                        await db.execute("SELECT 1 / $1::int", [0 if method == "rollback" else 1])
-        async with db.transaction():
-            assert await db.execute("SELECT 1 AS one") == [{"one": 1}]
-        assert await db.execute("SELECT 2 AS two") == [{"two": 2}]
+                    async with transaction():
+                        await execute("SELECT 1 / $1::int", [0 if method == "rollback" else 1])
+        async with transaction():
+            assert await execute("SELECT 1 AS one") == [{"one": 1}]
+        assert await execute("SELECT 2 AS two") == [{"two": 2}]
 
 
 async def _transact(*, taken_back: bool) -> None:
-    async with db.transaction():
-        await db.execute("SELECT 1")
+    async with transaction():
+        await execute("SELECT 1")
         if taken_back:
             raise Undone
 
@@ -46,7 +47,7 @@ async def _transact(*, taken_back: bool) -> None:
 async def _lose(connection: Any, url: str) -> None:
     """End a connection from the server's side, and wait until this side has noticed."""
     pid = connection.get_server_pid()
-    async with db.dedicated_connection(url) as other:
+    async with dedicated_connection(url) as other:
         await other.execute("SELECT pg_terminate_backend($1)", pid)
     while not connection.is_closed():
         await asyncio.sleep(0.01)
@@ -62,12 +63,12 @@ async def test_a_connection_lost_before_any_step_is_said_to_be_the_database_s_ab
         await _lose(wrapper._connection, database_url)
         return await original(wrapper, *arguments)
 
-    async with asyncio.timeout(30), db.connected(database_url, settings):
+    async with asyncio.timeout(30), connected(database_url, settings):
         for _ in range(settings.database_pool_size + 2):
             with monkeypatch.context() as broken:
                 broken.setattr(TransactionWrapper, method, lost_before)
                 with pytest.raises(DatabaseUnavailable):
                     await _transact(taken_back=method == "rollback")
-        async with db.transaction():
-            assert await db.execute("SELECT 1 AS one") == [{"one": 1}]
-        assert await db.execute("SELECT 2 AS two") == [{"two": 2}]
+        async with transaction():
+            assert await execute("SELECT 1 AS one") == [{"one": 1}]
+        assert await execute("SELECT 2 AS two") == [{"two": 2}]

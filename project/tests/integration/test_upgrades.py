@@ -8,8 +8,9 @@ import pytest
 from aerich import Command
 from pydantic import SecretStr
 
-from app import db
 from app.config import MIGRATIONS_DIR, Settings
+from app.db.connection import APP, tortoise_config
+from app.db.migrations import migrate, migration_files
 from tests.integration.conftest import execute, serving
 from tests.integration.versions import IMAGE_PATH, KEY, PENDING, WRITTEN
 from tests.pictures import jpeg
@@ -19,9 +20,9 @@ async def make(url: str, version: int, folder: Path) -> None:
     """Make the tables of a version, with what was in them."""
     models = folder / "models"
     models.mkdir(parents=True)
-    for name in db.migration_files()[: version + 1]:
+    for name in migration_files()[: version + 1]:
         shutil.copy(MIGRATIONS_DIR / "models" / name, models)
-    command = Command(db.tortoise_config(url, 2), app=db.APP, location=str(folder))
+    command = Command(tortoise_config(url, 2), app=APP, location=str(folder))
     async with command:
         await command.init()
         assert len(await command.upgrade(run_in_transaction=True)) == version + 1
@@ -29,7 +30,7 @@ async def make(url: str, version: int, folder: Path) -> None:
 
 
 def test_there_is_data_of_every_version() -> None:
-    assert list(WRITTEN) == list(range(len(db.migration_files())))
+    assert list(WRITTEN) == list(range(len(migration_files())))
 
 
 @pytest.mark.parametrize("version", WRITTEN)
@@ -42,7 +43,7 @@ async def test_nothing_is_lost(empty_database_url: str, version: int, settings: 
     image.parent.mkdir(parents=True)
     image.write_bytes(jpeg())
 
-    assert await db.migrate(empty_database_url, settings) == db.migration_files()[version + 1 :]
+    assert await migrate(empty_database_url, settings) == migration_files()[version + 1 :]
     async with serving(settings) as client:
         await check(client, version)
         # What was to be done is done, and it goes on where it was.

@@ -16,12 +16,13 @@ import pytest
 from pydantic import SecretStr
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from app import deliveries, queue
-from app.addresses import check_url
 from app.config import Settings
-from app.db import execute
-from app.deliverer import WebhookWorker
-from app.webhooks import Sender
+from app.db.connection import execute
+from app.db.crud import webhook_deliveries
+from app.outbound.addresses import check_url
+from app.outbound.webhook_sender import WebhookSender
+from app.outbound.webhook_worker import WebhookWorker
+from app.worker import job_queue
 from tests.integration.conftest import serving
 from tests.pictures import jpeg
 
@@ -142,18 +143,18 @@ async def test_what_goes_wrong_is_tried_again_with_the_same_id(client: httpx.Asy
 
 
 def test_the_attempts_are_spread_over_a_day() -> None:
-    assert timedelta(hours=23) < sum(deliveries.SCHEDULE, timedelta()) < timedelta(hours=25)
-    assert list(deliveries.SCHEDULE) == sorted(deliveries.SCHEDULE)
+    assert timedelta(hours=23) < sum(webhook_deliveries.SCHEDULE, timedelta()) < timedelta(hours=25)
+    assert list(webhook_deliveries.SCHEDULE) == sorted(webhook_deliveries.SCHEDULE)
 
 
-@pytest.mark.parametrize(("answers", "attempts"), [([410], 1), ([500], len(deliveries.SCHEDULE) + 1)])
+@pytest.mark.parametrize(("answers", "attempts"), [([410], 1), ([500], len(webhook_deliveries.SCHEDULE) + 1)])
 async def test_it_ends_with_the_last_attempt_or_with_410(
     client: httpx.AsyncClient, answers: list[int], attempts: int
 ) -> None:
     async with receiving() as (receiver, url):
         receiver.answers = answers
         await execute("ALTER TABLE deliveries ALTER COLUMN attempts SET DEFAULT 0")
-        with patch("app.crud._ADD_WEBHOOKS", _with_attempts(attempts - 1)):
+        with patch("app.db.crud.new_predictions._ADD_WEBHOOKS", _with_attempts(attempts - 1)):
             prediction_id = (await upload(client, url)).json()["id"]
         await receiver.next()
         found = await settled(client, prediction_id, attempts)
@@ -161,9 +162,9 @@ async def test_it_ends_with_the_last_attempt_or_with_410(
 
 
 def _with_attempts(attempts: int) -> str:
-    from app import crud
+    from app.db.crud import new_predictions
 
-    return re.sub(r"END, 0,", f"END, {attempts},", crud._ADD_WEBHOOKS)
+    return re.sub(r"END, 0,", f"END, {attempts},", new_predictions._ADD_WEBHOOKS)
 
 
 PRIVATE = [
@@ -259,7 +260,7 @@ async def test_receivers_that_do_not_answer_keep_no_prediction_waiting(client: h
 
 async def test_an_attempt_whose_process_died_is_made_again(client: httpx.AsyncClient) -> None:
     async with receiving() as (receiver, url):
-        with patch.object(Sender, "attempt", side_effect=SystemError("it died here")):
+        with patch.object(WebhookSender, "attempt", side_effect=SystemError("it died here")):
             prediction_id = (await upload(client, url)).json()["id"]
             async with asyncio.timeout(20):
                 while (found := await state(client, prediction_id))["attempts"] == 0:
@@ -272,19 +273,21 @@ async def test_an_attempt_whose_process_died_is_made_again(client: httpx.AsyncCl
 
 
 async def test_workers_take_webhooks_from_the_queue(settings: Settings, database_url: str) -> None:
-    await queue.install(database_url)
-    webhook_worker = WebhookWorker(Sender(SECRET, to_private=True))
-    jobs = queue.Jobs(database_url, queue.DELIVER, webhook_worker.run_job, at_once=16, heartbeat=1, poll=0.2)
+    await job_queue.install(database_url)
+    webhook_worker = WebhookWorker(WebhookSender(SECRET, to_private=True))
+    jobs = job_queue.JobConsumer(
+        database_url, job_queue.DELIVER, webhook_worker.run_job, max_jobs=16, heartbeat=1, poll=0.2
+    )
     async with receiving() as (receiver, url), serving(settings) as client:
         receiver.answers = [500, 200]
-        with patch("app.deliveries.SCHEDULE", (timedelta(seconds=0.5),) * 8):
+        with patch("app.db.crud.webhook_deliveries.SCHEDULE", (timedelta(seconds=0.5),) * 8):
             stop = asyncio.Event()
             # Those beside the web server look away.
-            with patch("app.webhook_worker.deliveries.claim_due", return_value=None):
+            with patch("app.outbound.webhook_worker.webhook_deliveries.claim_due", return_value=None):
                 taking = asyncio.create_task(jobs.run(stop))
                 prediction_id = (await upload(client, url)).json()["id"]
-                await queue.enqueue_deliveries()
-                await queue.enqueue_deliveries()
+                await job_queue.enqueue_deliveries()
+                await job_queue.enqueue_deliveries()
                 assert len(await execute("SELECT 1 FROM pgqueuer WHERE entrypoint = 'deliver'")) == 1
                 assert (await settled(client, prediction_id, 2))["status"] == "delivered"
                 stop.set()
@@ -322,7 +325,7 @@ async def test_a_last_attempt_whose_process_died_was_the_last(client: httpx.Asyn
         prediction_id = (await upload(client, url)).json()["id"]
         await receiver.next()
         await settled(client, prediction_id)
-        last = len(deliveries.SCHEDULE) + 1
+        last = len(webhook_deliveries.SCHEDULE) + 1
         await execute("UPDATE deliveries SET attempts = $1, next_attempt_at = now()", [last])
         async with asyncio.timeout(20):
             while (found := await state(client, prediction_id))["status"] != "failed":

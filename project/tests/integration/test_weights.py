@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from app.classifier.export import weights
+from app.classifier.export.weights import WeightsUnavailable, download, mobilenet_v2_weights
 from app.config import Settings
 from app.domain import StartupError
-from app.exporter import weights
-from app.exporter.weights import WeightsUnavailable, download, mobilenet_v2_weights
 
 CONTENT = bytes(range(256)) * 4096
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -18,7 +18,7 @@ import asyncpg
 import httpx
 
 from app.config import PROJECT_DIR
-from app.storage import OWNER
+from app.storage.keys import OWNER
 from tests.conftest import FALLBACK
 from tests.pictures import jpeg_with
 

@@ -4,15 +4,15 @@ import os
 import signal
 import sys
 
-from app.cli import main
-from app.engine import Engine, Said
+from app.classifier.engine.process import Classification, Engine
+from app.cli.main import main
 
 POISON = b"poison"
 
 classify = Engine.classify
 
 
-async def die_over_poison(self: Engine, model: str, data: bytes) -> Said:
+async def die_over_poison(self: Engine, model: str, data: bytes) -> Classification:
     """What the engine says, unless the image is the one."""
     if POISON in data:
         os.kill(os.getpid(), signal.SIGKILL)

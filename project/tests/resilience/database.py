@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from app.postgres import embedded_postgres
+from app.db.embedded import embedded_postgres
 
 
 async def main(folder: Path) -> None:

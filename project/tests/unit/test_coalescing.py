@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.coalescing import Batcher
+from app.concurrency import Batcher
 
 
 class Recorder:
@@ -27,7 +27,7 @@ async def turns(count: int = 5) -> None:
 
 async def test_one_alone_is_taken_at_once_and_those_that_come_meanwhile_together() -> None:
     recorder = Recorder()
-    square = Batcher(recorder.run, most=3)
+    square = Batcher(recorder.run, max_items=3)
     first = asyncio.create_task(square(1))
     await turns()
     rest = [asyncio.create_task(square(item)) for item in (2, 3, 4, 5)]
@@ -42,7 +42,7 @@ async def test_one_alone_is_taken_at_once_and_those_that_come_meanwhile_together
 async def test_an_error_of_one_is_its_own() -> None:
     recorder = Recorder()
     recorder.let_go.set()
-    square = Batcher(recorder.run, most=3)
+    square = Batcher(recorder.run, max_items=3)
     results = await asyncio.gather(square(1), square(-1), square(2), return_exceptions=True)
     assert [results[0], results[2]] == [1, 4]
     assert isinstance(results[1], ValueError)
@@ -58,7 +58,7 @@ async def test_an_error_of_all_is_everyones_and_the_next_go_on() -> None:
             raise ConnectionError("away")
         return items
 
-    same = Batcher(broken_once, most=10)
+    same = Batcher(broken_once, max_items=10)
     for result in await asyncio.gather(same(1), same(2), return_exceptions=True):
         assert isinstance(result, ConnectionError)
     assert await same(3) == 3
@@ -66,7 +66,7 @@ async def test_an_error_of_all_is_everyones_and_the_next_go_on() -> None:
 
 async def test_who_no_longer_waits_is_left_out() -> None:
     recorder = Recorder()
-    square = Batcher(recorder.run, most=3)
+    square = Batcher(recorder.run, max_items=3)
     gone, there = asyncio.create_task(square(1)), asyncio.create_task(square(2))
     await turns()
     gone.cancel()
@@ -81,7 +81,9 @@ async def test_some_may_wait_for_others(enough: Callable[[], str | None]) -> Non
     recorder = Recorder()
     recorder.let_go.set()
     in_number = enough() is not None
-    square = Batcher(recorder.run, most=9, may_delay=lambda items: len(items) < 3, patience=30 if in_number else 0.001)
+    square = Batcher(
+        recorder.run, max_items=9, may_delay=lambda items: len(items) < 3, max_delay=30 if in_number else 0.001
+    )
     two = [asyncio.create_task(square(item)) for item in (1, 2)]
     await turns()
     assert recorder.batches == []

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from app.db import translate_connection_errors
+from app.db.errors import translate_connection_errors
 from app.domain import DatabaseUnavailable
 
 

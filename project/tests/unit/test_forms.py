@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from app.api.forms import Part, form_parts, read_form
+from app.api.multipart import Part, form_parts, read_form
 
 FORM = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\nbytes\r\n--x--\r\n'
 CONTENT_TYPE = "multipart/form-data; boundary=x"

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from app.domain import ImageTooLarge, ImageUnreadable, NotAnImage
-from app.imaging import InputSpec, inspect, to_tensor
+from app.images.inspection import inspect
+from app.images.preprocessing import InputSpec, to_tensor
 from tests.pictures import bomb, encoded, jpeg, jpeg_with, scene, turned
 
 PLENTY = 10**9

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app import jpeg
 from app.domain import ImageUnreadable, NotAnImage
-from app.imaging import inspect, to_tensor
+from app.images import jpeg
+from app.images.inspection import inspect
+from app.images.preprocessing import to_tensor
 from tests import pictures
 from tests.pictures import encoded, jpeg_with, scene, turned
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from app import log_events, metrics
 from app.config import PROJECT_DIR
-from app.log_events import Event
+from app.observability import log_events, metrics
+from app.observability.log_events import Event
 
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 EVENTS = {name: event for name, event in vars(log_events).items() if isinstance(event, Event)}

@@ -7,7 +7,7 @@ import pytest
 import structlog
 from structlog.contextvars import bound_contextvars, merge_contextvars
 
-from app.logs import TIME, PlainText
+from app.observability.log_format import TIME, PlainText
 
 
 def structlogs() -> logging.Formatter:

@@ -14,9 +14,11 @@ import pytest
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from app import metadata
 from app.domain import NotAnImage
-from app.imaging import FORMATS, inspect, to_tensor, strip_metadata
+from app.images import metadata
+from app.images.decoding import FORMATS
+from app.images.inspection import inspect, strip_metadata
+from app.images.preprocessing import to_tensor
 from tests.corpus import corpus
 from tests.pictures import ORIENTATION, encoded, jpeg, scene
 

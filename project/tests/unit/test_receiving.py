@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from app.api.receiving import MemoryBudget
+from app.uploads.memory_budget import MemoryBudget
 
 
 class Sender:
@@ -17,7 +17,7 @@ class Sender:
         self.task = asyncio.create_task(self._run(room, count))
 
     async def _run(self, room: MemoryBudget, count: int) -> None:
-        async with room.taken(count):
+        async with room.reserve(count):
             self.inside.set()
             await self.leave.wait()
 
@@ -43,13 +43,13 @@ async def test_who_does_not_fit_waits_for_those_before() -> None:
     assert [one.inside.is_set() for one in (second, third)] == [True, True]
     await second.end()
     await third.end()
-    async with asyncio.timeout(1), room.taken(10):
+    async with asyncio.timeout(1), room.reserve(10):
         pass
 
 
 async def test_what_is_larger_than_everything_gets_everything() -> None:
     room = MemoryBudget(10)
-    async with room.taken(1000):
+    async with room.reserve(1000):
         late = Sender(room, 1)
         await settle()
         assert not late.inside.is_set()

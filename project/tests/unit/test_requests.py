@@ -1,11 +1,11 @@
 """The small parsers of the prediction routes."""
 
 import pytest
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 
-from app.api.accepting import display_filename
-from app.api.cursors import decode_cursor, encode_cursor
-from app.api.uploads import _wait_seconds
+from app.api.params import decode_cursor, encode_cursor, wait_seconds
+from app.uploads.intake import display_filename
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,8 @@ from app.api.uploads import _wait_seconds
     ],
 )
 def test_prefer_wait(prefer: str, seconds: int | None) -> None:
-    assert _wait_seconds(prefer, 60) == seconds
+    request = Request({"type": "http", "headers": [(b"prefer", prefer.encode())]})
+    assert wait_seconds(request, 60) == seconds
 
 
 @pytest.mark.parametrize(

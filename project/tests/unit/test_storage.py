@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from app.domain import ImageMissing, StorageUnavailable
-from app.storage import OWNER
 from app.storage.folder import FolderStorage
+from app.storage.keys import OWNER
 
 
 async def test_what_is_put_can_be_read_and_deleted(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.exporter.torch_state import MAGIC, PROTOCOL, UnreadableState, read_state_dict
+from app.classifier.export.torch_state import MAGIC, PROTOCOL, UnreadableState, read_state_dict
 
 
 class Name:

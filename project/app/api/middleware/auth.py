@@ -1,6 +1,5 @@
 """Authentication and authorization, before anything of a request is read."""
 
-import ipaddress
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from http import HTTPStatus
@@ -16,20 +15,22 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from app import keys
-from app.api.accepts import wants_html
-from app.api.early import EarlyResponse
+from app.api.early_response import EarlyResponse
 from app.api.errors import service_problem
-from app.api.meter import RateLimiter, subject_of
+from app.api.middleware.rate_limit import RateLimiter, subject_of
+from app.api.params import prefers_html
+from app.api.rate_limit_headers import rate_limit_headers
+from app.db.crud import api_keys
 from app.domain import ANYBODY, Caller, CrossSite, KeyNeeded, KeyRefused, Scope, ScopeMissing, ServiceError
+from app.outbound.addresses import is_loopback
 
 COOKIE: Final = "image_classifier_session"
 SIGN_IN: Final = "/sign-in"
 SIGN_OUT: Final = "/sign-out"
-OPEN: Final = ("/ping", "/health", "/ready", "/docs", "/redoc", "/openapi.json", SIGN_IN, SIGN_OUT)
-OPEN_BELOW: Final = ("/static/", "/static-offline-docs/")
+OPEN_PATHS: Final = ("/ping", "/health", "/ready", "/docs", "/redoc", "/openapi.json", SIGN_IN, SIGN_OUT)
+OPEN_PREFIXES: Final = ("/static/", "/static-offline-docs/")
 """Paths that need no key: health checks, the documentation, and the sign-in page with its files."""
-SAFE: Final = {"GET", "HEAD", "OPTIONS"}
+SAFE_METHODS: Final = {"GET", "HEAD", "OPTIONS"}
 CALLER_CACHE_SECONDS: Final = 1.0
 """How long a process trusts a key without querying the database again; a revoked key may be used until then."""
 MAX_CACHED_CALLERS: Final = 10_000
@@ -38,12 +39,12 @@ MAX_CACHED_CALLERS: Final = 10_000
 class AuthMiddleware:
     """ASGI middleware: requires a key where needed, and stores the caller in the request's state."""
 
-    def __init__(self, app: ASGIApp, allow_anonymous: bool | None, meter: RateLimiter) -> None:
+    def __init__(self, app: ASGIApp, allow_anonymous: bool | None, rate_limiter: RateLimiter) -> None:
         """``allow_anonymous``: allow all requests without a key; None: on loopback addresses only."""
         self._app = app
         self._allow_anonymous = allow_anonymous
-        self._meter = meter
-        self._remembered: TTLCache[tuple[str, str], Caller] = TTLCache(MAX_CACHED_CALLERS, CALLER_CACHE_SECONDS)
+        self._rate_limiter = rate_limiter
+        self._callers: TTLCache[tuple[str, str], Caller] = TTLCache(MAX_CACHED_CALLERS, CALLER_CACHE_SECONDS)
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Pass the request on, or reject it."""
@@ -55,7 +56,7 @@ class AuthMiddleware:
             try:
                 headers = await self._authorize(request, uploading)
             except ServiceError as error:
-                await self._refusal(request, error)(scope, receive, send)
+                await self._rejection(request, error)(scope, receive, send)
                 return
 
             async def send_with_limits(message: Message) -> None:
@@ -69,36 +70,38 @@ class AuthMiddleware:
         """Authorize and count a request; returns the rate-limit headers for the response."""
         path = path_of(request.scope)
         try:
-            caller = await self._admitted(request, path)
+            caller = await self._authenticate(request, path)
         except KeyRefused:
             # Failed keys count against the address, so that keys cannot be guessed faster than requests are allowed.
-            await self._meter.admit(request, subject_of(request, None))
+            await self._rate_limiter.count(request, subject_of(request, None))
             raise
         request.scope.setdefault("state", {})["caller"] = caller
-        if _is_open(path) and request.method in SAFE:
+        if _is_open_path(path) and request.method in SAFE_METHODS:
             return []
         subject = subject_of(request, caller)
-        uploading.enter_context(self._meter.uploading(request, subject))
-        return await self._meter.admit(request, subject)
+        uploading.enter_context(self._rate_limiter.uploading(request, subject))
+        limits = await self._rate_limiter.count(request, subject)
+        headers = rate_limit_headers(limits)
+        return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
-    def _refusal(self, request: Request, error: ServiceError) -> Response:
-        if isinstance(error, KeyNeeded | KeyRefused) and request.method == "GET" and wants_html(request):
-            return _to_sign_in(request, path_of(request.scope))
+    def _rejection(self, request: Request, error: ServiceError) -> Response:
+        if isinstance(error, KeyNeeded | KeyRefused) and request.method == "GET" and prefers_html(request):
+            return _redirect_to_sign_in(request, path_of(request.scope))
         return EarlyResponse.of(service_problem(error))
 
-    async def _admitted(self, request: Request, path: str) -> Caller:
-        changes = request.method not in SAFE
+    async def _authenticate(self, request: Request, path: str) -> Caller:
+        changes = request.method not in SAFE_METHODS
         key, cookie = _key(request.headers), _cookie(request)
         if changes and not key:
             _check_site(request, signed_in=bool(cookie))
-        if _is_open(path):
+        if _is_open_path(path):
             return ANYBODY
         if key:
-            caller = await self._known("key", key, keys.of_key)
-        elif self._is_open(request):
+            caller = await self._cached("key", key, api_keys.authenticate_key)
+        elif self._allows_anonymous(request):
             return ANYBODY
         elif cookie:
-            caller = await self._known("session", cookie, keys.of_session)
+            caller = await self._cached("session", cookie, api_keys.authenticate_session)
         else:
             raise KeyNeeded
         needed = Scope.WRITE if changes else Scope.READ
@@ -106,30 +109,24 @@ class AuthMiddleware:
             raise ScopeMissing(f"The API key does not have the scope {needed}.")
         return caller
 
-    async def _known(self, kind: str, secret: str, look: Callable[[str], Awaitable[Caller]]) -> Caller:
-        caller = self._remembered.get((kind, secret))
+    async def _cached(self, kind: str, secret: str, authenticate: Callable[[str], Awaitable[Caller]]) -> Caller:
+        caller = self._callers.get((kind, secret))
         if caller is None:
-            caller = self._remembered[kind, secret] = await look(secret)
+            caller = self._callers[kind, secret] = await authenticate(secret)
         return caller
 
-    def _is_open(self, request: Request) -> bool:
-        if self._allow_anonymous is not None:
-            return self._allow_anonymous
-        return is_loopback((request.scope.get("server") or ("", 0))[0])
+    def _allows_anonymous(self, request: Request) -> bool:
+        host = (request.scope.get("server") or ("", 0))[0]
+        return allows_anonymous(self._allow_anonymous, host)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is only reachable from this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def allows_anonymous(allow_anonymous: bool | None, host: str) -> bool:
+    """Whether a service listening on ``host`` accepts requests without a key (``ALLOW_ANONYMOUS``)."""
+    return is_loopback(host) if allow_anonymous is None else allow_anonymous
 
 
-def _is_open(path: str) -> bool:
-    return path.rstrip("/") in OPEN or path.startswith(OPEN_BELOW)
+def _is_open_path(path: str) -> bool:
+    return path.rstrip("/") in OPEN_PATHS or path.startswith(OPEN_PREFIXES)
 
 
 def path_of(scope: AsgiScope) -> str:
@@ -138,33 +135,33 @@ def path_of(scope: AsgiScope) -> str:
 
 
 def _key(headers: Headers) -> str:
-    scheme, _, given = headers.get("authorization", "").partition(" ")
-    return headers.get("x-api-key", "") or (given.strip() if scheme.lower() == "bearer" else "")
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return headers.get("x-api-key", "") or (token.strip() if scheme.lower() == "bearer" else "")
 
 
 def _cookie(request: Request) -> str:
     try:
-        found = SimpleCookie(request.headers.get("cookie", "")).get(COOKIE)
+        cookie = SimpleCookie(request.headers.get("cookie", "")).get(COOKIE)
     except CookieError:
         return ""
-    return found.value if found else ""
+    return cookie.value if cookie else ""
 
 
 def _check_site(request: Request, *, signed_in: bool) -> None:
     """Raises CrossSite if another site's page made the browser send a request that changes something."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None:
-        others = site != "same-origin" and (signed_in or site != "none")
+        is_cross_site = site != "same-origin" and (signed_in or site != "none")
     elif origin is not None:
         # Browsers before 2023, or without TLS, send Origin with every form and script that changes something.
-        others = urlsplit(origin).netloc != request.headers.get("host")
+        is_cross_site = urlsplit(origin).netloc != request.headers.get("host")
     else:
-        others = signed_in
-    if others:
+        is_cross_site = signed_in
+    if is_cross_site:
         raise CrossSite
 
 
-def _to_sign_in(request: Request, path: str) -> Response:
+def _redirect_to_sign_in(request: Request, path: str) -> Response:
     root = request.scope.get("root_path", "")
     query = f"?{request.url.query}" if request.url.query else ""
     where = "" if path == "/" and not query else f"?next={quote(path + query, safe='')}"

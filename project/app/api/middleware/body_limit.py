@@ -5,7 +5,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.early import EarlyResponse
+from app.api.early_response import EarlyResponse
 from app.api.errors import service_problem
 from app.domain import UploadTooLarge
 
@@ -38,25 +38,25 @@ class BodyLimitMiddleware:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        limit, most = self._limit(scope["path"], headers.get("content-type", ""))
+        limit, max_total = self._limit(scope["path"], headers.get("content-type", ""))
         declared = headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > most:
+        if declared.isdecimal() and int(declared) > max_total:
             await _refusal(limit)(scope, receive, send)
             return
-        arrived = 0
-        answered = False
+        received = 0
+        has_started = False
 
         async def limited_receive() -> Message:
-            nonlocal arrived
+            nonlocal received
             message = await receive()
-            arrived += len(message.get("body", b""))
-            if arrived > most and not answered:
-                raise BodyTooLarge(_told(limit))
+            received += len(message.get("body", b""))
+            if received > max_total and not has_started:
+                raise BodyTooLarge(_message(limit))
             return message
 
         async def watched_send(message: Message) -> None:
-            nonlocal answered
-            answered = True
+            nonlocal has_started
+            has_started = True
             await send(message)
 
         try:
@@ -72,22 +72,22 @@ class BodyLimitMiddleware:
         if media_type.startswith("multipart/"):
             return self._max_bytes, self._max_bytes + MULTIPART_OVERHEAD
         if media_type == "application/json" and path.endswith(UPLOADS):
-            return self._max_bytes, in_base64(self._max_bytes) + MULTIPART_OVERHEAD
+            return self._max_bytes, base64_length(self._max_bytes) + MULTIPART_OVERHEAD
         # Only the bodies above carry images; all others are parsed on the event loop and have no reason to be large.
         return OTHER_BODIES, OTHER_BODIES
 
 
-def in_base64(count: int) -> int:
+def base64_length(count: int) -> int:
     """Length of ``count`` bytes as base64 in JSON, with line breaks after 76 characters (RFC 2045)."""
     characters = -(-count // 3) * 4
     return characters + characters // 76 * 2
 
 
 def _refusal(limit: int) -> EarlyResponse:
-    return EarlyResponse.of(service_problem(UploadTooLarge(_told(limit))))
+    return EarlyResponse.of(service_problem(UploadTooLarge(_message(limit))))
 
 
-def _told(limit: int) -> str:
+def _message(limit: int) -> str:
     return f"The upload is larger than {limit} bytes."
 
 

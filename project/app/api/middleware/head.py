@@ -16,21 +16,21 @@ class HeadMiddleware:
             return
 
         # A copy, because the server relies on the method in its own scope.
-        asked = {**scope, "method": "GET"}
+        get_scope = {**scope, "method": "GET"}
 
         async def send_head(message: Message) -> None:
-            if "route" in asked:
-                scope["route"] = asked["route"]
+            if "route" in get_scope:
+                scope["route"] = get_scope["route"]
             unfinished = message.get("more_body", False)
             await send({**message, "more_body": False} if unfinished else message)
             if unfinished:
-                raise _Answered
+                raise _HeadSent
 
         try:
-            await self._app(asked, receive, send_head)
-        except _Answered:
+            await self._app(get_scope, receive, send_head)
+        except _HeadSent:
             return
 
 
-class _Answered(BaseException):
+class _HeadSent(BaseException):
     """Ends a stream, which may be endless. A BaseException, so that no handler on the way catches it."""

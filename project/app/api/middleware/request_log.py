@@ -14,10 +14,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
-from app import metrics, timing, tracing
 from app.api.errors import unexpected_problem
 from app.domain import ANYBODY
-from app.log_events import REQUEST, REQUEST_ERROR
+from app.observability import metrics, timing, tracing
+from app.observability.log_events import REQUEST, REQUEST_ERROR
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ REQUEST_ID: Final = re.compile(rb"(?!ic_)[A-Za-z0-9._:/+=@-]{1,128}")
 """
 UNMATCHED_ROUTE: Final = "elsewhere"
 """Reported instead of unknown paths, because clients could make up any number of them."""
-BELOW: Final = ("/static", "/static-offline-docs")
+STATIC_PREFIXES: Final = ("/static", "/static-offline-docs")
 METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 OTHER: Final = "other"
 CLOSED: Final = 499
@@ -46,7 +46,7 @@ class RequestLogMiddleware:
             return
         request_id = _request_id(scope)
         with (
-            timing.collected() as stages,
+            timing.collect_stages() as stages,
             bound_contextvars(request_id=request_id),
             tracing.request(Headers(scope=scope), scope["method"]) as span,
         ):
@@ -57,7 +57,7 @@ class RequestLogMiddleware:
             except Exception:
                 # Logged here because the request's ID is known, which it is not outside the application.
                 log.exception(REQUEST_ERROR)
-                if exchange.has_begun:
+                if exchange.has_started:
                     raise
                 await unexpected_problem()(scope, receiving, sending)
             finally:
@@ -74,13 +74,13 @@ class _Exchange:
         self._method = scope["method"] if scope["method"] in METHODS else OTHER
         self._path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
         self._span = span
-        self._began = time.perf_counter()
+        self._started_at = time.perf_counter()
         self._received = self._sent = 0
         self._status = CLOSED
-        self._is_over = False
+        self._is_finished = False
 
     @property
-    def has_begun(self) -> bool:
+    def has_started(self) -> bool:
         """Whether the response has started."""
         return self._status != CLOSED
 
@@ -111,7 +111,7 @@ class _Exchange:
         return counting
 
     def _headers(self) -> list[tuple[bytes, bytes]]:
-        seconds = time.perf_counter() - self._began
+        seconds = time.perf_counter() - self._started_at
         parts = [f"{name};dur={1000 * took:.1f}" for name, took in self._stages.items()]
         return [
             (b"x-request-id", self._request_id.encode()),
@@ -121,25 +121,25 @@ class _Exchange:
 
     def finish(self) -> None:
         """Record the request, once."""
-        if self._is_over:
+        if self._is_finished:
             return
-        self._is_over = True
-        seconds = time.perf_counter() - self._began
+        self._is_finished = True
+        seconds = time.perf_counter() - self._started_at
         method, route = self._method, _route_of(self._scope, self._path)
         metrics.REQUESTS.labels(method, route, self._status).inc()
         metrics.REQUEST_SECONDS.labels(route).observe(seconds)
-        self._span.answered(method, route, self._status)
+        self._span.record_response(method, route, self._status)
         caller = self._scope.get("state", {}).get("caller", ANYBODY)
-        beside = {"bytes_in": self._received, "bytes_out": self._sent, "key_id": caller.key_id}
-        log.info(REQUEST, method, route, self._status, round(1000 * seconds, 1), extra=beside)
+        extra = {"bytes_in": self._received, "bytes_out": self._sent, "key_id": caller.key_id}
+        log.info(REQUEST, method, route, self._status, round(1000 * seconds, 1), extra=extra)
 
 
 def _route_of(scope: Scope, path: str) -> str:
     """The path's pattern, such as ``/predictions/{id}/``, also for requests rejected before routing."""
     if (route := scope.get("route")) is not None:
         return str(route.path)
-    if below := next((below for below in BELOW if path.startswith(f"{below}/")), None):
-        return below
+    if prefix := next((prefix for prefix in STATIC_PREFIXES if path.startswith(f"{prefix}/")), None):
+        return prefix
     return next((pattern for pattern, known in _patterns(scope["app"]) if known.fullmatch(path)), UNMATCHED_ROUTE)
 
 
@@ -159,8 +159,8 @@ def new_request_id() -> str:
 def log_malformed_request(request_id: str, status: HTTPStatus, sent: int) -> None:
     """Record bytes that could not be parsed as a request."""
     metrics.REQUESTS.labels(OTHER, UNMATCHED_ROUTE, status.value).inc()
-    beside = {"request_id": request_id, "bytes_out": sent, "key_id": ANYBODY.key_id}
-    log.info(REQUEST, OTHER, UNMATCHED_ROUTE, status.value, 0.0, extra=beside)
+    extra = {"request_id": request_id, "bytes_out": sent, "key_id": ANYBODY.key_id}
+    log.info(REQUEST, OTHER, UNMATCHED_ROUTE, status.value, 0.0, extra=extra)
 
 
 def _request_id(scope: Scope) -> str:

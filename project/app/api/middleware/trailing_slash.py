@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.errors import MethodRefused
 
-_SENT: Final = "app.path_as_sent"
+_PATH_AS_SENT: Final = "app.path_as_sent"
 
 
 def refuse_other_methods(router: APIRouter, path: str, *methods: str) -> None:
@@ -25,16 +25,16 @@ def accept_both_slashes(app: FastAPI) -> None:
     router.redirect_slashes = False
     not_found = router.default
 
-    async def with_the_other_ending(scope: Scope, receive: Receive, send: Send) -> None:
+    async def with_other_ending(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")
-        if _SENT in scope:
+        if _PATH_AS_SENT in scope:
             # Neither exists: respond for the path that was requested.
-            scope["path"] = scope[_SENT]
+            scope["path"] = scope[_PATH_AS_SENT]
         elif scope["type"] == "http" and path != "/":
-            scope[_SENT] = path
+            scope[_PATH_AS_SENT] = path
             scope["path"] = path.removesuffix("/") if path.endswith("/") else f"{path}/"
             await router(scope, receive, send)
             return
         await not_found(scope, receive, send)
 
-    router.default = with_the_other_ending
+    router.default = with_other_ending

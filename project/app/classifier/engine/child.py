@@ -16,19 +16,19 @@ import time
 from pathlib import Path
 from typing import Final
 
-from app.classifier import Classifier
+from app.classifier.engine.frames import EngineConfig, Header, packed, receive
+from app.classifier.engine.watchdog import Watchdog
+from app.classifier.heat_map import Explainer
+from app.classifier.image_classifier import Classifier
+from app.classifier.manifest import read_model
+from app.classifier.registry import Registry
 from app.domain import ImageUnreadable, ServiceError
-from app.engine.frames import Header, EngineConfig, packed, receive
-from app.engine.watch import Watchdog
-from app.explaining import Explainer
-from app.imaging import render_jpeg
-from app.log_events import ENGINE_ERROR, IMAGE_OVERDUE
-from app.manifest import read_model
-from app.registry import Registry
+from app.images.preprocessing import render_jpeg
+from app.observability.log_events import ENGINE_ERROR, IMAGE_OVERDUE
 
 log = logging.getLogger(__name__)
 
-OVERDUE: Final = 3
+OVERDUE_STATUS: Final = 3
 """Exit status if an image exceeded its time limit."""
 NICENESS: Final = 10
 """Requests and the database get the CPU first: they need little, and here there is always work."""
@@ -41,13 +41,13 @@ class Child:
         self._service = service
         self._registry = registry
         self._image_seconds = image_seconds
-        self._watch = Watchdog(image_seconds, self._give_up)
+        self._watchdog = Watchdog(image_seconds, self._report_overdue)
         self._receiving, self._sending = threading.Lock(), threading.Lock()
         self._threads = [threading.Thread(target=self._work, name=f"classify-{n}", daemon=True) for n in range(threads)]
 
     def run(self) -> None:
         """Answer frames until the service closes the connection; unfinished images are abandoned."""
-        self._watch.start()
+        self._watchdog.start()
         for thread in self._threads:
             thread.start()
         for thread in self._threads:
@@ -56,17 +56,17 @@ class Child:
     def _work(self) -> None:
         while frame := self._next():
             header, body = frame
-            found = b""
+            response_body = b""
             try:
-                answer, found = self._answer(header, body)
+                response, response_body = self._respond(header, body)
             except ServiceError as error:
-                answer = _told(error)
+                response = _error(error)
             except Exception as error:
                 log.exception(ENGINE_ERROR, header["do"])
-                answer = {"error": type(error).__name__, "message": str(error)}
+                response = {"error": type(error).__name__, "message": str(error)}
             with self._sending, contextlib.suppress(OSError):
                 # If the service has closed the connection, the next read ends this thread.
-                self._send(header, answer, found)
+                self._send(header, response, response_body)
         # The first thread to notice ends the process: nobody waits for the others.
         os._exit(0)
 
@@ -77,37 +77,37 @@ class Child:
         except ConnectionError:
             return None
 
-    def _send(self, header: Header, answer: Header, found: bytes = b"") -> None:
+    def _send(self, header: Header, response: Header, body: bytes = b"") -> None:
         if loads := self._registry.take_loads():
-            answer = {**answer, "loads": loads}
-        self._service.sendall(packed({"id": header["id"], **answer}, len(found)) + found)
+            response = {**response, "loads": loads}
+        self._service.sendall(packed({"id": header["id"], **response}, len(body)) + body)
 
-    def _give_up(self, header: Header) -> None:
+    def _report_overdue(self, header: Header) -> None:
         """Report an overdue image and exit; the service restarts the engine and retries the other images."""
         limit = f"{self._image_seconds:g} s"
-        told = f"The image exceeded the time limit of {limit}: it is damaged or too large for this machine."
+        message = f"The image exceeded the time limit of {limit}: it is damaged or too large for this machine."
         # Only released if the image's thread was faster after all.
         self._sending.acquire()
-        if not self._watch.watches(header):
+        if not self._watchdog.is_watching(header):
             self._sending.release()
             return
         log.error(IMAGE_OVERDUE, self._image_seconds)
         with contextlib.suppress(OSError):
-            self._send(header, _told(ImageUnreadable(told)))
-        os._exit(OVERDUE)
+            self._send(header, _error(ImageUnreadable(message)))
+        os._exit(OVERDUE_STATUS)
 
-    def _answer(self, header: Header, body: bytes) -> tuple[Header, bytes]:
+    def _respond(self, header: Header, body: bytes) -> tuple[Header, bytes]:
         match header["do"]:
             case "classify":
                 classifier = self._registry.classifier(header["model"])
-                with self._watch.over(header):
+                with self._watchdog.watching(header):
                     return _classified(classifier, body), b""
             case "render":
-                with self._watch.over(header):
-                    return {}, render_jpeg(body, header["longest"])
+                with self._watchdog.watching(header):
+                    return {}, render_jpeg(body, header["max_side"])
             case "explain":
                 explainer = Explainer(self._registry.get(header["model"]))
-                with self._watch.over(header):
+                with self._watchdog.watching(header):
                     return {}, explainer.heat_map(body, header["label"])
             case "check":
                 self._registry.check(header["model"])
@@ -131,7 +131,7 @@ def _classified(classifier: Classifier, image: bytes) -> Header:
     }
 
 
-def _told(error: ServiceError) -> Header:
+def _error(error: ServiceError) -> Header:
     return {"error": type(error).__name__, "message": error.message}
 
 
@@ -144,19 +144,19 @@ def main() -> None:
     first = receive(service)
     if first is None:
         return
-    orders = EngineConfig(**first[0])
-    logging.config.dictConfig(orders.log_config)
+    config = EngineConfig(**first[0])
+    logging.config.dictConfig(config.log_config)
     os.nice(NICENESS)
-    folder = Path(orders.models_dir)
+    folder = Path(config.models_dir)
     registry = Registry(
         folder,
-        read_model(folder / orders.default) if orders.default else None,
-        threads=orders.threads,
-        memory_bytes=orders.memory_bytes,
+        read_model(folder / config.default) if config.default else None,
+        threads=config.threads,
+        memory_bytes=config.memory_bytes,
         level=logging.DEBUG,
     )
     gc.freeze()
-    Child(service, registry, orders.threads, orders.image_seconds).run()
+    Child(service, registry, config.threads, config.image_seconds).run()
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ import logging
 from dataclasses import replace
 from typing import Final
 
+from app.classifier.engine.frames import EngineConfig
+from app.classifier.engine.process import Engine
+from app.classifier.registry import Registry
 from app.domain import EngineDied, EngineFailed, ModelBroken, ModelUnknown
-from app.engine import Engine
-from app.engine.frames import EngineConfig
-from app.log_events import MODEL_NOT_TRIED
-from app.registry import Registry
+from app.observability.log_events import MODEL_NOT_TRIED
 
 log = logging.getLogger(__name__)
 
@@ -22,12 +22,12 @@ MAX_DEATHS: Final = 2
 class ModelProbe:
     """Checks models that are new to a registry. A file that crashes its runtime affects nothing else."""
 
-    def __init__(self, orders: EngineConfig, registry: Registry) -> None:
-        self._orders = replace(orders, threads=1)
+    def __init__(self, config: EngineConfig, registry: Registry) -> None:
+        self._config = replace(config, threads=1)
         self._registry = registry
         self._lock = asyncio.Lock()
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Scan the models folder and check new models; broken ones are excluded from then on.
 
         Models that could not be checked because the process did not start are checked next time.
@@ -37,18 +37,18 @@ class ModelProbe:
             new = self._registry.unchecked
             if not new:
                 return
-            engine = Engine(self._orders, "The process that checks models")
+            engine = Engine(self._config, "The process that checks models")
             async with engine.running():
                 for model in new:
                     try:
-                        fault = await _load_error(engine, model.name)
+                        error_message = await _load_error(engine, model.name)
                     except ModelUnknown:
                         continue  # its folder was removed
                     except (EngineDied, TimeoutError):
                         log.warning(MODEL_NOT_TRIED, model.name)
                         return
                     # Recorded one by one: a finding holds, whatever happens with the next model.
-                    await asyncio.to_thread(self._registry.note_checked, {model: fault})
+                    await asyncio.to_thread(self._registry.note_checked, {model: error_message})
 
 
 async def _load_error(engine: Engine, name: str) -> str | None:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from app import metrics, timing
+from app.classifier.engine.frames import LENGTHS, EngineConfig, Header, packed
 from app.config import PROJECT_DIR
 from app.domain import (
     EngineDied,
@@ -23,8 +23,8 @@ from app.domain import (
     NotExplainable,
     ServiceError,
 )
-from app.engine.frames import LENGTHS, Header, EngineConfig, packed
-from app.log_events import ENGINE_DIED, ENGINE_NOT_STARTED, ENGINE_SAID
+from app.observability import metrics, timing
+from app.observability.log_events import ENGINE_DIED, ENGINE_NOT_STARTED, ENGINE_SAID
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ MAX_LOG_LINE: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Classification:
     """A model's result for an image: its best labels, highest confidence first, the model, and the time it took."""
 
     scores: list[LabelScore]
@@ -52,35 +52,35 @@ class Said:
 class Engine:
     """Starts the process, sends it requests, and restarts it when it dies."""
 
-    def __init__(self, orders: EngineConfig, name: str = "The engine") -> None:
+    def __init__(self, config: EngineConfig, name: str = "The engine") -> None:
         """``name``: of the process, for the log."""
-        self._orders = orders
+        self._config = config
         self._name = name
-        self._turn = asyncio.Semaphore(orders.threads * MAX_ACTIVE_PER_THREAD)
+        self._slots = asyncio.Semaphore(config.threads * MAX_ACTIVE_PER_THREAD)
         # Separate, so that renditions do not wait behind classifications.
-        self._rendering = asyncio.Semaphore(orders.threads)
-        self._asked: dict[int, asyncio.Future[Header]] = {}
+        self._render_slots = asyncio.Semaphore(config.threads)
+        self._pending: dict[int, asyncio.Future[Header]] = {}
         self._last_id = 0
         self._writer: asyncio.StreamWriter | None = None
-        self._up, self._wanted = asyncio.Event(), asyncio.Event()
-        self._starting: asyncio.Task[None] | None = None
-        self._was_up = False
+        self._ready, self._requested = asyncio.Event(), asyncio.Event()
+        self._start_task: asyncio.Task[None] | None = None
+        self._has_started = False
 
     @asynccontextmanager
-    async def running(self, *, when_asked: bool = False) -> AsyncIterator[None]:
+    async def running(self, *, on_demand: bool = False) -> AsyncIterator[None]:
         """Run the engine while inside; ``on_demand``: start it with the first request."""
-        if not when_asked:
+        if not on_demand:
             await self._start()
-        keeper = asyncio.create_task(self._keep())
+        supervisor = asyncio.create_task(self._supervise())
         try:
             yield
         finally:
-            keeper.cancel()
-            await asyncio.wait([keeper])
-            if self._starting:
+            supervisor.cancel()
+            await asyncio.wait([supervisor])
+            if self._start_task:
                 # Cancelling a start would leave its process behind.
-                await asyncio.wait([self._starting])
-            if self._was_up:
+                await asyncio.wait([self._start_task])
+            if self._has_started:
                 # Killing it loses nothing, while a graceful stop could wait for a start or an image.
                 with suppress(ProcessLookupError):
                     self._process.kill()
@@ -90,73 +90,73 @@ class Engine:
     @property
     def is_alive(self) -> bool:
         """Whether the process is running."""
-        return self._up.is_set()
+        return self._ready.is_set()
 
-    async def classify(self, model: str, data: bytes) -> Said:
+    async def classify(self, model: str, data: bytes) -> Classification:
         """The best labels of an image.
 
         Raises ImageUnreadable, ModelUnknown or ModelBroken, EngineFailed, or EngineDied if the process died.
         """
-        await self._turn.acquire()
+        await self._slots.acquire()
         try:
-            answered = await self._send({"do": "classify", "model": model}, data)
+            response = await self._send({"do": "classify", "model": model}, data)
         except BaseException:
-            self._turn.release()
+            self._slots.release()
             raise
         # The engine works on a request even if its caller has gone: only its response frees the slot.
-        answered.add_done_callback(lambda _: self._turn.release())
-        answer = await _result(answered)
-        scores = [LabelScore(label, confidence) for label, confidence in answer["scores"]]
-        timing.took("decode", answer["decode"])
-        timing.took("infer", answer["infer"])
-        return Said(scores, answer["model"], answer["version"], (answer["decode"], answer["infer"]))
+        response.add_done_callback(lambda _: self._slots.release())
+        result = await _result(response)
+        scores = [LabelScore(label, confidence) for label, confidence in result["scores"]]
+        timing.record_stage("decode", result["decode"])
+        timing.record_stage("infer", result["infer"])
+        return Classification(scores, result["model"], result["version"], (result["decode"], result["infer"]))
 
-    async def render(self, data: bytes, longest: int) -> bytes:
+    async def render(self, data: bytes, max_side: int) -> bytes:
         """An image as a JPEG for people, its longer side at most ``max_side`` pixels.
 
         Raises ImageUnreadable, EngineFailed or EngineDied.
         """
-        return await self._rendered({"do": "render", "longest": longest}, data)
+        return await self._request_rendering({"do": "render", "max_side": max_side}, data)
 
     async def explain(self, model: str, label: str, data: bytes) -> bytes:
         """A PNG of an image with the heat map of a label.
 
         Raises ImageUnreadable, ModelUnknown, NotExplainable, EngineFailed or EngineDied.
         """
-        return await self._rendered({"do": "explain", "model": model, "label": label}, data)
+        return await self._request_rendering({"do": "explain", "model": model, "label": label}, data)
 
-    async def _rendered(self, header: Header, data: bytes) -> bytes:
-        async with self._rendering:
+    async def _request_rendering(self, header: Header, data: bytes) -> bytes:
+        async with self._render_slots:
             body: bytes = (await _result(await self._send(header, data)))["body"]
             return body
 
     async def load(self, models: list[str]) -> None:
         """Load models. Raises ModelUnknown or ModelBroken."""
-        await self._ask({"do": "load", "models": models})
+        await self._request({"do": "load", "models": models})
 
     async def loaded(self) -> list[str]:
         """Names of the loaded models."""
-        names: list[str] = (await self._ask({"do": "list"}))["loaded"]
+        names: list[str] = (await self._request({"do": "list"}))["loaded"]
         return names
 
     async def check(self, model: str) -> None:
         """Load a model of any kind and discard it. Raises ModelUnknown, ModelBroken, EngineFailed or EngineDied."""
-        await self._ask({"do": "check", "model": model})
+        await self._request({"do": "check", "model": model})
 
-    async def _ask(self, header: Header) -> Header:
+    async def _request(self, header: Header) -> Header:
         return await _result(await self._send(header))
 
     async def _send(self, header: Header, body: bytes = b"") -> asyncio.Future[Header]:
-        self._wanted.set()
-        await self._up.wait()
+        self._requested.set()
+        await self._ready.wait()
         assert self._writer is not None
         self._last_id += 1
-        answered: asyncio.Future[Header] = asyncio.get_running_loop().create_future()
-        self._asked[self._last_id] = answered
+        response: asyncio.Future[Header] = asyncio.get_running_loop().create_future()
+        self._pending[self._last_id] = response
         # Retrieves the exception if the caller has gone, so that asyncio does not report it.
-        answered.add_done_callback(lambda done: done.exception())
+        response.add_done_callback(lambda done: done.exception())
         self._writer.writelines([packed({**header, "id": self._last_id}, len(body)), body])
-        return answered
+        return response
 
     async def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -164,56 +164,56 @@ class Engine:
         reader, self._writer = await asyncio.open_connection(sock=ours)
         with theirs, _closed_on_error(self._writer):
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "app.engine.child", str(theirs.fileno())),
+                *(sys.executable, "-m", "app.classifier.engine.child", str(theirs.fileno())),
                 pass_fds=[theirs.fileno()],
                 cwd=PROJECT_DIR,
                 stdin=asyncio.subprocess.DEVNULL,
                 # Output that native libraries write to stderr is not JSON.
-                stderr=asyncio.subprocess.PIPE if self._orders.logs_json else None,
+                stderr=asyncio.subprocess.PIPE if self._config.logs_json else None,
                 limit=MAX_LOG_LINE,
                 env={**os.environ, "PYTHONPATH": str(PROJECT_DIR)},
             )
-        self._relaying = asyncio.create_task(_relay(self._process.stderr)) if self._process.stderr else None
-        self._writer.write(packed(asdict(self._orders)))
-        self._reading = asyncio.create_task(self._read(reader))
-        self._up.set()
-        self._was_up = True
+        self._relay_task = asyncio.create_task(_relay_output(self._process.stderr)) if self._process.stderr else None
+        self._writer.write(packed(asdict(self._config)))
+        self._read_task = asyncio.create_task(self._read(reader))
+        self._ready.set()
+        self._has_started = True
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         """Resolve responses until the process closes its connection."""
         try:
             while True:
                 header_bytes, body_bytes = LENGTHS.unpack(await reader.readexactly(LENGTHS.size))
-                answer: dict[str, Any] = json.loads(await reader.readexactly(header_bytes))
+                header: dict[str, Any] = json.loads(await reader.readexactly(header_bytes))
                 if body_bytes:
-                    answer["body"] = await reader.readexactly(body_bytes)
-                for model, loads in answer.pop("loads", {}).items():
+                    header["body"] = await reader.readexactly(body_bytes)
+                for model, loads in header.pop("loads", {}).items():
                     metrics.MODEL_LOADS.labels(model).inc(loads)
-                future = self._asked.pop(answer["id"], None)
+                future = self._pending.pop(header["id"], None)
                 if future and not future.done():
-                    future.set_result(answer)
+                    future.set_result(header)
         except (asyncio.IncompleteReadError, ConnectionError):
             return
 
-    async def _keep(self) -> None:
+    async def _supervise(self) -> None:
         """Start the process if it is not running, and restart it whenever it ends."""
-        if not self._up.is_set():
-            await self._wanted.wait()
-            await self._start_in_the_end()
+        if not self._ready.is_set():
+            await self._requested.wait()
+            await self._start_with_retries()
         while True:
-            await asyncio.wait([self._reading])
-            in_hand = len(self._asked)
+            await asyncio.wait([self._read_task])
+            active = len(self._pending)
             status = await self._stop()
             metrics.ENGINE_DEATHS.inc()
-            log.error(ENGINE_DIED, self._name, status, in_hand)
+            log.error(ENGINE_DIED, self._name, status, active)
             await asyncio.sleep(RESTART_SECONDS)
-            await self._start_in_the_end()
+            await self._start_with_retries()
 
-    async def _start_in_the_end(self) -> None:
-        while not self._up.is_set():
-            self._starting = asyncio.create_task(self._start())
+    async def _start_with_retries(self) -> None:
+        while not self._ready.is_set():
+            self._start_task = asyncio.create_task(self._start())
             try:
-                await asyncio.shield(self._starting)
+                await asyncio.shield(self._start_task)
             except OSError:
                 # Out of memory or processes. This loop must go on, because nothing else brings the engine back.
                 log.exception(ENGINE_NOT_STARTED, self._name)
@@ -221,8 +221,8 @@ class Engine:
 
     async def _stop(self) -> int:
         """Close the connection, which ends the process; pending requests fail with EngineDied."""
-        self._up.clear()
-        self._reading.cancel()
+        self._ready.clear()
+        self._read_task.cancel()
         assert self._writer is not None
         self._writer.close()
         try:
@@ -232,28 +232,28 @@ class Engine:
         except TimeoutError:
             self._process.kill()
             status = await self._process.wait()
-        if self._relaying:
-            await self._relaying
+        if self._relay_task:
+            await self._relay_task
         self._fail_all()
         return status
 
     def _fail_all(self) -> None:
-        for future in self._asked.values():
+        for future in self._pending.values():
             if not future.done():
                 future.set_exception(EngineDied())
-        self._asked.clear()
+        self._pending.clear()
 
 
-async def _result(answered: asyncio.Future[Header]) -> Header:
-    answer = await asyncio.shield(answered)
-    if told := answer.get("error"):
-        raise ERRORS[told](answer["message"]) if told in ERRORS else EngineFailed(f"{told}: {answer['message']}")
-    return answer
+async def _result(response: asyncio.Future[Header]) -> Header:
+    header = await asyncio.shield(response)
+    if error := header.get("error"):
+        raise ERRORS[error](header["message"]) if error in ERRORS else EngineFailed(f"{error}: {header['message']}")
+    return header
 
 
-async def _relay(said: asyncio.StreamReader) -> None:
+async def _relay_output(output: asyncio.StreamReader) -> None:
     """Pass on the process's own log lines, and log its other output."""
-    while line := await said.readline():
+    while line := await output.readline():
         text = line.decode(errors="replace").rstrip()
         if text.startswith("{"):
             sys.stderr.write(f"{text}\n")

@@ -4,15 +4,16 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from app.classifier.engine.frames import EngineConfig
+from app.classifier.engine.model_check import ModelProbe
+from app.classifier.engine.process import Engine
+from app.classifier.manifest import Model
+from app.classifier.registry import EXPORT_HINT, Registry, find_default
+from app.concurrency import in_background
 from app.config import Settings
 from app.domain import EngineDied, EngineFailed, ModelBroken, StartupError
-from app.engine import Engine
-from app.engine.checker import ModelProbe
-from app.engine.frames import EngineConfig
-from app.log_events import MODEL_FALLBACK, MODEL_NOT_LOADED
-from app.manifest import Model
-from app.registry import EXPORT_HINT, Registry, find_default
-from app.repeating import alongside
+from app.observability.log_events import MODEL_FALLBACK, MODEL_NOT_LOADED
+from app.observability.log_format import log_config
 
 log = logging.getLogger(__name__)
 
@@ -33,29 +34,31 @@ def engine_config(settings: Settings, default: Model | None) -> EngineConfig:
         threads=settings.worker_threads,
         memory_bytes=settings.models_memory_bytes,
         image_seconds=settings.max_image_seconds,
-        log_config=settings.log_config,
+        log_config=log_config(settings),
     )
 
 
 @asynccontextmanager
-async def loaded(engine: Engine, checker: ModelProbe, registry: Registry, *, everything: bool) -> AsyncIterator[None]:
+async def models_loaded(
+    engine: Engine, probe: ModelProbe, registry: Registry, *, load_all: bool
+) -> AsyncIterator[None]:
     """Load the default model, or all; the others are checked in the background while inside.
 
     Raises StartupError if the default model cannot be loaded.
     """
-    if everything:
+    if load_all:
         # Excludes models that cannot be loaded.
-        await checker.look()
+        await probe.refresh()
     others = [model for model in registry.models if model.manifest.kind == "image" and model != registry.default]
     # The default is loaded last, so that it is unloaded last.
-    for model in [*(others if everything else []), registry.default]:
-        fault = None
+    for model in [*(others if load_all else []), registry.default]:
+        error_message = None
         try:
             await engine.load([model.name])
         except ModelBroken as error:
             if model == registry.default:
                 raise StartupError(f"{error.message} To export it again, {EXPORT_HINT}.") from error
-            fault = error.message
+            error_message = error.message
         except (EngineDied, EngineFailed) as error:
             if model == registry.default:
                 raise StartupError(
@@ -63,6 +66,6 @@ async def loaded(engine: Engine, checker: ModelProbe, registry: Registry, *, eve
                 ) from error
             log.exception(MODEL_NOT_LOADED, model.name)
             continue
-        registry.note_checked({model: fault})
-    async with alongside(checker.look()):
+        registry.note_checked({model: error_message})
+    async with in_background(probe.refresh()):
         yield

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from app.engine.frames import Header
+from app.classifier.engine.frames import Header
 
 TICKS: Final = 20
 """Checks per time limit."""
@@ -18,40 +18,40 @@ class Watchdog:
     charged for it.
     """
 
-    def __init__(self, seconds: float, overdue: Callable[[Header], None]) -> None:
+    def __init__(self, seconds: float, on_timeout: Callable[[Header], None]) -> None:
         """``on_timeout``: called with the request's header; ends the process."""
         self._pause = seconds / TICKS
-        self._overdue = overdue
-        self._samples: dict[int, tuple[Header, int]] = {}
+        self._on_timeout = on_timeout
+        self._checks: dict[int, tuple[Header, int]] = {}
         self._lock = threading.Lock()
 
     def start(self) -> None:
         """Start to watch."""
-        threading.Thread(target=self._look, name="watch", daemon=True).start()
+        threading.Thread(target=self._check_forever, name="watch", daemon=True).start()
 
     @contextmanager
-    def over(self, header: Header) -> Iterator[None]:
+    def watching(self, header: Header) -> Iterator[None]:
         """Watchdog this thread's work on a request while inside."""
         thread = threading.get_ident()
         with self._lock:
-            self._samples[thread] = header, 0
+            self._checks[thread] = header, 0
         try:
             yield
         finally:
             with self._lock:
-                del self._samples[thread]
+                del self._checks[thread]
 
-    def watches(self, header: Header) -> bool:
+    def is_watching(self, header: Header) -> bool:
         """Whether a thread still works on this request."""
         with self._lock:
-            return any(watched is header for watched, _ in self._samples.values())
+            return any(watched is header for watched, _ in self._checks.values())
 
-    def _look(self) -> None:
+    def _check_forever(self) -> None:
         never = threading.Event()
         while not never.wait(self._pause):
             with self._lock:
-                self._samples = {thread: (header, looks + 1) for thread, (header, looks) in self._samples.items()}
+                self._checks = {thread: (header, checks + 1) for thread, (header, checks) in self._checks.items()}
                 # The first check may come immediately.
-                late = [header for header, looks in self._samples.values() if looks > TICKS]
-            for header in late:
-                self._overdue(header)
+                overdue = [header for header, checks in self._checks.values() if checks > TICKS]
+            for header in overdue:
+                self._on_timeout(header)

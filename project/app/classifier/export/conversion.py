@@ -11,9 +11,9 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 from tensorflow.lite.python.convert_phase import ConverterError
 
+from app.classifier.export.networks import Network, reference_tensors
 from app.domain import StartupError
-from app.exporter.networks import Network, reference_tensors
-from app.log_events import EXPORT_COMPARED
+from app.observability.log_events import EXPORT_COMPARED
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import keras
 from keras import layers
 from numpy.typing import NDArray
 
+from app.classifier.export.torch_state import read_state_dict
 from app.domain import StartupError
-from app.exporter.torch_state import read_state_dict
 
 SIZE: Final = 224
 CLASSES: Final = 1000

@@ -15,12 +15,10 @@ import tensorflow as tf
 import tf2onnx
 from numpy.typing import NDArray
 
-from app.config import Settings
-from app.domain import ImageUnreadable, StartupError
-from app.exporter import efficientnet_lite0
-from app.exporter.conversion import to_litert
-from app.exporter.folder import install_model
-from app.exporter.networks import (
+from app.classifier.export import efficientnet_lite0
+from app.classifier.export.conversion import to_litert
+from app.classifier.export.folder import install_model
+from app.classifier.export.networks import (
     IMAGENET,
     RANDOM,
     Network,
@@ -32,10 +30,14 @@ from app.exporter.networks import (
     registry_name,
     weights_digest,
 )
-from app.exporter.quantization import to_int8_onnx
-from app.exporter.weights import Weights, WeightsUnavailable, mobilenet_v2_weights, sha256_of
-from app.imaging import to_tensor
-from app.log_events import (
+from app.classifier.export.quantization import to_int8_onnx
+from app.classifier.export.weights import Weights, WeightsUnavailable, mobilenet_v2_weights, sha256_of
+from app.classifier.manifest import ImageManifest, OutputTable
+from app.classifier.registry import AUTO, FALLBACK, FALLBACK_NOTE, PREFERRED, folder_name
+from app.config import Settings
+from app.domain import ImageUnreadable, StartupError
+from app.images.preprocessing import to_tensor
+from app.observability.log_events import (
     EXPORT_CALIBRATING,
     EXPORT_CONVERTING,
     EXPORT_FALLBACK,
@@ -44,8 +46,6 @@ from app.log_events import (
     EXPORT_QUANTISING,
     WEIGHTS_UNAVAILABLE,
 )
-from app.manifest import ImageManifest, OutputTable
-from app.registry import AUTO, FALLBACK, FALLBACK_NOTE, PREFERRED, folder_name
 
 log = logging.getLogger(__name__)
 

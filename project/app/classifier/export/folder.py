@@ -6,8 +6,8 @@ from pathlib import Path
 
 import tomli_w
 
-from app.log_events import MODEL_EXPORTED
-from app.manifest import MANIFEST, Manifest
+from app.classifier.manifest import MANIFEST, Manifest
+from app.observability.log_events import MODEL_EXPORTED
 
 log = logging.getLogger(__name__)
 

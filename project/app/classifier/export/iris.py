@@ -17,11 +17,11 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from app.classifier.export.folder import install_model
+from app.classifier.manifest import Feature, TabularManifest
 from app.config import Settings
 from app.domain import StartupError
-from app.exporter.folder import install_model
-from app.log_events import MODEL_TRAINED
-from app.manifest import Feature, TabularManifest
+from app.observability.log_events import MODEL_TRAINED
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from app.classifier.manifest import InputTable
 from app.domain import StartupError
-from app.manifest import InputTable
 
 SHORT_SIDE_RATIO: Final = 256 / 224
 RANDOM: Final = "random"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from app.exporter.conversion import litert_answers
+from app.classifier.export.conversion import litert_answers
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from app.config import Settings
 from app.domain import StartupError
-from app.log_events import DOWNLOAD_STARTED
+from app.observability.log_events import DOWNLOAD_STARTED
 
 log = logging.getLogger(__name__)
 

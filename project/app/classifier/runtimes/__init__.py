@@ -6,8 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from app.classifier.manifest import RuntimeName
 from app.domain import ModelBroken
-from app.manifest import RuntimeName
 
 
 class Session(Protocol):
@@ -32,15 +32,15 @@ def load_network(runtime: RuntimeName, path: Path, shape: tuple[int, ...], label
     """
     # Imported on demand: most installations use one runtime, and OpenVINO is optional.
     if runtime == "litert":
-        from app.runtimes.litert import LiteRTNetwork
+        from app.classifier.runtimes.litert import LiteRTNetwork
 
         return LiteRTNetwork(path, shape, labels)
     if runtime == "onnx":
-        from app.runtimes.onnx import OnnxNetwork
+        from app.classifier.runtimes.onnx import OnnxNetwork
 
         return OnnxNetwork(path, shape, labels)
     try:
-        from app.runtimes.openvino import OpenVINONetwork
+        from app.classifier.runtimes.openvino import OpenVINONetwork
     except ModuleNotFoundError as error:
         raise ModelBroken(
             f"{path.parent} needs the runtime openvino: install it with `make openvino` (requirements-openvino.txt)."

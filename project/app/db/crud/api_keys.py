@@ -12,11 +12,12 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
 
-from app.db import execute, translate_connection_errors
+from app.db.connection import execute
+from app.db.errors import translate_connection_errors
 from app.domain import Caller, KeyRefused, Scope
 from app.models.tortoise import ApiKey
 
-SESSION_FOR: Final = timedelta(hours=12)
+SESSION_LIFETIME: Final = timedelta(hours=12)
 MAX_NAME_LENGTH: Final = 64
 
 _KEY: Final = re.compile(r"ic_([0-9a-f]{12})_([A-Za-z0-9_-]{43})", re.ASCII)
@@ -46,7 +47,7 @@ SELECT id FROM ended
 _USED: Final = """
 UPDATE api_keys SET used_at = now() WHERE id = $1 AND (used_at IS NULL OR used_at < now() - interval '1 minute')
 """
-_OF_SESSION: Final = """
+_SESSION: Final = """
 SELECT k.id, k.name, k.scopes FROM sessions s JOIN valid_api_keys k ON k.id = s.key_id
 WHERE s.hash = $1 AND s.expires_at > now()
 """
@@ -61,35 +62,35 @@ def _caller(row: dict[str, Any]) -> Caller:
 
 
 @translate_connection_errors()
-async def create(name: str, scopes: Iterable[Scope], expires_in: timedelta | None, by: str) -> tuple[int, str]:
+async def create(name: str, scopes: Iterable[Scope], expires_in: timedelta | None, actor: str) -> tuple[int, str]:
     """Create a key; returns its ID and the key itself, which cannot be shown again. ``actor``: who creates it."""
     public_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     scopes_text = ",".join(sorted(set(scopes)))
-    rows = await execute(_CREATE, [name, public_id, _hash(secret), scopes_text, expires_in, by])
+    rows = await execute(_CREATE, [name, public_id, _hash(secret), scopes_text, expires_in, actor])
     return rows[0]["id"], f"ic_{public_id}_{secret}"
 
 
 @translate_connection_errors()
-async def all_keys() -> list[ApiKey]:
+async def list_all() -> list[ApiKey]:
     """All keys ever created, oldest first."""
     return await ApiKey.all().order_by("id")
 
 
 @translate_connection_errors()
-async def revoke(key_id: int, by: str) -> bool:
+async def revoke(key_id: int, actor: str) -> bool:
     """Revoke a key and its sessions; returns whether a valid key existed."""
-    return bool(await execute(_REVOKE, [key_id, by]))
+    return bool(await execute(_REVOKE, [key_id, actor]))
 
 
 @translate_connection_errors()
 async def any_valid() -> bool:
     """Whether a valid key exists."""
-    (found,) = await execute("SELECT EXISTS (SELECT FROM valid_api_keys) AS found")
-    return bool(found["found"])
+    (row,) = await execute("SELECT EXISTS (SELECT FROM valid_api_keys) AS exists")
+    return bool(row["exists"])
 
 
 @translate_connection_errors()
-async def of_key(key: str) -> Caller:
+async def authenticate_key(key: str) -> Caller:
     """The owner of a key. Raises KeyRefused if it is unknown, expired or revoked."""
     parts = _KEY.fullmatch(key)
     if not parts:
@@ -110,7 +111,7 @@ async def begin_session(key_id: int) -> str:
     await execute("DELETE FROM sessions WHERE expires_at < now()")
     await execute(
         "INSERT INTO sessions (hash, key_id, created_at, expires_at) VALUES ($1, $2, now(), now() + $3::interval)",
-        [_hash(token), key_id, SESSION_FOR],
+        [_hash(token), key_id, SESSION_LIFETIME],
     )
     return token
 
@@ -122,9 +123,9 @@ async def end_session(token: str) -> None:
 
 
 @translate_connection_errors()
-async def of_session(token: str) -> Caller:
+async def authenticate_session(token: str) -> Caller:
     """The owner of a session. Raises KeyRefused if it has ended."""
-    rows = await execute(_OF_SESSION, [_hash(token)])
+    rows = await execute(_SESSION, [_hash(token)])
     if not rows:
         raise KeyRefused
     return _caller(rows[0])

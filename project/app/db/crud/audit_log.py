@@ -3,19 +3,21 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.db import execute, translate_connection_errors
+from app.db.connection import execute
+from app.db.driver_internals import from_row
+from app.db.errors import translate_connection_errors
 from app.models.tortoise import Change
 
 PREDICTION: Final = "prediction.%"
 
 
 @translate_connection_errors()
-async def of_prediction(prediction_id: int) -> list[Change]:
+async def list_for_prediction(prediction_id: int) -> list[Change]:
     """Audit entries of a prediction, newest first, even if it was deleted. Raises DatabaseUnavailable."""
     rows = await execute(
         "SELECT * FROM changes WHERE subject_id = $1 AND action LIKE $2 ORDER BY id DESC", [prediction_id, PREDICTION]
     )
-    return [Change.of(row) for row in rows]
+    return [from_row(Change, row) for row in rows]
 
 
 @translate_connection_errors()
@@ -26,9 +28,9 @@ async def page(limit: int, before_id: int | None, since: timedelta | None) -> li
         "AND ($3::interval IS NULL OR changed_at > now() - $3::interval) ORDER BY id DESC LIMIT $1",
         [limit, before_id, since],
     )
-    return [Change.of(row) for row in rows]
+    return [from_row(Change, row) for row in rows]
 
 
-def utc(value: datetime | None) -> str:
+def format_utc(value: datetime | None) -> str:
     """A time for people, or a dash."""
     return f"{value:%Y-%m-%d %H:%M} UTC" if value else "-"

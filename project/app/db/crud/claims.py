@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
-from app.backlog import ASKED_AT
-from app.crud import scores_json
-from app.db import columns, execute, translate_connection_errors
+from app.db.connection import columns, execute
+from app.db.crud.new_predictions import scores_json
+from app.db.crud.queue_depth import REQUESTED_AT
+from app.db.driver_internals import from_row
+from app.db.errors import translate_connection_errors
 from app.domain import AttemptsExhausted, Claim, LabelScore, RetryPolicy, ServiceError
 from app.models.tortoise import Prediction
 
-Claimant = Literal["alive", "dead", "ours"]
+PreviousOwner = Literal["alive", "dead", "ours"]
 
 # Attempts are counted at claim, so an image that kills the process still runs out of attempts. Rows are locked in ID
 # order, here and below: otherwise statements on many rows would deadlock.
@@ -29,13 +31,13 @@ WHERE id IN (
     )
     ORDER BY id FOR UPDATE SKIP LOCKED
 )
-RETURNING id, attempts, started_at, image_path, model, extract(epoch from now() - {ASKED_AT})::float8 AS waited
-"""  # noqa: S608 - a part of ours # nosec B608
+RETURNING id, attempts, started_at, image_path, model, extract(epoch from now() - {REQUESTED_AT})::float8 AS waited
+"""  # noqa: S608 - an expression of ours # nosec B608
 
 
 @translate_connection_errors()
 async def claim_all(
-    prediction_ids: list[int], lease: timedelta, *, attempts_below: int, claimed_by: Claimant = "alive"
+    prediction_ids: list[int], lease: timedelta, *, attempts_below: int, previous_owner: PreviousOwner = "alive"
 ) -> list[Claim | None]:
     """Claim pending predictions in one statement; None for one that is missing, claimed or finished.
 
@@ -43,8 +45,8 @@ async def claim_all(
     processing: an owner that may be ``alive`` keeps them; those of a ``dead`` one are claimed; with ``ours``, this
     process claimed them but did not learn of it, so no attempt is counted.
     """
-    rows = await execute(_CLAIM, [prediction_ids, lease, attempts_below, claimed_by])
-    held = {
+    rows = await execute(_CLAIM, [prediction_ids, lease, attempts_below, previous_owner])
+    claims = {
         row["id"]: Claim(
             prediction_id=row["id"],
             attempt=row["attempts"],
@@ -55,14 +57,14 @@ async def claim_all(
         )
         for row in rows
     }
-    return [held.get(prediction_id) for prediction_id in prediction_ids]
+    return [claims.get(prediction_id) for prediction_id in prediction_ids]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ClassificationResult:
     """A model's result for a claimed image: at least one label, highest confidence first."""
 
-    held: Claim
+    claim: Claim
     scores: list[LabelScore]
     model: str
     model_version: str
@@ -70,37 +72,37 @@ class Answer:
 
 # If a person corrected the row in the meantime, the correction stays and only ``all_predictions`` is the model's.
 _SUCCEED: Final = """
-WITH answers AS (
+WITH results AS (
     SELECT * FROM unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::text[], $5::text[], $6::float8[], $7::text[],
                          $8::text[])
-        AS answer (id, attempt, started, scores, label, confidence, model, model_version)
-), held AS (
-    SELECT id FROM predictions JOIN answers USING (id)
+        AS result (id, attempt, started, scores, label, confidence, model, model_version)
+), claimed AS (
+    SELECT id FROM predictions JOIN results USING (id)
     WHERE status = 'processing' AND attempts = attempt AND started_at = started ORDER BY id FOR UPDATE OF predictions
 )
 UPDATE predictions
-SET status = 'succeeded', completed_at = now(), lease_expires_at = NULL, all_predictions = answers.scores::jsonb,
-    model = answers.model, model_version = answers.model_version, error_code = NULL, error_message = NULL,
-    top_prediction = CASE WHEN corrected_at IS NULL THEN answers.label ELSE top_prediction END,
-    confidence = CASE WHEN corrected_at IS NULL THEN answers.confidence ELSE predictions.confidence END
-FROM answers JOIN held USING (id)
-WHERE predictions.id = answers.id
+SET status = 'succeeded', completed_at = now(), lease_expires_at = NULL, all_predictions = results.scores::jsonb,
+    model = results.model, model_version = results.model_version, error_code = NULL, error_message = NULL,
+    top_prediction = CASE WHEN corrected_at IS NULL THEN results.label ELSE top_prediction END,
+    confidence = CASE WHEN corrected_at IS NULL THEN results.confidence ELSE predictions.confidence END
+FROM results JOIN claimed USING (id)
+WHERE predictions.id = results.id
 RETURNING predictions.*
 """
 
 
 @translate_connection_errors()
-async def succeed_all(answers: list[Answer]) -> list[Prediction | None]:
+async def succeed_all(results: list[ClassificationResult]) -> list[Prediction | None]:
     """Write results in one statement; None for one whose claim is no longer valid."""
     rows = [
         (
-            *(one.held.prediction_id, one.held.attempt, one.held.started_at, scores_json(one.scores)),
+            *(one.claim.prediction_id, one.claim.attempt, one.claim.started_at, scores_json(one.scores)),
             *(one.scores[0].label, one.scores[0].confidence, one.model, one.model_version),
         )
-        for one in answers
+        for one in results
     ]
-    written = {row["id"]: Prediction.of(row) for row in await execute(_SUCCEED, columns(rows))}
-    return [written.get(one.held.prediction_id) for one in answers]
+    written = {row["id"]: from_row(Prediction, row) for row in await execute(_SUCCEED, columns(rows))}
+    return [written.get(one.claim.prediction_id) for one in results]
 
 
 _FAIL: Final = """
@@ -112,10 +114,10 @@ RETURNING *
 
 
 @translate_connection_errors()
-async def fail(held: Claim, error: ServiceError) -> Prediction | None:
+async def fail(claim: Claim, error: ServiceError) -> Prediction | None:
     """Fail a prediction permanently; None if the claim is no longer valid."""
-    rows = await execute(_FAIL, [held.prediction_id, held.attempt, held.started_at, error.code, error.message])
-    return Prediction.of(rows[0]) if rows else None
+    rows = await execute(_FAIL, [claim.prediction_id, claim.attempt, claim.started_at, error.code, error.message])
+    return from_row(Prediction, rows[0]) if rows else None
 
 
 _RELEASE: Final = """
@@ -127,9 +129,11 @@ RETURNING id
 
 
 @translate_connection_errors()
-async def release(held: Claim, *, count_attempt: bool) -> bool:
+async def release(claim: Claim, *, count_attempt: bool) -> bool:
     """Return a prediction to pending; False if the claim is no longer valid."""
-    return bool(await execute(_RELEASE, [held.prediction_id, held.attempt, held.started_at, 0 if count_attempt else 1]))
+    return bool(
+        await execute(_RELEASE, [claim.prediction_id, claim.attempt, claim.started_at, 0 if count_attempt else 1])
+    )
 
 
 _EXHAUST: Final = """
@@ -172,16 +176,16 @@ class Recovered:
 
 
 @translate_connection_errors()
-async def recover(policy: RetryPolicy, in_hand: list[int], *, all_processing: bool) -> Recovered:
+async def recover(policy: RetryPolicy, active: list[int], *, all_processing: bool) -> Recovered:
     """Find predictions whose process died: return them to pending, or fail those without attempts left.
 
     ``active``: IDs that this process is working on, however long that takes. ``all_processing``: no other process uses
     this database, so every other lease belongs to a dead process.
     """
     spent = _spent(policy)
-    failed = await execute(_EXHAUST, [policy.max_attempts, spent.code, spent.message, all_processing, in_hand])
-    orphaned = await execute(_ORPHANS, [all_processing, in_hand])
-    return Recovered([Prediction.of(row) for row in failed], len(orphaned))
+    failed = await execute(_EXHAUST, [policy.max_attempts, spent.code, spent.message, all_processing, active])
+    orphaned = await execute(_ORPHANS, [all_processing, active])
+    return Recovered([from_row(Prediction, row) for row in failed], len(orphaned))
 
 
 @translate_connection_errors()
@@ -189,7 +193,7 @@ async def exhaust(prediction_id: int, policy: RetryPolicy) -> Prediction | None:
     """Fail a prediction without attempts left, whoever holds it; None if it has attempts left or is finished."""
     spent = _spent(policy)
     rows = await execute(_EXHAUST_ONE, [prediction_id, policy.max_attempts, spent.code, spent.message])
-    return Prediction.of(rows[0]) if rows else None
+    return from_row(Prediction, rows[0]) if rows else None
 
 
 def _spent(policy: RetryPolicy) -> AttemptsExhausted:
@@ -204,6 +208,6 @@ async def is_pending(prediction_id: int) -> bool:
 
 
 @translate_connection_errors()
-async def pending(in_hand: list[int], limit: int) -> list[tuple[int, int]]:
+async def pending(active: list[int], limit: int) -> list[tuple[int, int]]:
     """IDs and attempts of at most ``limit`` pending predictions that are not in ``active``, oldest first."""
-    return [(row["id"], row["attempts"]) for row in await execute(_PENDING, [in_hand, limit])]
+    return [(row["id"], row["attempts"]) for row in await execute(_PENDING, [active, limit])]

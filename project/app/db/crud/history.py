@@ -5,8 +5,10 @@ Every function raises DatabaseUnavailable while the database is unavailable.
 
 from typing import Final
 
-from app import crud
-from app.db import execute, translate_connection_errors
+from app.db.connection import execute
+from app.db.crud import predictions
+from app.db.driver_internals import from_row
+from app.db.errors import translate_connection_errors
 from app.domain import MAX_ID, PredictionUnfinished
 from app.models.tortoise import PastAnswer, Prediction
 
@@ -37,14 +39,14 @@ async def reclassify(prediction_id: int, model: str, model_version: str) -> Pred
     """
     rows = prediction_id <= MAX_ID and await execute(_RECLASSIFY, [prediction_id, model, model_version])
     if not rows:
-        await crud.get(prediction_id)
+        await predictions.get(prediction_id)
         raise PredictionUnfinished
-    return Prediction.of(rows[0])
+    return from_row(Prediction, rows[0])
 
 
 @translate_connection_errors()
-async def past_answers(prediction_id: int) -> list[PastAnswer]:
+async def previous_results(prediction_id: int) -> list[PastAnswer]:
     """Earlier results of a prediction, newest first. Raises PredictionNotFound."""
-    await crud.get(prediction_id)
+    await predictions.get(prediction_id)
     rows = await execute("SELECT * FROM past_answers WHERE prediction_id = $1 ORDER BY id DESC", [prediction_id])
-    return [PastAnswer.of(row) for row in rows]
+    return [from_row(PastAnswer, row) for row in rows]

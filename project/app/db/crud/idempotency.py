@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from app.db import execute, translate_connection_errors
+from app.db.connection import execute
+from app.db.errors import translate_connection_errors
 from app.domain import IdempotencyClaim, IdempotencyKeyInFlight, IdempotencyKeyReused
 
-KEPT_FOR: Final = timedelta(days=1)
+LIFETIME: Final = timedelta(days=1)
 MAX_KEY_LENGTH: Final = 255
 
 # A key becomes free after a day, or if its upload's process died before the row existed.
@@ -29,7 +30,7 @@ class Replay:
     """The outcome of the first upload with this key; ``response`` is its body if it was stored."""
 
     prediction_id: int
-    answer: str | None
+    response: str | None
 
 
 def fingerprint(sha256: str, model: str, webhook_url: str) -> str:
@@ -38,13 +39,13 @@ def fingerprint(sha256: str, model: str, webhook_url: str) -> str:
 
 
 @translate_connection_errors()
-async def claim(key: str, fingerprint: str, in_flight: timedelta) -> Replay | IdempotencyClaim:
-    """Start an upload, or return its earlier outcome; ``in_flight``: the maximum duration of an upload.
+async def claim(key: str, fingerprint: str, max_duration: timedelta) -> Replay | IdempotencyClaim:
+    """Start an upload, or return its earlier outcome; ``max_duration``: the maximum duration of an upload.
 
     Raises IdempotencyKeyReused if the key belongs to another upload, IdempotencyKeyInFlight if that upload is in
     progress.
     """
-    while not (claimed := await execute(_CLAIM, [key, fingerprint, in_flight, KEPT_FOR])):
+    while not (claimed := await execute(_CLAIM, [key, fingerprint, max_duration, LIFETIME])):
         rows = await execute("SELECT fingerprint, prediction_id, answer FROM idempotency_keys WHERE key = $1", [key])
         if not rows:
             continue  # released in the meantime
@@ -57,24 +58,24 @@ async def claim(key: str, fingerprint: str, in_flight: timedelta) -> Replay | Id
 
 
 @translate_connection_errors()
-async def keep_answer(held: IdempotencyClaim, answer: str) -> None:
+async def save_response(claim: IdempotencyClaim, response: str) -> None:
     """Store the first response for replays. (The prediction's ID is stored with its row, see ``new_predictions``.)"""
     await execute(
         "UPDATE idempotency_keys SET answer = $3 WHERE key = $1 AND claimed_at = $2",
-        [held.key, held.claimed_at, answer],
+        [claim.key, claim.claimed_at, response],
     )
 
 
 @translate_connection_errors()
-async def release(held: IdempotencyClaim) -> None:
+async def release(claim: IdempotencyClaim) -> None:
     """Free the key of an upload that failed before it had a row, so that it can be retried."""
     await execute(
         "DELETE FROM idempotency_keys WHERE key = $1 AND claimed_at = $2 AND prediction_id IS NULL",
-        [held.key, held.claimed_at],
+        [claim.key, claim.claimed_at],
     )
 
 
 @translate_connection_errors()
-async def forget_old() -> None:
+async def delete_expired() -> None:
     """Delete expired keys."""
-    await execute("DELETE FROM idempotency_keys WHERE claimed_at < now() - $1::interval", [KEPT_FOR])
+    await execute("DELETE FROM idempotency_keys WHERE claimed_at < now() - $1::interval", [LIFETIME])

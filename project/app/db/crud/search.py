@@ -8,7 +8,10 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.db import execute, transaction, translate_connection_errors
+from app.db.connection import execute
+from app.db.driver_internals import from_row
+from app.db.errors import translate_connection_errors
+from app.db.transactions import transaction
 from app.domain import Status
 from app.models.tortoise import Prediction
 
@@ -34,25 +37,25 @@ class Filters:
 
     def conditions(self, values: list[Any]) -> list[str]:
         """SQL conditions; their parameters are appended to ``values``."""
-        asked: list[tuple[str, Any]] = []
+        filters: list[tuple[str, Any]] = []
         if self.status is not None:
-            asked.append(("status = {}", self.status))
+            filters.append(("status = {}", self.status))
         if self.model:
-            asked.append(("model = {}", self.model))
+            filters.append(("model = {}", self.model))
         if self.label:
-            asked.append(("top_prediction = {}", self.label))
+            filters.append(("top_prediction = {}", self.label))
         if self.min_confidence is not None:
-            asked.append(("confidence >= {}", self.min_confidence))
+            filters.append(("confidence >= {}", self.min_confidence))
         if words := re.findall(r"[^\W_]+", unicodedata.normalize("NFC", self.words)):
-            asked.append((f"{WORDS} @@ to_tsquery('simple', {{}})", " & ".join(f"{word}:*" for word in words)))
+            filters.append((f"{WORDS} @@ to_tsquery('simple', {{}})", " & ".join(f"{word}:*" for word in words)))
         elif self.words.strip():
             # Only punctuation, which no word starts with.
-            asked.append(("{}", False))
-        made = []
-        for condition, value in asked:
+            filters.append(("{}", False))
+        conditions = []
+        for condition, value in filters:
             values.append(value)
-            made.append(condition.format(f"${len(values)}"))
-        return made
+            conditions.append(condition.format(f"${len(values)}"))
+        return conditions
 
 
 @translate_connection_errors()
@@ -60,11 +63,11 @@ async def page(limit: int, before: int | None = None, filters: Filters = Filters
     """At most ``limit`` predictions, newest first; with ``before``, those older than that ID."""
     statement, values = page_statement(limit, before, filters)
     if filters == Filters():
-        return [Prediction.of(row) for row in await execute(statement, values)]
+        return [from_row(Prediction, row) for row in await execute(statement, values)]
     async with transaction():
         # A generic plan suits common values; rare ones would cause a scan of the whole table.
         await execute("SET LOCAL plan_cache_mode = force_custom_plan")
-        return [Prediction.of(row) for row in await execute(statement, values)]
+        return [from_row(Prediction, row) for row in await execute(statement, values)]
 
 
 def page_statement(limit: int, before: int | None, filters: Filters) -> tuple[str, list[Any]]:

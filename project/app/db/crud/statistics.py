@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from app.db import execute, translate_connection_errors
+from app.db.connection import execute
+from app.db.errors import translate_connection_errors
 from app.domain import Status
 
 HOURS: Final = 48
@@ -27,7 +28,7 @@ SELECT hour, coalesce(count, 0) AS count, median FROM hours LEFT JOIN made USING
 """
 _LATENCY: Final = """
 SELECT percentile_cont(ARRAY[0.5, 0.95, 0.99])
-       WITHIN GROUP (ORDER BY extract(epoch FROM completed_at - created_at)) AS found
+       WITHIN GROUP (ORDER BY extract(epoch FROM completed_at - created_at)) AS percentiles
 FROM (
     SELECT completed_at, created_at FROM predictions
     WHERE status = 'succeeded' AND NOT EXISTS (SELECT FROM past_answers WHERE prediction_id = predictions.id)
@@ -49,15 +50,15 @@ FROM (
 GROUP BY 1 ORDER BY 2 DESC
 """
 _SPEED: Final = """
-SELECT asked.model, found.median FROM unnest($1::text[]) AS asked (model)
+SELECT requested.model, speed.median FROM unnest($1::text[]) AS requested (model)
 CROSS JOIN LATERAL (
     SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM completed_at - started_at)) AS median
     FROM (
         SELECT completed_at, started_at FROM predictions
-        WHERE model = asked.model AND status = 'succeeded' AND started_at IS NOT NULL ORDER BY id DESC LIMIT $2
+        WHERE model = requested.model AND status = 'succeeded' AND started_at IS NOT NULL ORDER BY id DESC LIMIT $2
     ) AS newest
-) AS found
-WHERE found.median IS NOT NULL
+) AS speed
+WHERE speed.median IS NOT NULL
 """
 
 
@@ -80,7 +81,7 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Corrected:
+class CorrectionRate:
     """A model's newest results: how many there are, and how many people corrected."""
 
     model: str
@@ -91,8 +92,8 @@ class Corrected:
 @translate_connection_errors()
 async def counts() -> dict[Status, int]:
     """Number of predictions in each state."""
-    found = {Status(row["status"]): int(row["count"]) for row in await execute(_COUNTS)}
-    return {status: found.get(status, 0) for status in Status}
+    by_status = {Status(row["status"]): int(row["count"]) for row in await execute(_COUNTS)}
+    return {status: by_status.get(status, 0) for status in Status}
 
 
 @translate_connection_errors()
@@ -106,7 +107,7 @@ async def hourly() -> list[Hour]:
 async def latency() -> Latency | None:
     """Latency of the newest predictions; None without any."""
     (row,) = await execute(_LATENCY, [MAX_SAMPLED])
-    return Latency(*row["found"]) if row["found"] and row["found"][0] is not None else None
+    return Latency(*row["percentiles"]) if row["percentiles"] and row["percentiles"][0] is not None else None
 
 
 @translate_connection_errors()
@@ -116,9 +117,9 @@ async def labels() -> list[tuple[str, int]]:
 
 
 @translate_connection_errors()
-async def corrections() -> list[Corrected]:
+async def corrections() -> list[CorrectionRate]:
     """Correction counts of each model over the newest predictions."""
-    return [Corrected(**row) for row in await execute(_CORRECTIONS, [MAX_SAMPLED])]
+    return [CorrectionRate(**row) for row in await execute(_CORRECTIONS, [MAX_SAMPLED])]
 
 
 @translate_connection_errors()

@@ -2,13 +2,15 @@
 
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
-from app.db import columns, execute, translate_connection_errors
+from app.db.connection import columns, execute
+from app.db.errors import translate_connection_errors
 
 
 @dataclass(frozen=True, slots=True)
-class TabularAnswer:
+class TabularResult:
     """A tabular model's result for one row of features."""
 
     model: str
@@ -19,7 +21,7 @@ class TabularAnswer:
     cached: bool
 
 
-_LOG_TABULAR: Final = """
+_INSERT: Final = """
 INSERT INTO tabular_predictions (model, model_version, features, label, probabilities, cached, created_at)
 SELECT new.model, new.model_version, new.features::jsonb, new.label, new.probabilities::jsonb, new.cached, now()
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bool[])
@@ -28,13 +30,19 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bool
 
 
 @translate_connection_errors()
-async def add_all(answers: list[TabularAnswer]) -> None:
+async def add_all(results: list[TabularResult]) -> None:
     """Store results in one statement. Raises DatabaseUnavailable."""
     rows = [
         (
             *(one.model, one.model_version, json.dumps(one.features), one.label),
             *(json.dumps(one.probabilities), one.cached),
         )
-        for one in answers
+        for one in results
     ]
-    await execute(_LOG_TABULAR, columns(rows))
+    await execute(_INSERT, columns(rows))
+
+
+@translate_connection_errors()
+async def delete_older_than(age: timedelta) -> None:
+    """Delete old results. Raises DatabaseUnavailable."""
+    await execute("DELETE FROM tabular_predictions WHERE created_at < now() - $1::interval", [age])

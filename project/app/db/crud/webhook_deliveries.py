@@ -9,8 +9,10 @@ from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
-from app import crud
-from app.db import execute, translate_connection_errors
+from app.db.connection import execute
+from app.db.crud import predictions
+from app.db.driver_internals import from_row
+from app.db.errors import translate_connection_errors
 from app.domain import DeliveryStatus
 from app.models.tortoise import Delivery, Prediction
 
@@ -41,7 +43,7 @@ UPDATE deliveries SET status = 'waiting', attempts = attempts - 1, next_attempt_
 WHERE id = $1 AND attempts = $2 AND status = 'pending'
     AND EXISTS (SELECT FROM predictions WHERE id = prediction_id AND status IN ('pending', 'processing') FOR SHARE)
 """
-_WRITE: Final = """
+_RECORD: Final = """
 UPDATE deliveries
 SET status = $3::text, next_attempt_at = now() + $4::interval, response_status = $5, error = $6,
     delivered_at = CASE WHEN $3::text = 'delivered' THEN now() END
@@ -61,27 +63,27 @@ class Outcome:
 
 
 @translate_connection_errors()
-async def claim_due(but: Sequence[str]) -> Delivery | None:
+async def claim_due(exclude_hosts: Sequence[str]) -> Delivery | None:
     """Claim the webhook that has been due longest. ``exclude_hosts``: receivers to skip."""
-    return await _claimed(None, but)
+    return await _claim(None, exclude_hosts)
 
 
 @translate_connection_errors()
-async def claim(delivery_id: int, but: Sequence[str] = ()) -> Delivery | None:
+async def claim(delivery_id: int, exclude_hosts: Sequence[str] = ()) -> Delivery | None:
     """Claim one webhook; None if it is not due, done, or its receiver is in ``exclude_hosts``."""
-    return await _claimed(delivery_id, but)
+    return await _claim(delivery_id, exclude_hosts)
 
 
-async def _claimed(delivery_id: int | None, but: Sequence[str]) -> Delivery | None:
-    while claimed := await execute(_CLAIM, [delivery_id, LEASE, 1, len(SCHEDULE), list(but)]):
-        delivery = Delivery.of(claimed[0])
+async def _claim(delivery_id: int | None, exclude_hosts: Sequence[str]) -> Delivery | None:
+    while rows := await execute(_CLAIM, [delivery_id, LEASE, 1, len(SCHEDULE), list(exclude_hosts)]):
+        delivery = from_row(Delivery, rows[0])
         # If the process died during the last attempt, the delivery has failed.
         if delivery.status == DeliveryStatus.PENDING:
             return delivery
     return None
 
 
-def receiver(url: str) -> str:
+def receiver_of(url: str) -> str:
     """Host and port of a webhook's URL, as in the SQL above."""
     return urlsplit(url).netloc
 
@@ -93,7 +95,7 @@ async def postpone(delivery: Delivery) -> None:
 
 
 @translate_connection_errors()
-async def write(delivery: Delivery, outcome: Outcome) -> timedelta | None:
+async def record_outcome(delivery: Delivery, outcome: Outcome) -> timedelta | None:
     """Record the outcome of an attempt; returns the pause before the next one, or None after the last."""
     pause: timedelta | None = None
     if outcome.error is None:
@@ -102,7 +104,7 @@ async def write(delivery: Delivery, outcome: Outcome) -> timedelta | None:
         status = "failed"
     else:
         status, pause = "pending", SCHEDULE[delivery.attempts - 1]
-    await execute(_WRITE, [delivery.id, delivery.attempts, status, pause, outcome.response_status, outcome.error])
+    await execute(_RECORD, [delivery.id, delivery.attempts, status, pause, outcome.response_status, outcome.error])
     return pause
 
 
@@ -116,13 +118,13 @@ async def due_in(delivery_id: int) -> timedelta | None:
 
 
 @translate_connection_errors()
-async def of_prediction(prediction_id: int) -> list[Delivery]:
+async def list_for_prediction(prediction_id: int) -> list[Delivery]:
     """Webhooks of a prediction. Raises PredictionNotFound."""
-    await crud.get(prediction_id)
+    await predictions.get(prediction_id)
     rows = await execute("SELECT * FROM deliveries WHERE prediction_id = $1 ORDER BY id", [prediction_id])
-    return [Delivery.of(row) for row in rows]
+    return [from_row(Delivery, row) for row in rows]
 
 
-async def told_of(delivery: Delivery) -> Prediction:
+async def reported_prediction(delivery: Delivery) -> Prediction:
     """The prediction that a webhook reports. Raises PredictionNotFound."""
-    return await crud.get(delivery.prediction_id)  # type: ignore[attr-defined]
+    return await predictions.get(delivery.prediction_id)  # type: ignore[attr-defined]

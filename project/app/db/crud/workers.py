@@ -8,8 +8,9 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from app.db import execute, translate_connection_errors
-from app.models.service import ModelRead
+from app.db.connection import execute
+from app.db.errors import translate_connection_errors
+from app.models.pydantic_system import ModelRead
 
 ANNOUNCE_SECONDS: Final = 5.0
 ALIVE_FOR: Final = timedelta(seconds=15)
@@ -31,7 +32,7 @@ async def announce(worker_id: UUID, name: str, models: list[ModelRead]) -> None:
 
 
 @translate_connection_errors()
-async def leave(worker_id: UUID) -> None:
+async def mark_stopped(worker_id: UUID) -> None:
     """Mark a worker as stopped; its models stay available and wait for the next worker."""
     await execute("UPDATE workers SET seen_at = now() - $2::interval WHERE id = $1", [worker_id, ALIVE_FOR])
 
@@ -44,7 +45,7 @@ async def count_alive() -> int:
 
 
 @translate_connection_errors()
-async def is_alive(host: str) -> bool:
+async def is_alive_on(host: str) -> bool:
     """Whether a live worker runs on ``host``."""
     rows = await execute(
         "SELECT 1 FROM workers WHERE seen_at > now() - $1::interval AND starts_with(name, $2 || ':') LIMIT 1",
@@ -58,11 +59,24 @@ async def models() -> list[ModelRead]:
     """Models of the live workers, or else of the last one; each name once."""
     rows = await execute(_MODELS, [ALIVE_FOR])
     alive = [row for row in rows if row["alive"]] or rows[:1]
-    found: dict[str, ModelRead] = {}
+    by_name: dict[str, ModelRead] = {}
     for row in alive:
         for model in json.loads(row["models"]) if isinstance(row["models"], str) else row["models"]:
             read = ModelRead.model_validate(model)
             # A model may be broken on one worker and fine on another.
-            if read.name not in found or (found[read.name].status == "broken" and read.status == "ok"):
-                found[read.name] = read
-    return list(found.values())
+            if read.name not in by_name or (by_name[read.name].status == "broken" and read.status == "ok"):
+                by_name[read.name] = read
+    return list(by_name.values())
+
+
+# Recently dead workers too, so that a dashboard shows when a heartbeat stopped.
+_HEARTBEATS: Final = """
+SELECT name, extract(epoch from now() - seen_at)::float8 AS age FROM workers
+WHERE seen_at > now() - interval '10 minutes'
+"""
+
+
+@translate_connection_errors()
+async def heartbeat_ages() -> list[tuple[str, float]]:
+    """Name and seconds since the last heartbeat of each worker seen in the last ten minutes."""
+    return [(row["name"], row["age"]) for row in await execute(_HEARTBEATS)]

@@ -7,7 +7,7 @@ parsed is cut off at that point.
 from collections.abc import Callable
 from typing import Final
 
-from app.metadata import bmp, gif, isobmff, jpeg, png, tiff, webp
+from app.images.metadata import bmp, gif, isobmff, jpeg, png, tiff, webp
 
 _STRIPPERS: Final[dict[str, Callable[[bytes], bytes]]] = {
     "image/jpeg": jpeg.strip_metadata,

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from app.metadata import exif
+from app.images import exif
 
 MAX_BOXES: Final = 10_000
 MAX_EXTENTS: Final = 10_000

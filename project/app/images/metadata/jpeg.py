@@ -4,8 +4,9 @@ import re
 import struct
 from typing import Final
 
-from app.jpeg import MAX_SEGMENTS, MIN_SEGMENT, SIGNATURE, UPRIGHT, orientation
-from app.metadata import exif
+from app.images import exif
+from app.images.jpeg import MAX_SEGMENTS, MIN_SEGMENT, SIGNATURE
+from app.images.jpeg import orientation as read_jpeg_orientation
 
 _START: Final = SIGNATURE[:2]
 _MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -23,7 +24,7 @@ _KEPT: Final = {_JFIF: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", _ADOBE: b"Adobe"}
 def strip_metadata(data: bytes) -> bytes:
     """Frame, tables, scans, colours and orientation; nothing after the image."""
     pieces = [_START]
-    turned = orientation(data)
+    orientation = read_jpeg_orientation(data)
     position = len(_START)
     for _ in range(MAX_SEGMENTS):
         found = _MARKER.search(data, position)
@@ -39,9 +40,9 @@ def strip_metadata(data: bytes) -> bytes:
             following = _MARKER.search(data, position)
             position = following.start() if following else len(data)
         if not _is_metadata(marker, data[begin + 4 : begin + 16]):
-            if turned != UPRIGHT and marker != _JFIF:
-                pieces.append(_oriented(turned))
-                turned = UPRIGHT
+            if orientation != exif.UPRIGHT and marker != _JFIF:
+                pieces.append(_oriented(orientation))
+                orientation = exif.UPRIGHT
             pieces.append(_cut(marker, data[begin:position]))
     raise ValueError(f"the JPEG has more than {MAX_SEGMENTS} segments")
 
@@ -62,6 +63,6 @@ def _is_metadata(marker: int, beginning: bytes) -> bool:
     return marker == _COMMENT
 
 
-def _oriented(turned: int) -> bytes:
-    contents = exif.SIGNATURE + exif.of_orientation(turned)
+def _oriented(orientation: int) -> bytes:
+    contents = exif.SIGNATURE + exif.write_orientation(orientation)
     return b"\xff\xe1" + struct.pack(">H", 2 + len(contents)) + contents

@@ -4,8 +4,7 @@ import struct
 import zlib
 from typing import Final
 
-from app.jpeg import UPRIGHT, exif_orientation
-from app.metadata import exif
+from app.images import exif
 
 MAX_CHUNKS: Final = 100_000
 _SIGNATURE_BYTES: Final = 8
@@ -30,9 +29,10 @@ def strip_metadata(data: bytes) -> bytes:
         if kind in _KEPT:
             pieces.append(data[position:end])
         elif (
-            kind == b"eXIf" and (turned := exif_orientation(data[position + _HEAD_BYTES : end - _CRC_BYTES])) != UPRIGHT
+            kind == b"eXIf"
+            and (orientation := exif.read_orientation(data[position + _HEAD_BYTES : end - _CRC_BYTES])) != exif.UPRIGHT
         ):
-            pieces.append(_chunk(kind, exif.of_orientation(turned)))
+            pieces.append(_chunk(kind, exif.write_orientation(orientation)))
         if kind == b"IEND":
             return b"".join(pieces)
         position = end

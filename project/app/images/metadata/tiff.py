@@ -3,7 +3,7 @@
 import struct
 from typing import Final, NamedTuple
 
-from app.metadata import jpeg
+from app.images.metadata import jpeg
 
 MAX_ENTRIES: Final = 1_000
 MAX_STRIPS: Final = 200_000

@@ -4,8 +4,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from app.jpeg import UPRIGHT, exif_orientation
-from app.metadata import exif
+from app.images import exif
 
 MAX_CHUNKS: Final = 100_000
 _FILE_HEAD_BYTES: Final = 12
@@ -25,7 +24,7 @@ def strip_metadata(data: bytes) -> bytes:
     # Data after the file's declared end is not part of it.
     data = data[: 8 + max(length, _FILE_HEAD_BYTES)]
     pieces: list[bytes] = []
-    turned = UPRIGHT
+    orientation = exif.UPRIGHT
     beyond = 0
     for kind, begin, end in _chunks(data, _FILE_HEAD_BYTES, MAX_CHUNKS):
         if kind == b"ANMF":
@@ -34,12 +33,12 @@ def strip_metadata(data: bytes) -> bytes:
             pieces.append(data[begin:end])
             beyond = max(0, end - len(data))
         elif kind == b"EXIF":
-            turned = exif_orientation(data[begin + _HEAD_BYTES : end])
+            orientation = exif.read_orientation(data[begin + _HEAD_BYTES : end])
     if pieces and pieces[0].startswith(b"VP8X") and len(pieces[0]) > _HEAD_BYTES:
-        flags = pieces[0][_HEAD_BYTES] & ~(_HAS_EXIF | _HAS_XMP) | (_HAS_EXIF if turned != UPRIGHT else 0)
+        flags = pieces[0][_HEAD_BYTES] & ~(_HAS_EXIF | _HAS_XMP) | (_HAS_EXIF if orientation != exif.UPRIGHT else 0)
         pieces[0] = pieces[0][:_HEAD_BYTES] + bytes([flags]) + pieces[0][_HEAD_BYTES + 1 :]
-        if turned != UPRIGHT:
-            oriented = exif.of_orientation(turned)
+        if orientation != exif.UPRIGHT:
+            oriented = exif.write_orientation(orientation)
             pieces.append(struct.pack("<4sL", b"EXIF", len(oriented)) + oriented)
     body = b"WEBP" + b"".join(pieces)
     # A truncated file stays truncated.

@@ -4,11 +4,11 @@ from typing import cast
 
 import pytest
 
+from app.classifier.engine.process import Engine
 from app.config import Settings
-from app.engine import Engine
 from app.storage import Storage
 from app.storage.folder import FolderStorage
-from app.worker import Worker
+from app.worker.worker import Worker
 from tests.integration.worker.rows import FakeEngine
 
 

@@ -6,13 +6,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from app import crud, db
+from app.classifier.engine.process import Classification
+from app.db.connection import execute
+from app.db.crud import new_predictions, predictions
 from app.domain import ImageInfo, LabelScore, Status
-from app.engine import Said
-from app.imaging import to_tensor
+from app.images.preprocessing import to_tensor
 from app.models.tortoise import Prediction
 from app.storage import Storage
-from app.worker import Worker
+from app.worker.recovery import Recovery
+from app.worker.worker import Worker
 from tests.pictures import jpeg
 
 SCORES = [LabelScore(f"label_{n}", 0.5 / 2**n) for n in range(5)]
@@ -25,21 +27,21 @@ class FakeEngine:
         self.meanwhile = meanwhile
         self.calls = 0
 
-    async def classify(self, _model: str, data: bytes) -> Said:
+    async def classify(self, _model: str, data: bytes) -> Classification:
         return await asyncio.to_thread(self._classify, data)
 
-    def _classify(self, data: bytes) -> Said:
+    def _classify(self, data: bytes) -> Classification:
         to_tensor(data)
         self.calls += 1
         self.meanwhile()
-        return Said(SCORES, "answering", "2", (0.0, 0.0))
+        return Classification(SCORES, "answering", "2", (0.0, 0.0))
 
 
 async def pending(storage: Storage, data: bytes | None = None) -> Prediction:
     """A pending row with its image."""
     data = jpeg() if data is None else data
-    return await crud.create(
-        crud.NewPrediction(
+    return await new_predictions.create(
+        new_predictions.NewPrediction(
             filename="a.jpg",
             image_path=await storage.put(data, "jpg"),
             image=ImageInfo("image/jpeg", "jpg", 400, 300),
@@ -47,7 +49,7 @@ async def pending(storage: Storage, data: bytes | None = None) -> Prediction:
             sha256="0" * 64,
             model="fake",
             model_version="1",
-            came=time.monotonic(),
+            received_at=time.monotonic(),
         )
     )
 
@@ -58,21 +60,22 @@ async def set_columns(prediction: Prediction, **columns: Any) -> None:
 
 
 @asynccontextmanager
-async def running(worker: Worker, *, only_process: bool = False) -> AsyncIterator[None]:
-    async with worker.running(0.05, only_process=only_process):
-        yield
+async def running(worker: Worker, *, only_process: bool = False) -> AsyncIterator[Recovery]:
+    recovery = Recovery(worker, worker._policy)
+    async with recovery.running(0.05, only_process=only_process):
+        yield recovery
 
 
 async def finished(prediction: Prediction) -> Prediction:
     """The row, once nothing more happens to it."""
     async with asyncio.timeout(10):
         while True:
-            row = await crud.get(prediction.id)
+            row = await predictions.get(prediction.id)
             if row.status in {Status.SUCCEEDED, Status.FAILED}:
                 return row
             await asyncio.sleep(0.01)
 
 
 async def now_plus(seconds: float) -> Any:
-    rows = await db.execute("SELECT now() + $1 * interval '1 second' AS time", [seconds])
+    rows = await execute("SELECT now() + $1 * interval '1 second' AS time", [seconds])
     return rows[0]["time"]

@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
-from app import crud
+from app.db.crud import predictions
 from app.domain import ANYBODY, EngineDied, PredictionNotFound, Status
 from app.storage import Storage
-from app.worker import Worker
+from app.worker.worker import Worker
 from tests.integration.worker.rows import FakeEngine, finished, pending, running, set_columns
 from tests.pictures import jpeg
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("connected")
 async def test_a_pending_prediction_is_classified(worker: Worker, storage: Storage) -> None:
     row = await pending(storage)
     await worker.classify(row.id)
-    row = await crud.get(row.id)
+    row = await predictions.get(row.id)
     assert (row.status, row.attempts, row.lease_expires_at) == (Status.SUCCEEDED, 1, None)
     assert (row.top_prediction, row.confidence) == ("label_0", 0.5)
 
@@ -70,14 +70,14 @@ async def test_a_missing_image_fails_at_once(worker: Worker, storage: Storage) -
     row = await pending(storage)
     await storage.delete([row.image_path])
     await worker.classify(row.id)
-    row = await crud.get(row.id)
+    row = await predictions.get(row.id)
     assert (row.status, row.error_code, row.attempts) == (Status.FAILED, "image_missing", 1)
 
 
 async def test_an_unreadable_image_fails_at_once(worker: Worker, storage: Storage) -> None:
     row = await pending(storage, jpeg()[:2000])
     await worker.classify(row.id)
-    row = await crud.get(row.id)
+    row = await predictions.get(row.id)
     assert (row.status, row.error_code, row.top_prediction) == (Status.FAILED, "image_unreadable", None)
 
 
@@ -108,7 +108,7 @@ async def test_a_row_names_the_model_that_answered(worker: Worker, storage: Stor
     row = await pending(storage)
     assert (row.model, row.model_version) == ("fake", "1")
     await worker.classify(row.id)
-    row = await crud.get(row.id)
+    row = await predictions.get(row.id)
     assert (row.model, row.model_version) == ("answering", "2")
 
 
@@ -117,11 +117,11 @@ async def test_a_correction_made_meanwhile_stands(worker: Worker, storage: Stora
     loop = asyncio.get_running_loop()
 
     def meanwhile() -> None:
-        asyncio.run_coroutine_threadsafe(crud.correct(row.id, "my cat", 1.0, ANYBODY), loop).result(10)
+        asyncio.run_coroutine_threadsafe(predictions.correct(row.id, "my cat", 1.0, ANYBODY), loop).result(10)
 
     fake.meanwhile = meanwhile
     await worker.classify(row.id)
-    row = await crud.get(row.id)
+    row = await predictions.get(row.id)
     assert (row.status, row.top_prediction, row.confidence) == (Status.SUCCEEDED, "my cat", 1.0)
     assert row.all_predictions is not None
     assert row.all_predictions[0]["label"] == "label_0"
@@ -132,9 +132,9 @@ async def test_a_row_deleted_meanwhile_stays_deleted(worker: Worker, storage: St
     loop = asyncio.get_running_loop()
 
     def meanwhile() -> None:
-        asyncio.run_coroutine_threadsafe(crud.delete(row.id, ANYBODY), loop).result(10)
+        asyncio.run_coroutine_threadsafe(predictions.delete_all([row.id], ANYBODY), loop).result(10)
 
     fake.meanwhile = meanwhile
     await worker.classify(row.id)
     with pytest.raises(PredictionNotFound):
-        await crud.get(row.id)
+        await predictions.get(row.id)

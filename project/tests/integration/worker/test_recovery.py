@@ -7,13 +7,15 @@ from typing import Any, cast
 
 import pytest
 
-from app import attempts, crud, db
-from app.attempts import Answer
+from app.classifier.engine.process import Engine
 from app.config import Settings
+from app.db.connection import execute
+from app.db.crud import claims, predictions
+from app.db.crud.claims import ClassificationResult
 from app.domain import Claim, RetryPolicy, Status
-from app.engine import Engine
 from app.storage import Storage
-from app.worker import Worker
+from app.worker.recovery import Recovery
+from app.worker.worker import Worker
 from tests.integration.worker.rows import SCORES, FakeEngine, finished, now_plus, pending, running, set_columns
 
 pytestmark = pytest.mark.usefixtures("connected")
@@ -27,13 +29,15 @@ async def test_rows_of_a_dead_process_are_classified(worker: Worker, storage: St
         assert (await finished(was_processing)).attempts == 2
 
 
-async def test_a_live_lease_is_respected_unless_this_is_the_only_process(worker: Worker, storage: Storage) -> None:
+async def test_a_live_lease_is_respected_unless_this_is_the_only_process(
+    worker: Worker, storage: Storage, fake: FakeEngine
+) -> None:
     row, marker = await pending(storage), await pending(storage)
     await set_columns(row, status=Status.PROCESSING, attempts=1, lease_expires_at=await now_plus(60))
     async with running(worker):
         await finished(marker)
-        assert (await crud.get(row.id)).status == Status.PROCESSING
-    other = Worker(worker._engine, storage, worker._policy, threads=1)
+        assert (await predictions.get(row.id)).status == Status.PROCESSING
+    other = Worker(cast(Engine, fake), storage, worker._policy, threads=1)
     async with running(other, only_process=True):
         assert (await finished(row)).status == Status.SUCCEEDED
 
@@ -51,7 +55,7 @@ async def test_after_three_deaths_a_row_fails(worker: Worker, storage: Storage, 
 async def test_many_lost_rows_are_found_by_pages(
     worker: Worker, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.worker.MAX_RECOVERED", 3)
+    monkeypatch.setattr("app.worker.recovery.MAX_RECOVERED", 3)
     rows = [await pending(storage) for _ in range(10)]
     async with running(worker):
         for row in rows:
@@ -61,21 +65,21 @@ async def test_many_lost_rows_are_found_by_pages(
 async def test_of_two_workers_that_hold_a_row_the_later_writes(storage: Storage, settings: Settings) -> None:
     row = await pending(storage)
     policy = settings.retry_policy
-    (first,) = await attempts.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts)
+    (first,) = await claims.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts)
     assert first is not None
-    assert await attempts.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts) == [None]
+    assert await claims.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts) == [None]
     await set_columns(row, lease_expires_at=await now_plus(0))
-    await attempts.recover(policy, [], all_processing=False)
-    (second,) = await attempts.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts)
+    await claims.recover(policy, [], all_processing=False)
+    (second,) = await claims.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts)
     assert second is not None
     assert second == Claim(row.id, 2, second.started_at, row.image_path, "fake")
-    late, good = Answer(first, SCORES, "fake", "2"), Answer(second, SCORES, "fake", "2")
-    assert await attempts.succeed_all([late]) == [None]
-    assert not await attempts.release(first, count_attempt=True)
-    (written,) = await attempts.succeed_all([good])
+    late, good = ClassificationResult(first, SCORES, "fake", "2"), ClassificationResult(second, SCORES, "fake", "2")
+    assert await claims.succeed_all([late]) == [None]
+    assert not await claims.release(first, count_attempt=True)
+    (written,) = await claims.succeed_all([good])
     assert written is not None
     assert (written.id, written.status, written.model_version) == (row.id, Status.SUCCEEDED, "2")
-    assert await attempts.succeed_all([good]) == [None]
+    assert await claims.succeed_all([good]) == [None]
 
 
 async def test_a_slow_worker_does_not_rob_itself(settings: Settings, storage: Storage, fake: FakeEngine) -> None:
@@ -98,9 +102,9 @@ async def test_a_slow_worker_does_not_rob_itself(settings: Settings, storage: St
     assert (slow.status, slow.attempts, fake.calls) == (Status.SUCCEEDED, 1, 1)
 
 
-def alive(worker: Worker) -> bool:
-    """Asked through a function: mypy believes that a property stays what it was."""
-    return worker.is_alive
+def alive(recovery: Recovery) -> bool:
+    """A function, because mypy assumes that a property keeps its value."""
+    return recovery.is_alive
 
 
 async def test_a_stop_hands_back_what_is_not_finished(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
@@ -112,23 +116,23 @@ async def test_a_stop_hands_back_what_is_not_finished(worker: Worker, storage: S
 
     fake.meanwhile = meanwhile
     rows = [await pending(storage) for _ in range(8)]
-    async with running(worker):
+    async with running(worker) as recovery:
         tasks = [asyncio.create_task(worker.classify(row.id)) for row in rows]
         await asyncio.to_thread(started.wait, 10)
-        assert alive(worker)
+        assert alive(recovery)
         # Their threads end while the pool is shut down.
         asyncio.get_running_loop().call_later(0.2, let_go.set)
     await asyncio.gather(*tasks)
-    assert not alive(worker)
+    assert not alive(recovery)
     for row in rows:
-        left = await crud.get(row.id)
+        left = await predictions.get(row.id)
         assert (left.status, left.attempts) == (Status.PENDING, 0)
 
 
 async def test_the_worker_outlives_an_absence_of_the_database(
     worker: Worker, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = db.execute
+    real = execute
     away = 3
 
     async def flaky(query: str, values: list[Any] | None = None) -> list[dict[str, Any]]:
@@ -140,7 +144,7 @@ async def test_the_worker_outlives_an_absence_of_the_database(
         return await real(query, values)
 
     row = await pending(storage)
-    monkeypatch.setattr(attempts, "execute", flaky)
-    async with running(worker):
+    monkeypatch.setattr(claims, "execute", flaky)
+    async with running(worker) as recovery:
         assert (await finished(row)).status == Status.SUCCEEDED
-        assert worker.is_alive
+        assert recovery.is_alive

@@ -1,0 +1,1 @@
+"""The process that decodes images and runs image models, and its control from the service."""

@@ -1,0 +1,1 @@
+"""Commands: serve, worker, migrate, doctor, keys, audit, backup, models."""

@@ -1,0 +1,92 @@
+"""``classifier export-model``, ``export-iris-models`` and ``has-model``."""
+
+import argparse
+import hashlib
+from pathlib import Path
+from typing import Final
+
+from app.config import Settings
+from app.domain import StartupError
+
+NO_MODEL: Final = 3
+"""Exit status of ``has-model`` if the default model is not exported."""
+
+
+def add_export_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source",
+        nargs="?",
+        default="",
+        help="name of a keras.applications model (ResNet50), or a .keras file, .h5 file or SavedModel;  "
+        "default: the model that MODEL selects",
+    )
+    parser.add_argument("--name", default="", help="name of the model (default: derived from the source)")
+    parser.add_argument(
+        "--weights", default="imagenet", help="weights of a Keras application: imagenet, random, or a file"
+    )
+    parser.add_argument("--labels", type=Path, help="file with one label per line, in the order of the outputs")
+    parser.add_argument(
+        "--preprocessing",
+        default="",
+        choices=["tf", "torch", "caffe", "unit", "raw"],
+        help="input range of your own model: tf (-1..1), torch (mean and deviation), caffe (BGR minus mean), "
+        "unit (0..1) or raw (0..255)",
+    )
+    parser.add_argument("--squash", action="store_true", help="scale the whole image instead of cropping its centre")
+
+
+def export_model(settings: Settings, options: argparse.Namespace) -> int:
+    """Export a model; needs TensorFlow (requirements-export.txt)."""
+    try:
+        from app.classifier.export.export import Request
+        from app.classifier.export.export import export_model as export
+    except ModuleNotFoundError as error:
+        raise StartupError(
+            f"Exporting a model needs {error.name}: run `make model`, or install requirements-export.txt."
+        ) from error
+    export(
+        settings,
+        Request(
+            source=options.source,
+            name=options.name,
+            weights=options.weights,
+            labels=options.labels,
+            preprocessing=options.preprocessing,
+            squash=options.squash,
+        ),
+    )
+    return 0
+
+
+def export_iris_models(settings: Settings, _options: argparse.Namespace) -> int:
+    """Train and export the two tabular models; needs scikit-learn (requirements-tabular.txt)."""
+    try:
+        from app.classifier.export.iris import export_iris_models as export
+    except ModuleNotFoundError as error:
+        raise StartupError(
+            f"Training needs {error.name}: run `make iris`, or install requirements-tabular.txt."
+        ) from error
+    export(settings)
+    return 0
+
+
+def has_model(settings: Settings, _options: argparse.Namespace) -> int:
+    """Check whether the default model is exported: exit status 0, or NO_MODEL and the reason."""
+    from app.classifier.registry import AUTO, PREFERRED, find_default
+
+    digest = None
+    if settings.model_weights and settings.model in {AUTO, PREFERRED}:
+        try:
+            digest = hashlib.sha256(settings.model_weights.read_bytes()).hexdigest()
+        except OSError as error:
+            raise StartupError(f"MODEL_WEIGHTS is {settings.model_weights}: {error.strerror}.") from error
+    try:
+        model, _ = find_default(settings.models, settings.model, settings.model_precision)
+    except StartupError as error:
+        print(error.message)
+        return NO_MODEL
+    print(f"{model.name} {model.version}")
+    if digest and model.manifest.weights_sha256 != digest:
+        print("but it was exported from weights other than MODEL_WEIGHTS")
+        return NO_MODEL
+    return 0

@@ -1,0 +1,57 @@
+"""Copies whole tables out of the database and into it, for backups."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import BinaryIO, Final
+
+import asyncpg
+from tortoise.exceptions import OperationalError
+
+from app.db.connection import execute, raw_connection
+from app.db.transactions import transaction
+
+PAGE: Final = 1_000
+LOAD_ERRORS: Final = (asyncpg.PostgresError, OperationalError)
+"""What ``copy_in`` raises for rows that do not fit the table."""
+
+
+@asynccontextmanager
+async def snapshot() -> AsyncIterator[None]:
+    """A read-only transaction: everything inside is read as of one moment. Raises DatabaseUnavailable."""
+    async with transaction():
+        await execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield
+
+
+async def is_empty() -> bool:
+    """Whether the database has neither predictions nor API keys."""
+    (row,) = await execute("SELECT EXISTS (SELECT FROM predictions) OR EXISTS (SELECT FROM api_keys) AS used")
+    return not row["used"]
+
+
+async def copy_out(table: str, file: BinaryIO) -> int:
+    """Write a table as CSV with a header; returns the number of rows."""
+    async with raw_connection() as connection:
+        status = await connection.copy_from_table(table, output=file, format="csv", header=True)
+    return int(status.split()[-1])
+
+
+async def copy_in(table: str, file: BinaryIO, columns: list[str]) -> int:
+    """Load a CSV with a header into a table; returns the number of rows. New IDs continue after the loaded ones."""
+    async with raw_connection() as connection:
+        status = await connection.copy_to_table(table, source=file, columns=columns, format="csv", header=True)
+    if "id" in columns:
+        rows = await execute(f"SELECT coalesce(max(id), 0) AS id FROM {table}")  # noqa: S608 - a name of ours # nosec B608
+        await execute("SELECT setval(pg_get_serial_sequence($1, 'id'), $2, false)", [table, rows[0]["id"] + 1])
+    return int(status.split()[-1])
+
+
+async def image_paths() -> AsyncIterator[str]:
+    """Storage keys of all images, in the order of their predictions."""
+    last_id = 0
+    while rows := await execute(
+        "SELECT id, image_path FROM predictions WHERE id > $1 ORDER BY id LIMIT $2", [last_id, PAGE]
+    ):
+        for row in rows:
+            yield row["image_path"]
+        last_id = rows[-1]["id"]

@@ -1,0 +1,35 @@
+"""The row that identifies the database, and the turns of its sweeper.
+
+Every function raises DatabaseUnavailable while the database is unavailable.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from app.db.connection import execute
+from app.db.errors import translate_connection_errors
+
+# One process per interval gets the turn.
+_TAKE_SWEEP: Final = """
+UPDATE installation SET swept_at = now() WHERE swept_at IS NULL OR swept_at < now() - $1::interval RETURNING id
+"""
+
+
+@translate_connection_errors()
+async def has_tables() -> bool:
+    """Whether migrations have been applied."""
+    (row,) = await execute("SELECT to_regclass('installation') IS NOT NULL AS exists")
+    return bool(row["exists"])
+
+
+@translate_connection_errors()
+async def database_id() -> str:
+    """The database's ID, which stays the same when it is moved."""
+    (row,) = await execute("SELECT id FROM installation")
+    return str(row["id"])
+
+
+@translate_connection_errors()
+async def take_sweep(interval: timedelta) -> bool:
+    """Whether this process may sweep now: True at most once per ``interval``, over all processes."""
+    return bool(await execute(_TAKE_SWEEP, [interval]))

@@ -1,0 +1,52 @@
+"""Database migrations (aerich): apply them, and find out which are missing."""
+
+from functools import cache
+from typing import Any, Final
+
+from app.config import MIGRATIONS_DIR, Settings
+from app.db.connection import APP, connected, dedicated_connection, execute, tortoise_config
+from app.db.errors import translate_connection_errors
+from app.domain import StartupError
+
+# An arbitrary number that every migrating process must share.
+MIGRATION_LOCK: Final = 8004_2026
+
+
+def aerich_config() -> dict[str, Any]:
+    """Tortoise's configuration for aerich's command line, with the database of the environment."""
+    url = Settings().database_url
+    if url is None:
+        raise StartupError("Set DATABASE_URL to use aerich's command line.")
+    return tortoise_config(url.get_secret_value(), pool_size=2)
+
+
+async def migrate(url: str, settings: Settings) -> list[str]:
+    """Apply all missing migrations and return their names.
+
+    Any number of processes may call this concurrently: they take turns, and all but the first find nothing to do.
+    """
+    # Imported on demand: only this command needs aerich.
+    from aerich import Command
+
+    command = Command(tortoise_config(url, pool_size=2, statement_seconds=None), app=APP, location=str(MIGRATIONS_DIR))
+    async with connected(url, settings), dedicated_connection(url, statement_seconds=None) as lock:
+        # The lock is released with its session.
+        await lock.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+        await command.init()
+        return await command.upgrade(run_in_transaction=True)
+
+
+@cache
+def migration_files() -> list[str]:
+    """Names of all migrations of this version, oldest first."""
+    names = (path.name for path in (MIGRATIONS_DIR / APP).glob("[0-9]*_*.py"))
+    return sorted(names, key=lambda name: int(name.split("_")[0]))
+
+
+@translate_connection_errors()
+async def pending_migrations() -> list[str]:
+    """Migrations that are not applied yet. Raises DatabaseUnavailable."""
+    (table,) = await execute("SELECT to_regclass('aerich') IS NOT NULL AS exists")
+    rows = await execute("SELECT version FROM aerich WHERE app = $1", [APP]) if table["exists"] else []
+    applied = {row["version"] for row in rows}
+    return [name for name in migration_files() if name not in applied]

@@ -1,0 +1,80 @@
+"""Opens image files with Pillow: only the accepted formats, and a bounded number of reads."""
+
+from functools import cache
+from io import BytesIO
+from typing import Final
+
+import pillow_heif
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from app.images.exif import read_orientation
+
+FORMATS: Final[dict[str | None, tuple[str, str]]] = {
+    PngImagePlugin.PngImageFile.format: ("image/png", "png"),
+    WebPImagePlugin.WebPImageFile.format: ("image/webp", "webp"),
+    GifImagePlugin.GifImageFile.format: ("image/gif", "gif"),
+    BmpImagePlugin.BmpImageFile.format: ("image/bmp", "bmp"),
+    TiffImagePlugin.TiffImageFile.format: ("image/tiff", "tiff"),
+    AvifImagePlugin.AvifImageFile.format: ("image/avif", "avif"),
+    pillow_heif.HeifImageFile.format: ("image/heic", "heic"),
+}
+"""Pillow's name of each accepted format, with media type and extension. JPEG is handled by ``jpeg.py``."""
+
+# Only these of Pillow's forty readers: each one adds attack surface.
+_READERS: Final = [name for name in FORMATS if name]
+
+MAX_HEADER_READS: Final = 5_000
+MAX_READS: Final = 200_000
+MAX_READS_PER_BYTE: Final = 4
+"""Maximum average number of reads per byte: one is usual, hostile files refer to the same bytes many times."""
+
+
+@cache
+def _configure_pillow() -> None:
+    # Our own limit is checked before decoding; Pillow's would only warn, or reject what a setting allows.
+    Image.MAX_IMAGE_PIXELS = None
+    pillow_heif.register_heif_opener()
+
+
+def open_image(file: BytesIO) -> ImageFile.ImageFile:
+    """Read the header of an image file in an accepted format. Raises what Pillow's readers raise, of many kinds."""
+    _configure_pillow()
+    return Image.open(file, formats=_READERS)
+
+
+def orientation_of(image: ImageFile.ImageFile) -> int:
+    """EXIF orientation, 1..8, that remains to be applied to the pixels."""
+    if image.format in {"TIFF", "HEIF"}:
+        # Pillow and libheif rotate these during decoding.
+        return 1
+    return read_orientation(image.info.get("exif", b""))
+
+
+class MeteredFile(BytesIO):
+    """An image file with a limited number of reads.
+
+    Pillow's readers process millions of tiny blocks one by one, some in quadratic time; real images have no such
+    blocks.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._bytes_left = MAX_READS_PER_BYTE * len(data) + 4096
+        self.reads_left = MAX_HEADER_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        self._bytes_left -= len(found)
+        self.reads_left -= 1
+        if self._bytes_left < 0 or self.reads_left < 0:
+            raise OSError("the file is made of too many blocks")
+        return found

@@ -1,0 +1,1 @@
+"""Requests that the service makes: webhooks and image downloads."""

@@ -1,0 +1,54 @@
+"""Inspects uploaded bytes in a thread: format, size, hash, and the file to store."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Final
+
+from app.concurrency import Batcher
+from app.config import Settings
+from app.domain import ImageInfo, ImageTooLarge, NotAnImage, ServiceError, UploadTooLarge
+from app.images import inspection
+from app.observability import timing
+
+MAX_INSPECTED: Final = 16
+"""Images inspected in one turn of a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedImage:
+    """An uploaded image. ``size_bytes`` and ``sha256`` (hexadecimal) are of the upload, ``stored`` is what is kept."""
+
+    info: ImageInfo
+    size_bytes: int
+    sha256: str
+    stored: bytes
+
+
+class Inspector:
+    """Inspects images, batched with concurrent ones."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._max_bytes = settings.max_upload_bytes
+        self._max_pixels = settings.max_image_pixels
+        self._keep_originals = settings.keep_originals
+        self._inspect_batched = Batcher[bytes, InspectedImage](self._inspect_all, max_items=MAX_INSPECTED)
+
+    async def inspect(self, data: bytes) -> InspectedImage:
+        """Inspect an upload. Raises UploadTooLarge, NotAnImage or ImageTooLarge."""
+        if len(data) > self._max_bytes:
+            raise UploadTooLarge(f"The upload is larger than {self._max_bytes} bytes.")
+        with timing.stage("inspect"):
+            return await self._inspect_batched(data)
+
+    def _inspect_all(self, uploads: list[bytes]) -> Awaitable[list[InspectedImage | ServiceError]]:
+        return asyncio.to_thread(lambda: [self._inspect(data) for data in uploads])
+
+    def _inspect(self, data: bytes) -> InspectedImage | ServiceError:
+        try:
+            info = inspection.inspect(data, self._max_pixels)
+            stored = data if self._keep_originals else inspection.strip_metadata(data, info)
+            return InspectedImage(info, len(data), hashlib.sha256(data).hexdigest(), stored)
+        except (NotAnImage, ImageTooLarge) as error:
+            return error

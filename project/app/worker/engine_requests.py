@@ -1,0 +1,41 @@
+"""The classifications that the engine is working on for this worker."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from app.classifier.engine.process import Classification, Engine
+
+MIN_WRITTEN_PER_THREAD: Final = 4
+"""While every thread has more to do, results are written once there are this many, or after a delay."""
+
+
+class EngineRequests:
+    """Sends images to the engine, and cancels the waiting for it when the worker stops."""
+
+    def __init__(self, engine: Engine, threads: int) -> None:
+        self._engine = engine
+        self._threads = threads
+        self._pending: set[asyncio.Task[Classification]] = set()
+        self.stopping = asyncio.Event()
+        """Set when the worker stops."""
+
+    def classify(self, model: str, data: bytes) -> asyncio.Task[Classification]:
+        """Start to classify an image; the task is cancelled if the worker stops."""
+        task = asyncio.create_task(self._engine.classify(model, data))
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+        if self.stopping.is_set():
+            task.cancel()
+        return task
+
+    def may_delay(self, results: Sequence[object]) -> bool:
+        """Whether results may wait to be written together: only while all threads have work."""
+        is_few = len(results) < MIN_WRITTEN_PER_THREAD * self._threads
+        return is_few and len(self._pending) > 2 * self._threads and not self.stopping.is_set()
+
+    def stop(self) -> None:
+        """Cancel the waiting for the engine, and only that: a cancelled statement might have been executed or not."""
+        self.stopping.set()
+        for task in self._pending:
+            task.cancel()
