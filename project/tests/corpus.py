@@ -1,5 +1,6 @@
 """Bad files, made by a script: what breaks decoders, of every format that is accepted. The same ones every time."""
 
+import base64
 import io
 import random
 import struct
@@ -25,6 +26,14 @@ FORMATS: dict[str, dict[str, Any]] = {
 FLIPPED = 12
 """Files of each format with some bits flipped."""
 CUTS = (0.02, 0.25, 0.5, 0.75, 0.98)
+TIFF_WITH_FAR_STRIP = (
+    "c-r&y)MDUZU|`T=U|?inU<9&6fS3`9&BVyezzn3@fS4J`28n|(8<foi#DY-uJq!#gqEK;=9x)_y#G&jBEDQ`XKN03|fH4Sqy85~BGJt`hJNt"
+    "ir_WvU6|E0)u2Ln~yVT5o8`*&sb$NKE29oW|eu}w&4E2?4(>1Q=w$f~f3m1iF-"
+    "!*N!I&Hz7mUM?vvphjL#50@YyEdaudAUCMm<|=`l6W|l#3Z$1;+1>)#n3x>m19ZRykZqI2O_l;FsWh+{7zjWy40wVZhaO)E*dlB<okI#os<A"
+    "?I1O&*Wl~fjFq-G|AIJuc=h9GusW?~vpQFv}@Ng`C8Vn#|%5lmA-W^xGw8c@p2$p;(a;s7)rYyo36FgW>M-"
+    "d@RQo3NID*)4hFU3Cm8vvwc4dQRnLwNkls0F!)}nTKGG&57tMUzg^_#jomL`gL<nPgIR@5cXI$T*!JI9?NH07%s5@03fqz@B"
+)
+"""Found by ``make fuzz``: a TIFF whose strip starts 604 MB into the file, and whose tags run into its pixels."""
 
 
 def corpus() -> Iterator[tuple[str, bytes]]:
@@ -37,6 +46,7 @@ def corpus() -> Iterator[tuple[str, bytes]]:
     yield from _two_at_once(wholes)
     yield from _lying_metadata()
     yield from _other_things()
+    yield "tiff-far-strip", zlib.decompress(base64.b85decode(TIFF_WITH_FAR_STRIP))
 
 
 def _damaged(name: str, whole: bytes) -> Iterator[tuple[str, bytes]]:

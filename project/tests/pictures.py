@@ -4,9 +4,13 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 ORIENTATION = 0x0112
+
+# The service registers it when it first opens an image; tests also write HEIC files.
+pillow_heif.register_heif_opener()
 
 
 def scene(width: int = 400, height: int = 300) -> Image.Image:
