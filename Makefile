@@ -1,36 +1,38 @@
-# Everything a user or a developer does, by name: `make help`.
+# Everything that users and developers do, by name: `make help`. Commands of the service: `./classifier --help`.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help docs run test check audit lint migrate model iris openvino telemetry bench fuzz vitals scaling accuracy openapi lock format verify-containers clean
+.PHONY: help docs run test quick check audit lint migrate model iris openvino telemetry bench fuzz vitals scaling accuracy openapi lock format verify-containers clean
 
 PYTHON ?= python3
 VENV := .venv
 EXPORT_VENV := .venv-export
 TABULAR_VENV := .venv-tabular
 BIN := $(VENV)/bin
-# The service is not installed: it is run from project/, and paths in settings are relative to this folder.
-APP := PYTHONPATH=project $(BIN)/python -m app
-PIP_INSTALL := pip install --require-hashes --no-deps --disable-pip-version-check --no-input
-# The tests' models stand apart from the user's. No network: MobileNetV2 is only tested where its weights are at hand.
+# The service is not installed: it runs from project/, and relative paths in settings are relative to this folder.
+APP := PYTHONPATH=project:project/client/src $(BIN)/python -m app
+# One line with progress; pip's own output only on failure.
+INSTALL = $(PYTHON) project/tools/install.py
+# Ends make without "make: *** Error 1", which would bury the message above it. The exit status stays non-zero.
+QUIETLY := || kill -PIPE $$PPID
+# The tests' models are separate from the user's. MobileNetV2 is only tested if its weights are available.
 TEST_MODELS := $(CURDIR)/data/test-models
 TEST_IMAGES := $(abspath $(wildcard ../shared/images))
 INT8 = MODEL_PRECISION=int8 CALIBRATION_IMAGES=$(1)
 TEST_WEIGHTS := $(abspath $(or $(MODEL_WEIGHTS),$(wildcard ../shared/weights/mobilenet_v2_imagenet.h5)))
-EXPORT := TF_CPP_MIN_LOG_LEVEL=2 PYTHONPATH=project $(EXPORT_VENV)/bin/python -m app export-model
+EXPORT := PYTHONPATH=project $(EXPORT_VENV)/bin/python -m app export-model
 export-for-tests = export MODELS_DIR=$(TEST_MODELS) MODEL=$(1) $(2); \
-	$(APP) has-model >/dev/null 2>&1 || { echo "==> Making the model $(1) for the tests"; $(EXPORT); }
+	$(APP) has-model >/dev/null 2>&1 || { echo "==> Exporting the model $(1) for the tests"; $(EXPORT); }
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV)/run.stamp ## Set everything up and serve on http://localhost:8004
-	@$(MAKE) --no-print-directory model
-	@$(APP) migrate
-	@exec env $(APP) serve
+run: ## Set everything up and serve on http://localhost:8004
+	@{ $(MAKE) --silent --no-print-directory model && $(APP) migrate; } $(QUIETLY)
+	@$(APP) serve $(QUIETLY)
 
-test: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp $(TABULAR_VENV)/stamp ## Set everything up and run the whole test suite on a real PostgreSQL
+test: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp $(TABULAR_VENV)/stamp ## Set everything up and run all tests on a real PostgreSQL
 	@$(if $(TEST_WEIGHTS),$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS)))
 	@$(if $(TEST_WEIGHTS),$(if $(TEST_IMAGES),$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS) $(call INT8,$(TEST_IMAGES)))))
 	@$(call export-for-tests,efficientnet_lite0,MODEL_WEIGHTS=)
@@ -47,61 +49,61 @@ lint: $(VENV)/dev.stamp ## Format, lint, types, imports, dependencies and contai
 	&& POSTGRES_PASSWORD=x docker-compose -f ../docker-compose.prod.yml config --quiet \
 	&& kubernetes-validate --strict --quiet $(addprefix deploy/kubernetes/,settings.yaml migrate.yaml web.yaml worker.yaml)
 
-audit: $(VENV)/dev.stamp ## Look for what should not be in exposed code, and for known faults of what is installed
-	@cd project && ../$(BIN)/bandit --quiet --recursive -ll app client 2> >(grep -v "nosec encountered" >&2) && ../$(BIN)/python -m tests.vulnerabilities
+audit: $(VENV)/dev.stamp ## Check the code and the installed packages for known vulnerabilities
+	@cd project && ../$(BIN)/bandit --quiet --recursive -ll app client 2> >(grep -v "nosec encountered" >&2) && ../$(BIN)/python -m tools.vulnerabilities
 
-format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
+format: $(VENV)/dev.stamp ## Format the code and apply the linter's fixes
 	@cd project && ../$(BIN)/ruff format . && ../$(BIN)/ruff check --fix .
 
-openapi: $(VENV)/dev.stamp ## Write the contract, docs/openapi.json, anew after a change
+openapi: $(VENV)/dev.stamp ## Write docs/openapi.json after a change of the HTTP contract
 	@cd project && ../$(BIN)/python -c 'import json; from app.config import Settings; from app.main import create_application; \
 	  print(json.dumps(create_application(Settings()).openapi(), indent=1, ensure_ascii=False))' > docs/openapi.json
 
-docs: $(VENV)/dev.stamp ## Make the documentation's site, into project/docs/_site
+docs: $(VENV)/dev.stamp ## Build the documentation into project/docs/_site
 	@cd project && PYTHONPATH=. ../$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --fresh-env \
 	  docs docs/_site && echo "==> project/docs/_site/index.html"
 
-migrate: $(VENV)/run.stamp ## Bring the database's tables up to date
+migrate: $(VENV)/run.stamp ## Apply database migrations
 	@$(APP) migrate
 
-model: $(VENV)/run.stamp ## Make the model to serve, if it is not there (needs TensorFlow for a minute)
-	@status=0; told=$$($(APP) has-model) || status=$$?; \
-	if [ $$status -ne 3 ]; then exit $$status; fi; \
-	echo "==> Making the model: $$told"; \
-	$(MAKE) --no-print-directory $(EXPORT_VENV)/stamp; \
-	$(EXPORT)
+model: $(VENV)/run.stamp ## Export the default model, or MODEL=name, unless it exists (needs TensorFlow for a minute)
+	@status=0; reason=$$($(APP) has-model) || status=$$?; \
+	if [ $$status -eq 3 ]; then \
+	  echo "==> Exporting the model: $$reason"; \
+	  $(MAKE) --silent --no-print-directory $(EXPORT_VENV)/stamp && $(EXPORT); \
+	elif [ $$status -ne 0 ]; then exit $$status; fi $(QUIETLY)
 
-iris: $(TABULAR_VENV)/stamp ## Train and export two tabular models, for /predict (needs scikit-learn for a moment)
-	@PYTHONPATH=project $(TABULAR_VENV)/bin/python -m app export-iris-models
+iris: $(TABULAR_VENV)/stamp ## Train and export two tabular models for /predict (needs scikit-learn for a moment)
+	@PYTHONPATH=project $(TABULAR_VENV)/bin/python -m app export-iris-models $(QUIETLY)
 
-openvino: $(VENV)/run.stamp ## Install OpenVINO, a second runtime (about 50 MB to download)
-	@$(BIN)/$(PIP_INSTALL) -r project/requirements-openvino.txt
+openvino: $(VENV)/run.stamp ## Install OpenVINO, an optional runtime
+	@$(INSTALL) $(BIN)/python project/requirements-openvino.txt "Installing OpenVINO (about 50 MB to download)" $(QUIETLY)
 
-telemetry: $(VENV)/run.stamp ## Install OpenTelemetry, for traces (TRACES_URL)
-	@$(BIN)/$(PIP_INSTALL) -r project/requirements-telemetry.txt
+telemetry: $(VENV)/run.stamp ## Install OpenTelemetry for traces (TRACES_URL)
+	@$(INSTALL) $(BIN)/python project/requirements-telemetry.txt "Installing OpenTelemetry" $(QUIETLY)
 
 BENCH_IMAGES ?= $(wildcard ../shared/images)
 BENCH_FOLDER = $(abspath $(BENCH_IMAGES))
 
-fuzz: $(VENV)/dev.stamp ## Feed decoders and the API with what breaks such, for FUZZ_SECONDS each (120); the API at FUZZ_URL, a running service
+fuzz: $(VENV)/dev.stamp ## Fuzz the decoders and the API at FUZZ_URL (its data may be lost), FUZZ_SECONDS each (default: 120)
 	@cd project && ../$(BIN)/python -m tests.fuzz.decoders $(or $(FUZZ_SECONDS),120)
-	@[ -n "$(FUZZ_URL)" ] || { echo "error: say FUZZ_URL=http://localhost:8004, a service whose data may go" >&2; exit 1; }
+	@[ -n "$(FUZZ_URL)" ] || { echo "error: set FUZZ_URL=http://localhost:8004, a service whose data may be lost" >&2; exit 1; }
 	@cd project && ../$(BIN)/python -m tests.fuzz.api $(FUZZ_URL) $(or $(FUZZ_SECONDS),120)
 
-vitals: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure start, latencies and memory against what is promised (BENCH_IMAGES=folder)
-	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: say BENCH_IMAGES=folder, with JPEG files to upload" >&2; exit 1; }
+vitals: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure startup, latencies and memory against the promised values (BENCH_IMAGES=folder)
+	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; exit 1; }
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
 	@cd project && exec ../$(BIN)/python -m benchmarks.vitals --models $(TEST_MODELS) --images $(BENCH_FOLDER)
 
 accuracy: $(VENV)/dev.stamp ## Compare MODELS="folder folder" on labelled images (BENCH_IMAGES=folder, with labels.csv)
-	@[ -n "$(MODELS)" -a -n "$(BENCH_IMAGES)" ] || { echo "error: say MODELS=\"folder folder\" BENCH_IMAGES=folder" >&2; exit 1; }
+	@[ -n "$(MODELS)" -a -n "$(BENCH_IMAGES)" ] || { echo "error: set MODELS=\"folder folder\" and BENCH_IMAGES=folder" >&2; exit 1; }
 	@cd project && exec ../$(BIN)/python -m benchmarks.accuracy --images $(BENCH_FOLDER) $(abspath $(MODELS))
 
 BENCH_ENVIRONMENTS := $(foreach name,baseline litserve bentoml ray,.venv-bench-$(name)/stamp)
 
-bench: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp $(BENCH_ENVIRONMENTS) ## Measure the service beside its floor, a tutorial's and its peers (BENCH_IMAGES=folder)
-	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: say BENCH_IMAGES=folder, with JPEG files to upload" >&2; exit 1; }
-	@[ -n "$(TEST_WEIGHTS)" ] || { echo "error: say MODEL_WEIGHTS=file, MobileNetV2's Keras weights" >&2; exit 1; }
+bench: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp $(BENCH_ENVIRONMENTS) ## Compare the service with its floor, a tutorial's service and its peers (BENCH_IMAGES=folder)
+	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; exit 1; }
+	@[ -n "$(TEST_WEIGHTS)" ] || { echo "error: set MODEL_WEIGHTS to MobileNetV2's Keras weights" >&2; exit 1; }
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS) $(call INT8,$(BENCH_FOLDER)))
 	@cd project && exec ../$(BIN)/python -m benchmarks --models $(TEST_MODELS) --weights $(TEST_WEIGHTS) \
@@ -117,50 +119,46 @@ lock: $(VENV)/dev.stamp ## Pin the newest versions of all dependencies, with has
 	  ../../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-header --no-annotate requirements-$$name.in -o requirements-$$name.txt; done
 
-scaling: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure what a prediction costs each part with workers, and 1, 2, 3 of them (BENCH_IMAGES=folder)
-	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: say BENCH_IMAGES=folder, with JPEG files to upload" >&2; exit 1; }
+scaling: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure the cost of a prediction with one to three workers (BENCH_IMAGES=folder)
+	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; exit 1; }
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
 	@cd project && exec ../$(BIN)/python -m benchmarks.scaling --models $(TEST_MODELS) --images $(BENCH_FOLDER) $(BENCH_ARGS)
 
-verify-containers: ## Build the images and try docker-compose.yml for real (needs a container engine; takes minutes)
+verify-containers: ## Build the images and test docker-compose.yml (needs a container engine; takes minutes)
 	@project/tests/containers/verify.sh $(STEP)
 
-clean: ## Remove what was installed; data/ stays
+clean: ## Remove the installed environments; data/ stays
 	rm -rf $(VENV) $(EXPORT_VENV) $(TABULAR_VENV) .venv-bench-*
 
 .venv-bench-%/stamp: project/benchmarks/requirements-%.txt
-	@echo "==> Installing what $* needs into .venv-bench-$*"
 	@$(PYTHON) -m venv --clear .venv-bench-$*
-	@.venv-bench-$*/bin/$(PIP_INSTALL) -q -r $<
+	@$(INSTALL) .venv-bench-$*/bin/python $< "Installing the packages of the benchmark $*" $(QUIETLY)
 	@touch $@
 
-# --- set-up, once and again only when the requirements change ---------------------------------------------------------
+# --- set-up, repeated only when the requirements change ---------------------------------------------------------------
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-	  || { echo "error: Python 3.11, 3.12 or 3.13 is needed, $(PYTHON) is $$($(PYTHON) -V): set PYTHON=python3.x" >&2; exit 1; }
-	@echo "==> Making the virtual environment $(VENV)"
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-	  echo "error: Python's venv is missing: apt-get install python3-venv (as root)" >&2; exit 1; }
+	  || { echo "error: Python 3.11, 3.12 or 3.13 is required, $(PYTHON) is $$($(PYTHON) -V): set PYTHON=python3.x" >&2; exit 1; } $(QUIETLY)
+	@echo "==> Creating the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV) >/dev/null || { rm -rf $(VENV); \
+	  echo "error: Python's venv module is missing: apt-get install python3-venv (as root)" >&2; exit 1; } $(QUIETLY)
 
 $(VENV)/run.stamp: project/requirements.txt | $(VENV)/bin/python
 	@if [ -e $(VENV)/dev.stamp ] && [ $(VENV)/dev.stamp -nt project/requirements-dev.txt ] && [ $(VENV)/dev.stamp -nt $< ]; then touch $@; exit 0; fi; \
-	echo "==> Installing what serves (about 80 MB to download)"; \
-	$(BIN)/$(PIP_INSTALL) -r $<; touch $@
+	$(INSTALL) $(BIN)/python $< "Installing the service (about 80 MB to download)" $(QUIETLY)
+	@touch $@
 
 $(VENV)/dev.stamp: project/requirements-dev.txt project/requirements.txt | $(VENV)/bin/python
-	@echo "==> Installing what serves, tests and checks (about 270 MB to download)"
-	@$(BIN)/$(PIP_INSTALL) -r $<
+	@$(INSTALL) $(BIN)/python $< "Installing the service and its development tools (about 270 MB to download)" $(QUIETLY)
 	@touch $@
 
 $(EXPORT_VENV)/stamp: project/requirements-export.txt
-	@echo "==> Installing TensorFlow into $(EXPORT_VENV), to make the model (about 400 MB to download, 1.8 GB on disk)"
 	@$(PYTHON) -m venv --clear $(EXPORT_VENV)
-	@$(EXPORT_VENV)/bin/$(PIP_INSTALL) -r $<
+	@$(INSTALL) $(EXPORT_VENV)/bin/python $< "Installing TensorFlow to export models (about 400 MB to download, 1.8 GB on disk)" $(QUIETLY)
 	@touch $@
 
 $(TABULAR_VENV)/stamp: project/requirements-tabular.txt
-	@echo "==> Installing scikit-learn into $(TABULAR_VENV), to train tabular models (about 80 MB to download)"
 	@$(PYTHON) -m venv --clear $(TABULAR_VENV)
-	@$(TABULAR_VENV)/bin/$(PIP_INSTALL) -r $<
+	@$(INSTALL) $(TABULAR_VENV)/bin/python $< "Installing scikit-learn to train tabular models (about 80 MB to download)" $(QUIETLY)
 	@touch $@

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Brings the tables up to date, then becomes the command. Any number of containers may start at once.
+# Applies migrations, then runs the command. Any number of containers may start concurrently.
 set -eu
-python -m app migrate
+classifier migrate
 exec "$@"

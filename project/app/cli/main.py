@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
-from app.cli import audit, backup, doctor, keys, migrate, models, worker
+from app.cli import audit, backup, classify, doctor, keys, migrate, models, worker
 from app.config import Settings
 from app.domain import DatabaseUnavailable, StartupError
 from app.observability.log_format import log_config
@@ -27,6 +27,9 @@ class _Command(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, or 1 after printing one line with the error and its remedy."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == [classify.NAME]:
+        return classify.run(arguments[1:])
     options = make_parser().parse_args(arguments)
     # Treat SIGTERM like Ctrl-C: everything that was started is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -74,6 +77,11 @@ COMMANDS: Final = {
     "serve": _Command(_serve, "Serve the API and the pages.", _add_serve_options),
     "worker": _Command(worker.run, "Classify images from the queue (QUEUE=pgqueuer)."),
     "worker-alive": _Command(worker.check_alive, "Check whether a worker on this host is alive."),
+    classify.NAME: _Command(
+        lambda _settings, options: classify.run(options.arguments),
+        "Classify images or folders with a running service.",
+        classify.add_options,
+    ),
     "keys": _Command(keys.run, "Create, list and revoke API keys.", keys.add_options),
     "audit": _Command(audit.run, "Show who changed what.", audit.add_options),
     "doctor": _Command(doctor.run, "Check everything the service needs, and say how to fix it."),

@@ -2,12 +2,20 @@
 
 import argparse
 import hashlib
+import logging.config
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from app.config import Settings
 from app.domain import StartupError
+from app.observability.log_format import log_config
 
+STDERR: Final = 2
 NO_MODEL: Final = 3
 """Exit status of ``has-model`` if the default model is not exported."""
 
@@ -37,25 +45,49 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
 
 def export_model(settings: Settings, options: argparse.Namespace) -> int:
     """Export a model; needs TensorFlow (requirements-export.txt)."""
-    try:
-        from app.classifier.export.export import Request
-        from app.classifier.export.export import export_model as export
-    except ModuleNotFoundError as error:
-        raise StartupError(
-            f"Exporting a model needs {error.name}: run `make model`, or install requirements-export.txt."
-        ) from error
-    export(
-        settings,
-        Request(
-            source=options.source,
-            name=options.name,
-            weights=options.weights,
-            labels=options.labels,
-            preprocessing=options.preprocessing,
-            squash=options.squash,
-        ),
-    )
+    with _native_output_held_back(settings):
+        try:
+            from app.classifier.export.export import Request
+            from app.classifier.export.export import export_model as export
+        except ModuleNotFoundError as error:
+            raise StartupError(
+                f"Exporting a model needs {error.name}: run `make model`, or install requirements-export.txt."
+            ) from error
+        export(
+            settings,
+            Request(
+                source=options.source,
+                name=options.name,
+                weights=options.weights,
+                labels=options.labels,
+                preprocessing=options.preprocessing,
+                squash=options.squash,
+            ),
+        )
     return 0
+
+
+@contextmanager
+def _native_output_held_back(settings: Settings) -> Iterator[None]:
+    """Hold back what TensorFlow itself writes to standard error; print it only after an unexpected error."""
+    terminal = os.fdopen(os.dup(STDERR), "w", buffering=1, encoding="utf-8")
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), STDERR)
+        previous, sys.stderr = sys.stderr, terminal
+        logging.config.dictConfig(log_config(settings))
+        try:
+            yield
+        except (StartupError, KeyboardInterrupt):
+            raise
+        except BaseException:
+            held_back.seek(0)
+            terminal.write(held_back.read().decode(errors="replace"))
+            raise
+        finally:
+            terminal.flush()
+            os.dup2(terminal.fileno(), STDERR)
+            sys.stderr = previous
+            logging.config.dictConfig(log_config(settings))
 
 
 def export_iris_models(settings: Settings, _options: argparse.Namespace) -> int:

@@ -195,7 +195,7 @@ def test_an_address_where_nothing_answers_is_told_at_once(
 def test_what_answers_and_is_not_the_service_is_told() -> None:
     page = httpx.Response(200, html="<p>Sign in to the network</p>")
     with pytest.raises(Refused, match="not this service"):
-        Attempts(0).after_answer(page)
+        Attempts(0).after_response(page)
 
 
 def test_the_command_line_writes_a_table(

@@ -29,6 +29,8 @@ UNMATCHED_ROUTE: Final = "elsewhere"
 STATIC_PREFIXES: Final = ("/static", "/static-offline-docs")
 METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 OTHER: Final = "other"
+FREQUENT_ROUTES: Final = frozenset((*STATIC_PREFIXES, "/predictions/{id}/image/"))
+"""Static files and thumbnails, dozens for each page: logged at DEBUG unless they fail."""
 CLOSED: Final = 499
 """Status of a request without a response: its client disconnected, or the service stopped."""
 
@@ -131,7 +133,9 @@ class _Exchange:
         self._span.record_response(method, route, self._status)
         caller = self._scope.get("state", {}).get("caller", ANYBODY)
         extra = {"bytes_in": self._received, "bytes_out": self._sent, "key_id": caller.key_id}
-        log.info(REQUEST, method, route, self._status, round(1000 * seconds, 1), extra=extra)
+        is_frequent = route in FREQUENT_ROUTES and self._status < HTTPStatus.BAD_REQUEST
+        level = logging.DEBUG if is_frequent else logging.INFO
+        log.log(level, REQUEST, method, route, self._status, round(1000 * seconds, 1), extra=extra)
 
 
 def _route_of(scope: Scope, path: str) -> str:

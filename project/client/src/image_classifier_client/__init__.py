@@ -1,4 +1,4 @@
-"""Talks to the image classifier: ``Client(url).classify("tiger.jpg").top_prediction``."""
+"""Python client of the image classifier: ``Client(url).classify("tiger.jpg").top_prediction``."""
 
 from image_classifier_client.client import Client
 from image_classifier_client.errors import ClassifierError, PredictionFailed, Refused, Unreachable

@@ -19,43 +19,49 @@ INTERRUPTED: Final = 130
 COLUMNS: Final = ["file", "id", "label", "confidence", "model", "model_version", "error"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Classify, tell each answer, and write a table where one is asked for; 1 where anything went wrong."""
-    parser = argparse.ArgumentParser(prog="imgclass", description="Classify images, or folders of them.")
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image, or a folder of images")
-    parser.add_argument("--url", default=os.environ.get("IMGCLASS_URL", "http://localhost:8004"), help="of the service")
-    parser.add_argument("--api-key", default=os.environ.get("IMGCLASS_API_KEY"), help="better set as IMGCLASS_API_KEY")
-    parser.add_argument("--model", default="", help="name of a model (default: the service's own)")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table")
-    parser.add_argument("--at-once", type=int, default=4, metavar="N", help="images in flight (default: 4)")
-    given = parser.parse_args(arguments)
+def main(arguments: Sequence[str] | None = None, *, program: str = "imgclass") -> int:
+    """Classify images, print each result, and optionally write a table; returns 1 if anything failed."""
+    parser = argparse.ArgumentParser(prog=program, description="Classify images or folders of images.")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image or a folder of images")
+    parser.add_argument(
+        "--url",
+        default=os.environ.get("IMGCLASS_URL", "http://localhost:8004"),
+        help="address of the service (default: IMGCLASS_URL or http://localhost:8004)",
+    )
+    parser.add_argument(
+        "--api-key", default=os.environ.get("IMGCLASS_API_KEY"), help="API key (better: set IMGCLASS_API_KEY)"
+    )
+    parser.add_argument("--model", default="", help="name of a model (default: the service's default model)")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the results to a CSV file")
+    parser.add_argument("--at-once", type=int, default=4, metavar="N", help="concurrent uploads (default: 4)")
+    options = parser.parse_args(arguments)
     images: list[Path] = []
-    for path in given.paths:
+    for path in options.paths:
         if not path.exists():
-            parser.error(f"there is no {path}")
+            parser.error(f"{path} does not exist")
         images += images_in(path) if path.is_dir() else [path]
     if not images:
-        parser.error("there are no images there")
+        parser.error("no images found")
     rows: list[dict[str, Any]] = []
     failed = 0
     try:
-        client = Client(given.url, given.api_key)
-        with Client(given.url, given.api_key, retries=1) as asking:
-            # A service that is not there is told of once, not with every image.
-            asking.models()
+        client = Client(options.url, options.api_key)
+        with Client(options.url, options.api_key, retries=1) as probe:
+            # Reports an unreachable service once, not for every image.
+            probe.models()
     except (ValueError, ClassifierError) as error:
-        parser.exit(1, f"imgclass: error: {given.url}: {error}\n")
+        parser.exit(1, f"{program}: error: {options.url}: {error}\n")
     try:
-        # Before anything is done: whether it can be written.
-        table = given.csv.open("w", newline="", encoding="utf-8") if given.csv else nullcontext(StringIO())
+        # Checks that the file is writable before doing anything.
+        table = options.csv.open("w", newline="", encoding="utf-8") if options.csv else nullcontext(StringIO())
     except OSError as error:
-        parser.error(f"{given.csv} cannot be written: {error.strerror}")
+        parser.error(f"{options.csv} is not writable: {error.strerror}")
     with table as file, client:
         try:
-            for image, found in client.classify_all(images, given.model, at_once=max(1, given.at_once)):
-                rows.append(_row(image, found))
-                failed += not isinstance(found, Prediction)
-                _tell(image, found, len(rows), len(images))
+            for image, result in client.classify_all(images, options.model, at_once=max(1, options.at_once)):
+                rows.append(_row(image, result))
+                failed += not isinstance(result, Prediction)
+                _print_result(image, result, len(rows), len(images))
         except KeyboardInterrupt:
             print(f"interrupted after {len(rows)} of {len(images)} images", file=sys.stderr)
             return INTERRUPTED
@@ -64,25 +70,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             writer.writeheader()
             writer.writerows(sorted(rows, key=lambda row: str(row["file"])))
     if failed:
-        print(f"{failed} of {len(images)} images were not classified", file=sys.stderr)
+        print(f"{failed} of {len(images)} images could not be classified", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _row(image: Path, found: Prediction | ClassifierError | OSError) -> dict[str, Any]:
-    if not isinstance(found, Prediction):
-        return {"file": str(image), "error": str(found)}
-    answer = {"label": found.top_prediction, "confidence": found.confidence}
-    return {"file": str(image), "id": found.id, **answer, "model": found.model, "model_version": found.model_version}
+def _row(image: Path, result: Prediction | ClassifierError | OSError) -> dict[str, Any]:
+    if not isinstance(result, Prediction):
+        return {"file": str(image), "error": str(result)}
+    fields = {"label": result.top_prediction, "confidence": result.confidence}
+    return {"file": str(image), "id": result.id, **fields, "model": result.model, "model_version": result.model_version}
 
 
-def _tell(image: Path, found: Prediction | ClassifierError | OSError, done: int, total: int) -> None:
+def _print_result(image: Path, result: Prediction | ClassifierError | OSError, done: int, total: int) -> None:
     if sys.stderr.isatty():
-        # The line with the bar is written over.
+        # Overwrites the progress bar.
         print("\r\033[K", end="", file=sys.stderr, flush=True)
-    if isinstance(found, Prediction):
-        print(f"{image}\t{found.top_prediction}\t{found.confidence:.3f}", flush=True)
+    if isinstance(result, Prediction):
+        print(f"{image}\t{result.top_prediction}\t{result.confidence:.3f}", flush=True)
     else:
-        print(f"{image}\terror: {found}", file=sys.stderr)
+        print(f"{image}\terror: {result}", file=sys.stderr)
     if sys.stderr.isatty() and done < total:
         filled = WIDTH * done // total
         print(f"[{'#' * filled}{' ' * (WIDTH - filled)}] {done}/{total}", end="", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The client; calls with an ``a`` in front are for programs that do something else meanwhile."""
+"""The client; methods with the prefix ``a`` are asynchronous."""
 
 import asyncio
 import json
@@ -18,27 +18,27 @@ from image_classifier_client.errors import ClassifierError, PredictionFailed, Un
 from image_classifier_client.results import Model, Prediction
 
 Image = str | Path | bytes
-"""A file, by its path, or the bytes of one."""
+"""An image file's path, or its bytes."""
 
 SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
 )
 BETWEEN_STREAMS: Final = 0.5
-"""Seconds before an event stream that ended too early is opened again."""
+"""Pause before an event stream that ended too early is reopened."""
 WAIT_SECONDS: Final = 10
-"""How long an upload's answer is waited for before the prediction is followed by its events."""
+"""How long an upload waits for the result before the client follows the prediction's events."""
 
 
 class Client:
-    """Talks to one service. May be used from several threads at once, and in a ``with`` or ``async with`` block."""
+    """A client of one service. Thread-safe; use it in a ``with`` or ``async with`` block."""
 
     def __init__(self, url: str, api_key: str | None = None, *, timeout: float = 60, retries: int = 5) -> None:
-        """``timeout``: seconds that a finished prediction is waited for. ``retries``: attempts after the first.
+        """``timeout``: seconds to wait for a result. ``retries``: attempts after the first.
 
-        Raises ValueError where ``url`` is none.
+        Raises ValueError if ``url`` is invalid.
         """
         if not url.lower().startswith(("http://", "https://")):
-            raise ValueError(f"{url!r} is no address of a service: it begins with http:// or https://")
+            raise ValueError(f"{url!r} is not the address of a service: it must start with http:// or https://")
         self._timeout = timeout
         self._retries = retries
         headers = {"User-Agent": "image-classifier-client", **({"X-API-Key": api_key} if api_key else {})}
@@ -52,7 +52,7 @@ class Client:
         self._async: httpx.AsyncClient | None = None
 
     def close(self) -> None:
-        """Close the connections of the calls that wait."""
+        """Close the connections of synchronous calls."""
         self._sync.close()
 
     async def aclose(self) -> None:
@@ -80,15 +80,15 @@ class Client:
     # --- Classifying ---
 
     def classify(self, image: Image, model: str = "") -> Prediction:
-        """Upload an image and wait for its labels; sent again, it is still classified once.
+        """Upload an image and wait for its labels; retries do not classify it twice.
 
-        Raises Refused, PredictionFailed, Unreachable, or OSError where the file cannot be read.
+        Raises Refused, PredictionFailed, Unreachable, or OSError if the file cannot be read.
         """
         response = self._request("POST", "/predictions/", **_upload(image, model))
         return _succeeded(self.wait(Prediction.of(response.json())))
 
     async def aclassify(self, image: Image, model: str = "") -> Prediction:
-        """The same as ``classify``."""
+        """Asynchronous ``classify``."""
         upload = await asyncio.to_thread(_upload, image, model)
         response = await self._arequest("POST", "/predictions/", **upload)
         return _succeeded(await self.await_finished(Prediction.of(response.json())))
@@ -96,49 +96,49 @@ class Client:
     def classify_all(
         self, images: Iterable[Path], model: str = "", *, at_once: int = 4
     ) -> Generator[tuple[Path, Prediction | ClassifierError | OSError]]:
-        """Classify many files, so many at a time; each is given with its prediction, or what went wrong."""
+        """Classify files, ``at_once`` at a time; yields each with its prediction or its error."""
         pool = ThreadPoolExecutor(at_once)
         try:
-            asked = {pool.submit(self.classify, image, model): image for image in images}
-            for done in as_completed(asked):
+            images_by_future = {pool.submit(self.classify, image, model): image for image in images}
+            for done in as_completed(images_by_future):
                 error = done.exception()
                 if error is not None and not isinstance(error, ClassifierError | OSError):
                     raise error
-                yield asked[done], error if error is not None else done.result()
+                yield images_by_future[done], error if error is not None else done.result()
         finally:
-            # Whoever stops in the middle waits for those in flight only.
+            # A caller that stops early only waits for active uploads.
             pool.shutdown(cancel_futures=True)
 
     def classify_folder(
         self, folder: str | Path, model: str = "", *, at_once: int = 4
     ) -> Generator[tuple[Path, Prediction | ClassifierError | OSError]]:
-        """Classify all images below a folder."""
+        """Classify all images in a folder and its subfolders."""
         return self.classify_all(images_in(Path(folder)), model, at_once=at_once)
 
     def wait(self, prediction: Prediction) -> Prediction:
-        """A prediction when it is finished, told by its events. Raises Unreachable where that takes too long."""
-        until = time.monotonic() + self._timeout
+        """Wait for a prediction by its events. Raises Unreachable if that takes too long."""
+        deadline = time.monotonic() + self._timeout
         while not prediction.is_finished:
-            patience = httpx.Timeout(30, read=max(0.1, until - time.monotonic()))
-            # A stream that breaks off is opened again, unless the service is away for longer.
+            timeout = httpx.Timeout(30, read=max(0.1, deadline - time.monotonic()))
+            # An interrupted stream is reopened, unless the service is down for longer.
             with (
                 suppress(httpx.TransportError),
-                self._sync.stream("GET", f"/predictions/{prediction.id}/events", timeout=patience) as events,
+                self._sync.stream("GET", f"/predictions/{prediction.id}/events", timeout=timeout) as events,
             ):
                 for line in events.iter_lines() if events.status_code == httpx.codes.OK else ():
                     prediction = _resource(line) or prediction
-                    if prediction.is_finished or time.monotonic() > until:
+                    if prediction.is_finished or time.monotonic() > deadline:
                         break
             if not prediction.is_finished:
                 prediction = self.get(prediction.id)
             if not prediction.is_finished:
-                if time.monotonic() > until:
+                if time.monotonic() > deadline:
                     raise Unreachable(f"Prediction {prediction.id} was not finished within {self._timeout:g} s")
                 time.sleep(BETWEEN_STREAMS)
         return prediction
 
     async def await_finished(self, prediction: Prediction) -> Prediction:
-        """The same as ``wait``."""
+        """Asynchronous ``wait``."""
         try:
             async with asyncio.timeout(self._timeout):
                 while not prediction.is_finished:
@@ -157,39 +157,39 @@ class Client:
             raise Unreachable(f"Prediction {prediction.id} was not finished within {self._timeout:g} s") from error
         return prediction
 
-    # --- Predictions that are there ---
+    # --- Existing predictions ---
 
     def get(self, prediction_id: int) -> Prediction:
         """One prediction. Raises Refused (404) or Unreachable."""
         return Prediction.of(self._request("GET", f"/predictions/{prediction_id}/").json())
 
     async def aget(self, prediction_id: int) -> Prediction:
-        """The same as ``get``."""
+        """Asynchronous ``get``."""
         return Prediction.of((await self._arequest("GET", f"/predictions/{prediction_id}/")).json())
 
     def predictions(self, **filters: str | float) -> Iterator[Prediction]:
-        """All predictions, newest first, read page by page; filters as the list's: status, model, label, q…"""
-        path, asked = "/predictions/", dict(filters)
+        """All predictions, newest first, page by page; filters as in the API: status, model, label, q…"""
+        path, parameters = "/predictions/", dict(filters)
         while path:
-            response = self._request("GET", path, params=asked or None)
+            response = self._request("GET", path, params=parameters or None)
             yield from map(Prediction.of, response.json())
-            following = response.links.get("next", {}).get("url")
-            # It begins with what a proxy puts before all paths, as the client's own address does.
-            path, asked = str(self._sync.base_url.join(following)) if following else "", {}
+            next_page = response.links.get("next", {}).get("url")
+            # The link includes a proxy's path prefix, as the client's own address does.
+            path, parameters = str(self._sync.base_url.join(next_page)) if next_page else "", {}
 
     def correct(self, prediction_id: int, label: str, confidence: float = 1.0) -> Prediction:
-        """Set a person's answer. Raises Refused or Unreachable."""
+        """Set a person's label. Raises Refused or Unreachable."""
         body = {"top_prediction": label, "confidence": confidence}
         return Prediction.of(self._request("PUT", f"/predictions/{prediction_id}/", json=body).json())
 
     def delete(self, prediction_id: int) -> None:
-        """Remove a prediction and its image. Raises Refused or Unreachable."""
+        """Delete a prediction and its image. Raises Refused or Unreachable."""
         self._request("DELETE", f"/predictions/{prediction_id}/")
 
     # --- Models ---
 
     def models(self) -> list[Model]:
-        """The models that can be asked."""
+        """The usable models."""
         return [Model.of(model) for model in self.model_resources()]
 
     def model_resources(self) -> list[dict[str, Any]]:
@@ -197,10 +197,10 @@ class Client:
         return [model for model in self._request("GET", "/models").json() if model["status"] == "ok"]
 
     def predict(self, model: str, features: dict[str, float] | None = None) -> dict[str, Any]:
-        """What a tabular model says of a row of features, or of its defaults."""
-        asked = ("POST", {"json": features}) if features is not None else ("GET", {})
-        answer: dict[str, Any] = self._request(asked[0], f"/predict/{model}", **asked[1]).json()
-        return answer
+        """A tabular model's result for a row of features, or for its defaults."""
+        call = ("POST", {"json": features}) if features is not None else ("GET", {})
+        result: dict[str, Any] = self._request(call[0], f"/predict/{model}", **call[1]).json()
+        return result
 
     def _client(self) -> httpx.AsyncClient:
         self._async = self._async or httpx.AsyncClient(**self._options)
@@ -211,7 +211,7 @@ class Client:
         while True:
             try:
                 response = self._sync.request(method, path, **options)
-                pause = attempts.after_answer(response)
+                pause = attempts.after_response(response)
             except httpx.TransportError as error:
                 pause = attempts.after_error(error)
             if pause is None:
@@ -223,7 +223,7 @@ class Client:
         while True:
             try:
                 response = await self._client().request(method, path, **options)
-                pause = attempts.after_answer(response)
+                pause = attempts.after_response(response)
             except httpx.TransportError as error:
                 pause = attempts.after_error(error)
             if pause is None:
@@ -232,19 +232,19 @@ class Client:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Files below a folder that are images by their names, in order."""
+    """Image files in a folder and its subfolders by name suffix, sorted."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def _upload(image: Image, model: str) -> dict[str, Any]:
-    """What an upload's request consists of, the same at every attempt. Raises OSError."""
+    """The arguments of an upload request, the same for every attempt. Raises OSError."""
     name, data = ("image", image) if isinstance(image, bytes) else (Path(image).name, Path(image).read_bytes())
     headers = {"Idempotency-Key": uuid.uuid4().hex, "Prefer": f"wait={WAIT_SECONDS}"}
     return {"files": {"file": (name, data)}, "data": {"model": model} if model else {}, "headers": headers}
 
 
 def _resource(line: str) -> Prediction | None:
-    """The prediction of a line of an event stream; None for any other line."""
+    """The prediction in a line of an event stream; None for any other line."""
     if not line.startswith("data: "):
         return None
     resource: dict[str, Any] = json.loads(line.removeprefix("data: "))

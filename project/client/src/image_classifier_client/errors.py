@@ -1,12 +1,12 @@
-"""What can go wrong, one class for each thing that a caller may want to do about it."""
+"""Errors, one class for each way in which a caller may want to react."""
 
 
 class ClassifierError(Exception):
-    """Something went wrong; its text is one plain sentence."""
+    """Base class; the message is one plain sentence."""
 
 
 class Refused(ClassifierError):
-    """The service refused a request: ``status`` is HTTP's, ``code`` the service's own name for it, where it has one."""
+    """The service rejected a request: ``status`` is the HTTP status, ``code`` the service's error code, if any."""
 
     def __init__(self, status: int, message: str, code: str | None) -> None:
         super().__init__(message)
@@ -15,7 +15,7 @@ class Refused(ClassifierError):
 
 
 class PredictionFailed(ClassifierError):
-    """The image was accepted, and could not be classified."""
+    """The image was accepted but could not be classified."""
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
@@ -23,4 +23,4 @@ class PredictionFailed(ClassifierError):
 
 
 class Unreachable(ClassifierError):
-    """The service could not be reached, or was too busy, at every attempt; nothing is known of what was sent last."""
+    """The service was unreachable or busy at every attempt; the outcome of the last one is unknown."""

@@ -1,4 +1,4 @@
-"""What the service answers, typed. Fields that this version does not know are left out: services may be newer."""
+"""Typed results. Unknown fields are ignored, because the service may be newer."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ FINISHED = frozenset({"succeeded", "failed"})
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label and how sure the model is of it, 0..1."""
+    """A label and the model's confidence in it, 0..1."""
 
     label: str
     confidence: float
@@ -17,7 +17,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """An uploaded image and what the model said of it. ``status``: pending, processing, succeeded or failed."""
+    """An uploaded image and the model's result. ``status``: pending, processing, succeeded or failed."""
 
     id: int
     filename: str
@@ -40,7 +40,7 @@ class Prediction:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing more will happen to it by itself."""
+        """Whether the prediction has succeeded or failed."""
         return self.status in FINISHED
 
     @classmethod
@@ -67,7 +67,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that can be asked. ``kind``: image or tabular."""
+    """A model. ``kind``: image or tabular."""
 
     name: str
     kind: str

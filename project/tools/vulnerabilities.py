@@ -1,6 +1,6 @@
-"""Looks up what is known of the faults of all that is installed: ``make audit``. Fails where there are any.
+"""Checks all pinned packages for known vulnerabilities: ``make audit``.
 
-Where the list cannot be reached, that is said, and nothing is checked: code is not at fault when a network is away.
+Reports and skips the check if the list cannot be reached: that is no fault of the code.
 """
 
 import json
@@ -17,15 +17,15 @@ UNREACHABLE = ("ConnectionError", "ProxyError", "Timeout", "SSLError", "Could no
 
 
 def look_up(lock: str) -> list[dict[str, Any]] | None:
-    """What pip-audit says of each package; None where it cannot reach the list."""
+    """pip-audit's report on each package; None if it cannot reach the list."""
     options = ["--disable-pip", "--require-hashes", "--format=json", "--progress-spinner=off", f"--timeout={SECONDS}"]
     command = [str(Path(sys.executable).with_name("pip-audit")), *options, f"--requirement={lock}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not done.stdout:
-        told = (done.stderr.strip().splitlines() or ["pip-audit said nothing"])[-1][:200]
+        message = (done.stderr.strip().splitlines() or ["no output of pip-audit"])[-1][:200]
         if not any(word in done.stderr for word in UNREACHABLE):
-            raise SystemExit(f"error: {lock} cannot be checked: {told}")
-        print(f"{lock}: not checked, the list cannot be reached: {told}")
+            raise SystemExit(f"error: {lock} cannot be checked: {message}")
+        print(f"{lock}: not checked, the list cannot be reached: {message}")
         return None
     found: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
     return found

@@ -1,0 +1,1 @@
+"""Programs for development and set-up, run by the Makefile."""
