@@ -44,7 +44,7 @@ async def read_image(
         ),
     ] = SIZE,
 ) -> Response:
-    """The image as a JPEG, whatever its original format: render_upright and without metadata."""
+    """The image as a JPEG, upright and without metadata."""
     prediction = await state.get_prediction(id)
     etag = f'"{prediction.sha256[:32]}-{size}"'
     if _is_cached(request, etag):

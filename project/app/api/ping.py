@@ -19,7 +19,7 @@ STORAGE_SECONDS: Final = 3
 
 @router.get("/ping", summary="Ping the service")
 async def ping(state: State) -> Ping:
-    """Responds immediately, whatever the load."""
+    """Responds immediately, also under load."""
     return Ping(environment=state.settings.environment, testing=state.settings.testing)
 
 

@@ -1,4 +1,4 @@
-"""Reads and validates an upload, as a form or as JSON: whatever is wrong with it becomes a 4xx response here."""
+"""Reads and validates an upload, as a form or as JSON. Errors in it become 4xx responses here."""
 
 import asyncio
 import base64

@@ -40,7 +40,7 @@ async def prediction_response(
         return _json_response(prediction, status, BackgroundTask(call) if call else None)
     if prediction.status == Status.PENDING:
         finished = await state.dispatch.wait_until_finished(prediction, received_at + wait - time.monotonic())
-        # The upload is accepted, whatever happens to the database now: an error would make clients repeat it.
+        # The upload is accepted even if the database fails now: an error would make clients repeat it.
         with contextlib.suppress(DatabaseUnavailable, PredictionNotFound):
             prediction = finished or await state.get_prediction(prediction.id)
     response = _json_response(prediction, status)

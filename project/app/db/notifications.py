@@ -1,4 +1,4 @@
-"""Notifications about status events of predictions, through PostgreSQL's LISTEN on a dedicated connection."""
+"""Notifications about status changes of predictions, through PostgreSQL's LISTEN on a dedicated connection."""
 
 import asyncio
 import logging

@@ -70,7 +70,7 @@ def _scans(data: bytes) -> int:
 
 
 def orientation(data: bytes) -> int:
-    """EXIF orientation, 1..8; 1 (render_upright) if there is none."""
+    """EXIF orientation, 1..8; 1 (upright) if there is none."""
     position = 2
     # Marker, length (including itself), contents: ITU-T T.81, B.1.1.4.
     for _ in range(MAX_SEGMENTS):
@@ -100,12 +100,12 @@ def decode(data: bytes, short_side: int) -> NDArray[np.uint8]:
     try:
         return _decode(data, width, height, scale)
     except ValueError as error:
-        told = str(error)
-    if "Premature end of JPEG file" in told:
+        message = str(error)
+    if "Premature end of JPEG file" in message:
         # Possibly only the end marker is missing. If more is, decoding now reports the missing rows.
         return _decode(data + _END, width, height, scale)
-    if "premature end of data" in told:
-        raise ValueError(told)
+    if "premature end of data" in message:
+        raise ValueError(message)
     # The rest are warnings about images that every viewer shows, such as stray bytes before a marker.
     return _decode(data, width, height, scale, strict=False)
 

@@ -1,4 +1,7 @@
-"""Tables. Change them only together with a migration in ``migrations/models/``."""
+"""Tables. Change them only together with a migration in ``migrations/models/``.
+
+Docstrings of tables and descriptions of columns are comments in the database: changing one needs a migration, too.
+"""
 
 from tortoise import fields
 from tortoise.models import Model
@@ -30,7 +33,7 @@ class Prediction(Model):
     error_code = fields.CharField(max_length=64, null=True)
     error_message: str | None = fields.TextField(null=True)
     attempts = fields.IntField(default=0)
-    # While a row is processing: until when its worker may be believed alive.
+    # While a row is processing: when its worker loses it, unless it renews the lease.
     lease_expires_at = fields.DatetimeField(null=True)
 
     created_at = fields.DatetimeField(auto_now_add=True)
@@ -47,14 +50,14 @@ class Prediction(Model):
 
         table = "predictions"
         indexes = (
-            # Pages of one status, model or label, newest first; words are found by an index that migration 5 makes.
+            # Pages of one status, model or label, newest first. Migration 5 creates the index for full-text search.
             ("status", "id"),
             ("model", "id"),
             ("top_prediction", "id"),
             ("confidence",),
-            # What a key has stored is added up from the index alone.
+            # The bytes that a key has stored are summed from the index alone.
             ("key_id", "size_bytes"),
-            # What was said of the same bytes before.
+            # Earlier predictions for the same bytes.
             ("sha256", "model_version"),
         )
 
@@ -125,7 +128,7 @@ class IdempotencyKey(Model):
 
     key = fields.CharField(max_length=255, primary_key=True)
     fingerprint = fields.CharField(max_length=64, description="Of what was uploaded, SHA-256 in hexadecimal.")
-    # Without one the upload is on its way, or its process died.
+    # Without one, the upload is in progress, or its process died.
     prediction_id: int | None = fields.BigIntField(null=True)
     answer: str | None = fields.TextField(null=True, description="The first answer, as it was sent.")
     claimed_at = fields.DatetimeField()

@@ -59,5 +59,5 @@ async def sign_out(request: Request) -> Response:
 
 
 def _within(path: str) -> str:
-    """A path of this service, whatever a link to the form says."""
+    """The path to return to, only if it belongs to this service."""
     return path if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() else "/"

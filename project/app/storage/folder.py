@@ -207,7 +207,7 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _unavailable(error: OSError, told: str | None = None) -> StorageUnavailable:
-    unavailable = StorageUnavailable(told)
+def _unavailable(error: OSError, message: str | None = None) -> StorageUnavailable:
+    unavailable = StorageUnavailable(message)
     unavailable.__cause__ = error
     return unavailable

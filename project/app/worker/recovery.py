@@ -69,7 +69,7 @@ class Recovery:
                 log.info(PREDICTIONS_RECOVERED, recovered.orphaned, len(recovered.failed))
 
     async def _start_pending(self) -> None:
-        # A limited number, whatever the backlog, and more than the threads finish until the next search.
+        # A limited number, and more than the threads finish until the next search.
         active = self._worker.active_ids
         room = MAX_RECOVERED - len(active)
         with log_errors("Starting pending predictions"):

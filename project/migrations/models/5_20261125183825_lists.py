@@ -8,7 +8,7 @@ async def upgrade(db: BaseDBAsyncClient) -> str:
         CREATE INDEX IF NOT EXISTS "idx_predictions_top_pre_f4fabd" ON "predictions" ("top_prediction", "id");
         CREATE INDEX IF NOT EXISTS "idx_predictions_confide_5254bb" ON "predictions" ("confidence");
         CREATE INDEX IF NOT EXISTS "idx_predictions_model_371f34" ON "predictions" ("model", "id");
-        -- What app/search.py looks words up in. Without the list of pending entries, which every search has to read.
+        -- What app/db/crud/search.py looks words up in. Without the list of pending entries, which every search has to read.
         CREATE INDEX "idx_predictions_words" ON "predictions" USING gin (
     to_tsvector('simple', regexp_replace(coalesce(top_prediction, '') || ' ' || filename, '[[:punct:][:space:]]+', ' ', 'g'))
 ) WITH (fastupdate = off);"""

@@ -139,7 +139,7 @@ async def test_ten_at_once_are_one(client: httpx.AsyncClient) -> None:
 
 async def test_what_was_refused_or_went_wrong_may_be_tried_again(client: httpx.AsyncClient) -> None:
     assert (await upload(client, "one", data=b"no image")).status_code == 400
-    with patch("app.db.crud.predictions.execute", side_effect=DatabaseUnavailable()):
+    with patch("app.db.crud.new_predictions.execute", side_effect=DatabaseUnavailable()):
         assert (await upload(client, "one")).status_code == 503
     assert await execute("SELECT * FROM idempotency_keys") == []
     assert (await upload(client, "one")).status_code == 201

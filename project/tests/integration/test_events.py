@@ -47,7 +47,7 @@ def _no_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
 def _only_notices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks at a row by themselves: what is not told is never known."""
     for module in ("app.db.notifications", "app.api.events"):
-        monkeypatch.setattr(f"{module}.LOOK_SECONDS", 3600)
+        monkeypatch.setattr(f"{module}.POLL_SECONDS", 3600)
 
 
 Web = tuple[httpx.AsyncClient, Server]
@@ -70,7 +70,7 @@ async def poll(process: Web, prediction_id: int, count: int = 1) -> "list[asynci
     client, server = process
     path = f"/predictions/{prediction_id}/"
     polling = [asyncio.create_task(client.get(path, params={"wait": 30})) for _ in range(count)]
-    events = server.lifespan.state["runtime"].notices._awaiting._events
+    events = server.lifespan.state["app_state"].notifications._waiters._events
     async with asyncio.timeout(10):
         while len(events.get(prediction_id, ())) < count:
             await asyncio.sleep(0.01)

@@ -90,15 +90,15 @@ def test_what_a_softmax_is_taken_of_stays_float(result: dict[str, Any], name: st
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("no source", "Nonsense is neither a model of keras.applications"),
-        ("no labels", "say --labels FILE"),
-        ("no preprocessing", "say --preprocessing"),
+        ("no source", "Nonsense is neither a keras.applications model"),
+        ("no labels", "add --labels FILE"),
+        ("no preprocessing", "add --preprocessing"),
         ("no calibration", "set CALIBRATION_IMAGES"),
-        ("other labels", "knows 6 labels, but "),
+        ("other labels", "The model has 6 labels, but "),
         ("broken", "Keras cannot load "),
-        ("unconvertible", "cannot be converted to LiteRT: it has no StatelessRandomGetKeyCounter"),
+        ("unconvertible", "cannot be converted to LiteRT: LiteRT has no StatelessRandomGetKeyCounter"),
         ("weights of another", "MobileNetV3Small cannot be built with the weights "),
-        ("no such default", "MODEL is resnet50, which is not made by itself"),
+        ("no such default", "MODEL is resnet50, which has no default source"),
     ],
 )
 def test_what_cannot_be_exported_is_told_in_one_line(result: dict[str, Any], name: str, told: str) -> None:

@@ -140,7 +140,7 @@ async def test_a_line_of_the_log_for_each_request_and_each_prediction(
 async def test_a_mistake_of_ours_is_told_with_its_id(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def goes_wrong(*_: object) -> None:
+    async def goes_wrong(*_: object, **__: object) -> None:
         raise RuntimeError("a mistake")
 
     monkeypatch.setattr("app.api.uploads.accept_upload", goes_wrong)

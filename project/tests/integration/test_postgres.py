@@ -17,7 +17,7 @@ from app.domain import StartupError
 # Runs the server and tells its URL, then waits to be killed.
 OWNER = """
 import asyncio, pathlib, sys
-from app.postgres import embedded_postgres
+from app.db.embedded import embedded_postgres
 async def main():
     async with embedded_postgres(pathlib.Path(sys.argv[1]), 30) as url:
         print(url, flush=True)

@@ -1,7 +1,7 @@
 """The engine's process: decodes and classifies in threads, one per core, until the service closes the connection.
 
 A separate process, so that no Python code of the service delays a core, and a file that crashes a decoder affects
-nothing else. Run as ``python -m app.engine.child``; requests arrive as frames on the inherited socket.
+nothing else. Run as ``python -m app.classifier.engine.child``; requests arrive as frames on the inherited socket.
 """
 
 import contextlib

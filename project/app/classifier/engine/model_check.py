@@ -47,7 +47,7 @@ class ModelProbe:
                     except (EngineDied, TimeoutError):
                         log.warning(MODEL_NOT_TRIED, model.name)
                         return
-                    # Recorded one by one: a finding holds, whatever happens with the next model.
+                    # Recorded one by one, so that a failure with the next model loses nothing.
                     await asyncio.to_thread(self._registry.note_checked, {model: error_message})
 
 

@@ -31,7 +31,7 @@ class Watchdog:
 
     @contextmanager
     def watching(self, header: Header) -> Iterator[None]:
-        """Watchdog this thread's work on a request while inside."""
+        """Watch this thread's work on a request while inside."""
         thread = threading.get_ident()
         with self._lock:
             self._checks[thread] = header, 0

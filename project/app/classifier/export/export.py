@@ -126,7 +126,7 @@ def _default(settings: Settings) -> _Source:
         return _fallback()
     if settings.model not in {AUTO, PREFERRED}:
         raise StartupError(
-            f"MODEL is {settings.model}, which has no default source: name one with  "
+            f"MODEL is {settings.model}, which has no default source: name one with "
             "`./classifier export-model SOURCE` (see docs/models.md)."
         )
     try:
@@ -160,8 +160,8 @@ def _application(settings: Settings, request: Request) -> _Source:
         path = _existing(Path(request.weights), "--weights")
     model, table = keras_application(request.source, path)
     digest = sha256_of(path) if isinstance(path, Path) else weights_digest(model)
-    told = path.name if isinstance(path, Path) else f"keras.applications.{request.source}, {path}"
-    weights = Weights(Path(request.source), told, digest)
+    description = path.name if isinstance(path, Path) else f"keras.applications.{request.source}, {path}"
+    weights = Weights(Path(request.source), description, digest)
     labels = _labels(request.labels) if request.labels else keras_labels()
     name = request.name or registry_name(request.source)
     return _Source(name, of_keras(model, table), weights, labels)

@@ -119,8 +119,8 @@ def keras_application(name: str, weights: str | Path) -> tuple[keras.Model, Inpu
             fixed.set_weights(model.get_weights())
             model = fixed
     except (OSError, ValueError, KeyError) as error:
-        told = str(error).splitlines()[0]
-        raise StartupError(f"{name} cannot be built with the weights {weights}: {told}") from error
+        reason = str(error).splitlines()[0]
+        raise StartupError(f"{name} cannot be built with the weights {weights}: {reason}") from error
     except Exception as error:
         # Keras raises a plain Exception if a download fails.
         if type(error) is not Exception:

@@ -190,7 +190,7 @@ async def recover(policy: RetryPolicy, active: list[int], *, all_processing: boo
 
 @translate_connection_errors()
 async def exhaust(prediction_id: int, policy: RetryPolicy) -> Prediction | None:
-    """Fail a prediction without attempts left, whoever holds it; None if it has attempts left or is finished."""
+    """Fail a prediction that has no attempts left, claimed or not; None if it has attempts left or is finished."""
     spent = _spent(policy)
     rows = await execute(_EXHAUST_ONE, [prediction_id, policy.max_attempts, spent.code, spent.message])
     return from_row(Prediction, rows[0]) if rows else None

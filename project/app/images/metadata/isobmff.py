@@ -12,7 +12,7 @@ from app.images import exif
 MAX_BOXES: Final = 10_000
 MAX_EXTENTS: Final = 10_000
 _KEPT: Final = frozenset((b"ftyp", b"mdat", b"idat"))
-_TELLING: Final = frozenset((b"udta", b"uuid", b"meta"))
+_PRIVATE_BOXES: Final = frozenset((b"udta", b"uuid", b"meta"))
 _METADATA: Final = (b"Exif", b"mime")
 _EMPTY: Final = bytes(4) + exif.EMPTY
 _FULL_HEAD_BYTES: Final = 4
@@ -72,11 +72,11 @@ def _blank(blanked: bytearray, begin: int, end: int, contents: bytes = b"") -> N
 
 def _blank_movie(data: bytes, begin: int, end: int, blanked: bytearray) -> None:
     for kind, inner, stop in _boxes(data, begin, end):
-        if kind in _TELLING:
+        if kind in _PRIVATE_BOXES:
             _blank(blanked, inner, stop)
         elif kind == b"trak":
-            for told, first, last in _boxes(data, inner, stop):
-                if told in _TELLING:
+            for track_kind, first, last in _boxes(data, inner, stop):
+                if track_kind in _PRIVATE_BOXES:
                     _blank(blanked, first, last)
 
 
