@@ -1,4 +1,4 @@
-"""Sphinx' configuration, for ``make docs``. Pages of what the code knows itself are written here."""
+"""Configuration of Sphinx, for ``make docs``. Generates the reference pages."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from reference import commands, http, settings  # noqa: E402
+from reference import commands, http  # noqa: E402
 
 from app import __version__  # noqa: E402
 
@@ -21,5 +21,5 @@ html_static_path: list[str] = []
 html_show_sphinx = html_show_copyright = False
 myst_heading_anchors = 3
 
-for name, write in {"settings": settings.page, "commands": commands.page, "http": http.page}.items():
+for name, write in {"commands": commands.page, "http": http.page}.items():
     (HERE / "reference" / f"{name}.md").write_text(write(), encoding="utf-8")

@@ -1,1 +1,1 @@
-"""Pages of the reference that are made of the code itself."""
+"""Pages of the reference that are generated from the code."""

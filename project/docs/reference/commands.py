@@ -1,4 +1,4 @@
-"""The command line, as its parser tells it."""
+"""The reference of all commands, generated from the parser."""
 
 import argparse
 
@@ -6,8 +6,8 @@ from app.cli.main import make_parser
 
 HEAD = """# Commands
 
-All are `python -m app COMMAND`, run with `PYTHONPATH=project` and the interpreter in `.venv`, or in a container. Exit
-status 0, or 1 with one line that says what is wrong and what to do.
+Run `./classifier COMMAND` in the root of the repository, or `classifier COMMAND` in a container. The exit status is 0
+on success. On failure it is 1, with one line that says what is wrong and what to do.
 """
 
 
@@ -17,16 +17,16 @@ def page() -> str:
 
 
 def _commands(parser: argparse.ArgumentParser) -> list[tuple[str, argparse.ArgumentParser]]:
-    found: list[tuple[str, argparse.ArgumentParser]] = []
-    for action in parser._actions:  # noqa: SLF001 - argparse tells it in no other way
+    commands: list[tuple[str, argparse.ArgumentParser]] = []
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public way to list subcommands
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            for name, below in action.choices.items():
-                further = _commands(below)
-                found += [(f"{name} {last}", one) for last, one in further] or [(name, below)]
-    return found
+            for name, subparser in action.choices.items():
+                nested = _commands(subparser)
+                commands += [(f"{name} {last}", command) for last, command in nested] or [(name, subparser)]
+    return commands
 
 
 def _section(name: str, parser: argparse.ArgumentParser) -> str:
-    # As wide as a page, whatever the terminal is.
+    # A fixed width, independent of the terminal.
     parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=100)
     return f"\n## {name}\n\n```text\n{parser.format_help().strip()}\n```\n"

@@ -1,4 +1,4 @@
-"""Every operation over HTTP, as the contract (``docs/openapi.json``) tells it."""
+"""The reference of all HTTP operations, generated from the contract (``docs/openapi.json``)."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 CONTRACT = Path(__file__).resolve().parents[1] / "openapi.json"
 HEAD = """# HTTP
 
-Every operation, from the service's own OpenAPI description (`/openapi.json`); `/docs` and `/redoc` of a running service
-show it with all schemas, and let you try it. How they work together is told in [the API](../api.md).
+Every operation, generated from OpenAPI. `/docs` and `/redoc` of a running service show all schemas
+and let you try each call. The [API guide](../api.md) explains how they work together.
 """
 
 
