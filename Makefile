@@ -28,6 +28,11 @@ export-for-tests = export MODELS_DIR=$(TEST_MODELS) MODEL=$(1) $(2); \
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# More processes than cores, because many tests wait. Exit status 5: the options select no test.
+PARALLEL := --numprocesses $(shell expr $$(nproc) + 1) --dist worksteal
+PYTEST = cd project && TEST_MODELS_DIR=$(TEST_MODELS) TEST_WEIGHTS=$(TEST_WEIGHTS) \
+	TEST_EXPORT_PYTHON=$(CURDIR)/$(EXPORT_VENV)/bin/python ../$(BIN)/python -m pytest
+
 run: ## Set everything up and serve on http://localhost:8004
 	@{ $(MAKE) --silent --no-print-directory model && $(APP) migrate; } $(QUIETLY)
 	@$(APP) serve $(QUIETLY)
@@ -37,8 +42,12 @@ test: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp $(TABULAR_VENV)/stamp ## Set everyt
 	@$(if $(TEST_WEIGHTS),$(if $(TEST_IMAGES),$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS) $(call INT8,$(TEST_IMAGES)))))
 	@$(call export-for-tests,efficientnet_lite0,MODEL_WEIGHTS=)
 	@[ -d $(TEST_MODELS)/iris_random_forest ] || MODELS_DIR=$(TEST_MODELS) $(MAKE) --no-print-directory iris
-	@cd project && TEST_MODELS_DIR=$(TEST_MODELS) TEST_WEIGHTS=$(TEST_WEIGHTS) TEST_EXPORT_PYTHON=$(CURDIR)/$(EXPORT_VENV)/bin/python \
-	  exec ../$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(PYTEST) -m "not alone" $(PARALLEL) $(PYTEST_ARGS)
+	@$(PYTEST) -m alone $(PYTEST_ARGS) || [ $$? -eq 5 ]
+
+quick: $(VENV)/dev.stamp ## Run the fast tests, before each commit
+	@[ -d $(TEST_MODELS)/efficientnet_lite0 ] || { echo "error: the tests need models: run \`make test\` once" >&2; false; } $(QUIETLY)
+	@$(PYTEST) tests/unit tests/integration -m "not slow and not process" $(PARALLEL) $(PYTEST_ARGS)
 
 check: lint audit test ## What CI runs: format, lint, types, imports, dependencies, containers' files, then the tests
 
@@ -71,7 +80,7 @@ model: $(VENV)/run.stamp ## Export the default model, or MODEL=name, unless it e
 	if [ $$status -eq 3 ]; then \
 	  echo "==> Exporting the model: $$reason"; \
 	  $(MAKE) --silent --no-print-directory $(EXPORT_VENV)/stamp && $(EXPORT); \
-	elif [ $$status -ne 0 ]; then exit $$status; fi $(QUIETLY)
+	elif [ $$status -ne 0 ]; then false; fi $(QUIETLY)
 
 iris: $(TABULAR_VENV)/stamp ## Train and export two tabular models for /predict (needs scikit-learn for a moment)
 	@PYTHONPATH=project $(TABULAR_VENV)/bin/python -m app export-iris-models $(QUIETLY)
@@ -87,23 +96,23 @@ BENCH_FOLDER = $(abspath $(BENCH_IMAGES))
 
 fuzz: $(VENV)/dev.stamp ## Fuzz the decoders and the API at FUZZ_URL (its data may be lost), FUZZ_SECONDS each (default: 120)
 	@cd project && ../$(BIN)/python -m tests.fuzz.decoders $(or $(FUZZ_SECONDS),120)
-	@[ -n "$(FUZZ_URL)" ] || { echo "error: set FUZZ_URL=http://localhost:8004, a service whose data may be lost" >&2; exit 1; }
+	@[ -n "$(FUZZ_URL)" ] || { echo "error: set FUZZ_URL=http://localhost:8004, a service whose data may be lost" >&2; false; } $(QUIETLY)
 	@cd project && ../$(BIN)/python -m tests.fuzz.api $(FUZZ_URL) $(or $(FUZZ_SECONDS),120)
 
 vitals: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure startup, latencies and memory against the promised values (BENCH_IMAGES=folder)
-	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; exit 1; }
+	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; false; } $(QUIETLY)
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
 	@cd project && exec ../$(BIN)/python -m benchmarks.vitals --models $(TEST_MODELS) --images $(BENCH_FOLDER)
 
 accuracy: $(VENV)/dev.stamp ## Compare MODELS="folder folder" on labelled images (BENCH_IMAGES=folder, with labels.csv)
-	@[ -n "$(MODELS)" -a -n "$(BENCH_IMAGES)" ] || { echo "error: set MODELS=\"folder folder\" and BENCH_IMAGES=folder" >&2; exit 1; }
+	@[ -n "$(MODELS)" -a -n "$(BENCH_IMAGES)" ] || { echo "error: set MODELS=\"folder folder\" and BENCH_IMAGES=folder" >&2; false; } $(QUIETLY)
 	@cd project && exec ../$(BIN)/python -m benchmarks.accuracy --images $(BENCH_FOLDER) $(abspath $(MODELS))
 
 BENCH_ENVIRONMENTS := $(foreach name,baseline litserve bentoml ray,.venv-bench-$(name)/stamp)
 
 bench: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp $(BENCH_ENVIRONMENTS) ## Compare the service with its floor, a tutorial's service and its peers (BENCH_IMAGES=folder)
-	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; exit 1; }
-	@[ -n "$(TEST_WEIGHTS)" ] || { echo "error: set MODEL_WEIGHTS to MobileNetV2's Keras weights" >&2; exit 1; }
+	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; false; } $(QUIETLY)
+	@[ -n "$(TEST_WEIGHTS)" ] || { echo "error: set MODEL_WEIGHTS to MobileNetV2's Keras weights" >&2; false; } $(QUIETLY)
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS) $(call INT8,$(BENCH_FOLDER)))
 	@cd project && exec ../$(BIN)/python -m benchmarks --models $(TEST_MODELS) --weights $(TEST_WEIGHTS) \
@@ -120,7 +129,7 @@ lock: $(VENV)/dev.stamp ## Pin the newest versions of all dependencies, with has
 	    --no-emit-find-links --no-header --no-annotate requirements-$$name.in -o requirements-$$name.txt; done
 
 scaling: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure the cost of a prediction with one to three workers (BENCH_IMAGES=folder)
-	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; exit 1; }
+	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; false; } $(QUIETLY)
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
 	@cd project && exec ../$(BIN)/python -m benchmarks.scaling --models $(TEST_MODELS) --images $(BENCH_FOLDER) $(BENCH_ARGS)
 
@@ -139,10 +148,10 @@ clean: ## Remove the installed environments; data/ stays
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-	  || { echo "error: Python 3.11, 3.12 or 3.13 is required, $(PYTHON) is $$($(PYTHON) -V): set PYTHON=python3.x" >&2; exit 1; } $(QUIETLY)
+	  || { echo "error: Python 3.11, 3.12 or 3.13 is required, $(PYTHON) is $$($(PYTHON) -V): set PYTHON=python3.x" >&2; false; } $(QUIETLY)
 	@echo "==> Creating the virtual environment $(VENV)"
 	@$(PYTHON) -m venv $(VENV) >/dev/null || { rm -rf $(VENV); \
-	  echo "error: Python's venv module is missing: apt-get install python3-venv (as root)" >&2; exit 1; } $(QUIETLY)
+	  echo "error: Python's venv module is missing: apt-get install python3-venv (as root)" >&2; false; } $(QUIETLY)
 
 $(VENV)/run.stamp: project/requirements.txt | $(VENV)/bin/python
 	@if [ -e $(VENV)/dev.stamp ] && [ $(VENV)/dev.stamp -nt project/requirements-dev.txt ] && [ $(VENV)/dev.stamp -nt $< ]; then touch $@; exit 0; fi; \

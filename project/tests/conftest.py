@@ -1,4 +1,4 @@
-"""What all tests share. Where the models lie comes from ``make test``; everything else a test makes for itself."""
+"""Fixtures of all tests. ``make test`` passes the folder of models; tests create everything else themselves."""
 
 import asyncio
 import os
@@ -12,6 +12,14 @@ from app.db.embedded import embedded_postgres
 
 SHARED_IMAGES = Path(__file__).resolve().parents[3] / "shared" / "images"
 FALLBACK = "efficientnet_lite0"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark crash tests as slow, and start slow tests first, so that no process runs alone at the end."""
+    for item in items:
+        if item.path.parent.name == "resilience":
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(autouse=True)

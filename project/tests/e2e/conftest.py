@@ -1,27 +1,64 @@
-"""A server, or a browser, for each test that wants one."""
+"""A server or a browser for each test that uses one."""
 
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, async_playwright
 
 from app.config import Settings
+from tests.conftest import FALLBACK
 from tests.e2e.server import Server
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture
-def server(settings: Settings, tmp_path: Path) -> Iterator[Server]:
-    """A server on a migrated embedded database; not started yet."""
-    server = Server(settings, tmp_path / "server.log")
-    migrated = server.command("migrate")
+@pytest.fixture(scope="session")
+def migrated_data_dir(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Path:
+    """A ``DATA_DIR`` with a migrated embedded database, to be copied: creating one takes seconds."""
+    folder = tmp_path_factory.mktemp("migrated") / "data"
+    settings = Settings(data_dir=folder, models_dir=models_dir)
+    migrated = Server(settings, folder.parent / "server.log").command("migrate")
     assert migrated.returncode == 0, migrated.stderr
+    return folder
+
+
+@contextmanager
+def new_server(settings: Settings, log: Path, migrated_data_dir: Path) -> Iterator[Server]:
+    """A server on a copy of the migrated database; not started yet, and killed at the end."""
+    # As root, the database belongs to another account; cp keeps the owner.
+    subprocess.run(["cp", "--archive", migrated_data_dir, settings.data_dir], check=True)
+    server = Server(settings, log)
     yield server
     if hasattr(server, "process") and server.process.poll() is None:
         server.kill()
+
+
+@pytest.fixture
+def server(settings: Settings, tmp_path: Path, migrated_data_dir: Path) -> Iterator[Server]:
+    """A server of the test's own; not started yet."""
+    with new_server(settings, tmp_path / "server.log", migrated_data_dir) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def unstarted_server(
+    tmp_path_factory: pytest.TempPathFactory, models_dir: Path, migrated_data_dir: Path
+) -> Iterator[Server]:
+    """A server for all tests of a module; not started yet."""
+    folder = tmp_path_factory.mktemp("shared")
+    settings = Settings(data_dir=folder / "data", models_dir=models_dir, model=FALLBACK)
+    with new_server(settings, folder / "server.log", migrated_data_dir) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shared_server(unstarted_server: Server) -> Server:
+    """A running server for all tests of a module. They must not stop it, nor expect an empty database."""
+    return unstarted_server.start()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""All that is kept goes into one file, beside a running service, and comes back in an empty place."""
+"""Backup, restore and retention by their commands."""
 
 import tarfile
 from io import BytesIO
@@ -23,7 +23,7 @@ def filled(server: Server) -> dict[str, object]:
         }
 
 
-def test_everything_comes_back_in_an_empty_place(server: Server, settings: Settings, tmp_path: Path) -> None:
+def test_backup_is_restored_into_an_empty_installation(server: Server, settings: Settings, tmp_path: Path) -> None:
     server.start()
     with httpx.Client(base_url=server.url, timeout=60) as client:
         for number in range(5):
@@ -38,7 +38,7 @@ def test_everything_comes_back_in_an_empty_place(server: Server, settings: Setti
     assert (made.returncode, made.stderr.count("Traceback")) == (0, 0), made.stderr
     assert made.stdout.endswith(f"rows and 4 images to {file}\n")
     again = server.command("backup", str(file))
-    assert (again.returncode, "is there already" in again.stderr) == (1, True)
+    assert (again.returncode, "exists already" in again.stderr) == (1, True)
     server.stop()
 
     elsewhere = Server(settings.model_copy(update={"data_dir": tmp_path / "elsewhere"}), tmp_path / "elsewhere.log")
@@ -71,21 +71,27 @@ def changed(source: Path, to: Path, **contents: bytes) -> Path:
     return to
 
 
+@pytest.fixture(scope="module")
+def backup(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup of one prediction."""
+    file = tmp_path_factory.mktemp("backup") / "all.tar"
+    url = f"{shared_server.url}/predictions/"
+    httpx.post(url, files={"file": jpeg()}, headers={"Prefer": "wait=30"}, timeout=60)
+    assert shared_server.command("backup", str(file)).returncode == 0
+    return file
+
+
 @pytest.mark.parametrize("kind", ["nothing", "text", "cut", "newer", "rows"])
-def test_what_is_no_backup_changes_nothing(server: Server, tmp_path: Path, kind: str) -> None:
-    file, other = tmp_path / "all.tar", tmp_path / "other.tar"
-    server.start()
-    httpx.post(f"{server.url}/predictions/", files={"file": jpeg()}, headers={"Prefer": "wait=30"}, timeout=60)
-    server.command("backup", str(file))
-    server.stop()
+def test_invalid_backup_changes_nothing(server: Server, backup: Path, tmp_path: Path, kind: str) -> None:
+    other = tmp_path / "other.tar"
     if kind == "text":
         other.write_text("no backup")
     if kind == "cut":
-        other.write_bytes(file.read_bytes()[:9000])
+        other.write_bytes(backup.read_bytes()[:9000])
     if kind == "newer":
-        changed(file, other, manifest_json=b'{"version": "99", "migrations": ["99_future.py"]}')
+        changed(backup, other, manifest_json=b'{"version": "99", "migrations": ["99_future.py"]}')
     if kind == "rows":
-        changed(file, other, tables_changes_csv=b"id,nothing\n1,2\n")
+        changed(backup, other, tables_changes_csv=b"id,nothing\n1,2\n")
     server.environment["DATA_DIR"] = str(tmp_path / "elsewhere")
     done = server.command("restore", str(other))
     assert done.returncode == 1
@@ -96,13 +102,13 @@ def test_what_is_no_backup_changes_nothing(server: Server, tmp_path: Path, kind:
     assert httpx.get(f"{server.url}/predictions/").json() == []
 
 
-def test_where_nothing_can_be_written_it_says_so(server: Server, tmp_path: Path) -> None:
+def test_unwritable_target_is_reported(server: Server, tmp_path: Path) -> None:
     done = server.command("backup", str(tmp_path / "nowhere" / "all.tar"))
     assert (done.returncode, "cannot be written" in done.stderr) == (1, True)
     assert list(tmp_path.glob("*.part")) == []
 
 
-def test_retention_is_tried_dry(server: Server) -> None:
+def test_dry_run_deletes_nothing(server: Server) -> None:
     server.start()
     httpx.post(f"{server.url}/predictions/", files={"file": jpeg()}, headers={"Prefer": "wait=30"}, timeout=60)
     assert "set RETENTION_DAYS or RETENTION_BYTES" in server.command("retain").stderr

@@ -24,6 +24,8 @@ from tests.conftest import FALLBACK
 from tests.e2e.server import Server
 from tests.pictures import encoded, jpeg, jpeg_with, scene
 
+pytestmark = pytest.mark.slow
+
 SCREENSHOTS = PROJECT_DIR.parent / "data" / "screenshots"
 SCHEMES: list[Literal["light", "dark"]] = ["light", "dark"]
 VIEWS = [(width, scheme) for width in (1280, 390) for scheme in SCHEMES]
@@ -81,7 +83,7 @@ async def shoot(page: Page, name: str) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), VIEWS)
-async def test_twenty_pictures_at_once_are_twenty_answers(
+async def test_twenty_concurrent_uploads_get_twenty_results(
     browser: Browser, service: str, tmp_path: Path, labelled_images: Path, width: int, scheme: Literal["light", "dark"]
 ) -> None:
     complaints: list[str] = []
@@ -105,7 +107,7 @@ async def test_twenty_pictures_at_once_are_twenty_answers(
     await context.close()
 
 
-async def test_what_is_dropped_and_pasted_is_classified(browser: Browser, service: str) -> None:
+async def test_dropped_and_pasted_images_are_classified(browser: Browser, service: str) -> None:
     complaints: list[str] = []
     context = await opened(browser, service, complaints)
     page = await context.new_page()
@@ -125,7 +127,7 @@ async def test_what_is_dropped_and_pasted_is_classified(browser: Browser, servic
     await context.close()
 
 
-async def test_without_events_it_is_asked_again_and_again(browser: Browser, service: str) -> None:
+async def test_page_polls_if_events_are_unavailable(browser: Browser, service: str) -> None:
     context = await opened(browser, service, [])
     await context.route("**/events", lambda route: route.abort())
     page = await context.new_page()
@@ -135,7 +137,7 @@ async def test_without_events_it_is_asked_again_and_again(browser: Browser, serv
     await context.close()
 
 
-async def test_events_that_failed_once_are_asked_for_again(browser: Browser, service: str) -> None:
+async def test_events_are_reconnected_after_a_failure(browser: Browser, service: str) -> None:
     context = await opened(browser, service, [])
     asked = 0
 
@@ -154,7 +156,7 @@ async def test_events_that_failed_once_are_asked_for_again(browser: Browser, ser
     await context.close()
 
 
-async def test_what_goes_wrong_is_told_where_it_happened_and_can_be_tried_again(browser: Browser, service: str) -> None:
+async def test_failed_upload_shows_its_error_and_can_be_retried(browser: Browser, service: str) -> None:
     context = await opened(browser, service, [])
     page = await context.new_page()
     await page.goto("/")
@@ -175,7 +177,7 @@ async def test_what_goes_wrong_is_told_where_it_happened_and_can_be_tried_again(
     await context.close()
 
 
-async def test_how_far_a_large_upload_is_can_be_seen(browser: Browser, service: str) -> None:
+async def test_large_upload_shows_its_progress(browser: Browser, service: str) -> None:
     context = await opened(browser, service, [])
     page = await context.new_page()
     await page.goto("/")
@@ -191,7 +193,7 @@ async def test_how_far_a_large_upload_is_can_be_seen(browser: Browser, service: 
     await context.close()
 
 
-async def test_a_phone_takes_photos(browser: Browser, service: str) -> None:
+async def test_phone_takes_photos(browser: Browser, service: str) -> None:
     context = await opened(browser, service, [], has_touch=True, is_mobile=True, viewport={"width": 390, "height": 800})
     page = await context.new_page()
     await page.goto("/")
@@ -202,7 +204,7 @@ async def test_a_phone_takes_photos(browser: Browser, service: str) -> None:
     await context.close()
 
 
-async def test_the_gallery_goes_on_as_one_scrolls_and_is_filtered(browser: Browser, service: str) -> None:
+async def test_gallery_loads_more_on_scroll_and_can_be_filtered(browser: Browser, service: str) -> None:
     upload(service, 70)
     (tiger,) = upload(service, 1, "tiger.jpg")
     complaints: list[str] = []
@@ -221,7 +223,7 @@ async def test_the_gallery_goes_on_as_one_scrolls_and_is_filtered(browser: Brows
     await context.close()
 
 
-async def test_one_prediction_is_looked_into_corrected_and_asked_about(browser: Browser, service: str) -> None:
+async def test_prediction_can_be_viewed_corrected_and_classified_again(browser: Browser, service: str) -> None:
     (first,) = upload(service)
     complaints: list[str] = []
     context = await opened(browser, service, complaints)
@@ -253,7 +255,7 @@ async def test_one_prediction_is_looked_into_corrected_and_asked_about(browser: 
     await context.close()
 
 
-async def test_a_deletion_is_asked_for_once_and_can_be_undone(browser: Browser, service: str) -> None:
+async def test_deletion_can_be_undone(browser: Browser, service: str) -> None:
     kept, gone = upload(service, 2)
     complaints: list[str] = []
     context = await opened(browser, service, complaints)
@@ -278,7 +280,7 @@ async def test_a_deletion_is_asked_for_once_and_can_be_undone(browser: Browser, 
     await context.close()
 
 
-async def test_everything_can_be_done_without_scripts(browser: Browser, service: str, tmp_path: Path) -> None:
+async def test_everything_works_without_scripts(browser: Browser, service: str, tmp_path: Path) -> None:
     complaints: list[str] = []
     context = await opened(browser, service, complaints, java_script_enabled=False)
     page = await context.new_page()
@@ -312,7 +314,7 @@ async def test_everything_can_be_done_without_scripts(browser: Browser, service:
 
 
 @pytest.mark.parametrize(("width", "scheme"), VIEWS)
-async def test_nothing_keeps_people_out(
+async def test_pages_are_accessible(
     browser: Browser, service: str, width: int, scheme: Literal["light", "dark"]
 ) -> None:
     upload(service, 3)
@@ -333,7 +335,7 @@ async def test_nothing_keeps_people_out(
     await context.close()
 
 
-async def test_the_keyboard_is_enough(browser: Browser, service: str, tmp_path: Path) -> None:
+async def test_everything_works_with_the_keyboard(browser: Browser, service: str, tmp_path: Path) -> None:
     context = await opened(browser, service, [])
     page = await context.new_page()
     chosen: asyncio.Future[FileChooser] = asyncio.get_running_loop().create_future()
@@ -355,7 +357,7 @@ async def test_the_keyboard_is_enough(browser: Browser, service: str, tmp_path: 
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-async def test_the_documentation_works_under_its_policy(browser: Browser, service: str, path: str) -> None:
+async def test_swagger_ui_works_under_its_content_security_policy(browser: Browser, service: str, path: str) -> None:
     complaints: list[str] = []
     context = await opened(browser, service, complaints)
     page = await context.new_page()

@@ -21,8 +21,8 @@ from tests.pictures import encoded, jpeg, scene
 
 
 @pytest.fixture
-def service(server: Server) -> str:
-    return server.start().url
+def service(shared_server: Server) -> str:
+    return shared_server.url
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def losing_answers(url: str, count: int) -> Iterator[str]:
         thread.join()
 
 
-async def test_an_image_is_classified_from_a_path_or_from_bytes(service: str, tmp_path: Path) -> None:
+async def test_image_is_classified_from_a_path_or_from_bytes(service: str, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg())
     with Client(service) as client:
         first = client.classify(tmp_path / "a.jpg")
@@ -106,7 +106,7 @@ async def test_an_image_is_classified_from_a_path_or_from_bytes(service: str, tm
         assert (await client.aclassify(jpeg())).labels == first.labels
 
 
-def test_what_is_no_image_is_refused_and_what_is_half_of_one_fails(service: str, tmp_path: Path) -> None:
+def test_other_files_are_rejected_and_truncated_images_fail(service: str, tmp_path: Path) -> None:
     with Client(service) as client:
         with pytest.raises(Refused, match="File must be an image"):
             client.classify(b"no image")
@@ -119,7 +119,7 @@ def test_what_is_no_image_is_refused_and_what_is_half_of_one_fails(service: str,
             client.classify(jpeg(), model="nothing")
 
 
-def test_a_folder_is_classified_and_what_goes_wrong_is_told_with_the_file(service: str, folder: Path) -> None:
+def test_folder_is_classified_with_an_error_for_each_bad_file(service: str, folder: Path) -> None:
     with Client(service) as client:
         found = dict(client.classify_folder(folder))
     assert len(found) == 11
@@ -127,26 +127,27 @@ def test_a_folder_is_classified_and_what_goes_wrong_is_told_with_the_file(servic
     assert sum(isinstance(one, Prediction) for one in found.values()) == 10
 
 
-def test_an_answer_that_is_lost_is_asked_for_again_and_the_image_classified_once(service: str) -> None:
+def test_upload_is_retried_after_a_lost_response_and_classified_once(service: str) -> None:
+    before = len(httpx.get(f"{service}/predictions/?limit=500").json())
     with losing_answers(service, 2) as address, Client(address) as client:
         prediction = client.classify(jpeg())
     assert prediction.status == "succeeded"
-    assert len(httpx.get(f"{service}/predictions/").json()) == 1
+    assert len(httpx.get(f"{service}/predictions/?limit=500").json()) == before + 1
 
 
-def test_a_service_that_is_not_there_is_told() -> None:
+def test_unreachable_service_is_reported() -> None:
     with Client("http://127.0.0.1:1", retries=1) as client, pytest.raises(Unreachable, match="2 attempts"):
         client.models()
 
 
-def test_what_is_not_finished_yet_is_waited_for_by_its_events(server: Server) -> None:
+def test_client_waits_for_the_result_by_events(server: Server) -> None:
     # Nothing is answered with an upload, so that its end comes as an event.
     server.environment["MAX_WAIT_SECONDS"] = "0"
     with Client(server.start().url) as client:
         assert client.classify(jpeg()).status == "succeeded"
 
 
-async def test_what_does_not_end_is_waited_for_only_so_long(server: Server) -> None:
+async def test_client_stops_waiting_at_its_time_limit(server: Server) -> None:
     server.start()
     engine, *_ = [one for one in psutil.Process(server.process.pid).children() if "python" in one.name()]
     engine.suspend()
@@ -165,17 +166,17 @@ async def test_what_does_not_end_is_waited_for_only_so_long(server: Server) -> N
             assert (await patient.await_finished(prediction)).status == "succeeded"
 
 
-def test_a_service_that_asks_for_keys_is_given_one(server: Server) -> None:
+def test_client_sends_its_api_key(server: Server) -> None:
     server.environment["ALLOW_ANONYMOUS"] = "0"
     server.start()
     key = server.command("keys", "create", "a client").stdout.splitlines()[-1]
-    with Client(server.url) as client, pytest.raises(Refused, match="API key is needed"):
+    with Client(server.url) as client, pytest.raises(Refused, match="API key is required"):
         client.classify(jpeg())
     with Client(server.url, key) as client:
         assert client.classify(jpeg()).status == "succeeded"
 
 
-def test_whoever_stops_in_the_middle_waits_for_none_but_those_in_flight(service: str, folder: Path) -> None:
+def test_closing_the_iterator_waits_only_for_active_uploads(service: str, folder: Path) -> None:
     with Client(service) as client:
         asked = client.classify_all([folder / "0.jpg"] * 200, at_once=2)
         next(asked)
@@ -184,21 +185,19 @@ def test_whoever_stops_in_the_middle_waits_for_none_but_those_in_flight(service:
 
 
 @pytest.mark.parametrize("url", ["localhost:8004", "http://127.0.0.1:1", "ftp://localhost", ""])
-def test_an_address_where_nothing_answers_is_told_at_once(
-    folder: Path, url: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unreachable_address_is_reported_at_once(folder: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="1"):
         main([str(folder), "--url", url])
     assert capsys.readouterr().err.startswith(f"imgclass: error: {url}: ")
 
 
-def test_what_answers_and_is_not_the_service_is_told() -> None:
+def test_response_of_another_server_is_reported() -> None:
     page = httpx.Response(200, html="<p>Sign in to the network</p>")
-    with pytest.raises(Refused, match="not this service"):
+    with pytest.raises(Refused, match="not the image classifier"):
         Attempts(0).after_response(page)
 
 
-def test_the_command_line_writes_a_table(
+def test_command_writes_a_csv_file(
     service: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = tmp_path / "out.csv"
@@ -206,7 +205,7 @@ def test_the_command_line_writes_a_table(
     told = capsys.readouterr()
     assert told.out.count("\n") == 10
     assert "broken.png\terror: File must be an image" in told.err
-    assert "1 of 11 images were not classified" in told.err
+    assert "1 of 11 images could not be classified" in told.err
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 11

@@ -30,7 +30,7 @@ def findings(server: Server, status: int) -> dict[str, tuple[str, str]]:
     return found
 
 
-def test_all_is_well_before_the_start_and_beside_a_running_service(server: Server, port: int) -> None:
+def test_everything_is_ok_before_the_start_and_while_the_service_runs(server: Server, port: int) -> None:
     before = findings(server, 0)
     assert {state for state, _ in before.values()} == {"ok"}
     assert set(before) == {"version", "port", "disk", "model", "database", "tables", "storage", "keys"}
@@ -42,7 +42,7 @@ def test_all_is_well_before_the_start_and_beside_a_running_service(server: Serve
     assert server.stop() == 0
 
 
-def test_what_is_wrong_is_told_with_what_to_do(server: Server, port: int) -> None:
+def test_problem_is_reported_with_its_fix(server: Server, port: int) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", port))
         other.listen()
@@ -54,7 +54,7 @@ def test_what_is_wrong_is_told_with_what_to_do(server: Server, port: int) -> Non
     assert found["keys"] == ("wrong", "there are none: create one with `./classifier keys create NAME`.")
 
 
-def test_a_database_that_is_away_or_empty_is_told(server: Server, postgres_url: str) -> None:
+def test_unavailable_or_empty_database_is_reported(server: Server, postgres_url: str) -> None:
     server.environment["DATABASE_URL"] = "postgres://postgres@127.0.0.1:1/nothing"
     state, told = findings(server, 1)["database"]
     assert state == "wrong"
@@ -66,7 +66,7 @@ def test_a_database_that_is_away_or_empty_is_told(server: Server, postgres_url: 
     assert found["tables"][1].endswith("migrations are missing: run `./classifier migrate`.")
 
 
-def test_anothers_images_are_told(server: Server) -> None:
+def test_storage_of_another_database_is_reported(server: Server) -> None:
     server.start()
     server.stop()
     marks = list((server.log.parent).rglob(".owner"))
@@ -74,4 +74,4 @@ def test_anothers_images_are_told(server: Server) -> None:
     for mark in marks:
         mark.write_text("another")
     state, told = findings(server, 1)["storage"]
-    assert (state, "another database's" in told) == ("wrong", True)
+    assert (state, "belongs to another database" in told) == ("wrong", True)

@@ -1,4 +1,4 @@
-"""examples/flask-app: an application of its own, before the real service, in a real browser."""
+"""The Flask example with a real service, also in a browser."""
 
 import os
 import re
@@ -19,16 +19,15 @@ from tests.pictures import jpeg
 WEB = PROJECT_DIR.parent / "examples" / "flask-app" / "web.py"
 
 
-@pytest.fixture
-def example(server: Server, tmp_path: Path) -> Iterator[str]:
-    """The address of the example, run as its README says."""
-    service = server.start().url
+@pytest.fixture(scope="module")
+def example(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the example, which runs as its README says."""
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(PROJECT_DIR / "client" / "src"),
-        "IMGCLASS_URL": service,
+        "IMGCLASS_URL": shared_server.url,
     }
-    log = tmp_path / "flask.log"
+    log = tmp_path_factory.mktemp("flask") / "flask.log"
     with log.open("w") as output:
         command = [sys.executable, "-m", "flask", "--app", str(WEB), "run", "--port", "0"]
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
@@ -42,7 +41,7 @@ def example(server: Server, tmp_path: Path) -> Iterator[str]:
     process.wait(START_SECONDS)
 
 
-def test_uploads_and_rows_are_answered(example: str) -> None:
+def test_uploads_and_tabular_rows_get_results(example: str) -> None:
     answer = httpx.post(example, files={"image": ("a.jpg", jpeg())}, timeout=60)
     assert (answer.status_code, answer.text.count("<tr>")) == (200, 5)
     refused = httpx.post(example, files={"image": ("a.txt", b"no image")}, timeout=60)
@@ -58,13 +57,13 @@ def test_uploads_and_rows_are_answered(example: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "1e999", "six", ""])
-def test_what_is_no_number_is_told(example: str, number: str) -> None:
+def test_invalid_number_is_reported(example: str, number: str) -> None:
     answer = httpx.post(f"{example}/models/iris_random_forest", data={"petal_length": number, "petal_width": "2"})
     assert answer.status_code == 422
     assert "petal_length" in answer.text
 
 
-async def test_it_is_used_in_a_browser(browser: Browser, example: str, tmp_path: Path) -> None:
+async def test_pages_work_in_a_browser(browser: Browser, example: str, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg())
     page = await browser.new_page()
     await page.goto(example)

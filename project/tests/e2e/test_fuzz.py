@@ -17,7 +17,8 @@ MOST_GROWTH = 300 * 2**20
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="atheris is for Linux")
-def test_decoders_take_any_bytes(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_decoders_accept_any_bytes(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz.decoders", str(SECONDS)],
         cwd=tmp_path,
@@ -29,7 +30,8 @@ def test_decoders_take_any_bytes(tmp_path: Path) -> None:
     assert "stat::number_of_executed_units" in done.stderr
 
 
-def test_the_api_keeps_its_contract_whatever_is_sent(server: Server, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_api_keeps_its_contract_for_any_request(server: Server, tmp_path: Path) -> None:
     server.environment["MAX_WAIT_SECONDS"] = "1"
     url = server.start().url
     process = psutil.Process(server.process.pid)

@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -56,26 +56,29 @@ class Nginx:
         self.process.wait(START_SECONDS)
 
 
-@pytest.fixture
-async def cluster(tmp_path: Path, models_dir: Path) -> AsyncIterator[Cluster]:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterator[Cluster]:
     """Two web processes and a worker."""
-    cluster = Cluster(tmp_path / "cluster", models_dir)
-    cluster.folder.mkdir()
-    await cluster.start(1)
-    cluster.add_web()
-    await cluster.ready()
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), models_dir)
+
+    async def start() -> None:
+        await cluster.start(1)
+        cluster.add_web()
+        await cluster.ready()
+
+    asyncio.run(start())
     yield cluster
     cluster.end()
 
 
-@pytest.fixture
-def nginx(cluster: Cluster, tmp_path: Path) -> Iterator[Nginx]:
-    server = Nginx(tmp_path, cluster.web_urls)
+@pytest.fixture(scope="module")
+def nginx(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    server = Nginx(tmp_path_factory.mktemp("nginx"), cluster.web_urls)
     yield server
     server.stop()
 
 
-def test_the_files_of_the_deployment_are_well_formed(tmp_path: Path) -> None:
+def test_deployment_files_are_valid(tmp_path: Path) -> None:
     for name in ("nginx.conf", "upstream.conf"):
         text = (CONFIGURATION.parent / name).read_text().replace(TEMPORARY, f"{tmp_path}/nginx")
         (tmp_path / name).write_text(text)
@@ -83,7 +86,7 @@ def test_the_files_of_the_deployment_are_well_formed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-async def test_uploads_waits_and_events_go_through(nginx: Nginx) -> None:
+async def test_uploads_waits_and_events_pass_through(nginx: Nginx) -> None:
     async with nginx.client() as client:
         answer = await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers={"Prefer": "wait=30"})
         assert (answer.status_code, answer.json()["status"]) == (201, "succeeded")
@@ -101,7 +104,7 @@ async def test_uploads_waits_and_events_go_through(nginx: Nginx) -> None:
         assert (await client.get(following.links["next"]["url"])).status_code == 200
 
 
-async def test_batches_may_be_larger_and_are_passed_on_as_they_arrive(nginx: Nginx) -> None:
+async def test_batches_may_be_larger_and_are_not_buffered(nginx: Nginx) -> None:
     large = [(f"{number}.jpg", jpeg_with(b"\xff\xfe", bytes(60_000), 250 + number)) for number in range(4)]
     assert sum(len(data) for _, data in large) > 32 * 2**20
     async with nginx.client() as client:
@@ -109,7 +112,7 @@ async def test_batches_may_be_larger_and_are_passed_on_as_they_arrive(nginx: Ngi
         assert (answer.status_code, answer.json()["accepted"]) == (200, 4)
 
 
-async def test_limits_are_told_in_the_services_own_words(nginx: Nginx) -> None:
+async def test_limits_have_the_services_error_format(nginx: Nginx) -> None:
     async with nginx.client() as client:
         for size in (21, 40):
             answer = await client.post("/predictions/", files={"file": ("a.jpg", bytes(size * 2**20))})
@@ -117,7 +120,7 @@ async def test_limits_are_told_in_the_services_own_words(nginx: Nginx) -> None:
             assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_connections_to_the_service_are_kept(cluster: Cluster, nginx: Nginx) -> None:
+async def test_connections_to_the_service_are_reused(cluster: Cluster, nginx: Nginx) -> None:
     async with nginx.client() as client:
         for _ in range(200):
             await client.get("/ping")
@@ -126,7 +129,8 @@ async def test_connections_to_the_service_are_kept(cluster: Cluster, nginx: Ngin
     assert sum(not ports.isdisjoint({*one.laddr[1:2], *one.raddr[1:2]}) for one in closed) < 20
 
 
-async def test_with_one_of_two_web_processes_gone_nobody_notices(cluster: Cluster, nginx: Nginx) -> None:
+async def test_requests_succeed_if_one_of_two_web_processes_dies(cluster: Cluster, nginx: Nginx) -> None:
+    """The last test of the module: it kills the processes that all of them share."""
     async with nginx.client() as client:
         cluster.webs[0].kill()
         answers = [await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}) for _ in range(20)]

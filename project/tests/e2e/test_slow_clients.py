@@ -1,10 +1,9 @@
-"""Clients that take their time hold no connection for ever, and nobody else up."""
+"""Slow clients lose their connection after a time limit, and delay no others."""
 
 import select
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from unittest.mock import patch
 
 import httpx
@@ -14,14 +13,16 @@ from tests.e2e.server import Server
 from tests.pictures import jpeg
 
 
-@pytest.fixture
-def impatient(server: Server, tmp_path: Path) -> Iterator[Server]:
-    """A server that waits for a second where others wait for a minute."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "from app import protocol\nprotocol.HEAD_SECONDS = protocol.READ_TIMEOUT_SECONDS = 1.0\n"
+@pytest.fixture(scope="module")
+def impatient(unstarted_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with time limits of one second."""
+    folder = tmp_path_factory.mktemp("sitecustomize")
+    (folder / "sitecustomize.py").write_text(
+        "from app.api import connection\nconnection.HEAD_SECONDS = connection.READ_TIMEOUT_SECONDS = 1.0\n"
     )
-    with patch.dict(server.environment, {"PYTHONPATH": f"{tmp_path}:{server.environment['PYTHONPATH']}"}):
-        yield server.start()
+    path = f"{folder}:{unstarted_server.environment['PYTHONPATH']}"
+    with patch.dict(unstarted_server.environment, {"PYTHONPATH": path}):
+        yield unstarted_server.start()
 
 
 def connected(server: Server) -> socket.socket:
@@ -39,7 +40,7 @@ def is_ended(connection: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /pi", b"GET /ping HTTP/1.1\r\nHost: x\r\nX-Slow: "])
-def test_who_does_not_say_what_it_wants_is_not_waited_for(impatient: Server, sent: bytes) -> None:
+def test_incomplete_request_is_closed_after_its_time_limit(impatient: Server, sent: bytes) -> None:
     with connected(impatient) as connection:
         connection.sendall(sent)
         began = time.monotonic()
@@ -47,7 +48,7 @@ def test_who_does_not_say_what_it_wants_is_not_waited_for(impatient: Server, sen
         assert 0.5 < time.monotonic() - began < 10
 
 
-def test_a_further_request_is_not_waited_for_either(impatient: Server) -> None:
+def test_incomplete_second_request_is_closed_after_its_time_limit(impatient: Server) -> None:
     with connected(impatient) as connection:
         connection.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
         answer = b""
@@ -58,7 +59,7 @@ def test_a_further_request_is_not_waited_for_either(impatient: Server) -> None:
         assert is_ended(connection)
 
 
-def test_who_does_not_read_is_not_waited_for(impatient: Server) -> None:
+def test_connection_is_closed_if_the_client_does_not_read(impatient: Server) -> None:
     with httpx.Client(base_url=impatient.url) as client:
         for number in range(40):
             client.post("/predictions/", files={"file": (f"{number}.jpg", jpeg(300 + number))})
@@ -72,7 +73,7 @@ def test_who_does_not_read_is_not_waited_for(impatient: Server) -> None:
     assert httpx.get(f"{impatient.url}/ping").status_code == 200
 
 
-def test_who_is_only_slow_with_a_body_has_its_time(impatient: Server) -> None:
+def test_slow_body_is_accepted(impatient: Server) -> None:
     data = jpeg()
     body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n' + data + b"\r\n--x--\r\n"
     head = b"POST /predictions/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"

@@ -20,6 +20,7 @@ from app.db.connection import connected as connect
 from app.db.migrations import migrate
 from app.main import create_application
 from app.storage.keys import OWNER
+from tests import uploading
 from tests.conftest import FALLBACK
 
 
@@ -137,7 +138,7 @@ def upload(client: httpx.AsyncClient) -> Upload:
     """Uploads through the client."""
 
     async def post(data: bytes, name: str = "picture.jpg", **headers: str) -> httpx.Response:
-        return await client.post("/predictions/", files={"file": (name, data)}, headers=headers)
+        return await uploading.upload(client, data, name=name, headers=headers)
 
     return post
 

@@ -12,7 +12,7 @@ from tests.integration.rows import ROW
 
 
 @pytest.mark.usefixtures("connected")
-async def test_workers_are_scaled_by_the_age_of_what_waits(database_url: str) -> None:
+async def test_autoscaler_query_returns_the_age_of_the_oldest_job(database_url: str) -> None:
     text = (PROJECT_DIR / "deploy" / "kubernetes" / "autoscaler.yaml").read_text()
     found = re.search(r"query: >-\n\s+(.+)\n", text)
     assert found

@@ -2,7 +2,6 @@
 
 import asyncio
 
-import httpx
 import pytest
 
 from app.config import Settings
@@ -11,11 +10,11 @@ from app.domain import Overloaded
 from app.uploads.backlog import Backlog
 from tests.integration.conftest import serving, uploaded_files
 from tests.integration.rows import ROW
-from tests.pictures import jpeg
+from tests.uploading import upload
 
 
 @pytest.mark.usefixtures("connected")
-async def test_the_rate_is_that_of_what_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rate_is_that_of_finished_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 1000.0
     monkeypatch.setattr("app.uploads.backlog.time.monotonic", lambda: clock)
     backlog = Backlog(100)
@@ -42,7 +41,7 @@ async def test_the_rate_is_that_of_what_is_finished(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("connected")
-async def test_idle_seconds_are_no_slowness_and_a_standstill_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_time_does_not_lower_the_rate_but_a_standstill_does(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 1000.0
     monkeypatch.setattr("app.uploads.backlog.time.monotonic", lambda: clock)
     backlog = Backlog(1)
@@ -64,7 +63,7 @@ async def test_idle_seconds_are_no_slowness_and_a_standstill_is_one(monkeypatch:
 
 
 @pytest.mark.usefixtures("connected")
-async def test_what_was_taken_since_the_last_look_counts() -> None:
+async def test_uploads_since_the_last_sample_count() -> None:
     backlog = Backlog(3)
     await backlog._measure()
     backlog.count_accepted()
@@ -78,7 +77,7 @@ async def test_what_was_taken_since_the_last_look_counts() -> None:
     assert backlog.unfinished == 0
 
 
-async def test_an_upload_too_many_is_503_with_retry_after(settings: Settings) -> None:
+async def test_upload_above_the_limit_is_503_with_retry_after(settings: Settings) -> None:
     async with serving(settings.model_copy(update={"max_pending": 3, "recover_seconds": 3600})) as client:
         # Of another process, which is slow.
         await execute(ROW, ["processing", 3])
@@ -94,7 +93,3 @@ async def test_an_upload_too_many_is_503_with_retry_after(settings: Settings) ->
         async with asyncio.timeout(10):
             while (await upload(client)).status_code != 201:
                 await asyncio.sleep(0.05)
-
-
-async def upload(client: httpx.AsyncClient) -> httpx.Response:
-    return await client.post("/predictions/", files={"file": ("b.jpg", jpeg())})

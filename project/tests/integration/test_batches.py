@@ -19,6 +19,8 @@ from app.uploads.zip_stream import ArchiveLimits, ZipUnpacker
 from tests.integration.conftest import serving, uploaded_files
 from tests.pictures import encoded, jpeg, scene
 
+pytestmark = pytest.mark.process
+
 ZIP = {"Content-Type": "application/zip"}
 
 
@@ -73,7 +75,7 @@ async def test_each_file_of_a_zip_is_a_prediction(
     assert {(await finished(client, item["prediction"]["id"]))["status"] for item in batch["items"]} == {"succeeded"}
 
 
-async def test_each_is_refused_by_itself(settings: Settings) -> None:
+async def test_each_image_is_rejected_on_its_own(settings: Settings) -> None:
     limited = settings.model_copy(update={"max_upload_bytes": 100_000, "max_image_pixels": 1_000_000})
     files = [
         ("good.jpg", jpeg()),
@@ -97,7 +99,7 @@ async def test_each_is_refused_by_itself(settings: Settings) -> None:
         assert len(uploaded_files(limited)) == 4
 
 
-async def test_a_field_counts_for_the_files_after_it(client: httpx.AsyncClient) -> None:
+async def test_field_applies_to_the_files_after_it(client: httpx.AsyncClient) -> None:
     answer = await post_files(client, pictures(2), data={"model": "mobilenet_v2"})
     assert [item["prediction"]["model"] for item in answer.json()["items"]] == ["mobilenet_v2"] * 2
     answer = await post_files(client, pictures(1), data={"model": "nonsense"})
@@ -108,7 +110,7 @@ async def test_a_field_counts_for_the_files_after_it(client: httpx.AsyncClient) 
     assert "WEBHOOK_SECRET" in answer.json()["detail"][0]["msg"]
 
 
-async def test_what_holds_no_images_is_refused(client: httpx.AsyncClient) -> None:
+async def test_batch_without_images_is_rejected(client: httpx.AsyncClient) -> None:
     for content, kind, status in [
         (b"", "application/zip", 400),
         (zipped([]), "application/zip", 400),
@@ -125,7 +127,7 @@ async def test_what_holds_no_images_is_refused(client: httpx.AsyncClient) -> Non
         assert answer.json()["detail"]
 
 
-async def test_a_damaged_zip_keeps_what_came_before(client: httpx.AsyncClient) -> None:
+async def test_damaged_zip_keeps_earlier_images(client: httpx.AsyncClient) -> None:
     data = zipped(pictures(4), zipfile.ZIP_STORED)
     for damaged, told in [
         (data[: len(data) // 2], "The ZIP file is incomplete."),
@@ -137,7 +139,7 @@ async def test_a_damaged_zip_keeps_what_came_before(client: httpx.AsyncClient) -
         assert {item["status"] for item in batch["items"]} == {201}
 
 
-async def test_a_damaged_zip_in_a_form_takes_nothing_else_along(client: httpx.AsyncClient) -> None:
+async def test_damaged_zip_in_a_form_does_not_affect_other_files(client: httpx.AsyncClient) -> None:
     damaged = zipped(pictures(2), zipfile.ZIP_STORED)[:-9000]
     files = [("a.jpg", jpeg()), ("bad.zip", damaged), ("worse.zip", b"PK\x03\x04nonsense"), ("b.jpg", jpeg(555))]
     batch = (await post_files(client, files)).json()
@@ -151,14 +153,14 @@ async def test_a_damaged_zip_in_a_form_takes_nothing_else_along(client: httpx.As
     assert batch["error"] is None
 
 
-async def test_a_zip_with_a_password_says_so(client: httpx.AsyncClient) -> None:
+async def test_encrypted_zip_is_reported(client: httpx.AsyncClient) -> None:
     data = bytearray(zipped(pictures(1)))
     data[6] |= 1  # the bit of encryption (APPNOTE 4.4.4)
     answer = await client.post("/predictions/batch", content=bytes(data), headers=ZIP)
     assert (answer.status_code, answer.json()["detail"]) == (400, "The ZIP file is encrypted: remove its password.")
 
 
-async def test_a_batch_has_so_many_images(settings: Settings) -> None:
+async def test_number_of_images_is_limited(settings: Settings) -> None:
     async with serving(settings.model_copy(update={"max_batch_images": 3})) as client:
         of_form = (await post_files(client, pictures(5))).json()
         of_zip = (await client.post("/predictions/batch", content=zipped(pictures(5)), headers=ZIP)).json()
@@ -167,7 +169,7 @@ async def test_a_batch_has_so_many_images(settings: Settings) -> None:
         assert await execute("SELECT count(*) FROM predictions") == [{"count": 6}]
 
 
-async def test_a_batch_has_so_many_bytes(settings: Settings) -> None:
+async def test_size_of_a_batch_is_limited(settings: Settings) -> None:
     async with serving(settings.model_copy(update={"max_batch_bytes": 200_000})) as client:
         answer = await client.post("/predictions/batch", content=bytes(200_001), headers=ZIP)
         assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_large")
@@ -176,7 +178,7 @@ async def test_a_batch_has_so_many_bytes(settings: Settings) -> None:
         assert (batch["accepted"], batch["error"]["message"]) == (1, "The ZIP file unpacks to more than 200000 bytes.")
 
 
-async def test_a_bomb_is_not_unpacked(client: httpx.AsyncClient) -> None:
+async def test_zip_bomb_is_not_unpacked(client: httpx.AsyncClient) -> None:
     bomb = zipped((f"{number}.jpg", bytes(15 * 2**20)) for number in range(20))
     assert len(bomb) < 2**19
     batch = (await client.post("/predictions/batch", content=bomb, headers=ZIP)).json()
@@ -185,7 +187,9 @@ async def test_a_bomb_is_not_unpacked(client: httpx.AsyncClient) -> None:
     assert len(batch["items"]) < 10
 
 
-async def test_with_the_same_key_nothing_is_stored_twice(client: httpx.AsyncClient, settings: Settings) -> None:
+async def test_repeated_batch_with_the_same_key_stores_nothing_twice(
+    client: httpx.AsyncClient, settings: Settings
+) -> None:
     key = {"Idempotency-Key": "one"}
     first = (await post_files(client, pictures(3), headers=key)).json()
     again = (await post_files(client, pictures(4), headers=key)).json()
@@ -204,7 +208,7 @@ async def test_with_the_same_key_nothing_is_stored_twice(client: httpx.AsyncClie
     assert long.status_code == 422
 
 
-async def test_more_than_can_be_done_is_refused_each_by_itself(settings: Settings) -> None:
+async def test_images_above_the_backlog_are_rejected_individually(settings: Settings) -> None:
     async with serving(settings.model_copy(update={"max_pending": 4, "recover_seconds": 600})) as client:
         with patch("app.worker.worker.Worker.start"):
             batch = (await post_files(client, pictures(6))).json()
@@ -214,7 +218,7 @@ async def test_more_than_can_be_done_is_refused_each_by_itself(settings: Setting
         assert int(refused.headers["Retry-After"]) > 0
 
 
-async def test_who_sends_nothing_for_long_is_told(client: httpx.AsyncClient) -> None:
+async def test_silent_client_gets_408(client: httpx.AsyncClient) -> None:
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
     never = asyncio.Event()
 
@@ -229,7 +233,7 @@ async def test_who_sends_nothing_for_long_is_told(client: httpx.AsyncClient) -> 
     assert batch["error"]["message"] == "The batch arrives too slowly: send at least 64 KiB per second."
 
 
-async def test_a_batch_of_unknown_length_is_cut_off_too_and_keeps_what_came(settings: Settings) -> None:
+async def test_batch_of_unknown_length_is_limited_and_keeps_earlier_images(settings: Settings) -> None:
     async def body() -> AsyncIterator[bytes]:
         for name, data in pictures(50):
             head = f'--x\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
@@ -243,7 +247,7 @@ async def test_a_batch_of_unknown_length_is_cut_off_too_and_keeps_what_came(sett
     assert answer.json()["error"] == {"code": "upload_too_large", "message": "The upload is larger than 100000 bytes."}
 
 
-async def test_who_stands_in_line_is_not_slow_and_told_in_time(client: httpx.AsyncClient) -> None:
+async def test_queued_batch_is_not_treated_as_slow_and_gets_503_in_time(client: httpx.AsyncClient) -> None:
     first_came, released = asyncio.Event(), asyncio.Event()
 
     async def body() -> AsyncIterator[bytes]:
@@ -268,7 +272,7 @@ async def test_who_stands_in_line_is_not_slow_and_told_in_time(client: httpx.Asy
         assert (await first).status_code == 400
 
 
-async def test_a_client_that_leaves_in_the_middle_of_an_archive_holds_no_thread(client: httpx.AsyncClient) -> None:
+async def test_disconnected_client_frees_its_thread(client: httpx.AsyncClient) -> None:
     came = asyncio.Event()
 
     async def body() -> AsyncIterator[bytes]:
@@ -286,7 +290,7 @@ async def test_a_client_that_leaves_in_the_middle_of_an_archive_holds_no_thread(
     assert batch["accepted"] == 2
 
 
-async def test_what_many_archives_take_is_counted_together(client: httpx.AsyncClient) -> None:
+async def test_limits_apply_to_all_archives_of_a_batch_together(client: httpx.AsyncClient) -> None:
     small_bomb = zipped([("a.jpg", bytes(15 * 2**20))])
     batch = (await post_files(client, [("a.zip", small_bomb)] * 20)).json()
     told = [item["error"]["message"] for item in batch["items"]]
@@ -294,7 +298,7 @@ async def test_what_many_archives_take_is_counted_together(client: httpx.AsyncCl
     assert told.count("File must be an image") < 10
 
 
-async def test_an_archive_is_read_no_further_than_it_is_asked_for() -> None:
+async def test_archive_is_read_only_on_request() -> None:
     data = zipped(pictures(50), zipfile.ZIP_STORED)
     given = 0
 
@@ -311,7 +315,7 @@ async def test_an_archive_is_read_no_further_than_it_is_asked_for() -> None:
     await entries.aclose()
 
 
-async def test_files_that_systems_hide_are_counted_too() -> None:
+async def test_skipped_files_count_towards_the_limit() -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield zipped((f".{number}", b"") for number in range(9))
 
@@ -319,6 +323,6 @@ async def test_files_that_systems_hide_are_counted_too() -> None:
         await anext(ZipUnpacker().unpack(chunks(), 2**20, ArchiveLimits(5, 2**30)))
 
 
-def test_old_names_are_read_as_they_were_written() -> None:
+def test_legacy_file_names_are_decoded() -> None:
     assert zip_stream._decode_name("Käse.jpg".encode("cp437")) == "Käse.jpg"
     assert zip_stream._decode_name("Käse.jpg".encode()) == "Käse.jpg"

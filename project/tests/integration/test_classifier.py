@@ -20,6 +20,8 @@ from tests.conftest import FALLBACK
 from tests.integration.conftest import serving
 from tests.pictures import jpeg
 
+pytestmark = pytest.mark.process
+
 TOLERANCE = 1e-3
 KERAS_SCORES = Path(__file__).with_name("keras_scores.py")
 
@@ -32,7 +34,7 @@ def tensors() -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0"])
-def test_scores_equal_keras_own(
+def test_scores_equal_those_of_keras(
     name: str, models_dir: Path, export_python: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     weights = request.getfixturevalue("mobilenet_weights") if name == "mobilenet_v2" else ""
@@ -51,7 +53,7 @@ def test_scores_equal_keras_own(
     assert np.abs(scores - expected).max() < TOLERANCE
 
 
-def test_labels_are_as_keras_prints_them(models_dir: Path) -> None:
+def test_labels_equal_those_of_keras(models_dir: Path) -> None:
     labels = read_model(models_dir / "efficientnet_lite0").labels
     assert len(labels) == 1000
     told = {0: "tench", 285: "Egyptian_cat", 281: "tabby", 607: "jack-o'-lantern", 999: "toilet_tissue"}
@@ -59,7 +61,7 @@ def test_labels_are_as_keras_prints_them(models_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0"])
-async def test_the_labelled_pictures_are_recognised_through_the_api(
+async def test_labelled_images_are_recognised(
     name: str, settings: Settings, labelled_images: Path, request: pytest.FixtureRequest
 ) -> None:
     if name == "mobilenet_v2":
@@ -92,7 +94,7 @@ async def test_the_labelled_pictures_are_recognised_through_the_api(
         ("efficientnet_lite0.tflite", b"no model", "LiteRT cannot load"),
     ],
 )
-def test_a_broken_folder_is_told_in_one_line(
+def test_broken_folder_is_reported_in_one_line(
     models_dir: Path, tmp_path: Path, file: str, content: bytes | None, told: str
 ) -> None:
     for path in (models_dir / FALLBACK).iterdir():
@@ -105,7 +107,7 @@ def test_a_broken_folder_is_told_in_one_line(
     assert "\n" not in raised.value.message
 
 
-def test_an_answer_that_is_no_probability_breaks_the_model(models_dir: Path) -> None:
+def test_scores_that_are_not_probabilities_mark_the_model_as_broken(models_dir: Path) -> None:
     classifier = Classifier(read_model(models_dir / FALLBACK), threads=1)
     logits = np.linspace(-3, 9, 1000, dtype=np.float32)
     with (
@@ -115,7 +117,7 @@ def test_an_answer_that_is_no_probability_breaks_the_model(models_dir: Path) -> 
         classifier.classify(jpeg())
 
 
-def test_logits_become_probabilities_where_the_manifest_says_so(models_dir: Path) -> None:
+def test_logits_become_probabilities_if_the_manifest_says_softmax(models_dir: Path) -> None:
     model = read_model(models_dir / FALLBACK)
     assert isinstance(model.manifest, ImageManifest)
     softmax = model.manifest.model_copy(update={"output": OutputTable(activation="softmax")})
@@ -125,7 +127,7 @@ def test_logits_become_probabilities_where_the_manifest_says_so(models_dir: Path
     assert 1 < scores.max() / scores.min() <= np.e + 1e-3
 
 
-def test_openvino_says_the_same(models_dir: Path) -> None:
+def test_openvino_returns_the_same_scores(models_dir: Path) -> None:
     model = read_model(models_dir / FALLBACK)
     assert isinstance(model.manifest, ImageManifest)
     other = replace(model, manifest=model.manifest.model_copy(update={"runtime": "openvino"}))
@@ -135,7 +137,7 @@ def test_openvino_says_the_same(models_dir: Path) -> None:
         np.testing.assert_allclose(found.scores(to_tensor(jpeg())), expected, atol=1e-4)
 
 
-def test_a_runtime_that_is_not_installed_is_told(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_runtime_is_reported(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "app.classifier.runtimes.openvino", raising=False)
     model = read_model(models_dir / FALLBACK)

@@ -20,6 +20,8 @@ from tests.integration.conftest import AddModel
 from tests.integration.test_registry import damage
 from tests.pictures import encoded, jpeg
 
+pytestmark = pytest.mark.process
+
 PLENTY = 2**40
 
 
@@ -40,7 +42,7 @@ def process() -> psutil.Process:
     return child
 
 
-async def test_it_says_what_the_model_says(engine: Engine) -> None:
+async def test_engine_returns_the_scores_of_the_model(engine: Engine) -> None:
     said = await engine.classify(FALLBACK, jpeg())
     assert len(said.scores) == 5
     assert said.model == FALLBACK
@@ -48,14 +50,14 @@ async def test_it_says_what_the_model_says(engine: Engine) -> None:
     assert await asyncio.gather(*(engine.classify(FALLBACK, jpeg()) for _ in range(20))) == [said] * 20
 
 
-async def test_errors_come_back_as_they_are(engine: Engine) -> None:
+async def test_engine_returns_errors_unchanged(engine: Engine) -> None:
     with pytest.raises(ImageUnreadable):
         await engine.classify(FALLBACK, jpeg()[:2000])
     with pytest.raises(ModelUnknown, match="no model 'nothing'"):
         await engine.classify("nothing", jpeg())
 
 
-async def test_a_damaged_model_is_told(folder: Path, add_model: AddModel) -> None:
+async def test_damaged_model_is_reported(folder: Path, add_model: AddModel) -> None:
     add_model()
     damage(add_model("damaged"))
     engine = Engine(orders(folder))
@@ -70,7 +72,7 @@ async def test_a_damaged_model_is_told(folder: Path, add_model: AddModel) -> Non
             await engine.load(["damaged"])
 
 
-async def test_what_is_in_hand_at_its_death_fails_and_the_next_is_answered(engine: Engine) -> None:
+async def test_active_images_fail_when_the_engine_dies_and_later_ones_succeed(engine: Engine) -> None:
     await engine.load([FALLBACK])
     first = process()
     first.send_signal(signal.SIGSTOP)
@@ -87,7 +89,7 @@ async def test_what_is_in_hand_at_its_death_fails_and_the_next_is_answered(engin
     assert engine.is_alive
 
 
-async def test_what_nobody_waits_for_any_longer_keeps_its_turn_until_it_is_answered(engine: Engine) -> None:
+async def test_cancelled_image_occupies_its_slot_until_it_is_finished(engine: Engine) -> None:
     await engine.load([FALLBACK])
     process().send_signal(signal.SIGSTOP)
     given_up = [asyncio.create_task(engine.classify(FALLBACK, jpeg())) for _ in range(4)]
@@ -106,7 +108,7 @@ async def test_what_nobody_waits_for_any_longer_keeps_its_turn_until_it_is_answe
         assert (await next_one).scores
 
 
-async def test_it_comes_back_though_no_process_can_be_started_for_a_while(
+async def test_engine_restarts_after_processes_could_not_be_started(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     await engine.load([FALLBACK])
@@ -137,7 +139,8 @@ async def said_or_died(engine: Engine) -> Classification | None:
         return None
 
 
-async def test_an_image_that_takes_too_long_fails_and_the_others_are_answered(models_dir: Path) -> None:
+@pytest.mark.slow
+async def test_image_above_the_time_limit_fails_and_others_succeed(models_dir: Path) -> None:
     engine = Engine(orders(models_dir, threads=1, image_seconds=0.2))
     async with engine.running():
         await engine.load([FALLBACK])
@@ -153,7 +156,7 @@ async def test_an_image_that_takes_too_long_fails_and_the_others_are_answered(mo
         assert process().pid != first.pid
 
 
-async def test_a_process_that_was_stopped_was_at_nothing_meanwhile(models_dir: Path) -> None:
+async def test_suspended_time_does_not_count_towards_the_time_limit(models_dir: Path) -> None:
     seconds = 3.0
     engine = Engine(orders(models_dir, image_seconds=seconds))
     async with engine.running():
@@ -171,19 +174,19 @@ async def test_a_process_that_was_stopped_was_at_nothing_meanwhile(models_dir: P
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_signals_to_the_group_do_not_stop_it(engine: Engine, number: signal.Signals) -> None:
+async def test_signals_to_the_group_do_not_stop_the_engine(engine: Engine, number: signal.Signals) -> None:
     await engine.load([FALLBACK])
     process().send_signal(number)
     assert (await engine.classify(FALLBACK, jpeg())).scores
 
 
-async def test_it_ends_with_the_service(models_dir: Path) -> None:
+async def test_engine_ends_with_the_service(models_dir: Path) -> None:
     async with Engine(orders(models_dir)).running():
         child = process()
     assert not child.is_running()
 
 
-async def test_it_ends_where_the_service_just_vanishes(engine: Engine) -> None:
+async def test_engine_ends_if_the_service_is_killed(engine: Engine) -> None:
     await engine.load([FALLBACK])
     child = process()
     # What is left of a service that was killed: a closed socket.
@@ -195,7 +198,7 @@ async def test_it_ends_where_the_service_just_vanishes(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("turns", range(4))
-async def test_it_can_be_stopped_at_the_moment_of_its_death(models_dir: Path, turns: int) -> None:
+async def test_engine_can_be_stopped_while_it_dies(models_dir: Path, turns: int) -> None:
     engine = Engine(orders(models_dir))
     async with asyncio.timeout(10), engine.running():
         await engine.load([FALLBACK])

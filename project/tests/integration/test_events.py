@@ -17,6 +17,8 @@ from app.main import create_application
 from tests.integration.rows import ROW
 from tests.pictures import jpeg
 
+pytestmark = pytest.mark.process
+
 Event = tuple[str, dict[str, object]]
 
 
@@ -98,7 +100,7 @@ async def events(response: httpx.Response) -> AsyncIterator[Event]:
             yield name, json.loads(line.removeprefix("data: "))
 
 
-async def test_a_long_poll_ends_with_the_change(process: Web) -> None:
+async def test_long_poll_ends_with_a_change(process: Web) -> None:
     prediction_id = await row()
     (polling,) = await poll(process, prediction_id)
     await execute("UPDATE predictions SET status = 'processing' WHERE id = $1", [prediction_id])
@@ -108,7 +110,7 @@ async def test_a_long_poll_ends_with_the_change(process: Web) -> None:
     assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
 
 
-async def test_a_long_poll_ends_with_the_time_and_at_once_where_it_is_finished(web: httpx.AsyncClient) -> None:
+async def test_long_poll_ends_after_its_time_and_at_once_if_finished(web: httpx.AsyncClient) -> None:
     prediction_id = await row()
     assert (await web.get(f"/predictions/{prediction_id}", params={"wait": 1})).json()["status"] == "pending"
     await finish(prediction_id)
@@ -118,7 +120,7 @@ async def test_a_long_poll_ends_with_the_time_and_at_once_where_it_is_finished(w
     assert (await web.get("/predictions/1/", params={"wait": -1})).status_code == 422
 
 
-async def test_head_of_a_stream_has_an_end(web: httpx.AsyncClient) -> None:
+async def test_head_request_of_a_stream_ends(web: httpx.AsyncClient) -> None:
     prediction_id = await row()
     for path in ("/events/", f"/predictions/{prediction_id}/events/"):
         async with asyncio.timeout(5):
@@ -127,7 +129,7 @@ async def test_head_of_a_stream_has_an_end(web: httpx.AsyncClient) -> None:
         assert answer.headers["content-type"].startswith("text/event-stream")
 
 
-async def test_a_long_poll_of_one_that_is_deleted_is_404(process: Web) -> None:
+async def test_long_poll_of_a_deleted_prediction_is_404(process: Web) -> None:
     prediction_id = await row()
     (polling,) = await poll(process, prediction_id)
     await process[0].delete(f"/predictions/{prediction_id}/")
@@ -135,7 +137,7 @@ async def test_a_long_poll_of_one_that_is_deleted_is_404(process: Web) -> None:
         assert (await polling).status_code == 404
 
 
-async def test_one_prediction_is_followed_to_its_end(web: httpx.AsyncClient) -> None:
+async def test_stream_of_a_prediction_ends_when_it_is_finished(web: httpx.AsyncClient) -> None:
     prediction_id = await row()
     async with web.stream("GET", f"/predictions/{prediction_id}/events") as response:
         assert response.headers["content-type"].startswith("text/event-stream")
@@ -151,7 +153,7 @@ async def test_one_prediction_is_followed_to_its_end(web: httpx.AsyncClient) -> 
     assert (await web.get("/predictions/1000/events")).status_code == 404
 
 
-async def test_the_end_may_be_a_deletion(web: httpx.AsyncClient) -> None:
+async def test_stream_of_a_prediction_ends_with_its_deletion(web: httpx.AsyncClient) -> None:
     prediction_id = await row()
     async with web.stream("GET", f"/predictions/{prediction_id}/events") as response:
         told = events(response)
@@ -160,7 +162,7 @@ async def test_the_end_may_be_a_deletion(web: httpx.AsyncClient) -> None:
         assert [event async for event in told] == [("deleted", {"id": prediction_id})]
 
 
-async def test_all_predictions_are_followed(web: httpx.AsyncClient) -> None:
+async def test_stream_reports_all_predictions(web: httpx.AsyncClient) -> None:
     async with web.stream("GET", "/events") as response:
         told = events(response)
         answer = await web.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers={"Prefer": "wait=30"})
@@ -174,7 +176,7 @@ async def test_all_predictions_are_followed(web: httpx.AsyncClient) -> None:
         assert await anext(told) == ("deleted", {"id": uploaded, "status": "deleted"})
 
 
-async def test_many_who_wait_for_one_are_told(process: Web) -> None:
+async def test_many_waiting_clients_are_notified(process: Web) -> None:
     prediction_id = await row()
     polling = await poll(process, prediction_id, 50)
     await finish(prediction_id)
@@ -183,7 +185,7 @@ async def test_many_who_wait_for_one_are_told(process: Web) -> None:
     assert {answer.json()["status"] for answer in answers} == {"succeeded"}
 
 
-async def test_after_the_connection_broke_changes_are_told_again(web: httpx.AsyncClient) -> None:
+async def test_notifications_resume_after_a_broken_connection(web: httpx.AsyncClient) -> None:
     prediction_id = await row()
     polling = asyncio.create_task(web.get(f"/predictions/{prediction_id}/", params={"wait": 30}))
     async with web.stream("GET", "/events") as response:
@@ -200,7 +202,7 @@ async def test_after_the_connection_broke_changes_are_told_again(web: httpx.Asyn
             assert await anext(told) == ("prediction", {"id": other, "status": "pending"})
 
 
-async def test_a_stop_ends_streams_at_once(settings: Settings) -> None:
+async def test_shutdown_ends_streams_at_once(settings: Settings) -> None:
     async with served(settings.model_copy(update={"recover_seconds": 3600})) as (client, server):
         prediction_id = await row()
         polling = asyncio.create_task(client.get(f"/predictions/{prediction_id}/", params={"wait": 60}))
@@ -215,7 +217,7 @@ async def test_a_stop_ends_streams_at_once(settings: Settings) -> None:
                 assert (await polling).json()["status"] == "pending"
 
 
-async def test_who_does_not_keep_up_is_told_so() -> None:
+async def test_slow_client_gets_a_missed_event() -> None:
     subscription = Subscription()
     subscription.put([StatusEvent(1, "pending")])
     assert await subscription.next(1) == [StatusEvent(1, "pending")]

@@ -16,6 +16,8 @@ from app.images.preprocessing import to_tensor
 from tests.corpus import corpus
 from tests.integration.conftest import serving, uploaded_files
 
+pytestmark = pytest.mark.process
+
 PIXELS = 50_000_000
 MOST_SECONDS = 10.0
 """Far more than any of them takes here: what hangs is found, a busy machine is not."""
@@ -23,7 +25,7 @@ MOST_GROWTH = 400 * 2**20
 """The largest image that is accepted has 50 million pixels, of 8 bytes."""
 
 
-def test_each_is_a_tensor_or_told_to_be_none() -> None:
+def test_each_file_is_decoded_or_rejected() -> None:
     process = psutil.Process(os.getpid())
     before = process.memory_info().rss
     outcomes: dict[str, int] = {}
@@ -42,7 +44,9 @@ def test_each_is_a_tensor_or_told_to_be_none() -> None:
 
 
 @pytest.mark.parametrize("as_zip", [False, True])
-async def test_each_is_answered_and_ends(settings: Settings, caplog: pytest.LogCaptureFixture, *, as_zip: bool) -> None:
+async def test_each_upload_gets_a_response_and_an_outcome(
+    settings: Settings, caplog: pytest.LogCaptureFixture, *, as_zip: bool
+) -> None:
     files = list(corpus())
     assert len(files) > 200
     async with serving(settings) as client:

@@ -17,8 +17,9 @@ from app.outbound import image_download
 from app.outbound.addresses import is_public
 from tests.integration.conftest import serving, uploaded_files
 from tests.pictures import jpeg
+from tests.uploading import WAIT
 
-WAIT = {"Prefer": "wait=30"}
+pytestmark = pytest.mark.process
 
 
 async def post(client: httpx.AsyncClient, **sent: Any) -> httpx.Response:
@@ -32,7 +33,7 @@ def told(answer: httpx.Response) -> str:
     return f"{'.'.join(error['loc'])}: {error['msg']}"
 
 
-async def test_an_image_in_base64(client: httpx.AsyncClient) -> None:
+async def test_base64_image_is_classified(client: httpx.AsyncClient) -> None:
     width = 300
     for prefix in ("", "data:image/jpeg;base64,", "DATA:;base64,"):
         for encode in (base64.b64encode, base64.encodebytes):
@@ -55,13 +56,13 @@ NO_UPLOADS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-async def test_json_that_is_no_upload_is_422(client: httpx.AsyncClient) -> None:
+async def test_invalid_upload_in_json_is_422(client: httpx.AsyncClient) -> None:
     for sent, says in NO_UPLOADS:
         assert told(await post(client, **sent)).startswith(says), sent
     assert await execute("SELECT 1 FROM predictions") == []
 
 
-async def test_json_that_is_none_is_422_and_what_is_no_image_400(client: httpx.AsyncClient) -> None:
+async def test_invalid_json_is_422_and_other_files_are_400(client: httpx.AsyncClient) -> None:
     for content in (b"", b"{", b"[]", b"null", b"\xff", b'{"image":' * 999):
         answer = await client.post("/predictions/", content=content, headers={"Content-Type": "application/json"})
         assert answer.status_code == 422, content
@@ -69,7 +70,7 @@ async def test_json_that_is_none_is_422_and_what_is_no_image_400(client: httpx.A
     assert (answer.status_code, answer.json()["detail"]) == (400, "File must be an image")
 
 
-async def test_the_limit_is_the_images_own(settings: Settings) -> None:
+async def test_size_limit_applies_to_the_decoded_image(settings: Settings) -> None:
     data = jpeg(800, 600)
     exactly = settings.model_copy(update={"max_upload_bytes": len(data)})
     async with serving(exactly) as client:
@@ -81,7 +82,7 @@ async def test_the_limit_is_the_images_own(settings: Settings) -> None:
         assert len(uploaded_files(exactly)) == 1
 
 
-async def test_a_key_is_kept_for_json_too(client: httpx.AsyncClient) -> None:
+async def test_idempotency_key_works_with_json(client: httpx.AsyncClient) -> None:
     sent = {"image": base64.b64encode(jpeg()).decode()}
     first, again = [await client.post("/predictions/", json=sent, headers={"Idempotency-Key": "one"}) for _ in range(2)]
     assert (first.json()["id"], again.headers["Idempotency-Replayed"]) == (again.json()["id"], "true")
@@ -119,7 +120,7 @@ async def fetching_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient
 
 
 @pytest.mark.parametrize("as_form", [True, False])
-async def test_an_image_is_fetched(fetching_client: httpx.AsyncClient, *, as_form: bool) -> None:
+async def test_image_url_is_downloaded(fetching_client: httpx.AsyncClient, *, as_form: bool) -> None:
     def answering(path: str) -> tuple[int, dict[str, str], bytes]:
         if path == "/first":
             return 302, {"Location": "/pictures/a%20cat.jpg?of=mine"}, b""
@@ -135,7 +136,7 @@ async def test_an_image_is_fetched(fetching_client: httpx.AsyncClient, *, as_for
         assert row["status"] == "succeeded"
 
 
-async def test_what_cannot_be_fetched_is_told(fetching_client: httpx.AsyncClient, settings: Settings) -> None:
+async def test_failed_download_is_reported(fetching_client: httpx.AsyncClient, settings: Settings) -> None:
     answers: dict[str, tuple[int, dict[str, str], bytes]] = {
         "/missing": (404, {}, b""),
         "/round": (301, {"Location": "/round"}, b""),
@@ -167,7 +168,7 @@ async def test_what_cannot_be_fetched_is_told(fetching_client: httpx.AsyncClient
     assert len(uploaded_files(settings)) == 1
 
 
-async def test_a_server_that_hangs_is_not_waited_for(fetching_client: httpx.AsyncClient) -> None:
+async def test_hanging_server_is_given_up(fetching_client: httpx.AsyncClient) -> None:
     released = asyncio.Event()
     async with web_server(lambda _: (200, {}, jpeg()[:99]), released.wait) as url:
         with patch.object(image_download, "SECONDS", 0.5):
@@ -179,7 +180,7 @@ async def test_a_server_that_hangs_is_not_waited_for(fetching_client: httpx.Asyn
 PRIVATE = ["127.0.0.1", "10.1.2.3", "192.0.0.8", "169.254.169.254", "::1", "fe80::1", "::ffff:10.0.0.1"]
 
 
-async def test_no_private_address_is_asked_at_first_or_by_a_redirect(settings: Settings) -> None:
+async def test_private_addresses_are_rejected_also_after_a_redirect(settings: Settings) -> None:
     """Whatever name it hides behind: what counts is where the name leads, and that is where the connection goes."""
     asked: list[str] = []
     real = socket.getaddrinfo
@@ -215,7 +216,7 @@ async def test_no_private_address_is_asked_at_first_or_by_a_redirect(settings: S
                 assert (told(second), asked) == ("body.image_url: This address is not allowed.", ["/first"]), address
 
 
-async def test_a_key_names_the_address(fetching_client: httpx.AsyncClient) -> None:
+async def test_idempotency_key_compares_the_url(fetching_client: httpx.AsyncClient) -> None:
     asked: list[str] = []
 
     def answering(path: str) -> tuple[int, dict[str, str], bytes]:

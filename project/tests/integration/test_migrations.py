@@ -72,7 +72,7 @@ async def test_from_empty_to_the_newest_and_back(empty_database_url: str) -> Non
     assert await migrate(empty_database_url, settings) == applied
 
 
-async def test_of_many_at_once_one_migrates(empty_database_url: str) -> None:
+async def test_concurrent_migrations_run_once(empty_database_url: str) -> None:
     command = (
         "import asyncio; from app.db.migrations import migrate; from app.config import Settings;"
         f"print(len(asyncio.run(migrate({empty_database_url!r}, Settings(database_wait_seconds=10)))))"

@@ -9,6 +9,6 @@ from app.config import PROJECT_DIR
 SNAPSHOT = PROJECT_DIR / "docs" / "openapi.json"
 
 
-async def test_the_contract_is_the_one_that_is_written_down(client: httpx.AsyncClient) -> None:
+async def test_contract_equals_the_snapshot(client: httpx.AsyncClient) -> None:
     described = (await client.get("/openapi.json")).json()
     assert described == json.loads(SNAPSHOT.read_text()), "run `make openapi`, and look at what changed"

@@ -12,16 +12,11 @@ from tests.conftest import FALLBACK
 from tests.integration.conftest import uploaded_files
 from tests.integration.rows import ROW
 from tests.pictures import jpeg
+from tests.uploading import classify
+
+pytestmark = pytest.mark.process
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-WAIT = {"Prefer": "wait=30"}
-
-
-async def uploaded(client: httpx.AsyncClient, name: str = "a.jpg") -> dict[str, object]:
-    answer = await client.post("/predictions/", files={"file": (name, jpeg())}, headers=WAIT)
-    found: dict[str, object] = answer.json()
-    assert found["status"] == "succeeded"
-    return found
 
 
 async def text_of(client: httpx.AsyncClient, path: str, status: int = 200) -> str:
@@ -31,7 +26,7 @@ async def text_of(client: httpx.AsyncClient, path: str, status: int = 200) -> st
     return answer.text
 
 
-async def test_programs_are_given_json_and_people_a_page(client: httpx.AsyncClient) -> None:
+async def test_programs_get_json_and_browsers_get_a_page(client: httpx.AsyncClient) -> None:
     for accepted in ("*/*", "application/json", "application/json, text/html", ""):
         answer = await client.get("/", headers={"Accept": accepted})
         assert answer.json() == {"message": "Image classifier", "docs": "/docs"}
@@ -39,8 +34,8 @@ async def test_programs_are_given_json_and_people_a_page(client: httpx.AsyncClie
     assert "Classify images" in await text_of(client, "/")
 
 
-async def test_nothing_is_loaded_from_elsewhere_and_nothing_runs_within_a_page(client: httpx.AsyncClient) -> None:
-    row = await uploaded(client)
+async def test_pages_load_nothing_from_other_hosts_and_have_no_inline_scripts(client: httpx.AsyncClient) -> None:
+    row = await classify(client)
     for path in ("/", "/history", f"/history/{row['id']}", "/classifications", "/catalog", "/statistics"):
         answer = await client.get(path, headers=BROWSER)
         policy = answer.headers["content-security-policy"]
@@ -52,16 +47,16 @@ async def test_nothing_is_loaded_from_elsewhere_and_nothing_runs_within_a_page(c
             assert (await client.get(asset)).status_code == 200
 
 
-async def test_a_file_name_is_shown_and_never_more(client: httpx.AsyncClient) -> None:
+async def test_file_names_are_escaped(client: httpx.AsyncClient) -> None:
     name = "<script>alert(1)</script>\"'.jpg"
-    row = await uploaded(client, name)
+    row = await classify(client, name=name)
     for path in ("/", "/history", f"/history/{row['id']}", "/classifications", f"/classifications/{row['id']}"):
         text = await text_of(client, path)
         assert "<script>alert" not in text
         assert str(row["filename"]) in unescape(text)
 
 
-async def test_an_upload_by_a_form_leads_to_its_result(client: httpx.AsyncClient) -> None:
+async def test_form_upload_redirects_to_its_result(client: httpx.AsyncClient) -> None:
     answer = await client.post(
         "/classifications", files={"file": ("a.jpg", jpeg())}, data={"model": FALLBACK}, headers=BROWSER
     )
@@ -75,8 +70,8 @@ async def test_an_upload_by_a_form_leads_to_its_result(client: httpx.AsyncClient
     assert "content-security-policy" in refused.headers
 
 
-async def test_an_image_that_is_there_is_chosen_from_a_list(client: httpx.AsyncClient) -> None:
-    row = await uploaded(client, "tiger.jpg")
+async def test_stored_image_is_chosen_from_a_list(client: httpx.AsyncClient) -> None:
+    row = await classify(client, name="tiger.jpg")
     text = await text_of(client, "/classifications")
     assert f'<option value="{row["id"]}" selected>tiger.jpg (#{row["id"]}' in text
     answer = await client.post("/classifications", data={"image": str(row["id"]), "model": FALLBACK})
@@ -89,16 +84,16 @@ async def test_an_image_that_is_there_is_chosen_from_a_list(client: httpx.AsyncC
     assert told.status_code == 422
 
 
-async def test_a_result_is_read_again_until_it_is_there(client: httpx.AsyncClient) -> None:
+async def test_unfinished_result_page_reloads(client: httpx.AsyncClient) -> None:
     await execute(ROW, ["processing", 1])
     assert '<meta http-equiv="refresh" content="1">' in await text_of(client, "/classifications/1")
     assert "Classifying…" in await text_of(client, "/history/1")
 
 
-async def test_the_gallery_is_filtered_and_goes_on(client: httpx.AsyncClient) -> None:
+async def test_gallery_is_filtered_and_paginated(client: httpx.AsyncClient) -> None:
     await execute(ROW, ["failed", 70])
     await execute("UPDATE predictions SET error_message = 'No good.', error_code = 'x', completed_at = now()")
-    row = await uploaded(client, "tiger.jpg")
+    row = await classify(client, name="tiger.jpg")
     first = await text_of(client, "/history")
     assert first.count('class="card"') == 60
     assert "<span>70 failed</span>" in first
@@ -115,10 +110,8 @@ async def test_the_gallery_is_filtered_and_goes_on(client: httpx.AsyncClient) ->
     await text_of(client, "/history/99", 404)
 
 
-async def test_one_prediction_is_corrected_asked_about_again_and_deleted(
-    client: httpx.AsyncClient, settings: Settings
-) -> None:
-    row = await uploaded(client)
+async def test_prediction_is_corrected_reclassified_and_deleted(client: httpx.AsyncClient, settings: Settings) -> None:
+    row = await classify(client)
     path = f"/history/{row['id']}"
     text = await text_of(client, path)
     assert text.count("<meter") == 5
@@ -146,8 +139,8 @@ async def test_one_prediction_is_corrected_asked_about_again_and_deleted(
     assert uploaded_files(settings) == []
 
 
-async def test_what_another_site_sends_is_not_done(client: httpx.AsyncClient) -> None:
-    row = await uploaded(client)
+async def test_requests_from_other_sites_are_rejected(client: httpx.AsyncClient) -> None:
+    row = await classify(client)
     answer = await client.post(
         f"/history/{row['id']}/deletion", data={"sure": "yes"}, headers={"Sec-Fetch-Site": "cross-site"}
     )
@@ -155,8 +148,8 @@ async def test_what_another_site_sends_is_not_done(client: httpx.AsyncClient) ->
     assert (await client.get(f"/predictions/{row['id']}/")).status_code == 200
 
 
-async def test_models_are_listed_and_tabular_ones_have_forms(client: httpx.AsyncClient) -> None:
-    await uploaded(client)
+async def test_models_are_listed_and_tabular_models_have_forms(client: httpx.AsyncClient) -> None:
+    await classify(client)
     text = await text_of(client, "/catalog")
     assert FALLBACK in text
     assert re.search(r"<td>\d+ ms</td>", text)
@@ -172,16 +165,16 @@ async def test_models_are_listed_and_tabular_ones_have_forms(client: httpx.Async
     await text_of(client, f"/catalog/{FALLBACK}", 404)
 
 
-async def test_labels_of_a_model_are_there_to_choose_from(client: httpx.AsyncClient) -> None:
+async def test_labels_of_a_model_are_suggested(client: httpx.AsyncClient) -> None:
     labels = (await client.get(f"/models/{FALLBACK}/labels")).json()
     assert (len(labels), "tiger_cat" in labels) == (1000, True)
     assert (await client.get("/models/nothing/labels")).status_code == 404
 
 
-async def test_statistics_count(client: httpx.AsyncClient) -> None:
+async def test_statistics_count_predictions(client: httpx.AsyncClient) -> None:
     assert "No predictions yet" in await text_of(client, "/statistics")
-    row = await uploaded(client)
-    await uploaded(client)
+    row = await classify(client)
+    await classify(client)
     await client.put(f"/predictions/{row['id']}/", json={"top_prediction": "my cat", "confidence": 1.0})
     await execute(ROW, ["pending", 3])
     text = await text_of(client, "/statistics")
@@ -192,6 +185,6 @@ async def test_statistics_count(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/history", "/classifications", "/catalog", "/statistics"])
-async def test_every_page_answers_with_and_without_its_slash(client: httpx.AsyncClient, path: str) -> None:
+async def test_every_page_works_with_and_without_a_trailing_slash(client: httpx.AsyncClient, path: str) -> None:
     for one in {path, f"{path.rstrip('/')}/"}:
         await text_of(client, one)

@@ -20,7 +20,7 @@ FIELDS = {
 }
 
 
-async def test_an_upload_is_answered_pending_and_classified(
+async def test_upload_is_pending_and_then_classified(
     client: httpx.AsyncClient, upload: Upload, settings: Settings
 ) -> None:
     data = encoded(scene(400, 300), "JPEG", exif=turned(6))
@@ -50,7 +50,7 @@ async def test_an_upload_is_answered_pending_and_classified(
 
 
 @pytest.mark.parametrize("path", ["/predictions", "/predictions/"])
-async def test_an_upload_is_answered_on_both_paths_without_a_redirect(client: httpx.AsyncClient, path: str) -> None:
+async def test_upload_works_on_both_paths_without_a_redirect(client: httpx.AsyncClient, path: str) -> None:
     response = await client.post(path, files={"file": ("a.jpg", jpeg())})
     assert response.status_code == 201
     for slash in ("", "/"):
@@ -58,7 +58,7 @@ async def test_an_upload_is_answered_on_both_paths_without_a_redirect(client: ht
         assert one.status_code == 200
 
 
-async def test_prefer_wait_brings_the_result_in_the_answer(upload: Upload) -> None:
+async def test_prefer_wait_returns_the_result(upload: Upload) -> None:
     response = await upload(jpeg(), Prefer="wait=30")
     assert response.status_code == 201
     assert response.headers["preference-applied"] == "wait=30"
@@ -72,9 +72,7 @@ async def test_prefer_wait_is_capped(upload: Upload, settings: Settings) -> None
 
 
 @pytest.mark.parametrize("seconds", [0, 1])
-async def test_what_takes_longer_than_the_wait_is_answered_unfinished(
-    client: httpx.AsyncClient, upload: Upload, seconds: int
-) -> None:
+async def test_wait_ends_with_an_unfinished_prediction(client: httpx.AsyncClient, upload: Upload, seconds: int) -> None:
     answered = asyncio.Event()
     real = Engine.classify
 
@@ -93,13 +91,13 @@ async def test_what_takes_longer_than_the_wait_is_answered_unfinished(
                 await asyncio.sleep(0.01)
 
 
-async def test_prefer_may_come_in_several_lines(client: httpx.AsyncClient) -> None:
+async def test_prefer_header_may_be_repeated(client: httpx.AsyncClient) -> None:
     headers = [("Prefer", "handling=lenient"), ("Prefer", "wait=30")]
     response = await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers=headers)
     assert response.json()["status"] == "succeeded"
 
 
-async def test_the_model_may_be_named(client: httpx.AsyncClient, settings: Settings) -> None:
+async def test_upload_names_its_model(client: httpx.AsyncClient, settings: Settings) -> None:
     files = {"file": ("a.jpg", jpeg())}
     named = await client.post("/predictions/", files=files, data={"model": settings.model})
     assert named.status_code == 201
@@ -140,13 +138,13 @@ async def test_predictions_are_filtered_by_status(client: httpx.AsyncClient, upl
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=501", "limit=x", "cursor=forged", "cursor=", "status=done", "status="]
 )
-async def test_a_wrong_query_is_422(client: httpx.AsyncClient, query: str) -> None:
+async def test_invalid_query_is_422(client: httpx.AsyncClient, query: str) -> None:
     answer = await client.get(f"/predictions/?{query}")
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["loc"] == ["query", query.split("=", maxsplit=1)[0]]
 
 
-async def test_a_correction_keeps_the_models_answer(client: httpx.AsyncClient, upload: Upload) -> None:
+async def test_correction_keeps_the_models_result(client: httpx.AsyncClient, upload: Upload) -> None:
     id = (await upload(jpeg())).json()["id"]
     before = (await client.get(f"/predictions/{id}/")).json()
     answer = await client.put(f"/predictions/{id}/", json={"top_prediction": "my cat", "confidence": 1})
@@ -184,7 +182,7 @@ async def test_a_correction_keeps_the_models_answer(client: httpx.AsyncClient, u
         ("{", 1),
     ],
 )
-async def test_a_wrong_correction_is_422_and_changes_nothing(
+async def test_invalid_correction_is_422_and_changes_nothing(
     client: httpx.AsyncClient, upload: Upload, body: str, field: str | int | None
 ) -> None:
     id = (await upload(jpeg())).json()["id"]
@@ -195,7 +193,7 @@ async def test_a_wrong_correction_is_422_and_changes_nothing(
     assert (await client.get(f"/predictions/{id}/")).json() == before
 
 
-async def test_a_deleted_prediction_is_gone_with_its_image(
+async def test_deletion_removes_the_prediction_and_its_image(
     client: httpx.AsyncClient, upload: Upload, settings: Settings
 ) -> None:
     id = (await upload(jpeg(), "cat.jpg")).json()["id"]

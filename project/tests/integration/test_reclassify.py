@@ -12,10 +12,11 @@ from app.domain import AttemptsExhausted
 from app.models.tortoise import Prediction
 from tests.conftest import FALLBACK
 from tests.integration.conftest import AddModel, serving, uploaded_files
-from tests.pictures import jpeg
+from tests.uploading import WAIT, classify
+
+pytestmark = pytest.mark.process
 
 OTHER = "other"
-WAIT = {"Prefer": "wait=30"}
 
 
 @pytest.fixture
@@ -27,15 +28,9 @@ async def client(settings: Settings, add_model: AddModel) -> AsyncIterator[httpx
         yield client
 
 
-async def uploaded(client: httpx.AsyncClient) -> dict[str, object]:
-    answer = await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers=WAIT)
-    row: dict[str, object] = answer.json()
-    return row
-
-
 @pytest.mark.parametrize("how", ["body", "query"])
-async def test_the_old_answer_is_kept(client: httpx.AsyncClient, how: str) -> None:
-    before = await uploaded(client)
+async def test_earlier_result_is_kept_in_the_history(client: httpx.AsyncClient, how: str) -> None:
+    before = await classify(client)
     path = f"/predictions/{before['id']}"
     body, query = ({"model": OTHER}, {}) if how == "body" else (None, {"model": OTHER})
     answer = await client.post(f"{path}/reclassify", headers=WAIT, json=body, params=query)
@@ -54,8 +49,8 @@ async def test_the_old_answer_is_kept(client: httpx.AsyncClient, how: str) -> No
     assert (await client.get(f"{path}/")).json()["model"] == FALLBACK
 
 
-async def test_without_a_wait_it_is_pending_and_follows(client: httpx.AsyncClient) -> None:
-    row = await uploaded(client)
+async def test_reclassified_prediction_is_pending_until_it_is_finished(client: httpx.AsyncClient) -> None:
+    row = await classify(client)
     answer = await client.post(f"/predictions/{row['id']}/reclassify", json={"model": OTHER})
     assert (answer.status_code, answer.json()["status"], answer.json()["top_prediction"]) == (202, "pending", None)
     # The transport waits for background tasks.
@@ -63,8 +58,8 @@ async def test_without_a_wait_it_is_pending_and_follows(client: httpx.AsyncClien
     assert (after["status"], after["model"]) == ("succeeded", OTHER)
 
 
-async def test_a_correction_goes_into_the_history(client: httpx.AsyncClient) -> None:
-    row = await uploaded(client)
+async def test_correction_is_kept_in_the_history(client: httpx.AsyncClient) -> None:
+    row = await classify(client)
     path = f"/predictions/{row['id']}"
     await client.put(f"{path}/", json={"top_prediction": "my cat", "confidence": 1})
     after = (await client.post(f"{path}/reclassify", json={"model": OTHER}, headers=WAIT)).json()
@@ -74,8 +69,8 @@ async def test_a_correction_goes_into_the_history(client: httpx.AsyncClient) -> 
     assert (past["top_prediction"], past["corrected_at"] is not None) == ("my cat", True)
 
 
-async def test_what_is_not_finished_cannot_be_asked_again(client: httpx.AsyncClient) -> None:
-    row = await uploaded(client)
+async def test_unfinished_prediction_cannot_be_reclassified(client: httpx.AsyncClient) -> None:
+    row = await classify(client)
     await Prediction.filter(id=row["id"]).update(status="processing")
     answer = await client.post(f"/predictions/{row['id']}/reclassify")
     assert (answer.status_code, answer.json()["code"]) == (409, "prediction_unfinished")
@@ -83,7 +78,7 @@ async def test_what_is_not_finished_cannot_be_asked_again(client: httpx.AsyncCli
 
 
 @pytest.mark.parametrize("path", ["reclassify", "history"])
-async def test_what_is_not_there_is_404(client: httpx.AsyncClient, path: str) -> None:
+async def test_unknown_prediction_is_404(client: httpx.AsyncClient, path: str) -> None:
     method = "POST" if path == "reclassify" else "GET"
     for number in (1, 2**63):
         answer = await client.request(method, f"/predictions/{number}/{path}")
@@ -91,16 +86,16 @@ async def test_what_is_not_there_is_404(client: httpx.AsyncClient, path: str) ->
     assert (await client.request(method, f"/predictions/nine/{path}")).status_code == 422
 
 
-async def test_an_unknown_model_changes_nothing(client: httpx.AsyncClient) -> None:
-    row = await uploaded(client)
+async def test_unknown_model_changes_nothing(client: httpx.AsyncClient) -> None:
+    row = await classify(client)
     for wrong in ({"model": "nothing"}, {"model": 5}, {"modell": OTHER}):
         answer = await client.post(f"/predictions/{row['id']}/reclassify", json=wrong)
         assert answer.status_code == 422
     assert (await client.get(f"/predictions/{row['id']}/")).json() == row
 
 
-async def test_the_history_goes_with_the_prediction(client: httpx.AsyncClient, settings: Settings) -> None:
-    row = await uploaded(client)
+async def test_earlier_results_are_deleted_with_the_prediction(client: httpx.AsyncClient, settings: Settings) -> None:
+    row = await classify(client)
     await client.post(f"/predictions/{row['id']}/reclassify", headers=WAIT)
     await client.delete(f"/predictions/{row['id']}/")
     # But for who deleted it.
@@ -110,8 +105,10 @@ async def test_the_history_goes_with_the_prediction(client: httpx.AsyncClient, s
     assert uploaded_files(settings) == []
 
 
-async def test_a_missing_image_fails_and_the_answer_is_not_lost(client: httpx.AsyncClient, settings: Settings) -> None:
-    row = await uploaded(client)
+async def test_missing_image_fails_and_the_earlier_result_is_kept(
+    client: httpx.AsyncClient, settings: Settings
+) -> None:
+    row = await classify(client)
     for path in uploaded_files(settings):
         path.unlink()
     after = (await client.post(f"/predictions/{row['id']}/reclassify", headers=WAIT)).json()
@@ -120,9 +117,9 @@ async def test_a_missing_image_fails_and_the_answer_is_not_lost(client: httpx.As
     assert past["top_prediction"] == row["top_prediction"]
 
 
-async def test_a_late_answer_of_the_time_before_is_not_written(client: httpx.AsyncClient) -> None:
+async def test_late_result_of_the_previous_classification_is_not_written(client: httpx.AsyncClient) -> None:
     """Attempts begin anew, so they alone do not tell a worker of before from one of now."""
-    row = await uploaded(client)
+    row = await classify(client)
     prediction_id = int(str(row["id"]))
     policy = Settings().retry_policy
     await history.reclassify(prediction_id, FALLBACK, "1")

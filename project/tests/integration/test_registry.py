@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-import httpx
 import pytest
 
 from app.classifier.engine.frames import EngineConfig
@@ -24,6 +23,9 @@ from app.observability.log_format import log_config
 from tests.conftest import FALLBACK
 from tests.integration.conftest import AddModel, serving
 from tests.pictures import jpeg
+from tests.uploading import upload
+
+pytestmark = pytest.mark.process
 
 PLENTY = 2**40
 
@@ -39,7 +41,7 @@ def registry_of(folder: Path, *, memory_bytes: int = PLENTY) -> Registry:
     return Registry(folder, read_model(folder / FALLBACK), threads=1, memory_bytes=memory_bytes)
 
 
-def test_auto_takes_the_fallback_only_for_want_of_the_other(folder: Path, add_model: AddModel) -> None:
+def test_auto_uses_the_fallback_only_if_mobilenet_is_missing(folder: Path, add_model: AddModel) -> None:
     add_model()
     model, note = find_default(folder, "auto", "fp32")
     assert (model.name, note is not None) == (FALLBACK, True)
@@ -52,7 +54,7 @@ def test_auto_takes_the_fallback_only_for_want_of_the_other(folder: Path, add_mo
     assert find_default(folder, "auto", "fp32")[0].name == "mobilenet_v2"
 
 
-def test_a_model_dropped_in_is_there(folder: Path, add_model: AddModel) -> None:
+def test_added_model_is_found_without_a_restart(folder: Path, add_model: AddModel) -> None:
     add_model()
     registry = registry_of(folder)
     with pytest.raises(ModelUnknown, match=f"no model 'other'; available: {FALLBACK}"):
@@ -62,7 +64,7 @@ def test_a_model_dropped_in_is_there(folder: Path, add_model: AddModel) -> None:
     assert [model.name for model in registry.models] == [FALLBACK, "other"]
 
 
-async def test_broken_folders_are_named_and_the_others_load(
+async def test_broken_folders_are_reported_and_others_load(
     folder: Path, add_model: AddModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     add_model()
@@ -109,7 +111,7 @@ def checker_of(folder: Path, registry: Registry) -> ModelProbe:
     return ModelProbe(EngineConfig(str(folder), FALLBACK, 1, PLENTY, 60, log_config(Settings())), registry)
 
 
-async def test_a_model_that_kills_whoever_loads_it_is_left_out(folder: Path, add_model: AddModel) -> None:
+async def test_model_that_kills_its_process_is_left_out(folder: Path, add_model: AddModel) -> None:
     for name in (FALLBACK, "killer", "other"):
         add_model(name)
     damage(add_model("damaged"))
@@ -121,7 +123,7 @@ async def test_a_model_that_kills_whoever_loads_it_is_left_out(folder: Path, add
     assert registry.unchecked == []
 
 
-async def test_a_model_is_not_blamed_for_what_else_the_process_died_of(folder: Path, add_model: AddModel) -> None:
+async def test_model_is_not_blamed_for_other_deaths_of_the_process(folder: Path, add_model: AddModel) -> None:
     add_model()
     add_model("other")
     registry = registry_of(folder)
@@ -131,7 +133,7 @@ async def test_a_model_is_not_blamed_for_what_else_the_process_died_of(folder: P
     assert registry.unchecked == []
 
 
-async def test_what_cannot_be_tried_now_is_tried_at_the_next_look(folder: Path, add_model: AddModel) -> None:
+async def test_unchecked_model_is_checked_at_the_next_refresh(folder: Path, add_model: AddModel) -> None:
     add_model()
     add_model("other")
     registry = registry_of(folder)
@@ -146,7 +148,7 @@ async def test_what_cannot_be_tried_now_is_tried_at_the_next_look(folder: Path, 
     assert registry.unchecked == []
 
 
-async def test_one_that_takes_for_ever_is_left_out(folder: Path, add_model: AddModel) -> None:
+async def test_model_that_never_finishes_loading_is_left_out(folder: Path, add_model: AddModel) -> None:
     add_model()
     add_model("slow")
     registry = registry_of(folder)
@@ -163,7 +165,7 @@ async def test_one_that_takes_for_ever_is_left_out(folder: Path, add_model: AddM
     assert "longer than" in registry.broken["slow"]
 
 
-async def test_the_service_starts_without_a_model_that_kills_whoever_loads_it(
+async def test_service_starts_without_a_model_that_kills_its_process(
     settings: Settings, folder: Path, add_model: AddModel
 ) -> None:
     add_model()
@@ -175,7 +177,7 @@ async def test_the_service_starts_without_a_model_that_kills_whoever_loads_it(
     assert listed == {FALLBACK: "ok", "killer": "broken"}
 
 
-def test_a_model_that_is_mended_is_there_again(folder: Path, add_model: AddModel, models_dir: Path) -> None:
+def test_repaired_model_is_available_again(folder: Path, add_model: AddModel, models_dir: Path) -> None:
     add_model()
     model = add_model("mended")
     damage(model)
@@ -188,7 +190,7 @@ def test_a_model_that_is_mended_is_there_again(folder: Path, add_model: AddModel
     registry.classifier("mended").classify(jpeg())
 
 
-def test_models_are_loaded_when_they_are_used_and_shared_by_threads(folder: Path, add_model: AddModel) -> None:
+def test_models_are_loaded_on_first_use_and_shared_by_threads(folder: Path, add_model: AddModel) -> None:
     add_model()
     registry = registry_of(folder)
     assert registry.loaded == []
@@ -203,7 +205,7 @@ def test_models_are_loaded_when_they_are_used_and_shared_by_threads(folder: Path
     assert len({id(classifier) for classifier in found}) == 1
 
 
-def test_the_least_recently_used_is_unloaded_above_the_limit(folder: Path, add_model: AddModel) -> None:
+def test_least_recently_used_model_is_unloaded_above_the_memory_limit(folder: Path, add_model: AddModel) -> None:
     add_model()
     for name in ("a", "b"):
         add_model(name)
@@ -221,14 +223,14 @@ def test_the_least_recently_used_is_unloaded_above_the_limit(folder: Path, add_m
     assert registry.classifier("a") is not in_use
 
 
-def test_one_model_may_exceed_the_limit(folder: Path, add_model: AddModel) -> None:
+def test_single_model_may_exceed_the_memory_limit(folder: Path, add_model: AddModel) -> None:
     add_model()
     registry = registry_of(folder, memory_bytes=1)
     assert registry.classifier(FALLBACK).classify(jpeg())
     assert registry.loaded == [FALLBACK]
 
 
-def test_a_model_that_changes_is_loaded_again(folder: Path, add_model: AddModel) -> None:
+def test_changed_model_is_loaded_again(folder: Path, add_model: AddModel) -> None:
     add_model()
     registry = registry_of(folder)
     before = registry.classifier(FALLBACK)
@@ -241,7 +243,7 @@ def test_a_model_that_changes_is_loaded_again(folder: Path, add_model: AddModel)
 
 
 @pytest.mark.parametrize("loading", ["lazy", "start"])
-async def test_the_list_tells_of_all_models(
+async def test_list_has_all_models(
     settings: Settings, folder: Path, add_model: AddModel, loading: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     add_model()
@@ -260,24 +262,19 @@ async def test_the_list_tells_of_all_models(
     assert any("damaged" in record.message and record.levelno == logging.WARNING for record in caplog.records)
 
 
-async def test_an_upload_picks_a_model(settings: Settings, folder: Path, add_model: AddModel) -> None:
+async def test_upload_selects_a_model(settings: Settings, folder: Path, add_model: AddModel) -> None:
     add_model()
     async with serving(settings.model_copy(update={"models_dir": folder})) as client:
-
-        async def post(model: str) -> httpx.Response:
-            files = {"file": ("a.jpg", jpeg())}
-            return await client.post("/predictions/", files=files, data={"model": model}, headers={"Prefer": "wait=30"})
-
-        assert (await post("")).json()["model"] == FALLBACK
-        refused = await post("second")
+        assert (await upload(client, model="", wait=True)).json()["model"] == FALLBACK
+        refused = await upload(client, model="second", wait=True)
         assert refused.status_code == 422
         assert refused.json()["detail"][0]["msg"] == f"There is no model 'second'; available: {FALLBACK}."
         add_model("second")
-        accepted = (await post("second")).json()
+        accepted = (await upload(client, model="second", wait=True)).json()
         assert (accepted["model"], accepted["status"]) == ("second", "succeeded")
 
 
-async def test_a_prediction_whose_model_is_gone_fails_and_says_so(
+async def test_prediction_fails_if_its_model_is_gone(
     settings: Settings, folder: Path, add_model: AddModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     add_model()

@@ -21,7 +21,7 @@ async def ids() -> list[int]:
     return [row["id"] for row in await execute("SELECT id FROM predictions ORDER BY id")]
 
 
-async def test_what_is_too_old_goes(client: httpx.AsyncClient, upload: Upload, settings: Settings) -> None:
+async def test_old_predictions_are_deleted(client: httpx.AsyncClient, upload: Upload, settings: Settings) -> None:
     storage = await stored(client, upload, settings, 5)
     days = settings.model_copy(update={"retention_days": 30})
     await execute("UPDATE predictions SET created_at = now() - interval '31 days' WHERE id IN (1, 2, 4)")
@@ -39,7 +39,9 @@ async def test_what_is_too_old_goes(client: httpx.AsyncClient, upload: Upload, s
     assert (gone["action"], gone["who"]) == ("prediction.deleted", "retention")
 
 
-async def test_the_oldest_go_until_the_rest_fits(client: httpx.AsyncClient, upload: Upload, settings: Settings) -> None:
+async def test_oldest_predictions_are_deleted_until_the_rest_fits(
+    client: httpx.AsyncClient, upload: Upload, settings: Settings
+) -> None:
     storage = await stored(client, upload, settings, 5)
     sizes = [row["size_bytes"] for row in await execute("SELECT size_bytes FROM predictions ORDER BY id")]
     enough = settings.model_copy(update={"retention_bytes": sum(sizes[2:])})
@@ -49,7 +51,9 @@ async def test_the_oldest_go_until_the_rest_fits(client: httpx.AsyncClient, uplo
     assert (await retain(storage, enough)).predictions == 0
 
 
-async def test_without_either_all_is_kept(client: httpx.AsyncClient, upload: Upload, settings: Settings) -> None:
+async def test_nothing_is_deleted_without_a_limit(
+    client: httpx.AsyncClient, upload: Upload, settings: Settings
+) -> None:
     storage = await stored(client, upload, settings, 2)
     await execute("UPDATE predictions SET created_at = now() - interval '99 years'")
     assert (await retain(storage, settings)).predictions == 0

@@ -10,6 +10,8 @@ import pytest
 from app.db.crud.search import Filters, page_statement
 from app.domain import Status
 
+pytestmark = pytest.mark.process
+
 # A thousand labels, as ImageNet's; what is asked for below is common, rare, or not there at all.
 ROWS = """
 INSERT INTO predictions (filename, image_path, content_type, size_bytes, width, height, sha256, status, model,
@@ -47,7 +49,7 @@ async def expected(connection: asyncpg.Connection, condition: str) -> list[int]:
     return [row["id"] for row in await connection.fetch(statement)]
 
 
-async def test_filters_choose_what_they_say(client: httpx.AsyncClient, database_url: str) -> None:
+async def test_filters_select_matching_predictions(client: httpx.AsyncClient, database_url: str) -> None:
     connection = await fill(database_url, 5000)
     for asked, condition in {
         ("status", "failed"): "status = 'failed'",
@@ -70,7 +72,7 @@ async def test_filters_choose_what_they_say(client: httpx.AsyncClient, database_
     await connection.close()
 
 
-async def test_pages_keep_their_filters(client: httpx.AsyncClient, database_url: str) -> None:
+async def test_next_page_keeps_the_filters(client: httpx.AsyncClient, database_url: str) -> None:
     await (await fill(database_url, 400)).close()
     whole = await listed(client, model="another", min_confidence=0.2, q="img")
     url: str | None = "/predictions/?limit=7&model=another&min_confidence=0.2&q=img"
@@ -85,7 +87,7 @@ async def test_pages_keep_their_filters(client: httpx.AsyncClient, database_url:
 @pytest.mark.parametrize(
     "query", ["min_confidence=1.1", "min_confidence=nan", "min_confidence=x", "q=%00", "label=%00", "model=%00"]
 )
-async def test_filters_that_make_no_sense_are_refused(client: httpx.AsyncClient, query: str) -> None:
+async def test_invalid_filters_are_rejected(client: httpx.AsyncClient, query: str) -> None:
     assert (await client.get(f"/predictions/?{query}")).status_code == 422
 
 
@@ -99,7 +101,8 @@ def scans(plan: dict[str, Any]) -> set[str]:
     return {plan["Node Type"]} | {name for part in plan.get("Plans", []) for name in scans(part)}
 
 
-async def test_indexes_find_any_page_among_a_million(database_url: str) -> None:
+@pytest.mark.slow
+async def test_every_page_among_a_million_uses_an_index(database_url: str) -> None:
     connection = await fill(database_url, MILLION)
     await connection.execute("SET plan_cache_mode = force_custom_plan")
     for filters in (

@@ -18,7 +18,7 @@ PATHS = ["/", "/history", "/ping", "/docs", "/redoc", "/openapi.json", "/static/
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json"])
-async def test_every_answer_has_them_once(client: httpx.AsyncClient, upload: Upload, accept: str) -> None:
+async def test_every_response_has_each_header_once(client: httpx.AsyncClient, upload: Upload, accept: str) -> None:
     await upload(jpeg())
     for path in PATHS:
         answer = await client.get(path, headers={"Accept": accept})
@@ -31,6 +31,6 @@ async def test_every_answer_has_them_once(client: httpx.AsyncClient, upload: Upl
         assert "strict-transport-security" not in answer.headers
 
 
-async def test_tls_stays(client: httpx.AsyncClient) -> None:
+async def test_hsts_is_sent_over_tls(client: httpx.AsyncClient) -> None:
     client.base_url = httpx.URL("https://localhost")
     assert (await client.get("/ping")).headers["strict-transport-security"] == "max-age=31536000"

@@ -22,10 +22,10 @@ from app.storage.sweeper import sweep
 from tests.integration.conftest import execute, serving, uploaded_files
 from tests.pictures import jpeg
 from tests.s3 import S3Server, s3_server
+from tests.uploading import WAIT, classify
 
 NOW = timedelta(0)
 HOUR = timedelta(hours=1)
-WAIT = {"Prefer": "wait=30"}
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def keys_of(storage: Storage, age: timedelta = NOW) -> set[str]:
     return {key async for keys in storage.older_than(age) for key in keys}
 
 
-async def test_what_is_put_can_be_read_until_it_is_deleted(storage: Storage) -> None:
+async def test_stored_image_can_be_read_until_it_is_deleted(storage: Storage) -> None:
     await storage.set_owner("the tests")
     assert await storage.owner() == "the tests"
     keys = await asyncio.gather(*(storage.put(b"image %d" % n, "jpg") for n in range(40)))
@@ -67,20 +67,20 @@ async def test_what_is_put_can_be_read_until_it_is_deleted(storage: Storage) -> 
 
 
 @pytest.mark.usefixtures("s3")
-async def test_a_bucket_that_is_not_there_is_no_missing_image() -> None:
+async def test_missing_bucket_is_not_a_missing_image() -> None:
     with pytest.raises(StorageUnavailable):
         await S3Storage("s3://another-bucket/some/prefix").read("2026/11/25/a.jpg")
 
 
-async def test_an_empty_storage_has_no_keys(storage: Storage) -> None:
+async def test_empty_storage_has_no_keys(storage: Storage) -> None:
     assert await keys_of(storage) == set()
 
 
-async def test_a_sweep_removes_what_no_row_names(
+async def test_sweep_removes_images_without_a_row(
     storage: Storage, settings: Settings, client: httpx.AsyncClient
 ) -> None:
     await ownership.claim(storage)
-    row = (await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers=WAIT)).json()
+    row = await classify(client)
     named = FolderStorage(settings.uploads)
     assert await sweep(named, NOW) == 0
     assert await named.read(row["image_path"]) == jpeg()
@@ -91,7 +91,7 @@ async def test_a_sweep_removes_what_no_row_names(
     assert await keys_of(storage) == {OWNER}
 
 
-async def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_file_gets_its_name_only_when_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: list[set[str]] = []
     sync = os.fsync
 
@@ -109,7 +109,7 @@ async def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path, monkeyp
 
 
 @pytest.mark.usefixtures("connected")
-async def test_what_a_power_cut_left_half_written_is_swept_away(tmp_path: Path) -> None:
+async def test_partial_files_are_swept(tmp_path: Path) -> None:
     half = tmp_path / "2026" / "11" / "25" / f"{'3f' * 16}.jpg.part"
     half.parent.mkdir(parents=True)
     half.write_bytes(b"half an")
@@ -120,7 +120,7 @@ async def test_what_a_power_cut_left_half_written_is_swept_away(tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("connected")
-async def test_what_others_keep_there_is_not_swept_away(tmp_path: Path) -> None:
+async def test_foreign_files_are_not_swept(tmp_path: Path) -> None:
     for name in ("notes.txt", "2026/11/25/holiday.jpg", f"2026/11/{'3f' * 16}.jpg", f"old/2026/11/25/{'3f' * 16}.jpg"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ async def test_what_others_keep_there_is_not_swept_away(tmp_path: Path) -> None:
     assert await sweep(storage, NOW) == 0
 
 
-async def test_no_database_sweeps_what_another_knows(
+async def test_sweep_keeps_images_of_another_database(
     storage: Storage, settings: Settings, empty_database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A new database on an old folder, or a trial on the bucket that is in use: every image would be without a row."""
@@ -154,9 +154,9 @@ async def test_no_database_sweeps_what_another_knows(
     assert "is not marked as this database's storage: deleting nothing" in caplog.text
 
 
-async def test_images_of_an_earlier_version_are_taken_for_ours(settings: Settings) -> None:
+async def test_unmarked_images_of_an_earlier_version_are_adopted(settings: Settings) -> None:
     async with serving(settings) as client:
-        row = (await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers=WAIT)).json()
+        row = await classify(client)
     (settings.uploads / OWNER).unlink()
     async with serving(settings) as client:
         again = await client.post(f"/predictions/{row['id']}/reclassify", headers=WAIT)
@@ -164,7 +164,7 @@ async def test_images_of_an_earlier_version_are_taken_for_ours(settings: Setting
     assert (settings.uploads / OWNER).exists()
 
 
-async def test_uploads_lie_in_the_bucket_and_nowhere_else(s3: S3Server, settings: Settings) -> None:
+async def test_uploads_are_stored_only_in_the_bucket(s3: S3Server, settings: Settings) -> None:
     settings = settings.model_copy(update={"storage_url": s3.url})
     async with serving(settings) as client:
         answer = await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers=WAIT)
@@ -178,10 +178,10 @@ async def test_uploads_lie_in_the_bucket_and_nowhere_else(s3: S3Server, settings
     assert uploaded_files(settings) == []
 
 
-async def test_a_store_that_is_away_is_503_and_waited_for(s3: S3Server, settings: Settings) -> None:
+async def test_unavailable_store_is_503_and_predictions_wait(s3: S3Server, settings: Settings) -> None:
     settings = settings.model_copy(update={"storage_url": s3.url, "recover_seconds": 0.2})
     async with serving(settings) as client:
-        row = (await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers=WAIT)).json()
+        row = await classify(client)
         s3.kill()
         refused = await client.post("/predictions/", files={"file": ("a.jpg", jpeg())})
         assert (refused.status_code, refused.json()["code"]) == (503, "storage_unavailable")
@@ -197,7 +197,7 @@ async def test_a_store_that_is_away_is_503_and_waited_for(s3: S3Server, settings
         assert len((await client.get("/predictions/")).json()) == 1
 
 
-async def test_a_store_that_refuses_is_one_clear_line(
+async def test_store_that_denies_access_is_a_one_line_error(
     s3: S3Server, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
@@ -210,6 +210,6 @@ async def test_a_store_that_refuses_is_one_clear_line(
         await storage.put(b"bytes", "jpg")
 
 
-def test_an_address_of_another_kind_is_refused() -> None:
+def test_other_storage_urls_are_rejected() -> None:
     with pytest.raises(ValueError, match="storage_url"):
         Settings(storage_url="ftp://somewhere/else")

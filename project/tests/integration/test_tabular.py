@@ -16,6 +16,8 @@ from app.db.connection import execute
 from app.domain import DatabaseUnavailable, ModelBroken
 from tests.integration.conftest import serving
 
+pytestmark = pytest.mark.process
+
 LOGISTIC, FOREST = "iris_logistic_regression", "iris_random_forest"
 FEATURES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
 SETOSA = dict(zip(FEATURES, [5.1, 3.5, 1.4, 0.2], strict=True))
@@ -25,7 +27,7 @@ ALL = {"setosa": SETOSA, "versicolor": VERSICOLOR, "virginica": VIRGINICA}
 
 
 @pytest.mark.parametrize("model", [LOGISTIC, FOREST])
-async def test_one_row_or_a_list(client: httpx.AsyncClient, model: str) -> None:
+async def test_single_row_or_list_is_accepted(client: httpx.AsyncClient, model: str) -> None:
     for label, row in ALL.items():
         answer = (await client.post(f"/predict/{model}", json=row)).json()
         assert (answer["label"], answer["model"]) == (label, model)
@@ -37,7 +39,7 @@ async def test_one_row_or_a_list(client: httpx.AsyncClient, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", [LOGISTIC, FOREST])
-async def test_a_newcomer_sees_a_result(client: httpx.AsyncClient, model: str) -> None:
+async def test_get_returns_a_result_for_the_defaults(client: httpx.AsyncClient, model: str) -> None:
     answer = await client.get(f"/predict/{model}")
     assert answer.status_code == 200
     listed = {one["name"]: one for one in (await client.get("/models")).json()}[model]
@@ -47,7 +49,7 @@ async def test_a_newcomer_sees_a_result(client: httpx.AsyncClient, model: str) -
     assert answer.json() == (await client.post(f"/predict/{model}", json={})).json()
 
 
-async def test_the_list_of_models_tells_the_schema(client: httpx.AsyncClient) -> None:
+async def test_list_of_models_has_the_features(client: httpx.AsyncClient) -> None:
     listed = {one["name"]: one for one in (await client.get("/models")).json()}[FOREST]
     assert (listed["kind"], listed["labels"], listed["runtime"], listed["input_shape"]) == ("tabular", 3, "onnx", None)
     first = listed["features"][0]
@@ -77,9 +79,7 @@ async def test_the_list_of_models_tells_the_schema(client: httpx.AsyncClient) ->
         ("null", ["body"], "valid dictionary"),
     ],
 )
-async def test_what_does_not_fit_the_schema_is_422(
-    client: httpx.AsyncClient, body: object, where: list[object], told: str
-) -> None:
+async def test_invalid_row_is_422(client: httpx.AsyncClient, body: object, where: list[object], told: str) -> None:
     answer = await client.post(f"/predict/{FOREST}", json=body)
     assert answer.status_code == 422
     (detail,) = answer.json()["detail"]
@@ -96,7 +96,7 @@ async def test_odd_bodies_are_422(client: httpx.AsyncClient, body: bytes) -> Non
     assert json.loads(answer.content)["detail"][0]["loc"][0] == "body"
 
 
-async def test_models_of_another_kind_are_404(client: httpx.AsyncClient, settings: Settings) -> None:
+async def test_image_models_are_404(client: httpx.AsyncClient, settings: Settings) -> None:
     for name in ("nothing", settings.model):
         answer = await client.get(f"/predict/{name}")
         assert (answer.status_code, answer.json()["code"]) == (404, "model_unknown")
@@ -105,7 +105,7 @@ async def test_models_of_another_kind_are_404(client: httpx.AsyncClient, setting
     assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "model"])
 
 
-async def test_identical_requests_are_answered_from_the_cache(client: httpx.AsyncClient) -> None:
+async def test_identical_requests_use_the_cache(client: httpx.AsyncClient) -> None:
     real, calls = TabularClassifier.classify, 0
 
     def counted(classifier: TabularClassifier, rows: object) -> object:
@@ -123,7 +123,7 @@ async def test_identical_requests_are_answered_from_the_cache(client: httpx.Asyn
     assert calls == 2
 
 
-async def test_the_cache_is_bounded_in_rows_and_in_time(settings: Settings) -> None:
+async def test_cache_is_limited_in_rows_and_time(settings: Settings) -> None:
     changed = settings.model_copy(update={"predict_cache_rows": 2, "predict_cache_seconds": 0.2})
     async with serving(changed) as client:
 
@@ -141,14 +141,14 @@ async def test_the_cache_is_bounded_in_rows_and_in_time(settings: Settings) -> N
                 await asyncio.sleep(0.05)
 
 
-async def test_no_cache_is_a_setting(settings: Settings) -> None:
+async def test_cache_can_be_turned_off(settings: Settings) -> None:
     async with serving(settings.model_copy(update={"predict_cache_rows": 0})) as client:
         for _ in range(2):
             answer = await client.get(f"/predict/{FOREST}")
             assert answer.headers["cache-status"] == "image-classifier; fwd=miss"
 
 
-async def test_every_answer_is_kept_afterwards(client: httpx.AsyncClient) -> None:
+async def test_every_result_is_stored_after_the_response(client: httpx.AsyncClient) -> None:
     await client.post(f"/predict/{FOREST}", json=[SETOSA, VIRGINICA])
     await client.post(f"/predict/{FOREST}", json=[SETOSA, VIRGINICA])
     rows = await execute("SELECT * FROM tabular_predictions ORDER BY id")
@@ -159,7 +159,9 @@ async def test_every_answer_is_kept_afterwards(client: httpx.AsyncClient) -> Non
     assert rows[0]["model"] == FOREST
 
 
-async def test_an_absent_database_spoils_no_answer(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+async def test_unavailable_database_affects_no_response(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
     with patch("app.db.crud.tabular_predictions.execute", side_effect=DatabaseUnavailable):
         assert (await client.get(f"/predict/{FOREST}")).status_code == 200
     assert "1 results of iris_random_forest were not stored" in caplog.text
@@ -172,7 +174,9 @@ async def test_an_absent_database_spoils_no_answer(client: httpx.AsyncClient, ca
         ("labels.txt", b"one\ntwo\n", "no output of 2 probabilities"),
     ],
 )
-def test_a_broken_tabular_model_is_told(models_dir: Path, tmp_path: Path, file: str, content: bytes, told: str) -> None:
+def test_broken_tabular_model_is_reported(
+    models_dir: Path, tmp_path: Path, file: str, content: bytes, told: str
+) -> None:
     for path in (models_dir / FOREST).iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / file).write_bytes(content)

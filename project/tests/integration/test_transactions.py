@@ -18,7 +18,7 @@ class Undone(Exception):
 
 
 @pytest.mark.parametrize("method", ["begin", "commit", "rollback"])
-async def test_a_task_goes_on_after_its_transaction_broke(
+async def test_task_continues_after_a_broken_transaction(
     settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     async def breaks(_: object) -> None:
@@ -54,7 +54,7 @@ async def _lose(connection: Any, url: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["begin", "execute_query_dict", "commit", "rollback"])
-async def test_a_connection_lost_before_any_step_is_said_to_be_the_database_s_absence(
+async def test_connection_lost_before_any_step_is_reported_as_unavailable(
     settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     original = getattr(TransactionWrapper, method)

@@ -15,6 +15,8 @@ from tests.integration.conftest import execute, serving
 from tests.integration.versions import IMAGE_PATH, KEY, PENDING, WRITTEN
 from tests.pictures import jpeg
 
+pytestmark = pytest.mark.process
+
 
 async def make(url: str, version: int, folder: Path) -> None:
     """Make the tables of a version, with what was in them."""
@@ -29,12 +31,14 @@ async def make(url: str, version: int, folder: Path) -> None:
     await execute(url, *(WRITTEN[number] for number in range(version + 1) if WRITTEN[number]))
 
 
-def test_there_is_data_of_every_version() -> None:
+def test_dumps_of_every_version_exist() -> None:
     assert list(WRITTEN) == list(range(len(migration_files())))
 
 
 @pytest.mark.parametrize("version", WRITTEN)
-async def test_nothing_is_lost(empty_database_url: str, version: int, settings: Settings, tmp_path: Path) -> None:
+async def test_upgrade_keeps_all_data(
+    empty_database_url: str, version: int, settings: Settings, tmp_path: Path
+) -> None:
     await make(empty_database_url, version, tmp_path / "migrations")
     settings = settings.model_copy(
         update={"database_url": SecretStr(empty_database_url), "uploads_dir": tmp_path / "images"}

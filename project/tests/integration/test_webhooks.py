@@ -25,9 +25,11 @@ from app.outbound.webhook_worker import WebhookWorker
 from app.worker import job_queue
 from tests.integration.conftest import serving
 from tests.pictures import jpeg
+from tests.uploading import upload
+
+pytestmark = pytest.mark.process
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
-WAIT = "wait=30"
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -78,11 +80,6 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"webhook_secret": SecretStr(SECRET), "webhooks_to_private": True})
 
 
-async def upload(client: httpx.AsyncClient, url: str, data: bytes | None = None, prefer: str = WAIT) -> httpx.Response:
-    files = {"file": ("a.jpg", data or jpeg())}
-    return await client.post("/predictions/", files=files, data={"webhook_url": url}, headers={"Prefer": prefer})
-
-
 async def state(client: httpx.AsyncClient, prediction_id: int) -> dict[str, Any]:
     (delivery,) = (await client.get(f"/predictions/{prediction_id}/deliveries")).json()
     assert isinstance(delivery, dict)
@@ -99,10 +96,10 @@ async def settled(client: httpx.AsyncClient, prediction_id: int, attempts: int =
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("prefer", ["", WAIT])
-async def test_the_end_of_a_prediction_is_told_once(client: httpx.AsyncClient, prefer: str) -> None:
+@pytest.mark.parametrize("wait", [False, True])
+async def test_webhook_is_sent_once(client: httpx.AsyncClient, wait: bool) -> None:
     async with receiving() as (receiver, url):
-        prediction_id = (await upload(client, url, prefer=prefer)).json()["id"]
+        prediction_id = (await upload(client, webhook_url=url, wait=wait)).json()["id"]
         told, body = await receiver.next()
         verified = Webhook(SECRET).verify(body, told)
         row = (await client.get(f"/predictions/{prediction_id}/")).json()
@@ -116,19 +113,19 @@ async def test_the_end_of_a_prediction_is_told_once(client: httpx.AsyncClient, p
             Webhook(SECRET).verify(body.replace(b"succeeded", b"failed"), told)
 
 
-async def test_a_failure_is_told_too(client: httpx.AsyncClient) -> None:
+async def test_webhook_is_sent_for_a_failure(client: httpx.AsyncClient) -> None:
     async with receiving() as (receiver, url):
-        answer = await upload(client, url, jpeg()[:-3000])
+        answer = await upload(client, jpeg()[:-3000], webhook_url=url, wait=True)
         told, body = await receiver.next()
         Webhook(SECRET).verify(body, told)
         assert answer.json()["status"] == "failed"
         assert json.loads(body)["type"] == "prediction.failed"
 
 
-async def test_what_goes_wrong_is_tried_again_with_the_same_id(client: httpx.AsyncClient) -> None:
+async def test_failed_webhook_is_retried_with_the_same_id(client: httpx.AsyncClient) -> None:
     async with receiving() as (receiver, url):
         receiver.answers = [500, 302, 200]
-        prediction_id = (await upload(client, url)).json()["id"]
+        prediction_id = (await upload(client, webhook_url=url, wait=True)).json()["id"]
         for attempt, (status, pause) in enumerate([(500, 5), (302, 60)], 1):
             await receiver.next()
             found = await settled(client, prediction_id, attempt)
@@ -142,20 +139,20 @@ async def test_what_goes_wrong_is_tried_again_with_the_same_id(client: httpx.Asy
         assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 1
 
 
-def test_the_attempts_are_spread_over_a_day() -> None:
+def test_attempts_are_spread_over_a_day() -> None:
     assert timedelta(hours=23) < sum(webhook_deliveries.SCHEDULE, timedelta()) < timedelta(hours=25)
     assert list(webhook_deliveries.SCHEDULE) == sorted(webhook_deliveries.SCHEDULE)
 
 
 @pytest.mark.parametrize(("answers", "attempts"), [([410], 1), ([500], len(webhook_deliveries.SCHEDULE) + 1)])
-async def test_it_ends_with_the_last_attempt_or_with_410(
+async def test_webhook_ends_after_the_last_attempt_or_410(
     client: httpx.AsyncClient, answers: list[int], attempts: int
 ) -> None:
     async with receiving() as (receiver, url):
         receiver.answers = answers
         await execute("ALTER TABLE deliveries ALTER COLUMN attempts SET DEFAULT 0")
         with patch("app.db.crud.new_predictions._ADD_WEBHOOKS", _with_attempts(attempts - 1)):
-            prediction_id = (await upload(client, url)).json()["id"]
+            prediction_id = (await upload(client, webhook_url=url, wait=True)).json()["id"]
         await receiver.next()
         found = await settled(client, prediction_id, attempts)
         assert (found["status"], found["next_attempt_at"]) == ("failed", None)
@@ -173,7 +170,8 @@ PRIVATE = [
 ]
 
 
-async def test_a_private_address_is_not_asked(settings: Settings) -> None:
+@pytest.mark.slow
+async def test_webhook_is_not_sent_to_a_private_address(settings: Settings) -> None:
     """Whatever name it hides behind: what counts is where the name leads, and that is where the connection goes."""
     real = socket.getaddrinfo
     address = ""
@@ -189,7 +187,7 @@ async def test_a_private_address_is_not_asked(settings: Settings) -> None:
     async with serving(settings.model_copy(update={"webhooks_to_private": False})) as client:
         with patch("socket.getaddrinfo", resolve):
             for address in PRIVATE:
-                prediction_id = (await upload(client, "http://innocent.example/")).json()["id"]
+                prediction_id = (await upload(client, webhook_url="http://innocent.example/", wait=True)).json()["id"]
                 found = await settled(client, prediction_id)
                 assert found["error"] == "This address is not allowed.", address
                 assert (found["status"], found["response_status"]) == ("pending", None)
@@ -212,44 +210,44 @@ NO_ADDRESSES = [
 ]
 
 
-async def test_an_address_that_is_none_is_422(client: httpx.AsyncClient) -> None:
+async def test_invalid_url_is_422(client: httpx.AsyncClient) -> None:
     for url in NO_ADDRESSES:
         with pytest.raises(ValueError, match="it "):
             check_url(url)
-        answer = await upload(client, url)
+        answer = await upload(client, webhook_url=url, wait=True)
         assert answer.status_code == 422
         assert answer.json()["detail"][0]["loc"] == ["body", "webhook_url"]
     assert await execute("SELECT 1 FROM predictions") == []
 
 
-async def test_without_a_secret_there_are_no_webhooks(settings: Settings) -> None:
+async def test_webhooks_are_disabled_without_a_secret(settings: Settings) -> None:
     async with serving(settings.model_copy(update={"webhook_secret": None})) as client:
-        answer = await upload(client, "https://example.com/hook")
+        answer = await upload(client, webhook_url="https://example.com/hook", wait=True)
         assert answer.status_code == 422
         assert "WEBHOOK_SECRET" in answer.json()["detail"][0]["msg"]
 
 
 @pytest.mark.parametrize("secret", ["x", "whsec_", "whsec_c2hvcnQ=", "whsec_not base64"])
-def test_a_secret_that_is_none_is_refused_and_not_shown(secret: str) -> None:
+def test_invalid_secret_is_rejected_and_not_displayed(secret: str) -> None:
     with pytest.raises(ValueError, match="24 to 64 bytes"):
         Settings(webhook_secret=SecretStr(secret))
 
 
-async def test_receivers_that_do_not_answer_keep_no_prediction_waiting(client: httpx.AsyncClient) -> None:
+async def test_hanging_receivers_delay_no_predictions(client: httpx.AsyncClient) -> None:
     released = asyncio.Event()
     async with receiving() as (receiver, url):
         receiver.hold = released.wait
         for _ in range(20):
-            await upload(client, url)
+            await upload(client, webhook_url=url, wait=True)
         async with asyncio.timeout(20):
             while len(receiver.received) < 4:
                 await asyncio.sleep(0.02)
         async with asyncio.timeout(5):
-            answer = await upload(client, "")
+            answer = await upload(client, webhook_url="", wait=True)
         assert answer.json()["status"] == "succeeded"
         # Nor anybody else's webhook: one receiver has no more attempts than its own.
         async with receiving() as (other, other_url):
-            await upload(client, other_url)
+            await upload(client, webhook_url=other_url, wait=True)
             await other.next()
         assert len(receiver.received) == 4
         released.set()
@@ -258,10 +256,10 @@ async def test_receivers_that_do_not_answer_keep_no_prediction_waiting(client: h
                 await asyncio.sleep(0.02)
 
 
-async def test_an_attempt_whose_process_died_is_made_again(client: httpx.AsyncClient) -> None:
+async def test_attempt_is_repeated_after_its_process_died(client: httpx.AsyncClient) -> None:
     async with receiving() as (receiver, url):
         with patch.object(WebhookSender, "attempt", side_effect=SystemError("it died here")):
-            prediction_id = (await upload(client, url)).json()["id"]
+            prediction_id = (await upload(client, webhook_url=url, wait=True)).json()["id"]
             async with asyncio.timeout(20):
                 while (found := await state(client, prediction_id))["attempts"] == 0:
                     await asyncio.sleep(0.02)
@@ -272,7 +270,7 @@ async def test_an_attempt_whose_process_died_is_made_again(client: httpx.AsyncCl
         assert (await settled(client, prediction_id, 2))["status"] == "delivered"
 
 
-async def test_workers_take_webhooks_from_the_queue(settings: Settings, database_url: str) -> None:
+async def test_workers_send_webhooks_from_the_queue(settings: Settings, database_url: str) -> None:
     await job_queue.install(database_url)
     webhook_worker = WebhookWorker(WebhookSender(SECRET, to_private=True))
     jobs = job_queue.JobConsumer(
@@ -285,7 +283,7 @@ async def test_workers_take_webhooks_from_the_queue(settings: Settings, database
             # Those beside the web server look away.
             with patch("app.outbound.webhook_worker.webhook_deliveries.claim_due", return_value=None):
                 taking = asyncio.create_task(jobs.run(stop))
-                prediction_id = (await upload(client, url)).json()["id"]
+                prediction_id = (await upload(client, webhook_url=url, wait=True)).json()["id"]
                 await job_queue.enqueue_deliveries()
                 await job_queue.enqueue_deliveries()
                 assert len(await execute("SELECT 1 FROM pgqueuer WHERE entrypoint = 'deliver'")) == 1
@@ -296,16 +294,16 @@ async def test_workers_take_webhooks_from_the_queue(settings: Settings, database
         assert await execute("SELECT 1 FROM pgqueuer") == []
 
 
-async def test_of_a_prediction_that_is_gone_there_is_nothing_to_tell(client: httpx.AsyncClient) -> None:
-    prediction_id = (await upload(client, "")).json()["id"]
+async def test_webhook_of_a_deleted_prediction_is_not_sent(client: httpx.AsyncClient) -> None:
+    prediction_id = (await upload(client, webhook_url="", wait=True)).json()["id"]
     assert (await client.get(f"/predictions/{prediction_id}/deliveries/")).json() == []
     assert (await client.get("/predictions/1000/deliveries")).status_code == 404
 
 
-async def test_one_that_is_classified_again_is_told_of_its_next_end(client: httpx.AsyncClient) -> None:
+async def test_reclassified_prediction_sends_its_webhook_when_finished(client: httpx.AsyncClient) -> None:
     async with receiving() as (receiver, url):
         receiver.answers = [500]
-        prediction_id = (await upload(client, url)).json()["id"]
+        prediction_id = (await upload(client, webhook_url=url, wait=True)).json()["id"]
         await receiver.next()
         await settled(client, prediction_id)
         await execute("UPDATE predictions SET status = 'processing', lease_expires_at = now() + interval '1 hour'")
@@ -319,10 +317,10 @@ async def test_one_that_is_classified_again_is_told_of_its_next_end(client: http
         assert json.loads(body)["type"] == "prediction.succeeded"
 
 
-async def test_a_last_attempt_whose_process_died_was_the_last(client: httpx.AsyncClient) -> None:
+async def test_last_attempt_is_not_repeated_after_its_process_died(client: httpx.AsyncClient) -> None:
     async with receiving() as (receiver, url):
         receiver.answers = [500]
-        prediction_id = (await upload(client, url)).json()["id"]
+        prediction_id = (await upload(client, webhook_url=url, wait=True)).json()["id"]
         await receiver.next()
         await settled(client, prediction_id)
         last = len(webhook_deliveries.SCHEDULE) + 1

@@ -62,14 +62,14 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-def test_a_download_is_checked_and_not_repeated(server: Server, tmp_path: Path) -> None:
+def test_download_is_verified_and_not_repeated(server: Server, tmp_path: Path) -> None:
     path = download(server.url, tmp_path / "new" / "weights.h5", SHA256)
     assert path.read_bytes() == CONTENT
     assert download(server.url, path, SHA256) == path
     assert server.ranges == [None]
 
 
-def test_a_broken_off_download_is_resumed(server: Server, tmp_path: Path) -> None:
+def test_interrupted_download_is_resumed(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "weights.h5"
     server.break_off_after = 300_000
     with pytest.raises(WeightsUnavailable, match=r"could not be downloaded.*set MODEL_WEIGHTS"):
@@ -80,32 +80,32 @@ def test_a_broken_off_download_is_resumed(server: Server, tmp_path: Path) -> Non
     assert server.ranges == [None, "bytes=300000-"]
 
 
-def test_a_server_without_ranges_is_asked_for_the_whole_again(server: Server, tmp_path: Path) -> None:
+def test_download_restarts_if_the_server_has_no_ranges(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "weights.h5"
     path.with_suffix(".part").write_bytes(CONTENT[:1000])
     server.understands_ranges = False
     assert download(server.url, path, SHA256).read_bytes() == CONTENT
 
 
-def test_a_download_broken_off_at_its_very_end_is_complete(server: Server, tmp_path: Path) -> None:
+def test_download_interrupted_at_its_end_is_complete(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "weights.h5"
     path.with_suffix(".part").write_bytes(CONTENT)
     assert download(server.url, path, SHA256).read_bytes() == CONTENT
 
 
-def test_a_file_with_another_checksum_is_removed(server: Server, tmp_path: Path) -> None:
+def test_file_with_a_wrong_checksum_is_removed(server: Server, tmp_path: Path) -> None:
     with pytest.raises(WeightsUnavailable, match="SHA-256"):
         download(server.url, tmp_path / "weights.h5", "0" * 64)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nobody_there_is_told(server: Server, tmp_path: Path) -> None:
+def test_unreachable_server_is_reported(server: Server, tmp_path: Path) -> None:
     server.server_close()
     with pytest.raises(WeightsUnavailable, match="could not be downloaded"):
         download(server.url, tmp_path / "weights.h5", SHA256)
 
 
-def test_the_order_of_search(
+def test_weights_are_searched_in_order(
     server: Server, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))

@@ -144,8 +144,8 @@ class Cluster:
         self._made += 1
         arguments = [*(before or []), *self._python(*(command or ("app", "worker")))]
         worker = Process(f"worker-{self._made}", arguments, {**self.environment, **settings}, self.folder)
-        worker.start("Taking jobs")
         self.workers.append(worker)
+        worker.start("Consuming jobs")
         return worker
 
     async def restart_dead_workers(self, until: "asyncio.Task[Any]", *command: str) -> int:

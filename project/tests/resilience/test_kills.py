@@ -31,7 +31,9 @@ def kill(cluster: Cluster, victim: Victim) -> None:
 
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("victim", ["worker", "web", "postgres"])
-async def test_kill_9_in_the_middle_of_500(new_cluster: NewCluster, victim: Victim, workers: int) -> None:
+async def test_nothing_is_lost_after_kill_9_during_500_predictions(
+    new_cluster: NewCluster, victim: Victim, workers: int
+) -> None:
     cluster = await new_cluster().start(workers)
     await cluster.upload(PREDICTIONS, after=(IN_THE_MIDDLE, lambda: kill(cluster, victim)))
     await cluster.finished()

@@ -12,6 +12,8 @@ from tests.pictures import jpeg_with
 from tests.resilience.cluster import COMMENT, Cluster, all_right
 from tests.resilience.conftest import NewCluster
 
+pytestmark = pytest.mark.alone
+
 log = logging.getLogger(__name__)
 
 CLIENTS = 2_000
@@ -60,7 +62,7 @@ async def watch_memory(pid: int, until: "asyncio.Task[object]") -> int:
 
 
 @pytest.mark.parametrize("queue", ["local", "pgqueuer"])
-async def test_2000_clients_at_once(new_cluster: NewCluster, queue: str) -> None:
+async def test_overload_of_2000_concurrent_clients_loses_nothing(new_cluster: NewCluster, queue: str) -> None:
     cluster = await new_cluster(
         QUEUE=queue, MAX_PENDING="500", MAX_RECEIVING_BYTES=str(RECEIVING_BYTES), WORKER_THREADS="2"
     ).start(1 if queue == "pgqueuer" else 0)

@@ -30,7 +30,7 @@ async def some_in_hand(cluster: Cluster) -> bool:
     return "processing" in await statuses(cluster)
 
 
-async def test_sigterm_finishes_what_is_in_hand_and_takes_no_more(new_cluster: NewCluster) -> None:
+async def test_sigterm_finishes_active_jobs_and_takes_no_more(new_cluster: NewCluster) -> None:
     cluster = await new_cluster().start(1)
     await cluster.upload(300)
     await cluster.until(lambda: some_in_hand(cluster))
@@ -52,7 +52,7 @@ async def test_sigterm_finishes_what_is_in_hand_and_takes_no_more(new_cluster: N
     assert books.most_attempts == 1
 
 
-async def test_what_takes_longer_than_a_stop_is_handed_back_uncounted(new_cluster: NewCluster) -> None:
+async def test_shutdown_releases_unfinished_jobs_without_counting_the_attempt(new_cluster: NewCluster) -> None:
     cluster = await new_cluster(SHUTDOWN_SECONDS="0").start(1)
     await cluster.upload(300)
     await cluster.until(lambda: some_in_hand(cluster))
@@ -66,7 +66,7 @@ async def test_what_takes_longer_than_a_stop_is_handed_back_uncounted(new_cluste
     assert books.most_attempts == 1
 
 
-async def test_a_second_sigterm_ends_at_once(new_cluster: NewCluster) -> None:
+async def test_second_sigterm_ends_the_worker_at_once(new_cluster: NewCluster) -> None:
     cluster = await new_cluster(SHUTDOWN_SECONDS="3600", **QUICK).start(1)
     await cluster.upload(300)
     await cluster.until(lambda: some_in_hand(cluster))
@@ -95,7 +95,7 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-async def test_a_worker_that_stood_still_writes_nothing_afterwards(new_cluster: NewCluster) -> None:
+async def test_suspended_worker_cannot_write_after_takeover(new_cluster: NewCluster) -> None:
     """Its leases ran out under it: another worker has done what it still believes to own."""
     cluster = await new_cluster(**QUICK).start(2)
     await cluster.upload(200)
@@ -106,7 +106,7 @@ async def test_a_worker_that_stood_still_writes_nothing_afterwards(new_cluster: 
     taken_over = await cluster.execute("SELECT id FROM predictions WHERE attempts > 1")
     still.send(signal.SIGCONT)
     # It has something to say about each of them, and nobody listens.
-    await cluster.until(lambda: _says(still.log.read_text(), "was deleted or taken over meanwhile"))
+    await cluster.until(lambda: _says(still.log.read_text(), "was deleted or taken over by another attempt"))
     await cluster.upload(50)
     await cluster.finished()
     books = await cluster.books()
@@ -115,7 +115,7 @@ async def test_a_worker_that_stood_still_writes_nothing_afterwards(new_cluster: 
     all_right(books, 250)
 
 
-async def test_an_image_that_kills_its_worker_fails_and_holds_nobody_up(new_cluster: NewCluster) -> None:
+async def test_image_that_kills_its_worker_fails_and_delays_no_others(new_cluster: NewCluster) -> None:
     cluster = await new_cluster(**QUICK).start(0)
     for _ in range(2):
         cluster.add_worker(CRASHING)
@@ -138,7 +138,7 @@ async def _all_finished(cluster: Cluster, uploading: "asyncio.Task[None]") -> No
     await cluster.finished()
 
 
-async def test_a_database_that_is_away_for_long_is_waited_for(new_cluster: NewCluster) -> None:
+async def test_worker_waits_for_an_unavailable_database(new_cluster: NewCluster) -> None:
     cluster = await new_cluster().start(2)
     await cluster.upload(300)
     await cluster.until(lambda: some_in_hand(cluster))
@@ -156,7 +156,7 @@ async def test_a_database_that_is_away_for_long_is_waited_for(new_cluster: NewCl
         assert process.process.poll() is None, process.log.read_text()
 
 
-async def test_a_postgresql_that_is_restarted_is_found_again(new_cluster: NewCluster) -> None:
+async def test_worker_reconnects_after_a_restart_of_postgresql(new_cluster: NewCluster) -> None:
     cluster = await new_cluster().start(2)
     await cluster.upload(300, after=(150, lambda: os.kill(cluster.postmaster(), signal.SIGINT)))
     await cluster.finished()
@@ -165,7 +165,7 @@ async def test_a_postgresql_that_is_restarted_is_found_again(new_cluster: NewClu
     assert books.most_attempts == 1
 
 
-async def test_any_web_process_tells_of_what_another_did(new_cluster: NewCluster) -> None:
+async def test_every_web_process_reports_changes_of_the_others(new_cluster: NewCluster) -> None:
     cluster = await new_cluster().start(1)
     told_by, done_by = cluster.web_urls[0], cluster.add_web()
     await cluster.ready()

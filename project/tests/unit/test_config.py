@@ -4,24 +4,24 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.config import Settings
+from app.config import PROJECT_DIR, Settings
 
 ORPHANED_SECONDS = 15
 
 
-def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "9000")
     monkeypatch.setenv("MODEL", "mobilenet_v2")
     assert (Settings().port, Settings().model) == (9000, "mobilenet_v2")
 
 
-def test_a_line_in_dotenv_counts_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_dotenv_is_read_and_environment_variables_override_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("PORT=9000\nLOG_LEVEL=DEBUG\nUNKNOWN=1\n")
     monkeypatch.setenv("PORT", "9001")
     assert (Settings().port, Settings().log_level) == (9001, "DEBUG")
 
 
-def test_the_example_is_valid_and_changes_nothing(tmp_path: Path) -> None:
+def test_example_file_is_valid_and_has_the_defaults(tmp_path: Path) -> None:
     example = (Path(__file__).resolve().parents[3] / ".env.example").read_text()
     defaults = Settings().model_dump()
     uncommented = [line.removeprefix("# ") for line in example.splitlines() if re.match(r"# [A-Z_]+=", line)]
@@ -31,7 +31,7 @@ def test_the_example_is_valid_and_changes_nothing(tmp_path: Path) -> None:
     assert {line.split("=")[0].lower() for line in uncommented} == set(Settings.model_fields)
 
 
-def test_an_empty_value_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_value_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "")
     assert Settings().database_url is None
 
@@ -55,23 +55,23 @@ def test_an_empty_value_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MAX_UPLOAD_BYTES", "-1"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_invalid_value_is_rejected_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ValidationError) as refused:
         Settings()
     assert [error["loc"] for error in refused.value.errors()] == [(name.lower(),)]
 
 
-def test_settings_cannot_be_changed() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValidationError):
         setattr(Settings(), "port", 1)  # noqa: B010 - mypy knows better than to assign
 
 
-def test_a_password_is_not_shown() -> None:
+def test_password_is_not_displayed() -> None:
     assert "hunter2" not in repr(Settings.model_validate({"database_url": "postgres://u:hunter2@db/x"}))
 
 
-def test_folders_follow_the_data_dir(tmp_path: Path) -> None:
+def test_folders_are_in_data_dir_by_default(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     assert (settings.uploads, settings.models) == (tmp_path / "uploads", tmp_path / "models")
 
@@ -84,19 +84,35 @@ def test_folders_follow_the_data_dir(tmp_path: Path) -> None:
         "postgres://u:p@host/x?sslmode=verify-full",
     ],
 )
-def test_these_database_urls_are_well_formed(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_valid_database_urls_are_accepted(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
     assert Settings().database_url
 
 
-def test_the_jobs_of_a_dead_worker_are_soon_others() -> None:
+def test_jobs_of_a_dead_worker_are_taken_over_within_15_seconds() -> None:
     settings = Settings()
     # It is silent for so long, and somebody looks so often.
     assert settings.heartbeat_seconds + settings.recover_seconds < ORPHANED_SECONDS
 
 
-def test_every_setting_is_in_the_readme() -> None:
-    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
-    table = "\n".join(line for line in readme.splitlines() if line.startswith("| `"))
-    missing = {name.upper() for name in Settings.model_fields} - set(re.findall(r"`([A-Z][A-Z_]+)`", table))
-    assert missing == set()
+def test_every_setting_is_documented_with_its_default() -> None:
+    rows = re.findall(
+        r"^\| `([A-Z_]+)` \| (?:(.*?) )?\| (.+) \|$", (PROJECT_DIR / "docs" / "settings.md").read_text(), re.MULTILINE
+    )
+    documented = {name: default.strip("`") for name, default, _ in rows}
+    assert documented == {name.upper(): default_in_words(name) for name in Settings.model_fields}
+
+
+def default_in_words(name: str) -> str:
+    default = Settings.model_fields[name].default
+    if name in {"uploads_dir", "models_dir"}:
+        return f"DATA_DIR/{name.removesuffix('_dir')}"
+    if name == "worker_threads":
+        return "one per core"
+    if default is None:
+        return ""
+    if isinstance(default, bool):
+        return str(int(default))
+    if isinstance(default, Path):
+        return default.name
+    return f"{default:g}" if isinstance(default, float) else str(default)

@@ -24,20 +24,20 @@ def noise_as_jpeg(**options: Any) -> bytes:
 
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("end", [b"", END], ids=["broken off", "given an end marker"])
-def test_an_incomplete_file_is_unreadable(end: bytes, *, progressive: bool) -> None:
+def test_incomplete_file_is_unreadable(end: bytes, *, progressive: bool) -> None:
     data = noise_as_jpeg(progressive=progressive)
     with pytest.raises(ImageUnreadable):
         to_tensor(data[: len(data) // 2] + end)
 
 
-def test_only_the_end_marker_may_be_missing() -> None:
+def test_missing_end_marker_is_accepted() -> None:
     data = pictures.jpeg()
     assert data.endswith(END)
     np.testing.assert_array_equal(to_tensor(data[:-2]), to_tensor(data))
 
 
 @pytest.mark.parametrize("stray", [b"\x12\x34", b"\0" * 64])
-def test_stray_bytes_are_put_up_with(stray: bytes) -> None:
+def test_stray_bytes_are_accepted(stray: bytes) -> None:
     data = pictures.jpeg()
     expected = to_tensor(data)
     np.testing.assert_array_equal(to_tensor(data[:-2] + stray + data[-2:]), expected)
@@ -45,7 +45,7 @@ def test_stray_bytes_are_put_up_with(stray: bytes) -> None:
 
 
 @pytest.mark.parametrize(("needed", "decoded"), [(256, 376), (375, 376), (376, 751), (751, 1501), (1501, 3001)])
-def test_large_images_are_decoded_small_but_never_too_small(needed: int, decoded: int) -> None:
+def test_large_image_is_decoded_at_a_reduced_size_that_is_large_enough(needed: int, decoded: int) -> None:
     assert jpeg.decode(encoded(scene(4001, 3001), "JPEG"), needed).shape[0] == decoded
 
 
@@ -54,13 +54,13 @@ def test_large_images_are_decoded_small_but_never_too_small(needed: int, decoded
     [jpeg_with(b"\xff\xe1", b"Exif\0\0" + bytes(54), 100_000), jpeg_with(b"\xff\xfe", b"", 1_000_000)],
     ids=["EXIF blocks", "comments"],
 )
-def test_countless_blocks_do_no_harm(data: bytes) -> None:
+def test_countless_blocks_are_read_quickly(data: bytes) -> None:
     """Each of these kept Pillow busy for minutes."""
     assert inspect(data, PLENTY).width == 400
     np.testing.assert_array_equal(to_tensor(data), to_tensor(pictures.jpeg()))
 
 
-def test_what_follows_an_image_is_not_taken_for_a_part_of_it() -> None:
+def test_bytes_after_an_image_are_ignored() -> None:
     """Phones append films; there are about 16 pairs of bytes in a megabyte that look like the begin of a scan."""
     film = np.random.default_rng(1).bytes(12_000_000)
     kinds: list[dict[str, Any]] = [{}, {"progressive": True}, {"restart_marker_rows": 1}]
@@ -69,7 +69,7 @@ def test_what_follows_an_image_is_not_taken_for_a_part_of_it() -> None:
         assert np.array_equal(to_tensor(image + film), to_tensor(image))
 
 
-def test_scans_cannot_be_hidden_behind_an_end_within_a_comment() -> None:
+def test_end_marker_within_a_comment_does_not_hide_scans() -> None:
     data = encoded(scene(), "JPEG", progressive=True)
     last = data[data.rindex(SCAN) : -len(END)]
     comment = b"\xff\xfe\x00\x04" + END
@@ -79,7 +79,7 @@ def test_scans_cannot_be_hidden_behind_an_end_within_a_comment() -> None:
         inspect(data[: -len(END)] + b"stray" + last * jpeg.MAX_SCANS + END, PLENTY)
 
 
-def test_countless_scans_are_refused() -> None:
+def test_countless_scans_are_rejected() -> None:
     data = noise_as_jpeg(progressive=True)
     last = data[data.rindex(SCAN) : -len(END)]
     with pytest.raises(NotAnImage):
@@ -90,10 +90,10 @@ def test_countless_scans_are_refused() -> None:
 @pytest.mark.parametrize(
     "exif", [b"", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
 )
-def test_broken_exif_is_no_exif(exif: bytes) -> None:
+def test_broken_exif_is_ignored(exif: bytes) -> None:
     assert inspect(jpeg_with(b"\xff\xe1", exif, 1), PLENTY).width == 400
 
 
-def test_the_first_exif_block_counts() -> None:
+def test_first_exif_block_is_used() -> None:
     first = b"\xff\xe1", b"Exif\0\0" + turned(6).tobytes()[6:], 1
     assert inspect(jpeg_with(*first), PLENTY).width == 300

@@ -28,7 +28,7 @@ def logged() -> Iterator[tuple[Path, ast.Call]]:
                     yield path, node
 
 
-def test_every_line_has_a_name_that_stays() -> None:
+def test_every_log_line_has_an_event() -> None:
     calls = list(logged())
     assert len(calls) > 70
     for path, call in calls:
@@ -40,7 +40,7 @@ def test_every_line_has_a_name_that_stays() -> None:
         assert said == len(re.findall(r"%[^%]", event.replace("%%", ""))), event.name
 
 
-def test_names_are_of_one_event_each() -> None:
+def test_event_names_are_unique() -> None:
     assert [name.lower() for name in EVENTS] == [event.name for event in EVENTS.values()]
     assert list(EVENTS) == sorted(EVENTS)
 
@@ -54,7 +54,7 @@ def asked_for() -> Iterator[tuple[str, str]]:
             yield from ((panel["title"], name) for name in re.findall(r"image_classifier_\w+", target["expr"]))
 
 
-def test_dashboard_and_alerts_ask_for_what_there_is() -> None:
+def test_dashboard_and_alerts_use_existing_metrics() -> None:
     families = {family.name: family for family in [*metrics.REGISTRY.collect(), *metrics.SHARED.collect()]}
     ending = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
     there = {f"{name}{end}" for name, family in families.items() for end in ending.get(family.type, ())}
@@ -63,7 +63,7 @@ def test_dashboard_and_alerts_ask_for_what_there_is() -> None:
     assert {one for one in asked if one[1] not in there} == set()
 
 
-def test_the_documentation_lists_every_metric() -> None:
+def test_documentation_lists_every_metric() -> None:
     text = (PROJECT_DIR / "docs" / "operations.md").read_text()
     families = [*metrics.REGISTRY.collect(), *metrics.SHARED.collect()]
     ours = [family for family in families if family.name.startswith("image_classifier_")]
@@ -74,7 +74,7 @@ def test_the_documentation_lists_every_metric() -> None:
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (apt-get install prometheus)")
 @pytest.mark.parametrize("check", [["rules", "alerts.yml"], ["config", "prometheus.yml"]])
-def test_prometheus_takes_it(check: list[str]) -> None:
+def test_promtool_accepts_the_configuration(check: list[str]) -> None:
     done = subprocess.run(
         ["promtool", "check", *check], cwd=DEPLOY / "prometheus", capture_output=True, text=True, timeout=60
     )
@@ -82,6 +82,6 @@ def test_prometheus_takes_it(check: list[str]) -> None:
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (apt-get install prometheus)")
-def test_prometheus_finds_nothing_wrong_with_the_metrics() -> None:
+def test_promtool_accepts_the_metrics() -> None:
     done = subprocess.run(["promtool", "check", "metrics"], input=metrics.exposition(), capture_output=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -117,7 +117,7 @@ FILES: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_only_the_image_is_left(name: str) -> None:
+def test_metadata_is_removed_and_the_image_is_unchanged(name: str) -> None:
     whole = FILES[name]()
     before = inspect(whole, 10**6)
     bare = strip_metadata(whole, before)
@@ -146,14 +146,14 @@ def tags_of_tiff(image: Image.Image) -> set[int]:
     return {tag for tag in image.getexif() if tag not in {ARTIST, MADE_BY}} if image.format == "TIFF" else set()
 
 
-def test_the_files_tell_something_before() -> None:
+def test_files_contain_metadata() -> None:
     """Otherwise nothing would be shown by its being gone."""
     telling = [name for name, make in FILES.items() if SECRET.encode() in make()]
     assert set(FILES) - set(telling) == {"tiff-deflate-16"}
 
 
 @pytest.mark.parametrize(("name", "data"), [pytest.param(*bad, id=bad[0]) for bad in corpus()])
-def test_a_bad_file_is_refused_or_goes_on(name: str, data: bytes) -> None:  # noqa: ARG001 - the test's
+def test_bad_file_is_rejected_or_cleaned(name: str, data: bytes) -> None:  # noqa: ARG001 - the test's
     """Nothing else is raised, whatever it says to be."""
     for content_type, _ in {**FORMATS, "JPEG": ("image/jpeg", "jpg")}.values():
         outcome(data, content_type)
@@ -163,7 +163,7 @@ def stripped(data: bytes) -> bytes:
     return strip_metadata(data, inspect(data, 10**6))
 
 
-def test_a_file_that_says_two_things_is_not_made_into_another() -> None:
+def test_ambiguous_file_does_not_become_a_different_image() -> None:
     """Fuzzing found it: the size that was checked was one of two, and the other was stored."""
     pixels = encoded(Image.new("RGB", (20, 20)), "TIFF")[8:1208]
     tags = [(256, 4, 1, 20), (257, 4, 1, 20), (258, 3, 3, 8), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 14)]
@@ -217,7 +217,7 @@ MOST_SECONDS = 2.0
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_files_cost_no_more_than_their_size(name: str) -> None:
+def test_hostile_file_takes_time_in_proportion_to_its_size(name: str) -> None:
     content_type, data = HOSTILE[name]
     tracemalloc.start()
     began = time.thread_time()
@@ -229,7 +229,7 @@ def test_hostile_files_cost_no_more_than_their_size(name: str) -> None:
     assert took < MOST_SECONDS
 
 
-def test_counts_and_lengths_that_lie_are_no_error_of_ours() -> None:
+def test_wrong_counts_and_lengths_cause_no_internal_error() -> None:
     chance = random.Random(7)  # noqa: S311 - the same every time
     for name, make in FILES.items():
         whole = make()
@@ -246,7 +246,7 @@ def test_counts_and_lengths_that_lie_are_no_error_of_ours() -> None:
             assert name
 
 
-def test_what_readers_put_up_with_still_can_be_read() -> None:
+def test_irregular_file_stays_readable() -> None:
     whole = encoded(scene(), "GIF")
     image = whole.index(b",", 13 + 3 * 256)
     stray = whole[:image] + b"\0\0" + whole[image:]
@@ -258,7 +258,7 @@ def test_what_readers_put_up_with_still_can_be_read() -> None:
     np.testing.assert_array_equal(to_tensor(stripped(without_lengths)), to_tensor(tiff))
 
 
-def test_what_hides_within_other_parts_is_cut_out_too() -> None:
+def test_nested_metadata_is_removed() -> None:
     heic = encoded(scene(), "HEIF")
     assert SECRET.encode() not in stripped(heic + box(b"free", SECRET.encode()))
     frames = encoded(scene(), "WEBP", save_all=True, append_images=[scene().rotate(90)], lossless=True)

@@ -77,7 +77,7 @@ def floats(*values: float) -> Storage:
     return Storage("FloatStorage", "1", np.array(values, np.float32))
 
 
-def test_tensors_come_back_with_shape_type_and_strides(tmp_path: Path) -> None:
+def test_tensors_keep_shape_type_and_strides(tmp_path: Path) -> None:
     weights = floats(*range(6))
     count = Storage("LongStorage", "2", np.array([7], np.int64))
     state = OrderedDict(
@@ -100,7 +100,7 @@ class Malicious:
 
 
 @pytest.mark.parametrize("where", ["header", "state"])
-def test_nothing_in_the_file_is_called(tmp_path: Path, where: str) -> None:
+def test_file_cannot_call_anything(tmp_path: Path, where: str) -> None:
     path = tmp_path / "evil.pth"
     if where == "header":
         path.write_bytes(pickle.dumps(Malicious()))
@@ -112,7 +112,7 @@ def test_nothing_in_the_file_is_called(tmp_path: Path, where: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["builtins.eval", "os.system", "torch.HalfStorage", "numpy.ndarray"])
-def test_no_other_name_is_known(tmp_path: Path, name: str) -> None:
+def test_other_names_are_rejected(tmp_path: Path, name: str) -> None:
     module, attribute = name.rsplit(".", 1)
     with pytest.raises(UnreadableState, match=f"{name} is not allowed"):
         read_state_dict(write(tmp_path / "x.pth", OrderedDict(x=Name(module, attribute)), []))
@@ -130,26 +130,26 @@ def test_no_other_name_is_known(tmp_path: Path, name: str) -> None:
     ],
     ids=["longer", "offset", "wide stride", "negative offset", "negative stride", "strides missing"],
 )
-def test_no_view_leaves_its_storage(tmp_path: Path, tensor: Tensor, reason: str) -> None:
+def test_view_beyond_its_storage_is_rejected(tmp_path: Path, tensor: Tensor, reason: str) -> None:
     path = write(tmp_path / "x.pth", OrderedDict(x=tensor), [tensor.arguments[0]])
     with pytest.raises(UnreadableState, match=reason):
         read_state_dict(path)
 
 
-def test_a_storage_that_lies_about_its_length_is_refused(tmp_path: Path) -> None:
+def test_storage_with_a_wrong_length_is_rejected(tmp_path: Path) -> None:
     liar = Storage("FloatStorage", "1", np.zeros(2, np.float32), told=2**40)
     with pytest.raises(UnreadableState, match="wrong length"):
         read_state_dict(write(tmp_path / "x.pth", OrderedDict(x=Tensor(liar, 0, (2,), (1,))), [liar]))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a zip file, as PyTorch writes today", b"\x80\x02."])
-def test_another_kind_of_file_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_other_file_types_are_rejected(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.pth").write_bytes(content)
     with pytest.raises(UnreadableState):
         read_state_dict(tmp_path / "x.pth")
 
 
-def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+def test_truncated_file_is_rejected(tmp_path: Path) -> None:
     weights = floats(*range(100))
     path = write(tmp_path / "x.pth", OrderedDict(x=Tensor(weights, 0, (100,), (1,))), [weights])
     path.write_bytes(path.read_bytes()[:-200])
@@ -157,6 +157,6 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
         read_state_dict(path)
 
 
-def test_the_wrong_magic_number_is_refused(tmp_path: Path) -> None:
+def test_wrong_magic_number_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UnreadableState, match="header is wrong"):
         read_state_dict(write(tmp_path / "x.pth", OrderedDict(), [], magic=1))

@@ -21,7 +21,7 @@ from tests.integration.worker.rows import SCORES, FakeEngine, finished, now_plus
 pytestmark = pytest.mark.usefixtures("connected")
 
 
-async def test_rows_of_a_dead_process_are_classified(worker: Worker, storage: Storage) -> None:
+async def test_rows_of_a_dead_process_are_recovered(worker: Worker, storage: Storage) -> None:
     was_pending, was_processing = await pending(storage), await pending(storage)
     await set_columns(was_processing, status=Status.PROCESSING, attempts=1, lease_expires_at=await now_plus(0))
     async with running(worker):
@@ -29,7 +29,7 @@ async def test_rows_of_a_dead_process_are_classified(worker: Worker, storage: St
         assert (await finished(was_processing)).attempts == 2
 
 
-async def test_a_live_lease_is_respected_unless_this_is_the_only_process(
+async def test_live_lease_is_respected_unless_this_is_the_only_process(
     worker: Worker, storage: Storage, fake: FakeEngine
 ) -> None:
     row, marker = await pending(storage), await pending(storage)
@@ -42,7 +42,7 @@ async def test_a_live_lease_is_respected_unless_this_is_the_only_process(
         assert (await finished(row)).status == Status.SUCCEEDED
 
 
-async def test_after_three_deaths_a_row_fails(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+async def test_row_fails_after_three_deaths(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
     row = await pending(storage)
     await set_columns(row, status=Status.PROCESSING, attempts=3, lease_expires_at=await now_plus(0))
     async with running(worker):
@@ -52,7 +52,7 @@ async def test_after_three_deaths_a_row_fails(worker: Worker, storage: Storage, 
     assert row.completed_at is not None
 
 
-async def test_many_lost_rows_are_found_by_pages(
+async def test_many_lost_rows_are_recovered_in_pages(
     worker: Worker, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.worker.recovery.MAX_RECOVERED", 3)
@@ -62,7 +62,7 @@ async def test_many_lost_rows_are_found_by_pages(
             assert (await finished(row)).status == Status.SUCCEEDED
 
 
-async def test_of_two_workers_that_hold_a_row_the_later_writes(storage: Storage, settings: Settings) -> None:
+async def test_only_the_later_of_two_claims_writes(storage: Storage, settings: Settings) -> None:
     row = await pending(storage)
     policy = settings.retry_policy
     (first,) = await claims.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts)
@@ -82,7 +82,9 @@ async def test_of_two_workers_that_hold_a_row_the_later_writes(storage: Storage,
     assert await claims.succeed_all([good]) == [None]
 
 
-async def test_a_slow_worker_does_not_rob_itself(settings: Settings, storage: Storage, fake: FakeEngine) -> None:
+async def test_slow_worker_does_not_take_over_its_own_row(
+    settings: Settings, storage: Storage, fake: FakeEngine
+) -> None:
     """Longer than the lease, and looked for meanwhile: still one attempt."""
     policy = RetryPolicy(settings.max_attempts, timedelta(milliseconds=1))
     worker = Worker(cast(Engine, fake), storage, policy, threads=1)
@@ -107,7 +109,7 @@ def alive(recovery: Recovery) -> bool:
     return recovery.is_alive
 
 
-async def test_a_stop_hands_back_what_is_not_finished(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+async def test_shutdown_releases_unfinished_rows(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
     started, let_go = threading.Event(), threading.Event()
 
     def meanwhile() -> None:
@@ -129,7 +131,7 @@ async def test_a_stop_hands_back_what_is_not_finished(worker: Worker, storage: S
         assert (left.status, left.attempts) == (Status.PENDING, 0)
 
 
-async def test_the_worker_outlives_an_absence_of_the_database(
+async def test_worker_survives_an_unavailable_database(
     worker: Worker, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = execute

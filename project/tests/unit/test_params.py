@@ -29,7 +29,7 @@ from app.uploads.intake import display_filename
         ("wait=٣", None),
     ],
 )
-def test_prefer_wait(prefer: str, seconds: int | None) -> None:
+def test_prefer_header_is_parsed(prefer: str, seconds: int | None) -> None:
     request = Request({"type": "http", "headers": [(b"prefer", prefer.encode())]})
     assert wait_seconds(request, 60) == seconds
 
@@ -46,20 +46,20 @@ def test_prefer_wait(prefer: str, seconds: int | None) -> None:
         (None, "unnamed"),
     ],
 )
-def test_file_names_are_shown_as_sent_but_storable(sent: str | None, shown: str) -> None:
+def test_file_name_is_kept_except_for_unstorable_characters(sent: str | None, shown: str) -> None:
     assert display_filename(sent) == shown
 
 
 @pytest.mark.parametrize("last_id", [1, 255, 2**63 - 1])
-def test_a_cursor_comes_back(last_id: int) -> None:
+def test_cursor_round_trips(last_id: int) -> None:
     assert decode_cursor(encode_cursor(last_id)) == last_id
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "AAAA", "!" * 11, "_" * 11, "é", "A" * 500])
-def test_a_forged_cursor_is_refused(cursor: str) -> None:
+def test_forged_cursor_is_rejected(cursor: str) -> None:
     with pytest.raises(RequestValidationError):
         decode_cursor(cursor)
 
 
-def test_no_cursor_is_the_first_page() -> None:
+def test_missing_cursor_is_the_first_page() -> None:
     assert decode_cursor(None) is None

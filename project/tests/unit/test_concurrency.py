@@ -25,7 +25,7 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
-async def test_one_alone_is_taken_at_once_and_those_that_come_meanwhile_together() -> None:
+async def test_single_call_runs_at_once_and_concurrent_calls_form_a_batch() -> None:
     recorder = Recorder()
     square = Batcher(recorder.run, max_items=3)
     first = asyncio.create_task(square(1))
@@ -39,7 +39,7 @@ async def test_one_alone_is_taken_at_once_and_those_that_come_meanwhile_together
     assert await square(6) == 36
 
 
-async def test_an_error_of_one_is_its_own() -> None:
+async def test_error_of_one_call_affects_only_that_call() -> None:
     recorder = Recorder()
     recorder.let_go.set()
     square = Batcher(recorder.run, max_items=3)
@@ -48,7 +48,7 @@ async def test_an_error_of_one_is_its_own() -> None:
     assert isinstance(results[1], ValueError)
 
 
-async def test_an_error_of_all_is_everyones_and_the_next_go_on() -> None:
+async def test_error_of_a_batch_affects_all_its_calls_and_no_later_ones() -> None:
     calls = 0
 
     async def broken_once(items: list[int]) -> list[int]:
@@ -64,7 +64,7 @@ async def test_an_error_of_all_is_everyones_and_the_next_go_on() -> None:
     assert await same(3) == 3
 
 
-async def test_who_no_longer_waits_is_left_out() -> None:
+async def test_cancelled_call_is_left_out() -> None:
     recorder = Recorder()
     square = Batcher(recorder.run, max_items=3)
     gone, there = asyncio.create_task(square(1)), asyncio.create_task(square(2))
@@ -77,7 +77,7 @@ async def test_who_no_longer_waits_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("enough", [lambda: None, lambda: "more"], ids=["in time", "in number"])
-async def test_some_may_wait_for_others(enough: Callable[[], str | None]) -> None:
+async def test_calls_may_be_delayed_to_form_larger_batches(enough: Callable[[], str | None]) -> None:
     recorder = Recorder()
     recorder.let_go.set()
     in_number = enough() is not None

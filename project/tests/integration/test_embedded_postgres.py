@@ -14,6 +14,8 @@ import pytest
 from app.db.embedded import embedded_postgres
 from app.domain import StartupError
 
+pytestmark = pytest.mark.process
+
 # Runs the server and tells its URL, then waits to be killed.
 OWNER = """
 import asyncio, pathlib, sys
@@ -71,7 +73,7 @@ async def test_data_survives_a_restart(tmp_path: Path) -> None:
         assert await query(url, "SELECT count(*) FROM kept") == 0
 
 
-async def test_the_server_ends_with_its_killed_owner_and_the_next_start_recovers(tmp_path: Path) -> None:
+async def test_server_ends_with_its_killed_owner_and_the_next_start_recovers(tmp_path: Path) -> None:
     with owner(tmp_path) as process:
         assert process.stdout
         url = process.stdout.readline().strip()
@@ -83,7 +85,7 @@ async def test_the_server_ends_with_its_killed_owner_and_the_next_start_recovers
     assert await ended(pid)
 
 
-async def test_a_killed_server_is_recovered_although_its_pid_is_in_use_again(tmp_path: Path) -> None:
+async def test_killed_server_is_recovered_although_its_pid_was_reused(tmp_path: Path) -> None:
     async with embedded_postgres(tmp_path, 30) as url:
         await query(url, "CREATE TABLE kept AS SELECT 1 AS x")
         pid_file = tmp_path / "postgres" / "postmaster.pid"
@@ -95,7 +97,7 @@ async def test_a_killed_server_is_recovered_although_its_pid_is_in_use_again(tmp
         assert await query(url, "SELECT x FROM kept") == 1
 
 
-async def test_a_server_that_ends_by_itself_is_started_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_server_that_ends_is_restarted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with embedded_postgres(tmp_path, 30) as url:
         await query(url, "CREATE TABLE kept AS SELECT 1 AS x")
         os.kill(server_pid(tmp_path), signal.SIGKILL)
@@ -111,14 +113,14 @@ async def test_a_server_that_ends_by_itself_is_started_again(tmp_path: Path, cap
     assert await ended(pid)
 
 
-async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+async def test_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(StartupError, match=r"DATA_DIR .* cannot be used: .*\. Set DATA_DIR"):
         async with embedded_postgres(tmp_path / "file", 30):
             pass
 
 
-async def test_two_on_one_folder_is_one_clear_error(tmp_path: Path) -> None:
+async def test_second_user_of_a_folder_gets_a_clear_error(tmp_path: Path) -> None:
     async with embedded_postgres(tmp_path, 30) as url:
         with pytest.raises(StartupError, match=rf"in use by another process .*PID {os.getpid()}\): stop it"):
             async with embedded_postgres(tmp_path, 30):
@@ -126,14 +128,14 @@ async def test_two_on_one_folder_is_one_clear_error(tmp_path: Path) -> None:
         assert await query(url, "SELECT 1") == 1
 
 
-async def test_an_interrupted_creation_is_begun_anew(tmp_path: Path) -> None:
+async def test_interrupted_creation_begins_again(tmp_path: Path) -> None:
     (tmp_path / "postgres.making").mkdir()
     (tmp_path / "postgres.making" / "half").write_text("a file")
     async with embedded_postgres(tmp_path, 30) as url:
         assert await query(url, "SELECT 1") == 1
 
 
-async def test_a_password_is_needed_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
+async def test_password_is_required_and_readable_only_by_its_owner(tmp_path: Path) -> None:
     async with embedded_postgres(tmp_path, 30) as url:
         with pytest.raises(asyncpg.InvalidPasswordError):
             await query(url.replace(url.split(":")[2].split("@")[0], "wrong"), "SELECT 1")
@@ -141,7 +143,7 @@ async def test_a_password_is_needed_and_only_its_owner_can_read_it(tmp_path: Pat
     assert (tmp_path / "postgres").stat().st_mode & 0o077 == 0
 
 
-async def test_a_broken_configuration_is_told_with_postgres_own_words(tmp_path: Path) -> None:
+async def test_invalid_configuration_is_reported_with_postgresqls_message(tmp_path: Path) -> None:
     async with embedded_postgres(tmp_path, 30):
         pass
     with (tmp_path / "postgres" / "postgresql.conf").open("a") as file:
@@ -152,7 +154,7 @@ async def test_a_broken_configuration_is_told_with_postgres_own_words(tmp_path: 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be kept out of nothing")
-async def test_as_root_it_works_below_a_folder_closed_to_others(tmp_path: Path) -> None:
+async def test_server_runs_as_root_below_a_closed_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     async with embedded_postgres(tmp_path / "closed", 30) as url:
         assert await query(url, "SELECT 1") == 1

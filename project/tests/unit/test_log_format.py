@@ -48,7 +48,7 @@ def record(level: int = logging.INFO, *, failed: bool = False, **beside: object)
         record(logging.ERROR, failed=True, name_of="x"),
     ],
 )
-def test_a_line_is_what_structlog_writes(line: logging.LogRecord) -> None:
+def test_text_format_equals_structlogs(line: logging.LogRecord) -> None:
     with bound_contextvars(request_id="6b1f"):
         written, expected = PlainText().format(line), structlogs().format(line)
     # The time it was written, and the time it was told of, may be two seconds.

@@ -17,14 +17,9 @@ from app.images.preprocessing import to_tensor
 from tests.conftest import FALLBACK
 from tests.integration.conftest import uploaded_files
 from tests.pictures import encoded, jpeg, scene, turned
+from tests.uploading import WAIT, classify
 
-WAIT = {"Prefer": "wait=30"}
-
-
-async def uploaded(client: httpx.AsyncClient, data: bytes) -> int:
-    answer = await client.post("/predictions/", files={"file": ("a", data)}, headers=WAIT)
-    assert answer.json()["status"] == "succeeded", answer.text
-    return int(answer.json()["id"])
+pytestmark = pytest.mark.process
 
 
 def opened(answer: httpx.Response) -> Image.Image:
@@ -33,8 +28,8 @@ def opened(answer: httpx.Response) -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF"])
-async def test_any_image_is_shown_as_a_jpeg(client: httpx.AsyncClient, kind: str) -> None:
-    prediction_id = await uploaded(client, encoded(scene(900, 600), kind))
+async def test_every_image_is_rendered_as_a_jpeg(client: httpx.AsyncClient, kind: str) -> None:
+    prediction_id = (await classify(client, encoded(scene(900, 600), kind)))["id"]
     for size, shown in ((320, (320, 213)), (2048, (900, 600))):
         answer = await client.get(f"/predictions/{prediction_id}/image/", params={"size": size})
         assert answer.headers["content-type"] == "image/jpeg"
@@ -45,13 +40,13 @@ async def test_any_image_is_shown_as_a_jpeg(client: httpx.AsyncClient, kind: str
     assert opened(await client.get(f"/predictions/{prediction_id}/image")).size == (900, 600)
 
 
-async def test_it_is_upright_and_tells_nothing_of_where_it_was_taken(client: httpx.AsyncClient) -> None:
+async def test_rendered_image_is_upright_and_has_no_metadata(client: httpx.AsyncClient) -> None:
     exif = turned(6)
     exif.get_ifd(0x8825)[1] = "N"
     exif[0x0110] = "A camera"
     data = encoded(scene(600, 400), "JPEG", exif=exif, comment=b"a secret")
     assert b"A camera" in data
-    answer = await client.get(f"/predictions/{await uploaded(client, data)}/image/")
+    answer = await client.get(f"/predictions/{(await classify(client, data))['id']}/image/")
     image = opened(answer)
     assert image.size == (400, 600)
     assert not image.getexif()
@@ -60,8 +55,8 @@ async def test_it_is_upright_and_tells_nothing_of_where_it_was_taken(client: htt
     assert np.asarray(image)[:50, :50].mean(axis=(0, 1)).argmax() == 2
 
 
-async def test_a_browser_need_not_read_an_image_again(client: httpx.AsyncClient) -> None:
-    path = f"/predictions/{await uploaded(client, jpeg())}"
+async def test_unchanged_image_is_304(client: httpx.AsyncClient) -> None:
+    path = f"/predictions/{(await classify(client, jpeg()))['id']}"
     for asked, kept in ((f"{path}/heatmap", "no-cache"), (f"{path}/image?size=100", "immutable")):
         first = await client.get(asked)
         etag = first.headers["etag"]
@@ -74,16 +69,16 @@ async def test_a_browser_need_not_read_an_image_again(client: httpx.AsyncClient)
 
 
 @pytest.mark.parametrize("size", [(3, 2000), (2000, 1), (1, 1)])
-async def test_no_shape_is_too_odd_for_a_heat_map(client: httpx.AsyncClient, size: tuple[int, int]) -> None:
-    prediction_id = await uploaded(client, encoded(scene(*size), "PNG"))
+async def test_heat_map_works_for_extreme_shapes(client: httpx.AsyncClient, size: tuple[int, int]) -> None:
+    prediction_id = (await classify(client, encoded(scene(*size), "PNG")))["id"]
     assert opened(await client.get(f"/predictions/{prediction_id}/heatmap/")).format == "PNG"
     assert opened(await client.get(f"/predictions/{prediction_id}/image/")).format == "JPEG"
 
 
-async def test_what_cannot_be_shown_is_told(client: httpx.AsyncClient, settings: Settings) -> None:
+async def test_unavailable_image_is_reported(client: httpx.AsyncClient, settings: Settings) -> None:
     assert (await client.get("/predictions/99/image/")).status_code == 404
     assert (await client.get("/predictions/99/heatmap/")).status_code == 404
-    prediction_id = await uploaded(client, jpeg())
+    prediction_id = (await classify(client, jpeg()))["id"]
     for size in ("15", "2049", "x", "1e3"):
         assert (await client.get(f"/predictions/{prediction_id}/image/", params={"size": size})).status_code == 422
     answer = await client.get(f"/predictions/{prediction_id}/heatmap/", params={"label": "no such label"})
@@ -97,7 +92,7 @@ async def test_what_cannot_be_shown_is_told(client: httpx.AsyncClient, settings:
     assert (answer.status_code, answer.json()["code"]) == (404, "image_missing")
 
 
-def test_the_shares_of_all_places_are_the_logit(models_dir: Path) -> None:
+def test_shares_of_all_places_add_up_to_the_logit(models_dir: Path) -> None:
     model = read_model(models_dir / FALLBACK)
     assert isinstance(model.manifest, ImageManifest)
     explainer, classifier = Explainer(model), Classifier(model, threads=1)
@@ -112,7 +107,7 @@ def test_the_shares_of_all_places_are_the_logit(models_dir: Path) -> None:
     assert np.ptp(means[0] - means[1]) > 0.5
 
 
-def test_only_what_the_model_sees_is_laid_over(models_dir: Path) -> None:
+def test_overlay_covers_only_the_model_input(models_dir: Path) -> None:
     model = read_model(models_dir / FALLBACK)
     explainer = Explainer(model)
     picture = encoded(scene(700, 300), "PNG")

@@ -75,9 +75,7 @@ class Traffic:
 
 
 @pytest.mark.parametrize("queue", ["local", "pgqueuer"])
-async def test_a_database_that_dies_again_and_again_is_no_error_of_the_service(
-    new_cluster: NewCluster, queue: str
-) -> None:
+async def test_repeatedly_killed_database_causes_503_and_never_500(new_cluster: NewCluster, queue: str) -> None:
     cluster = await new_cluster(QUEUE=queue, **QUICK).start(1 if queue == "pgqueuer" else 0)
     async with httpx.AsyncClient(timeout=30) as client:
         traffic = Traffic(cluster, client)

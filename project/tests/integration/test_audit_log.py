@@ -12,8 +12,10 @@ from app.storage.deletion import delete_prediction
 from tests.integration.conftest import Upload, serving
 from tests.pictures import jpeg
 
+pytestmark = pytest.mark.process
 
-async def test_corrections_and_deletions_are_kept(settings: Settings) -> None:
+
+async def test_corrections_and_deletions_are_recorded(settings: Settings) -> None:
     async with serving(settings.model_copy(update={"allow_anonymous": False})) as client:
         _, key = await api_keys.create("anna", [Scope.READ, Scope.WRITE], None, "an operator")
         client.headers["X-API-Key"] = key
@@ -39,7 +41,7 @@ async def test_corrections_and_deletions_are_kept(settings: Settings) -> None:
     )  # fmt: skip
 
 
-async def test_answers_and_changes_are_in_order(client: httpx.AsyncClient, upload: Upload) -> None:
+async def test_history_is_ordered(client: httpx.AsyncClient, upload: Upload) -> None:
     await upload(jpeg())
     await client.put("/predictions/1/", json={"top_prediction": "my cat", "confidence": 1.0})
     await client.post("/predictions/1/reclassify/", headers={"Prefer": "wait=30"})
@@ -53,7 +55,7 @@ async def test_answers_and_changes_are_in_order(client: httpx.AsyncClient, uploa
 
 
 @pytest.mark.usefixtures("connected")
-async def test_what_was_not_changed_is_not_noted(settings: Settings) -> None:
+async def test_unchanged_correction_is_not_recorded(settings: Settings) -> None:
     storage = make_storage(settings)
     with pytest.raises(PredictionNotFound):
         await predictions.correct(1, "my cat", 1.0, ANYBODY)
@@ -64,7 +66,7 @@ async def test_what_was_not_changed_is_not_noted(settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("connected")
-async def test_keys_are_kept_without_their_secrets() -> None:
+async def test_key_changes_are_recorded_without_secrets() -> None:
     key_id, key = await api_keys.create("anna", [Scope.READ], None, "an operator")
     await api_keys.revoke(key_id, "another")
     revoked, created = await audit_log.page(10, None, None)

@@ -18,6 +18,8 @@ from app.pages import classify, gallery, models, statistics
 from tests.integration.conftest import serving
 from tests.pictures import jpeg
 
+pytestmark = pytest.mark.process
+
 READ, WRITE, ADMIN = Scope.READ, Scope.WRITE, Scope.ADMIN
 
 
@@ -42,12 +44,12 @@ def with_key(key: str) -> dict[str, str]:
 OPEN = ["/ping", "/ping/", "/health", "/ready", "/docs", "/redoc", "/openapi.json", "/static/style.css", "/sign-in"]
 
 
-async def test_some_paths_are_open(closed: httpx.AsyncClient) -> None:
+async def test_open_paths_need_no_key(closed: httpx.AsyncClient) -> None:
     for path in OPEN:
         assert (await closed.get(path)).status_code == 200, path
 
 
-async def test_every_other_route_asks_for_a_key(closed: httpx.AsyncClient) -> None:
+async def test_every_other_route_needs_a_key(closed: httpx.AsyncClient) -> None:
     described = (await closed.get("/openapi.json")).json()["paths"]
     routes = [(path, method) for path, operations in described.items() for method in operations]
     for router in (classify.router, gallery.router, models.router, statistics.router):
@@ -69,7 +71,7 @@ async def test_every_other_route_asks_for_a_key(closed: httpx.AsyncClient) -> No
         assert (await closed.get(odd)).status_code == 401
 
 
-async def test_a_key_lets_in(closed: httpx.AsyncClient) -> None:
+async def test_valid_key_is_accepted(closed: httpx.AsyncClient) -> None:
     key = await new_key(READ, WRITE)
     for sent in ({"X-API-Key": key}, {"Authorization": f"Bearer {key}"}, {"Authorization": f"bearer  {key}"}):
         answer = await closed.post("/predictions/", files={"file": jpeg()}, headers={**sent, "Prefer": "wait=30"})
@@ -79,7 +81,7 @@ async def test_a_key_lets_in(closed: httpx.AsyncClient) -> None:
     assert row["used"]
 
 
-async def test_scopes_are_kept_apart(closed: httpx.AsyncClient) -> None:
+async def test_each_scope_allows_only_its_requests(closed: httpx.AsyncClient) -> None:
     reads, writes, all_ = [with_key(await new_key(scope)) for scope in (READ, WRITE, ADMIN)]
     for headers, may_read, may_write in [(reads, True, False), (writes, False, True), (all_, True, True)]:
         read = await closed.get("/predictions/", headers=headers)
@@ -91,7 +93,7 @@ async def test_scopes_are_kept_apart(closed: httpx.AsyncClient) -> None:
     assert refused.json()["code"] == "scope_missing"
 
 
-async def test_a_key_that_is_none_or_no_longer_is_refused(closed: httpx.AsyncClient) -> None:
+async def test_invalid_expired_and_revoked_keys_are_rejected(closed: httpx.AsyncClient) -> None:
     key, expired, revoked = await new_key(READ), await new_key(READ), await new_key(READ)
     await execute("UPDATE api_keys SET expires_at = now() - interval '1 second' WHERE id = 2")
     assert await api_keys.revoke(3, "a tester")
@@ -127,7 +129,7 @@ HTML = {"Accept": "text/html"}
 OWN = {"Sec-Fetch-Site": "same-origin"}
 
 
-async def test_a_browser_signs_in_and_out(closed: httpx.AsyncClient) -> None:
+async def test_browser_signs_in_and_out(closed: httpx.AsyncClient) -> None:
     asked = await closed.get("/history?q=a", headers=HTML)
     assert (asked.status_code, asked.headers["location"]) == (303, "/sign-in?next=%2Fhistory%3Fq%3Da")
     assert 'value="/history?q=a"' in (await closed.get(asked.headers["location"])).text
@@ -150,19 +152,19 @@ async def test_a_browser_signs_in_and_out(closed: httpx.AsyncClient) -> None:
     assert (await closed.get("/predictions/")).status_code == 401
 
 
-async def test_behind_tls_the_cookie_is_secure(closed: httpx.AsyncClient) -> None:
+async def test_cookie_is_secure_behind_tls(closed: httpx.AsyncClient) -> None:
     closed.base_url = httpx.URL("https://localhost")
     assert "Secure" in (await sign_in(closed, READ)).headers["set-cookie"]
 
 
-async def test_signing_in_leads_nowhere_else(closed: httpx.AsyncClient) -> None:
+async def test_sign_in_redirects_only_within_the_service(closed: httpx.AsyncClient) -> None:
     key = await new_key(READ)
     for wanted in ("//evil.example/", "https://evil.example/", "/\\evil.example", "", "/\nx"):
         answer = await closed.post("/sign-in", data={"key": key, "next": wanted}, headers=OWN)
         assert (answer.status_code, answer.headers["location"]) == (303, "/"), wanted
 
 
-async def test_a_revoked_key_ends_its_sessions(closed: httpx.AsyncClient) -> None:
+async def test_revoking_a_key_ends_its_sessions(closed: httpx.AsyncClient) -> None:
     await sign_in(closed, READ)
     assert (await closed.get("/predictions/")).status_code == 200
     await api_keys.revoke(1, "a tester")
@@ -182,7 +184,7 @@ SENT_FROM: list[tuple[dict[str, str], int]] = [
 ]
 
 
-async def test_another_site_changes_nothing_in_a_signed_in_persons_name(closed: httpx.AsyncClient) -> None:
+async def test_other_sites_cannot_change_anything_with_a_session(closed: httpx.AsyncClient) -> None:
     await sign_in(closed, READ, WRITE)
     key = await new_key(WRITE)
     for headers, status in SENT_FROM:
@@ -191,7 +193,7 @@ async def test_another_site_changes_nothing_in_a_signed_in_persons_name(closed: 
         assert (await closed.delete("/predictions/1/", headers={**headers, **with_key(key)})).status_code == 404
 
 
-async def test_without_keys_another_site_changes_nothing_either(client: httpx.AsyncClient) -> None:
+async def test_other_sites_cannot_change_anything_without_keys(client: httpx.AsyncClient) -> None:
     answer = await client.delete("/predictions/1/", headers={"Sec-Fetch-Site": "cross-site"})
     assert (answer.status_code, answer.json()["code"]) == (403, "cross_site")
     assert (await client.delete("/predictions/1/")).status_code == 404
@@ -202,7 +204,7 @@ async def test_without_keys_another_site_changes_nothing_either(client: httpx.As
     [("127.0.0.1", None, True), ("::1", None, True), ("localhost", None, True), ("0.0.0.0", True, True),
      ("0.0.0.0", None, False), ("::", None, False), ("192.168.0.7", None, False), ("192.168.0.7", False, False)],
 )  # fmt: skip
-async def test_others_are_not_let_in_by_accident(
+async def test_service_on_other_addresses_does_not_start_without_a_key(
     settings: Settings, host: str, allow: bool | None, *, starts: bool
 ) -> None:
     settings = settings.model_copy(update={"host": host, "allow_anonymous": allow})
@@ -215,14 +217,14 @@ async def test_others_are_not_let_in_by_accident(
         assert (await client.get("/predictions/")).status_code == 200
 
 
-async def test_with_a_key_it_listens_to_others(settings: Settings) -> None:
+async def test_service_on_other_addresses_starts_with_a_key(settings: Settings) -> None:
     async with serving(settings):
         key = await new_key(READ)
     async with serving(settings.model_copy(update={"host": "0.0.0.0", "allow_anonymous": False})) as client:
         assert (await client.get("/predictions/", headers=with_key(key))).status_code == 200
 
 
-async def test_what_counts_is_where_a_connection_arrived(client: httpx.AsyncClient) -> None:
+async def test_address_of_the_connection_decides_whether_a_key_is_needed(client: httpx.AsyncClient) -> None:
     """However the server was started (``uvicorn app.main:app --host 0.0.0.0``)."""
     for server, status in [("127.0.0.1", 200), ("[::1]", 200), ("10.0.0.7", 401)]:
         client.base_url = httpx.URL(f"http://{server}")

@@ -53,7 +53,7 @@ def address(server: uvicorn.Server) -> tuple[str, int]:
     return host, port
 
 
-async def test_a_body_is_read_when_it_is_asked_for() -> None:
+async def test_body_is_read_only_on_request() -> None:
     application = Hesitant()
     async with served(application) as server:
         reader, writer = await asyncio.open_connection(*address(server))
@@ -72,7 +72,7 @@ async def test_a_body_is_read_when_it_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"what is this?\r\n\r\n", CLIENT_HELLO, b"GET / HTTP/1.1\r\nHost\r\n\r\n"])
-async def test_what_is_no_http_is_answered_and_told_of_like_any_error(
+async def test_malformed_request_gets_a_problem_document_and_a_log_line(
     caplog: pytest.LogCaptureFixture, sent: bytes
 ) -> None:
     def counted() -> float:

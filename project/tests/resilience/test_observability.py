@@ -35,7 +35,7 @@ async def counted(urls: list[str], name: str) -> Counter[tuple[str, ...]]:
     return found
 
 
-async def test_what_processes_count_adds_up(new_cluster: NewCluster) -> None:
+async def test_metrics_of_all_processes_add_up(new_cluster: NewCluster) -> None:
     ports = [free_port(), free_port()]
     cluster = await new_cluster(ENVIRONMENT="prod", REUSE_ANSWERS="0").start(workers=0)
     cluster.add_web()
@@ -96,7 +96,7 @@ async def collector() -> AsyncIterator[tuple[str, list[Span]]]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", spans
 
 
-async def test_a_trace_goes_from_the_upload_through_the_queue_to_the_worker(new_cluster: NewCluster) -> None:
+async def test_trace_covers_upload_queue_and_worker(new_cluster: NewCluster) -> None:
     async with collector() as (url, spans):
         cluster = await new_cluster(TRACES_URL=url).start()
         await cluster.ready()

@@ -14,6 +14,8 @@ from app.images.preprocessing import InputSpec
 from tests.conftest import FALLBACK
 from tests.pictures import encoded
 
+pytestmark = pytest.mark.slow
+
 MEGAPIXELS = 12_000_000
 
 
@@ -27,7 +29,7 @@ def enlarged(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("large", [False, True], ids=["as they are", "12 megapixels"])
 @pytest.mark.parametrize("name", ["mobilenet_v2", FALLBACK])
-def test_accuracy_is_that_of_full_decoding(
+def test_accuracy_equals_that_of_full_decoding(
     name: str, models_dir: Path, labelled_images: Path, request: pytest.FixtureRequest, *, large: bool
 ) -> None:
     if name == "mobilenet_v2":

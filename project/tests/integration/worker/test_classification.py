@@ -15,7 +15,7 @@ from tests.pictures import jpeg
 pytestmark = pytest.mark.usefixtures("connected")
 
 
-async def test_a_pending_prediction_is_classified(worker: Worker, storage: Storage) -> None:
+async def test_pending_prediction_is_classified(worker: Worker, storage: Storage) -> None:
     row = await pending(storage)
     await worker.classify(row.id)
     row = await predictions.get(row.id)
@@ -23,7 +23,9 @@ async def test_a_pending_prediction_is_classified(worker: Worker, storage: Stora
     assert (row.top_prediction, row.confidence) == ("label_0", 0.5)
 
 
-async def test_asked_twice_it_is_done_once(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+async def test_prediction_dispatched_twice_is_classified_once(
+    worker: Worker, storage: Storage, fake: FakeEngine
+) -> None:
     row = await pending(storage)
     await asyncio.gather(*(worker.classify(row.id) for _ in range(5)))
     await worker.classify(row.id)
@@ -31,7 +33,9 @@ async def test_asked_twice_it_is_done_once(worker: Worker, storage: Storage, fak
     await worker.classify(row.id + 1)
 
 
-async def test_an_engine_that_died_is_asked_again(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+async def test_classification_is_retried_after_the_engine_died(
+    worker: Worker, storage: Storage, fake: FakeEngine
+) -> None:
     def died_once() -> None:
         if fake.calls == 1:
             raise EngineDied
@@ -43,7 +47,9 @@ async def test_an_engine_that_died_is_asked_again(worker: Worker, storage: Stora
     assert (row.status, row.attempts) == (Status.SUCCEEDED, 2)
 
 
-async def test_what_was_tried_before_is_tried_alone(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+async def test_prediction_with_an_earlier_attempt_runs_alone(
+    worker: Worker, storage: Storage, fake: FakeEngine
+) -> None:
     """Otherwise an image that kills the engine would take others with it, until they had no attempts left either."""
     at_once: list[int] = []
     together = threading.Semaphore(0)
@@ -66,7 +72,7 @@ async def test_what_was_tried_before_is_tried_alone(worker: Worker, storage: Sto
     assert at_once == [1, 1, 1, 1]
 
 
-async def test_a_missing_image_fails_at_once(worker: Worker, storage: Storage) -> None:
+async def test_missing_image_fails_at_once(worker: Worker, storage: Storage) -> None:
     row = await pending(storage)
     await storage.delete([row.image_path])
     await worker.classify(row.id)
@@ -74,14 +80,14 @@ async def test_a_missing_image_fails_at_once(worker: Worker, storage: Storage) -
     assert (row.status, row.error_code, row.attempts) == (Status.FAILED, "image_missing", 1)
 
 
-async def test_an_unreadable_image_fails_at_once(worker: Worker, storage: Storage) -> None:
+async def test_unreadable_image_fails_at_once(worker: Worker, storage: Storage) -> None:
     row = await pending(storage, jpeg()[:2000])
     await worker.classify(row.id)
     row = await predictions.get(row.id)
     assert (row.status, row.error_code, row.top_prediction) == (Status.FAILED, "image_unreadable", None)
 
 
-async def test_what_goes_wrong_is_tried_three_times(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+async def test_failing_prediction_is_attempted_three_times(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
     def broken() -> None:
         raise RuntimeError("the model is broken")
 
@@ -92,7 +98,7 @@ async def test_what_goes_wrong_is_tried_three_times(worker: Worker, storage: Sto
     assert (row.status, row.error_code, row.attempts, fake.calls) == (Status.FAILED, "attempts_exhausted", 3, 3)
 
 
-async def test_what_goes_wrong_once_succeeds_later(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+async def test_prediction_succeeds_after_a_failed_attempt(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
     def broken_once() -> None:
         if fake.calls == 1:
             raise MemoryError
@@ -104,7 +110,7 @@ async def test_what_goes_wrong_once_succeeds_later(worker: Worker, storage: Stor
     assert (row.status, row.attempts) == (Status.SUCCEEDED, 2)
 
 
-async def test_a_row_names_the_model_that_answered(worker: Worker, storage: Storage) -> None:
+async def test_row_names_the_model_that_classified_it(worker: Worker, storage: Storage) -> None:
     row = await pending(storage)
     assert (row.model, row.model_version) == ("fake", "1")
     await worker.classify(row.id)
@@ -112,7 +118,7 @@ async def test_a_row_names_the_model_that_answered(worker: Worker, storage: Stor
     assert (row.model, row.model_version) == ("answering", "2")
 
 
-async def test_a_correction_made_meanwhile_stands(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+async def test_concurrent_correction_is_kept(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
     row = await pending(storage)
     loop = asyncio.get_running_loop()
 
@@ -127,7 +133,7 @@ async def test_a_correction_made_meanwhile_stands(worker: Worker, storage: Stora
     assert row.all_predictions[0]["label"] == "label_0"
 
 
-async def test_a_row_deleted_meanwhile_stays_deleted(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+async def test_concurrently_deleted_row_stays_deleted(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
     row = await pending(storage)
     loop = asyncio.get_running_loop()
 

@@ -33,7 +33,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-async def test_a_full_disk_refuses_uploads_and_leaves_nothing_half_done(
+async def test_full_disk_rejects_uploads_and_leaves_nothing_half_done(
     new_cluster: NewCluster, small_disk: Path
 ) -> None:
     cluster = await new_cluster(UPLOADS_DIR=str(small_disk)).start(1)

@@ -14,7 +14,7 @@ def made(server: Server, *options: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
-def test_keys_are_made_listed_and_revoked_beside_a_running_service(server: Server) -> None:
+def test_keys_are_created_listed_and_revoked_while_the_service_runs(server: Server) -> None:
     server.environment["ALLOW_ANONYMOUS"] = "0"
     server.start()
     assert "There are no API keys" in server.told()
@@ -43,20 +43,20 @@ def test_keys_are_made_listed_and_revoked_beside_a_running_service(server: Serve
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["create", "x", "--scopes", "everything"], "scopes are read, write and admin"),
+        (["create", "x", "--scopes", "everything"], "scopes must be read, write or admin"),
         (["create", "x", "--expires", "soon"], "12h, 30d, 52w"),
-        (["create", ""], "1 to 64 characters"),
-        (["create", "a\nb"], "1 to 64 characters"),
+        (["create", ""], "1 to 64 printable characters"),
+        (["create", "a\nb"], "1 to 64 printable characters"),
         ([], "COMMAND"),
     ],
 )
-def test_what_cannot_be_made_is_told(server: Server, arguments: list[str], says: str) -> None:
+def test_invalid_arguments_are_reported(server: Server, arguments: list[str], says: str) -> None:
     done = server.command("keys", *arguments)
     assert done.returncode == 2
     assert says in done.stderr
 
 
-def test_others_are_not_let_in_without_keys(server: Server) -> None:
+def test_service_on_other_addresses_needs_a_key(server: Server) -> None:
     server.environment["HOST"] = "0.0.0.0"
     done = server.command("serve")
     assert done.returncode != 0
@@ -66,7 +66,7 @@ def test_others_are_not_let_in_without_keys(server: Server) -> None:
     assert httpx.get(f"{server.start().url}/ping").status_code == 200
 
 
-async def test_a_person_signs_in_with_a_key(browser: Browser, server: Server) -> None:
+async def test_person_signs_in_with_a_key(browser: Browser, server: Server) -> None:
     server.environment["ALLOW_ANONYMOUS"] = "0"
     server.start()
     key = made(server)

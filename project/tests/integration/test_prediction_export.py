@@ -14,6 +14,8 @@ from app.models.tortoise import Prediction
 from tests.integration.conftest import serving
 from tests.integration.test_search import fill
 
+pytestmark = pytest.mark.process
+
 
 async def exported(client: httpx.AsyncClient, **asked: Any) -> str:
     answer = await client.get("/predictions/export/", params=asked)
@@ -22,7 +24,7 @@ async def exported(client: httpx.AsyncClient, **asked: Any) -> str:
 
 
 @pytest.mark.parametrize("asked", [{}, {"status": "failed"}, {"model": "another", "min_confidence": 0.5, "q": "img"}])
-async def test_every_row_that_the_filters_choose_is_there_once(
+async def test_export_has_every_matching_row_once(
     client: httpx.AsyncClient, database_url: str, asked: dict[str, Any]
 ) -> None:
     await (await fill(database_url, 2_500)).close()
@@ -39,13 +41,13 @@ async def test_every_row_that_the_filters_choose_is_there_once(
     assert [row["top_prediction"] for row in rows] == [one["top_prediction"] or "" for one in whole]
 
 
-async def test_an_empty_file_has_its_head(client: httpx.AsyncClient) -> None:
+async def test_empty_export_has_a_header(client: httpx.AsyncClient) -> None:
     assert (await exported(client)).startswith("id,filename,")
     assert await exported(client, format="jsonl") == ""
     assert (await client.get("/predictions/export?format=xml")).status_code == 422
 
 
-async def test_no_cell_is_a_formula(client: httpx.AsyncClient, database_url: str) -> None:
+async def test_formulas_are_escaped(client: httpx.AsyncClient, database_url: str) -> None:
     connection = await fill(database_url, 1)
     await connection.execute("""UPDATE predictions SET filename = '=HYPERLINK("http://x")', top_prediction = 'a,"b' """)
     await connection.close()
@@ -53,7 +55,7 @@ async def test_no_cell_is_a_formula(client: httpx.AsyncClient, database_url: str
     assert (row["filename"], row["top_prediction"]) == ('\'=HYPERLINK("http://x")', 'a,"b')
 
 
-async def test_memory_does_not_grow_with_the_rows(settings: Settings, database_url: str) -> None:
+async def test_memory_is_independent_of_the_number_of_rows(settings: Settings, database_url: str) -> None:
     await (await fill(database_url, 30_000)).close()
     most = 0
     pages = search.page

@@ -9,11 +9,13 @@ from app.config import Settings
 from tests.integration.conftest import Upload, uploaded_files
 from tests.pictures import bomb, jpeg
 
+pytestmark = pytest.mark.process
+
 PROBLEM = "application/problem+json"
 
 
 @pytest.mark.parametrize("id", [0, -1, "x", "1.5", "1.0", "+1", "1_0", " 1", "1e3", " ", "0x1", "٣", "9" * 5000])
-async def test_an_id_that_is_no_positive_integer_is_422(client: httpx.AsyncClient, id: str | int) -> None:
+async def test_invalid_id_is_422(client: httpx.AsyncClient, id: str | int) -> None:
     for call in ("GET", "PUT", "DELETE"):
         answer = await client.request(call, f"/predictions/{id}/", json={"top_prediction": "x", "confidence": 1})
         assert answer.status_code == 422
@@ -21,7 +23,7 @@ async def test_an_id_that_is_no_positive_integer_is_422(client: httpx.AsyncClien
 
 
 @pytest.mark.parametrize("id", [1, 2**31, 2**63 - 1, 2**63, 2**100])
-async def test_an_unknown_id_is_404(client: httpx.AsyncClient, id: int) -> None:
+async def test_unknown_id_is_404(client: httpx.AsyncClient, id: int) -> None:
     for call in ("GET", "PUT", "DELETE"):
         answer = await client.request(call, f"/predictions/{id}/", json={"top_prediction": "x", "confidence": 1})
         assert answer.status_code == 404
@@ -34,7 +36,7 @@ async def test_an_unknown_id_is_404(client: httpx.AsyncClient, id: int) -> None:
     [b"", b"I am a text that was named .jpg", b"%PDF-1.7", jpeg()[:10], b"<svg xmlns='http://www.w3.org/2000/svg'/>"],
     ids=["empty", "text", "pdf", "header only", "svg"],
 )
-async def test_what_is_no_image_is_400_and_leaves_nothing(
+async def test_other_files_are_400_and_leave_nothing(
     client: httpx.AsyncClient, upload: Upload, settings: Settings, data: bytes
 ) -> None:
     answer = await upload(data, "cat.jpg")
@@ -51,7 +53,7 @@ async def test_what_is_no_image_is_400_and_leaves_nothing(
     assert uploaded_files(settings) == []
 
 
-async def test_a_truncated_image_fails_with_a_code_and_no_label(client: httpx.AsyncClient, upload: Upload) -> None:
+async def test_truncated_image_fails_with_a_code_and_without_a_label(client: httpx.AsyncClient, upload: Upload) -> None:
     data = jpeg()
     id = (await upload(data[: len(data) // 2])).json()["id"]
     failed = (await client.get(f"/predictions/{id}/")).json()
@@ -60,13 +62,13 @@ async def test_a_truncated_image_fails_with_a_code_and_no_label(client: httpx.As
     assert failed["completed_at"] is not None
 
 
-async def test_a_failed_prediction_can_be_corrected(client: httpx.AsyncClient, upload: Upload) -> None:
+async def test_failed_prediction_can_be_corrected(client: httpx.AsyncClient, upload: Upload) -> None:
     id = (await upload(jpeg()[:2000])).json()["id"]
     answer = await client.put(f"/predictions/{id}/", json={"top_prediction": "cat", "confidence": 1.0})
     assert (answer.json()["status"], answer.json()["top_prediction"]) == ("failed", "cat")
 
 
-async def test_a_decompression_bomb_is_413(upload: Upload, settings: Settings) -> None:
+async def test_decompression_bomb_is_413(upload: Upload, settings: Settings) -> None:
     answer = await upload(bomb(), "small.png")
     assert answer.status_code == 413
     assert answer.headers["content-type"] == PROBLEM
@@ -74,7 +76,7 @@ async def test_a_decompression_bomb_is_413(upload: Upload, settings: Settings) -
     assert uploaded_files(settings) == []
 
 
-async def test_no_file_is_422(client: httpx.AsyncClient) -> None:
+async def test_missing_file_is_422(client: httpx.AsyncClient) -> None:
     for arguments in ({}, {"data": {"file": "a text field"}}, {"files": {"picture": ("a.jpg", jpeg())}}):
         answer = await client.post("/predictions/", **arguments)
         assert answer.status_code == 422
@@ -95,7 +97,7 @@ async def test_no_file_is_422(client: httpx.AsyncClient) -> None:
         (b'filename="a\x00b.jpg"', "a\ufffdb.jpg"),
     ],
 )
-async def test_odd_file_names_are_only_shown(
+async def test_unusual_file_names_are_only_displayed(
     client: httpx.AsyncClient, settings: Settings, disposition: bytes, shown: str
 ) -> None:
     head = b'--x\r\nContent-Disposition: form-data; name="file"; ' + disposition + b"\r\n\r\n"
@@ -124,7 +126,7 @@ async def test_malformed_multipart_is_400(client: httpx.AsyncClient) -> None:
         assert answer.json()["detail"].endswith(told)
 
 
-async def test_a_file_one_byte_over_the_limit_is_413(settings: Settings, client: httpx.AsyncClient) -> None:
+async def test_file_one_byte_above_the_limit_is_413(settings: Settings, client: httpx.AsyncClient) -> None:
     data = jpeg()
     padded = data + bytes(settings.max_upload_bytes - len(data))
     assert (await client.post("/predictions/", files={"file": ("a.jpg", padded)})).status_code == 201
@@ -134,7 +136,7 @@ async def test_a_file_one_byte_over_the_limit_is_413(settings: Settings, client:
 
 
 @pytest.mark.parametrize("declared", [True, False])
-async def test_a_body_over_the_limit_is_413_before_it_has_all_arrived(
+async def test_body_above_the_limit_is_413_before_it_arrived_completely(
     client: httpx.AsyncClient, settings: Settings, declared: bool
 ) -> None:
     sent = 0
@@ -160,7 +162,7 @@ async def test_a_body_over_the_limit_is_413_before_it_has_all_arrived(
 @pytest.mark.parametrize(
     ("path", "allowed"), [("/predictions/batch", "POST"), ("/predictions/export/", "GET"), ("/ping", "GET")]
 )
-async def test_a_word_among_ids_is_none(client: httpx.AsyncClient, path: str, allowed: str) -> None:
+async def test_word_instead_of_an_id_is_422(client: httpx.AsyncClient, path: str, allowed: str) -> None:
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         if method not in allowed:
             answer = await client.request(method, path)

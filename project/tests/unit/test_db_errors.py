@@ -20,7 +20,9 @@ from app.domain import DatabaseUnavailable
         (asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"), False),
     ],
 )
-async def test_it_is_told_from_everything_else(error: Exception, *, outcome_unknown: bool) -> None:
+async def test_connection_errors_are_distinguished_from_other_errors(
+    error: Exception, *, outcome_unknown: bool
+) -> None:
     with pytest.raises(DatabaseUnavailable) as raised:
         async with translate_connection_errors():
             raise error
@@ -36,7 +38,7 @@ async def test_it_is_told_from_everything_else(error: Exception, *, outcome_unkn
         KeyError("a mistake"),
     ],
 )
-async def test_mistakes_of_ours_are_not_waited_out(error: Exception) -> None:
+async def test_programming_errors_are_not_retried(error: Exception) -> None:
     with pytest.raises(type(error)):
         async with translate_connection_errors():
             raise error

@@ -23,10 +23,12 @@ from app.worker.worker import Worker
 from tests.integration.conftest import serving, uploaded_files
 from tests.integration.worker.rows import FakeEngine, finished
 from tests.pictures import jpeg
+from tests.uploading import WAIT, upload
+
+pytestmark = pytest.mark.process
 
 MODEL = ModelRead(name="remote", status="ok", kind="image", version="7", default=True)
 OTHER = ModelRead(name="other", status="ok", kind="image", version="8")
-WAIT = {"Prefer": "wait=30"}
 
 
 @pytest.fixture
@@ -65,16 +67,12 @@ async def taking_jobs(settings: Settings, fake: FakeEngine) -> AsyncIterator[Wor
         await task
 
 
-async def upload(client: httpx.AsyncClient, **headers: str) -> httpx.Response:
-    return await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers=headers)
-
-
 async def jobs() -> list[tuple[str, str]]:
     rows = await execute("SELECT status::text, convert_from(payload, 'UTF8') AS id FROM pgqueuer ORDER BY id")
     return [(row["status"], row["id"]) for row in rows]
 
 
-async def test_the_web_process_needs_no_model_and_loads_none(client: httpx.AsyncClient, settings: Settings) -> None:
+async def test_web_process_needs_no_model_and_loads_none(client: httpx.AsyncClient, settings: Settings) -> None:
     assert not settings.models.exists()
     children = [child.cmdline() for child in psutil.Process().children(recursive=True)]
     assert not [command for command in children if "app.classifier.engine.child" in command]
@@ -91,9 +89,9 @@ async def test_the_web_process_needs_no_model_and_loads_none(client: httpx.Async
     assert not [mapped.path for mapped in engine.memory_maps() if mapped.path.endswith((".tflite", ".onnx"))]
 
 
-async def test_what_a_worker_does_is_told_to_who_waits(client: httpx.AsyncClient, settings: Settings) -> None:
+async def test_waiting_client_gets_the_result_of_a_worker(client: httpx.AsyncClient, settings: Settings) -> None:
     async with taking_jobs(settings, FakeEngine()):
-        answer = await upload(client, **WAIT)
+        answer = await upload(client, wait=True)
         row = answer.json()
         assert (answer.status_code, row["status"], row["attempts"]) == (201, "succeeded", 1)
         assert answer.headers["preference-applied"] == "wait=30"
@@ -102,13 +100,13 @@ async def test_what_a_worker_does_is_told_to_who_waits(client: httpx.AsyncClient
         assert len((await client.get(f"/predictions/{row['id']}/history")).json()) == 1
 
 
-async def test_a_wait_ends_with_what_there_is(client: httpx.AsyncClient) -> None:
+async def test_wait_ends_with_the_current_state(client: httpx.AsyncClient) -> None:
     answer = await upload(client, Prefer="wait=1")
     assert (answer.status_code, answer.json()["status"]) == (201, "pending")
 
 
-async def test_one_deleted_while_a_client_waits_is_answered_as_it_was(client: httpx.AsyncClient) -> None:
-    waiting = asyncio.create_task(upload(client, **WAIT))
+async def test_prediction_deleted_during_a_wait_is_returned_as_it_was(client: httpx.AsyncClient) -> None:
+    waiting = asyncio.create_task(upload(client, wait=True))
     while not (found := await jobs()):
         await asyncio.sleep(0.02)
     assert (await client.delete(f"/predictions/{found[0][1]}/")).status_code == 200
@@ -118,7 +116,7 @@ async def test_one_deleted_while_a_client_waits_is_answered_as_it_was(client: ht
 
 
 @pytest.mark.parametrize("error", [DatabaseUnavailable(), RuntimeError("a mistake of ours")])
-async def test_without_its_job_there_is_no_row(
+async def test_row_is_not_created_without_its_job(
     client: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     async def fail(*_: object, **__: object) -> None:
@@ -130,7 +128,7 @@ async def test_without_its_job_there_is_no_row(
     assert uploaded_files(settings) == []
 
 
-async def test_before_any_worker_uploads_are_503(settings: Settings) -> None:
+async def test_uploads_are_503_before_the_first_worker_starts(settings: Settings) -> None:
     async with serving(settings) as client:
         answer = await upload(client)
         assert (answer.status_code, answer.json()["code"]) == (503, "no_worker_yet")
@@ -140,7 +138,7 @@ async def test_before_any_worker_uploads_are_503(settings: Settings) -> None:
         assert (ready.status_code, ready.json()["database"]) == (503, "ok")
 
 
-async def test_ready_means_that_a_worker_was_alive_in_the_last_15_seconds(client: httpx.AsyncClient) -> None:
+async def test_ready_requires_a_worker_alive_in_the_last_15_seconds(client: httpx.AsyncClient) -> None:
     assert (await client.get("/ready")).status_code == 200
     await execute("UPDATE workers SET seen_at = now() - interval '14 seconds'")
     assert (await client.get("/ready")).status_code == 200
@@ -152,7 +150,7 @@ async def test_ready_means_that_a_worker_was_alive_in_the_last_15_seconds(client
     assert (await upload(client)).status_code == 201
 
 
-async def test_a_model_that_no_worker_has_is_422_and_a_new_one_is_found_at_once(client: httpx.AsyncClient) -> None:
+async def test_model_without_a_worker_is_422_and_a_new_one_is_found_at_once(client: httpx.AsyncClient) -> None:
     async def ask(model: str) -> httpx.Response:
         return await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, data={"model": model})
 
@@ -166,7 +164,7 @@ async def test_a_model_that_no_worker_has_is_422_and_a_new_one_is_found_at_once(
     assert (await ask("newest")).json()["model_version"] == "9"
 
 
-async def test_rows_whose_job_is_gone_get_another(client: httpx.AsyncClient, settings: Settings) -> None:
+async def test_lost_jobs_are_enqueued_again(client: httpx.AsyncClient, settings: Settings) -> None:
     rows = [(await upload(client)).json()["id"] for _ in range(4)]
     lost, dead, held, kept = rows
     await execute("DELETE FROM pgqueuer WHERE convert_from(payload, 'UTF8')::bigint = ANY($1)", [[lost, dead, held]])
@@ -190,21 +188,19 @@ async def test_one_process_at_a_time_reconciles(client: httpx.AsyncClient, datab
     assert await job_queue.reconcile() == 1
 
 
-async def test_an_attempt_that_goes_wrong_is_made_again_until_they_are_used_up(
-    client: httpx.AsyncClient, settings: Settings
-) -> None:
+async def test_failed_attempt_is_repeated_until_none_is_left(client: httpx.AsyncClient, settings: Settings) -> None:
     def go_wrong() -> None:
         raise RuntimeError("the model is out of order")
 
     fake = FakeEngine(go_wrong)
     async with taking_jobs(settings, fake):
-        row = (await upload(client, **WAIT)).json()
+        row = (await upload(client, wait=True)).json()
     assert (row["status"], row["attempts"], row["error"]["code"]) == ("failed", 3, "attempts_exhausted")
     assert fake.calls == 3
     assert await jobs() == []
 
 
-async def test_a_claim_whose_success_nobody_heard_of_is_not_counted_twice(
+async def test_claim_with_an_unknown_outcome_is_not_counted_twice(
     client: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim_all, told = claims.claim_all, [True]
@@ -217,11 +213,11 @@ async def test_a_claim_whose_success_nobody_heard_of_is_not_counted_twice(
 
     monkeypatch.setattr("app.db.crud.claims.claim_all", cut_off)
     async with taking_jobs(settings, FakeEngine()):
-        row = (await upload(client, **WAIT)).json()
+        row = (await upload(client, wait=True)).json()
     assert told == []
     assert (row["status"], row["attempts"]) == ("succeeded", 1)
 
 
-async def test_installing_twice_at_once_is_one_installation(empty_database_url: str) -> None:
+async def test_concurrent_installations_run_once(empty_database_url: str) -> None:
     await asyncio.gather(*(job_queue.install(empty_database_url) for _ in range(4)))
     await job_queue.install(empty_database_url)

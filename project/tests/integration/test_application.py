@@ -19,11 +19,13 @@ from app.domain import StartupError
 from tests.integration.conftest import Upload, of_database, serving, uploaded_files
 from tests.pictures import jpeg
 
+pytestmark = pytest.mark.process
+
 PROBLEM = "application/problem+json"
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-async def test_signs_of_life(client: httpx.AsyncClient, slash: str) -> None:
+async def test_ping_and_health_respond(client: httpx.AsyncClient, slash: str) -> None:
     assert (await client.get(f"/ping{slash}")).json() == {"ping": "pong", "environment": "dev", "testing": True}
     assert (await client.get(f"/health{slash}")).json() == {"status": "healthy"}
     ready = await client.get(f"/ready{slash}")
@@ -35,7 +37,9 @@ async def test_signs_of_life(client: httpx.AsyncClient, slash: str) -> None:
     }
 
 
-async def test_models_and_info(client: httpx.AsyncClient, upload: Upload, settings: Settings) -> None:
+async def test_models_and_info_list_models_and_images(
+    client: httpx.AsyncClient, upload: Upload, settings: Settings
+) -> None:
     listed = (await client.get("/models")).json()
     model = listed[0]
     assert (model["name"], model["kind"], model["default"]) == (settings.model, "image", True)
@@ -47,7 +51,9 @@ async def test_models_and_info(client: httpx.AsyncClient, upload: Upload, settin
     }
 
 
-async def test_the_fallback_is_told_of_everywhere(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+async def test_use_of_the_fallback_model_is_reported_everywhere(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     only_fallback = settings.data_dir / "models"
     only_fallback.mkdir(parents=True)
     (only_fallback / settings.model).symlink_to(settings.models / settings.model)
@@ -59,7 +65,7 @@ async def test_the_fallback_is_told_of_everywhere(settings: Settings, caplog: py
     assert note in caplog.text
 
 
-async def test_swagger_and_redoc_need_no_other_host(client: httpx.AsyncClient) -> None:
+async def test_swagger_and_redoc_load_nothing_from_other_hosts(client: httpx.AsyncClient) -> None:
     for path in ("/docs", "/docs/", "/redoc", "/redoc/"):
         page = await client.get(path)
         assert page.status_code == 200
@@ -68,7 +74,7 @@ async def test_swagger_and_redoc_need_no_other_host(client: httpx.AsyncClient) -
             assert (await client.get(asset)).status_code == 200
 
 
-async def test_the_openapi_description_is_complete(client: httpx.AsyncClient) -> None:
+async def test_openapi_description_is_complete(client: httpx.AsyncClient) -> None:
     description = (await client.get("/openapi.json")).json()
     statuses = {
         (method, path): set(operation["responses"])
@@ -118,7 +124,7 @@ async def test_the_openapi_description_is_complete(client: httpx.AsyncClient) ->
             assert operation["description"]
 
 
-async def test_an_unknown_path_and_a_wrong_method_are_problems(client: httpx.AsyncClient) -> None:
+async def test_unknown_path_and_wrong_method_are_problem_documents(client: httpx.AsyncClient) -> None:
     unknown = await client.get("/nothing")
     assert (unknown.status_code, unknown.headers["content-type"]) == (404, PROBLEM)
     for path, allowed in {
@@ -132,20 +138,20 @@ async def test_an_unknown_path_and_a_wrong_method_are_problems(client: httpx.Asy
         assert wrong.headers["allow"] == allowed
 
 
-async def test_head_is_answered_where_get_is(client: httpx.AsyncClient) -> None:
+async def test_head_works_wherever_get_does(client: httpx.AsyncClient) -> None:
     for path in ("/ping", "/health", "/ready", "/docs", "/predictions/", "/models/"):
         assert (await client.head(path)).status_code == 200
     assert (await client.head("/predictions/1/")).status_code == 404
 
 
-async def test_a_mistake_of_ours_is_a_500_that_tells_nothing(client: httpx.AsyncClient) -> None:
+async def test_internal_error_is_500_without_details(client: httpx.AsyncClient) -> None:
     with patch.object(search, "page", side_effect=RuntimeError("secret /etc/path SELECT")):
         answer = await client.get("/predictions/")
     assert (answer.status_code, answer.headers["content-type"]) == (500, PROBLEM)
     assert "secret" not in answer.text
 
 
-async def test_a_full_disk_is_503_and_leaves_nothing(
+async def test_full_disk_is_503_and_leaves_nothing(
     client: httpx.AsyncClient, upload: Upload, settings: Settings
 ) -> None:
     with patch("os.fsync", side_effect=OSError(errno.ENOSPC, "No space left on device")):
@@ -156,7 +162,7 @@ async def test_a_full_disk_is_503_and_leaves_nothing(
     assert (await client.get("/predictions/")).json() == []
 
 
-async def test_an_unmigrated_database_is_not_ready(settings: Settings, empty_database_url: str) -> None:
+async def test_unmigrated_database_is_not_ready(settings: Settings, empty_database_url: str) -> None:
     settings = settings.model_copy(update={"database_url": SecretStr(empty_database_url)})
     async with serving(settings) as client:
         answer = await client.get("/ready")
@@ -168,32 +174,32 @@ async def test_an_unmigrated_database_is_not_ready(settings: Settings, empty_dat
 
 
 @pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.ECONNREFUSED, errno.ETIMEDOUT])
-async def test_every_way_of_being_away_is_503(client: httpx.AsyncClient, number: int) -> None:
+async def test_every_connection_error_is_503(client: httpx.AsyncClient, number: int) -> None:
     with patch.object(search, "execute", side_effect=OSError(number, "away")):
         answer = await client.get("/predictions/")
     assert (answer.status_code, answer.headers["content-type"]) == (503, PROBLEM)
 
 
-async def test_a_body_that_is_no_form_has_to_be_small(client: httpx.AsyncClient) -> None:
+async def test_other_bodies_have_a_small_limit(client: httpx.AsyncClient) -> None:
     answer = await client.put("/predictions/1/", json={"top_prediction": "x" * 70_000, "confidence": 1})
     assert (answer.status_code, answer.headers["content-type"]) == (413, PROBLEM)
 
 
-async def test_a_database_that_does_not_exist_is_told_at_once(settings: Settings, postgres_url: str) -> None:
+async def test_missing_database_is_reported_at_once(settings: Settings, postgres_url: str) -> None:
     settings = settings.model_copy(update={"database_url": SecretStr(of_database(postgres_url, "nowhere"))})
     with pytest.raises(StartupError, match=r"refused the connection \(.*nowhere\): check DATABASE_URL"):
         async with serving(settings):
             pass
 
 
-async def test_an_uploads_folder_that_cannot_be_written_is_told(settings: Settings) -> None:
+async def test_unwritable_uploads_folder_is_reported(settings: Settings) -> None:
     settings = settings.model_copy(update={"uploads_dir": Path("/proc/uploads")})
     with pytest.raises(StartupError, match="cannot be stored in /proc/uploads"):
         async with serving(settings):
             pass
 
 
-async def test_while_the_database_is_away_requests_are_503(settings: Settings, tmp_path: Path) -> None:
+async def test_requests_are_503_while_the_database_is_unavailable(settings: Settings, tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         # Ended by itself it would be started again, sooner or later than a request asks for it.
         server = await stack.enter_async_context(AsyncExitStack())

@@ -116,7 +116,9 @@ async def some_taken_by_both(cluster: Cluster) -> bool:
     return int(row["n"]) == 2
 
 
-async def test_a_host_that_is_cut_off_and_joined_again(new_cluster: NewCluster, hosts: list[Host]) -> None:
+async def test_worker_host_is_cut_off_and_rejoins_without_double_writes(
+    new_cluster: NewCluster, hosts: list[Host]
+) -> None:
     cluster = await new_cluster(**QUICK).start(0)
     port = urlsplit(cluster.url).port or 0
     async with forwarding(hosts[0].address, port) as first, forwarding(hosts[1].address, port) as second:

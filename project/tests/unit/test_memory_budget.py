@@ -32,7 +32,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_who_does_not_fit_waits_for_those_before() -> None:
+async def test_upload_waits_until_memory_is_free() -> None:
     room = MemoryBudget(10)
     first, second, third = Sender(room, 6), Sender(room, 5), Sender(room, 1)
     await settle()
@@ -47,7 +47,7 @@ async def test_who_does_not_fit_waits_for_those_before() -> None:
         pass
 
 
-async def test_what_is_larger_than_everything_gets_everything() -> None:
+async def test_upload_larger_than_the_budget_gets_all_of_it() -> None:
     room = MemoryBudget(10)
     async with room.reserve(1000):
         late = Sender(room, 1)
@@ -59,7 +59,7 @@ async def test_what_is_larger_than_everything_gets_everything() -> None:
 
 
 @pytest.mark.parametrize("let_in_first", [False, True])
-async def test_who_leaves_the_line_holds_nobody_up(let_in_first: bool) -> None:
+async def test_cancelled_upload_does_not_block_the_queue(let_in_first: bool) -> None:
     room = MemoryBudget(10)
     first = Sender(room, 10)
     await settle()

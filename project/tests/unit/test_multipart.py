@@ -34,7 +34,7 @@ def parts_in_memory() -> int:
 
 
 @pytest.mark.usefixtures("no_collection")
-async def test_an_upload_is_gone_when_it_was_read() -> None:
+async def test_upload_is_freed_after_it_was_read() -> None:
     form = await read_form(request(FORM))
     assert form["file"].data == b"bytes"
     assert parts_in_memory() == 1
@@ -43,7 +43,7 @@ async def test_an_upload_is_gone_when_it_was_read() -> None:
 
 
 @pytest.mark.usefixtures("no_collection")
-async def test_a_streamed_upload_is_gone_when_it_was_read() -> None:
+async def test_streamed_upload_is_freed_after_it_was_read() -> None:
     parts = [(part.filename, [data async for data in part.data]) async for part in form_parts(CONTENT_TYPE, chunks())]
     assert parts == [("a.jpg", [b"bytes"])]
     assert parts_in_memory() == 0

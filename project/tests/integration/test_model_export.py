@@ -16,6 +16,8 @@ from app.classifier.manifest import ImageManifest, RuntimeName, read_model
 from app.images.preprocessing import InputSpec, to_tensor
 from tests.pictures import encoded, jpeg, scene
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("export_models.py")
 PICTURE = jpeg(600, 400)
 
@@ -43,14 +45,14 @@ def result(exported: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["own", "sequential", "saved", "mobilenet_v3_small"])
-def test_it_says_what_the_original_says(exported: Path, result: dict[str, Any], name: str) -> None:
+def test_exported_model_returns_the_scores_of_the_original(exported: Path, result: dict[str, Any], name: str) -> None:
     model = read_model(exported / "models" / name)
     assert isinstance(model.manifest, ImageManifest)
     scores = Classifier(model, threads=1).scores(to_tensor(PICTURE, model.manifest.input.spec))
     np.testing.assert_allclose(scores, result["expected"][name], atol=1e-3)
 
 
-def test_logits_and_squashing_are_in_the_manifest(exported: Path, result: dict[str, Any]) -> None:
+def test_manifest_records_logits_and_squashing(exported: Path, result: dict[str, Any]) -> None:
     model = read_model(exported / "models" / "named")
     assert isinstance(model.manifest, ImageManifest)
     assert (model.manifest.output.activation, model.manifest.input.resize) == ("softmax", "squash")
@@ -61,9 +63,7 @@ def test_logits_and_squashing_are_in_the_manifest(exported: Path, result: dict[s
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 @pytest.mark.parametrize("name", ["own", "saved", "named", "convolutional"])
-def test_int8_is_another_model_whose_small_scores_survive(
-    exported: Path, result: dict[str, Any], name: str, runtime: RuntimeName
-) -> None:
+def test_int8_model_keeps_small_scores(exported: Path, result: dict[str, Any], name: str, runtime: RuntimeName) -> None:
     model = read_model(exported / "models" / f"{name}_int8")
     digest = hashlib.sha256(model.path.read_bytes()).hexdigest()[:6]
     original = read_model(exported / "models" / name)
@@ -83,7 +83,7 @@ def test_int8_is_another_model_whose_small_scores_survive(
 
 
 @pytest.mark.parametrize("name", ["own", "convolutional"])
-def test_what_a_softmax_is_taken_of_stays_float(result: dict[str, Any], name: str) -> None:
+def test_input_of_a_softmax_stays_float(result: dict[str, Any], name: str) -> None:
     assert "DequantizeLinear" not in result["before_softmax"][name]
 
 
@@ -101,12 +101,12 @@ def test_what_a_softmax_is_taken_of_stays_float(result: dict[str, Any], name: st
         ("no such default", "MODEL is resnet50, which has no default source"),
     ],
 )
-def test_what_cannot_be_exported_is_told_in_one_line(result: dict[str, Any], name: str, told: str) -> None:
+def test_export_error_is_reported_in_one_line(result: dict[str, Any], name: str, told: str) -> None:
     assert told in result["errors"][name]
     assert "\n" not in result["errors"][name]
 
 
-def test_what_keras_does_to_pixels_is_found_out(result: dict[str, Any]) -> None:
+def test_preprocessing_of_keras_applications_is_detected(result: dict[str, Any]) -> None:
     for name, expected in result["named"].items():
         found = result["preprocessings"][name]
         assert found.get("channels", "rgb") == expected.get("channels", "rgb"), name
@@ -114,7 +114,7 @@ def test_what_keras_does_to_pixels_is_found_out(result: dict[str, Any]) -> None:
             np.testing.assert_allclose(found[part], expected[part], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
-def test_names_are_easy_to_type(result: dict[str, Any]) -> None:
+def test_default_names_are_easy_to_type(result: dict[str, Any]) -> None:
     assert result["names"] == {
         "MobileNetV2": "mobilenet_v2",
         "MobileNetV3Large": "mobilenet_v3_large",

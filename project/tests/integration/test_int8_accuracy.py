@@ -12,6 +12,8 @@ import pytest
 from app.classifier.image_classifier import Classifier
 from app.classifier.manifest import ImageManifest, Model, RuntimeName, read_model
 
+pytestmark = pytest.mark.slow
+
 MOST_LOST = 0
 """Images: calibrated on these, int8 lost none of the 40; with one, it would have lost more than 2 points of top-1."""
 
@@ -29,7 +31,7 @@ def run_by(runtime: RuntimeName, model: Model) -> Classifier:
 
 
 @pytest.mark.usefixtures("mobilenet_weights")
-def test_int8_is_as_often_right(models_dir: Path, labelled_images: Path) -> None:
+def test_int8_is_as_accurate_as_fp32(models_dir: Path, labelled_images: Path) -> None:
     fp32 = right(Classifier(read_model(models_dir / "mobilenet_v2"), threads=1), labelled_images)
     int8 = read_model(models_dir / "mobilenet_v2_int8")
     assert isinstance(int8.manifest, ImageManifest)

@@ -7,7 +7,7 @@ from app.storage.folder import FolderStorage
 from app.storage.keys import OWNER
 
 
-async def test_what_is_put_can_be_read_and_deleted(tmp_path: Path) -> None:
+async def test_stored_image_can_be_read_and_deleted(tmp_path: Path) -> None:
     storage = FolderStorage(tmp_path)
     await storage.set_owner("me")
     key = await storage.put(b"bytes", "jpg")
@@ -18,7 +18,7 @@ async def test_what_is_put_can_be_read_and_deleted(tmp_path: Path) -> None:
     await storage.delete([key])
 
 
-async def test_the_server_chooses_the_key(tmp_path: Path) -> None:
+async def test_key_is_chosen_by_the_server(tmp_path: Path) -> None:
     storage = FolderStorage(tmp_path)
     await storage.set_owner("me")
     keys = {await storage.put(b"same", "png") for _ in range(3)}
@@ -27,7 +27,7 @@ async def test_the_server_chooses_the_key(tmp_path: Path) -> None:
     assert stored == keys | {OWNER}
 
 
-async def test_a_folder_that_is_not_marked_is_not_the_one(tmp_path: Path) -> None:
+async def test_unmarked_folder_is_unavailable(tmp_path: Path) -> None:
     # Not mounted on this host: no image is to be given up for that.
     shared = FolderStorage(tmp_path / "shared")
     await shared.set_owner("me")
@@ -44,13 +44,13 @@ async def test_a_folder_that_is_not_marked_is_not_the_one(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("key", ["../outside.jpg", "/etc/hostname", "a/../../outside.jpg"])
-async def test_a_key_never_leaves_the_folder(tmp_path: Path, key: str) -> None:
+async def test_key_never_leads_out_of_the_folder(tmp_path: Path, key: str) -> None:
     (tmp_path / "outside.jpg").write_bytes(b"secret")
     with pytest.raises(ImageMissing):
         await FolderStorage(tmp_path / "uploads").read(key)
 
 
-async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+async def test_unwritable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "uploads").write_text("a file where the folder should be")
     with pytest.raises(StorageUnavailable):
         await FolderStorage(tmp_path / "uploads").put(b"bytes", "jpg")

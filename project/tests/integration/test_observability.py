@@ -18,6 +18,8 @@ from app.observability.log_format import make_formatter
 from tests.integration.conftest import serving
 from tests.pictures import encoded, jpeg, scene
 
+pytestmark = pytest.mark.process
+
 TIMING = re.compile(r"\w+;dur=\d+\.\d(, \w+;dur=\d+\.\d)*")
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -40,7 +42,7 @@ def now(after: Samples, name: str, **labels: str) -> float:
 
 
 @pytest.mark.parametrize("sent", ["mine-1", "a" * 128, "6b1f/x+y=@z:1.2"])
-async def test_a_clients_request_id_is_kept(client: httpx.AsyncClient, sent: str) -> None:
+async def test_request_id_of_the_client_is_kept(client: httpx.AsyncClient, sent: str) -> None:
     assert (await client.get("/ping", headers={"X-Request-ID": sent})).headers["x-request-id"] == sent
 
 
@@ -55,14 +57,14 @@ async def test_a_clients_request_id_is_kept(client: httpx.AsyncClient, sent: str
         ("POST", "/models", "/models"),
     ],
 )
-async def test_a_route_is_the_paths_pattern(client: httpx.AsyncClient, method: str, path: str, route: str) -> None:
+async def test_route_is_the_pattern_of_the_path(client: httpx.AsyncClient, method: str, path: str, route: str) -> None:
     before = await samples(client)
     status = str((await client.request(method, path)).status_code)
     after = await samples(client)
     assert added(before, after, "requests_total", method=method, route=route, status=status) == 1
 
 
-async def test_what_is_refused_early_has_its_route_too(settings: Settings) -> None:
+async def test_rejected_request_has_its_route(settings: Settings) -> None:
     def refused(route: str) -> float:
         count: float = metrics.REQUESTS.labels("GET", route, 401)._value.get()
         return count
@@ -77,21 +79,21 @@ async def test_what_is_refused_early_has_its_route_too(settings: Settings) -> No
 @pytest.mark.parametrize(
     "sent", ["", "ic_6f0c1d2b9a3e_" + "a" * 43, "a" * 129, "two words", "new\tline", '{"a": 1}', "ünï"]
 )
-async def test_what_could_be_more_than_an_id_is_not(client: httpx.AsyncClient, sent: str) -> None:
+async def test_unsafe_request_id_is_replaced(client: httpx.AsyncClient, sent: str) -> None:
     told = (await client.get("/ping", headers=[(b"X-Request-ID", sent.encode())])).headers["x-request-id"]
     assert re.fullmatch("[0-9a-f]{32}", told)
     assert REQUEST_ID.fullmatch(told.encode())
 
 
 @pytest.mark.parametrize("path", ["/ping", "/predictions/", "/nothing", "/predictions/999/", "/static/style.css"])
-async def test_every_answer_says_how_long_it_took(client: httpx.AsyncClient, path: str) -> None:
+async def test_every_response_has_its_duration(client: httpx.AsyncClient, path: str) -> None:
     headers = (await client.get(path)).headers
     assert 0 <= float(headers["x-process-time"]) < 30
     assert TIMING.fullmatch(headers["server-timing"])
     assert headers["x-request-id"]
 
 
-async def test_an_upload_says_what_took_how_long(client: httpx.AsyncClient) -> None:
+async def test_upload_reports_the_duration_of_each_step(client: httpx.AsyncClient) -> None:
     answer = await client.post("/predictions/", files={"file": jpeg()}, headers={"Prefer": "wait=30"})
     parts = dict(part.split(";dur=") for part in answer.headers["server-timing"].split(", "))
     assert list(parts) == ["receive", "inspect", "decode", "infer", "store", "create", "total"]
@@ -105,7 +107,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
     return [line for line in found if line["logger"] != "httpx"]
 
 
-async def test_a_line_of_the_log_for_each_request_and_each_prediction(
+async def test_each_request_and_each_prediction_has_one_log_line(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.handler.setFormatter(make_formatter("json"))
@@ -137,7 +139,7 @@ async def test_a_line_of_the_log_for_each_request_and_each_prediction(
     )
 
 
-async def test_a_mistake_of_ours_is_told_with_its_id(
+async def test_internal_error_is_logged_with_its_request_id(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def goes_wrong(*_: object, **__: object) -> None:
@@ -156,7 +158,7 @@ async def test_a_mistake_of_ours_is_told_with_its_id(
     assert "RuntimeError: a mistake" in str(error["exception"])
 
 
-async def test_of_a_database_that_is_away_nothing_is_told(
+async def test_database_metrics_are_absent_while_it_is_unavailable(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert now(await samples(client), "database_up") == 1
@@ -171,7 +173,7 @@ async def test_of_a_database_that_is_away_nothing_is_told(
     assert math.isnan(now(after, "workers_alive"))
 
 
-async def test_prometheus_is_told(settings: Settings) -> None:
+async def test_metrics_count_requests_and_predictions(settings: Settings) -> None:
     async with serving(settings.model_copy(update={"reuse_answers": True})) as client:
         before = await samples(client)
         files = [jpeg(), jpeg(), encoded(scene(90, 80), "PNG")]
@@ -208,7 +210,7 @@ async def test_prometheus_is_told(settings: Settings) -> None:
     assert now(after, "queue_depth", status="pending") == now(after, "queue_age_seconds") == 0
 
 
-async def test_the_queue_is_told_of_whoever_made_it(settings: Settings) -> None:
+async def test_queue_metrics_cover_rows_of_all_processes(settings: Settings) -> None:
     async with serving(settings) as client:
         from app.db.connection import execute
 

@@ -5,7 +5,6 @@ import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
-import httpx
 import pytest
 
 from app.config import Settings
@@ -15,13 +14,16 @@ from app.db.crud.rate_limits import RateRequest
 from app.domain import Scope
 from tests.integration.conftest import serving
 from tests.pictures import jpeg
+from tests.uploading import upload
+
+pytestmark = pytest.mark.process
 
 
 def limited(settings: Settings, **limits: int | bool) -> Settings:
     return settings.model_copy(update=limits)
 
 
-async def test_so_many_requests_a_minute_whichever_process_is_asked(settings: Settings) -> None:
+async def test_requests_are_limited_over_all_processes(settings: Settings) -> None:
     some = limited(settings, rate_limit_requests=10)
     async with serving(some) as client:
         answers = [await client.get("/predictions/") for _ in range(10)]
@@ -41,7 +43,7 @@ async def test_so_many_requests_a_minute_whichever_process_is_asked(settings: Se
         assert [(await client.get("/predictions/")).status_code for _ in range(2)] == [200, 429]
 
 
-async def test_so_many_bytes_a_minute(settings: Settings) -> None:
+async def test_uploaded_bytes_are_limited(settings: Settings) -> None:
     size = len(jpeg())
     async with serving(limited(settings, rate_limit_bytes=3 * size)) as client:
         statuses = [(await client.post("/predictions/", files={"file": jpeg()})).status_code for _ in range(4)]
@@ -58,7 +60,7 @@ async def test_so_many_bytes_a_minute(settings: Settings) -> None:
         assert answer.headers["ratelimit"] == '"bytes";r=0;t=60'
 
 
-async def test_each_key_has_a_quota_of_its_own(settings: Settings) -> None:
+async def test_each_key_has_its_own_limit(settings: Settings) -> None:
     async with serving(limited(settings, rate_limit_requests=2, allow_anonymous=False)) as client:
         one, other = [(await api_keys.create(name, [Scope.READ], None, "a tester"))[1] for name in ("one", "other")]
         for key in (one, other):
@@ -70,7 +72,7 @@ async def test_each_key_has_a_quota_of_its_own(settings: Settings) -> None:
         assert tried == [401, 401, 429]
 
 
-async def test_so_many_uploads_at_a_time(settings: Settings) -> None:
+async def test_concurrent_uploads_are_limited(settings: Settings) -> None:
     async with serving(limited(settings, max_uploads_each=2)) as client:
         gate = asyncio.Event()
         head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
@@ -90,25 +92,22 @@ async def test_so_many_uploads_at_a_time(settings: Settings) -> None:
         assert (await client.post("/predictions/", files={"file": jpeg()})).status_code == 201
 
 
-async def test_what_is_stored_has_a_quota(settings: Settings) -> None:
+async def test_stored_bytes_are_limited(settings: Settings) -> None:
     size = len(jpeg())
     async with serving(limited(settings, quota_bytes=2 * size + 10, allow_anonymous=False)) as client:
         key, other = [(await api_keys.create(name, [Scope.ADMIN], None, "a tester"))[1] for name in ("one", "other")]
         mine, others = {"X-API-Key": key}, {"X-API-Key": other}
 
-        async def upload(headers: dict[str, str]) -> httpx.Response:
-            return await client.post("/predictions/", files={"file": jpeg()}, headers=headers)
-
-        statuses = [(await upload(mine)).status_code for _ in range(3)]
+        statuses = [(await upload(client, headers=mine)).status_code for _ in range(3)]
         assert statuses == [201, 201, 403]
-        assert (await upload(mine)).json()["code"] == "quota_exceeded"
-        assert (await upload(others)).status_code == 201
+        assert (await upload(client, headers=mine)).json()["code"] == "quota_exceeded"
+        assert (await upload(client, headers=others)).status_code == 201
         batch = await client.post("/predictions/batch", files=[("file", ("a.jpg", jpeg()))] * 2, headers=others)
         assert sorted(item["status"] for item in batch.json()["items"]) == [201, 403]
 
 
 @pytest.mark.usefixtures("connected")
-async def test_wishes_of_one_subject_at_the_same_time_are_granted_in_order() -> None:
+async def test_concurrent_requests_of_one_client_are_counted_in_order() -> None:
     granted = await rate_limits.decide([RateRequest(subject, 1, 2) for subject in "abaab"])
     assert [one.allowed for one in granted] == [True, True, True, False, True]
     together = await asyncio.gather(
