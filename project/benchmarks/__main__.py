@@ -124,8 +124,8 @@ def main() -> int:
                 measured = run(bench)
                 rounds[name].append(measured)
                 p99 = statistics.quantiles(measured.latencies, n=100)[98] if len(measured.latencies) > 1 else 0
-                told = f"{measured.per_second:7.1f}/s  p99 {1000 * p99:6.0f} ms  lost {measured.lost}"
-                print(f"round {number + 1}  {name:14} {told} {measured.errors or ''}", file=sys.stderr, flush=True)
+                message = f"{measured.per_second:7.1f}/s  p99 {1000 * p99:6.0f} ms  lost {measured.lost}"
+                print(f"round {number + 1}  {name:14} {message} {measured.errors or ''}", file=sys.stderr, flush=True)
     peers = {name: installed(REPOSITORY / f".venv-bench-{name}", package) for name, package in _PACKAGES.items()}
     result = summary(rounds, {**machine(), **peers}, given)
     (given.output / "results.json").write_text(json.dumps(result, indent=2) + "\n")

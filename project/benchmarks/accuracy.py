@@ -82,8 +82,8 @@ def main() -> int:
     print("| --- | --- | --- | --- | --- |")
     for name, one in found.items():
         low, middle, high = statistics.quantiles(one.taken, n=4)
-        told = f"{middle:.1f} ({low:.1f} to {high:.1f})"
-        print(f"| {name} | {one.first} | {one.five} | {one.same} | {told} |")
+        message = f"{middle:.1f} ({low:.1f} to {high:.1f})"
+        print(f"| {name} | {one.first} | {one.five} | {one.same} | {message} |")
     print("\n" + ", ".join(f"{name} {value}" for name, value in machine().items()))
     return 0
 

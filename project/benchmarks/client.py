@@ -105,8 +105,8 @@ async def _connection(
                 label = await _predict(service, connection, request)
         except (OSError, asyncio.IncompleteReadError, TimeoutError, ValueError, KeyError) as error:
             outcome.lost += 1
-            told = f"{type(error).__name__}: {error}"[:200]
-            outcome.errors[told] = outcome.errors.get(told, 0) + 1
+            message = f"{type(error).__name__}: {error}"[:200]
+            outcome.errors[message] = outcome.errors.get(message, 0) + 1
             connection.close()
         else:
             outcome.latencies.append(time.perf_counter() - sent)

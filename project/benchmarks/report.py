@@ -60,11 +60,11 @@ def markdown(result: dict[str, Any]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     settings, machine = result["settings"], result["machine"]
     versions = ", ".join(f"{name} {value}" for name, value in machine.items() if name != "date")
-    told = (
+    message = (
         f"Median of {settings['rounds']} alternating rounds of {settings['seconds']:g} s (smallest to largest), "
         f"{settings['connections']} connections, on {machine['date']}: {versions}."
     )
-    lines += ["", told, ""]
+    lines += ["", message, ""]
     return "\n".join(lines)
 
 

@@ -44,7 +44,7 @@ SELECT pg_current_wal_insert_lsn() - '0/0' AS wal, xact_commit, pg_total_relatio
 FROM pg_stat_database WHERE datname = current_database()
 """
 _QUEUED: Final = """
-SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY extract(epoch FROM started_at - created_at)) AS told
+SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY extract(epoch FROM started_at - created_at)) AS seconds
 FROM predictions WHERE id > $1 AND started_at IS NOT NULL
 """
 
@@ -132,8 +132,8 @@ class Deployment:
             calls = await connection.fetch(_STATEMENTS, 0)
             if self._given.statements:
                 for row in await connection.fetch(_STATEMENTS, done // 50):
-                    told = " ".join(row["query"].split())
-                    print(f"  {row['calls'] / done:6.3f}  {told[:150]}", file=sys.stderr)
+                    message = " ".join(row["query"].split())
+                    print(f"  {row['calls'] / done:6.3f}  {message[:150]}", file=sys.stderr)
             (queued,) = await connection.fetch(_QUEUED, last["id"])
         finally:
             await connection.close()
@@ -151,8 +151,8 @@ class Deployment:
             row_bytes=(ended["bytes"] - began["bytes"]) / done,
             statements=sum(row["calls"] for row in calls) / done,
             commits=(ended["xact_commit"] - began["xact_commit"]) / done,
-            queued_p50=1000 * queued["told"][0],
-            queued_p99=1000 * queued["told"][1],
+            queued_p50=1000 * queued["seconds"][0],
+            queued_p99=1000 * queued["seconds"][1],
             lost=outcome["lost"],
         )
 
@@ -267,16 +267,21 @@ def main() -> int:
                 done.append(deployment.measure(workers, share))
                 print(done[-1], file=sys.stderr, flush=True)
     print("| part | for each prediction |\n| --- | --- |")
-    for name, told in _COSTS.items():
+    for name, message in _COSTS.items():
         values = [getattr(run, name) for run in runs[1, 1.0]]
-        print(f"| {told.partition('|')[0]} | {_told(values)} {told.partition('|')[2]} |")
+        print(f"| {message.partition('|')[0]} | {_format_median(values)} {message.partition('|')[2]} |")
     print("\n| workers | cores each | predicted /s | measured /s | measured / predicted | lost |")
     print("| --- | --- | --- | --- | --- | --- |")
     for (workers, share), done in runs.items():
         # The machine's speed varies: a round is predicted from its own run of one worker.
         expected = [predicted(costs, workers, cores) for costs in runs[1, share]]
         ratios = [run.per_second / one for run, one in zip(done, expected, strict=True)]
-        cells = [_told(expected), _told([run.per_second for run in done]), _told(ratios, 2), sum(r.lost for r in done)]
+        cells = [
+            _format_median(expected),
+            _format_median([run.per_second for run in done]),
+            _format_median(ratios, 2),
+            sum(r.lost for r in done),
+        ]
         print(f"| {workers} | {share:g} | " + " | ".join(map(str, cells)) + " |")
     print("\n" + ", ".join(f"{name} {value}" for name, value in machine().items()))
     return 1 if any(run.lost for done in runs.values() for run in done) else 0
@@ -297,7 +302,7 @@ _COSTS: Final = {
 }
 
 
-def _told(values: list[float], digits: int = 1) -> str:
+def _format_median(values: list[float], digits: int = 1) -> str:
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.classifier.manifest import ImageManifest, Model
-from app.classifier.runtimes import Session, load_network
+from app.classifier.runtimes import InferenceSession, load_network
 from app.domain import LabelScore, ModelBroken
 from app.images.preprocessing import to_tensor
 
@@ -32,7 +32,7 @@ class Classifier:
         shape = (1, 3, size, size) if self._channels_first else (1, size, size, 3)
         network = load_network(manifest.runtime, model.path, shape, len(model.labels))
         # LIFO, because the last session used has the warmest caches.
-        self._free: queue.LifoQueue[Session] = queue.LifoQueue()
+        self._free: queue.LifoQueue[InferenceSession] = queue.LifoQueue()
         for _ in range(threads):
             self._free.put(network.session())
         self.memory_bytes = model.path.stat().st_size * (1 + threads) + TENSORS_BYTES * threads

@@ -77,7 +77,7 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class _NamedImage:
     """An image to store, and the name that the client gave it."""
 
     filename: str | None
@@ -127,7 +127,7 @@ class Intake:
             source_hash = image.sha256
 
             async def create(claim: IdempotencyClaim | None) -> Prediction:
-                return await self._create(_Source(upload.filename, image), upload, claim)
+                return await self._create(_NamedImage(upload.filename, image), upload, claim)
 
         if upload.idempotency_key is None:
             return Submission(await create(None), upload.received_at)
@@ -161,12 +161,12 @@ class Intake:
                 await idempotency.release(claim)
             raise
 
-    async def _download(self, url: str) -> _Source:
+    async def _download(self, url: str) -> _NamedImage:
         assert self._downloader is not None
         data, filename = await self._downloader.download(url, self._max_upload_bytes)
-        return _Source(filename, await self.inspector.inspect(data))
+        return _NamedImage(filename, await self.inspector.inspect(data))
 
-    async def _create(self, source: _Source, upload: UploadBody, claim: IdempotencyClaim | None) -> Prediction:
+    async def _create(self, source: _NamedImage, upload: UploadBody, claim: IdempotencyClaim | None) -> Prediction:
         """Store an image, create its row, and start its classification."""
         image, options = source.image, upload.options
         await self._quotas.use(options.key_id, image.size_bytes)

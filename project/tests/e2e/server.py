@@ -47,14 +47,14 @@ class Server:
                 [sys.executable, "-m", "app", "serve"], env=self.environment, stdout=output, stderr=output
             )
         deadline = time.monotonic() + START_SECONDS
-        while not (found := STARTED.search(self.told())):
-            assert self.process.poll() is None, self.told()
-            assert time.monotonic() < deadline, self.told()
+        while not (found := STARTED.search(self.log_text())):
+            assert self.process.poll() is None, self.log_text()
+            assert time.monotonic() < deadline, self.log_text()
             time.sleep(0.02)
         self.url = found[1]
         return self
 
-    def told(self) -> str:
+    def log_text(self) -> str:
         return self.log.read_text()
 
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:

@@ -23,7 +23,8 @@ def run(*command: str | Path, folder: Path, **environment: str) -> "subprocess.C
 
 def test_it_runs_in_any_folder(tmp_path: Path) -> None:
     completed = run(ROOT / "classifier", "--help", folder=tmp_path)
-    assert (completed.returncode, completed.stderr) == (0, "")
+    assert completed.returncode == 0
+    assert completed.stderr == ""
     assert completed.stdout.startswith("usage: classifier ")
 
 
@@ -71,7 +72,9 @@ def test_without_a_usable_python_it_says_so_in_one_line(clean_checkout: Path) ->
 
 def test_make_model_does_nothing_if_the_model_exists(models_dir: Path) -> None:
     completed = run("make", "model", f"MODEL={FALLBACK}", folder=ROOT, MODELS_DIR=str(models_dir))
-    assert (completed.returncode, completed.stdout, completed.stderr) == (0, "", "")
+    assert completed.returncode == 0
+    assert completed.stdout == ""
+    assert completed.stderr == ""
 
 
 def test_make_model_fails_in_one_line_without_noise_from_make(tmp_path: Path) -> None:

@@ -89,8 +89,11 @@ async def test_image_is_classified_from_a_path_or_from_bytes(service: str, tmp_p
     with Client(service) as client:
         first = client.classify(tmp_path / "a.jpg")
         second = client.classify(jpeg(), model=FALLBACK)
-        assert (first.filename, first.status, first.model) == ("a.jpg", "succeeded", FALLBACK)
-        assert (first.top_prediction, len(first.labels)) == (first.labels[0].label, 5)
+        assert first.filename == "a.jpg"
+        assert first.status == "succeeded"
+        assert first.model == FALLBACK
+        assert first.top_prediction == first.labels[0].label
+        assert len(first.labels) == 5
         assert second.labels == first.labels
         assert client.get(first.id) == first
         assert [one.id for one in client.predictions(limit=1)] == [second.id, first.id]
@@ -99,7 +102,8 @@ async def test_image_is_classified_from_a_path_or_from_bytes(service: str, tmp_p
         client.delete(first.id)
         with pytest.raises(Refused, match="Prediction not found") as refused:
             client.get(first.id)
-        assert (refused.value.status, refused.value.code) == (404, "prediction_not_found")
+        assert refused.value.status == 404
+        assert refused.value.code == "prediction_not_found"
         assert [model.name for model in client.models() if model.default] == [FALLBACK]
         assert client.predict("iris_random_forest")["label"]
     async with Client(service) as client:
@@ -202,10 +206,10 @@ def test_command_writes_a_csv_file(
 ) -> None:
     table = tmp_path / "out.csv"
     assert main([str(folder), "--url", service, "--csv", str(table), "--model", FALLBACK]) == 1
-    told = capsys.readouterr()
-    assert told.out.count("\n") == 10
-    assert "broken.png\terror: File must be an image" in told.err
-    assert "1 of 11 images could not be classified" in told.err
+    message = capsys.readouterr()
+    assert message.out.count("\n") == 10
+    assert "broken.png\terror: File must be an image" in message.err
+    assert "1 of 11 images could not be classified" in message.err
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 11

@@ -259,7 +259,8 @@ def test_commands_print_the_output_that_is_shown(page: Path, reader: Reader) -> 
 def test_python_examples_run(reader: Reader) -> None:
     for block in blocks("python"):
         completed = reader.run_python(block.text)
-        assert (completed.returncode, completed.stderr) == (0, ""), block.name
+        assert completed.returncode == 0, block.name
+        assert completed.stderr == "", block.name
         assert completed.stdout.count("\n") >= 1, block.name
 
 
@@ -326,7 +327,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text=True,
         timeout=120,
     )
-    assert (completed.returncode, completed.stderr) == (0, "")
+    assert completed.returncode == 0
+    assert completed.stderr == ""
     return folder
 
 

@@ -43,16 +43,20 @@ def example(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_uploads_and_tabular_rows_get_results(example: str) -> None:
     answer = httpx.post(example, files={"image": ("a.jpg", jpeg())}, timeout=60)
-    assert (answer.status_code, answer.text.count("<tr>")) == (200, 5)
+    assert answer.status_code == 200
+    assert answer.text.count("<tr>") == 5
     refused = httpx.post(example, files={"image": ("a.txt", b"no image")}, timeout=60)
-    assert (refused.status_code, "File must be an image" in refused.text) == (400, True)
+    assert refused.status_code == 400
+    assert "File must be an image" in refused.text
     page = f"{example}/models/iris_random_forest"
     defaults = httpx.get(page)
-    assert (defaults.status_code, defaults.text.count("<tr>")) == (200, 3)
+    assert defaults.status_code == 200
+    assert defaults.text.count("<tr>") == 3
     values = {"sepal_length": "6.3", "sepal_width": "3.3", "petal_length": "6.0", "petal_width": "2.5"}
     assert "<caption>virginica</caption>" in httpx.post(page, data=values).text
     wrong = httpx.post(page, data={**values, "petal_length": "11"})
-    assert (wrong.status_code, 'role="alert"' in wrong.text) == (422, True)
+    assert wrong.status_code == 422
+    assert 'role="alert"' in wrong.text
     assert httpx.get(f"{example}/models/nothing").status_code == 404
 
 

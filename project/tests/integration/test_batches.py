@@ -52,11 +52,17 @@ async def test_each_file_of_a_form_is_a_prediction(client: httpx.AsyncClient) ->
     answer = await post_files(client, pictures(5))
     assert answer.status_code == 200
     batch = answer.json()
-    assert (batch["accepted"], batch["refused"], batch["error"]) == (5, 0, None)
+    assert batch["accepted"] == 5
+    assert batch["refused"] == 0
+    assert batch["error"] is None
     for number, item in enumerate(batch["items"]):
-        assert (item["number"], item["filename"], item["status"]) == (number + 1, f"{number}.jpg", 201)
+        assert item["number"] == number + 1
+        assert item["filename"] == f"{number}.jpg"
+        assert item["status"] == 201
         row = await finished(client, item["prediction"]["id"])
-        assert (row["status"], row["width"], row["filename"]) == ("succeeded", 300 + number, f"{number}.jpg")
+        assert row["status"] == "succeeded"
+        assert row["width"] == 300 + number
+        assert row["filename"] == f"{number}.jpg"
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
@@ -90,7 +96,9 @@ async def test_each_image_is_rejected_on_its_own(settings: Settings) -> None:
         of_zip = (await client.post("/predictions/batch", content=zipped(files), headers=ZIP)).json()
         for batch in (of_form, of_zip):
             assert [item["status"] for item in batch["items"]] == [201, 400, 400, 413, 413, 201]
-            assert (batch["accepted"], batch["refused"], batch["error"]) == (2, 4, None)
+            assert batch["accepted"] == 2
+            assert batch["refused"] == 4
+            assert batch["error"] is None
             assert [item["error"] and item["error"]["code"] for item in batch["items"]] == [
                 None, "not_an_image", "not_an_image", "upload_too_large", "image_too_large", None,
             ]  # fmt: skip
@@ -103,7 +111,8 @@ async def test_field_applies_to_the_files_after_it(client: httpx.AsyncClient) ->
     answer = await post_files(client, pictures(2), data={"model": "mobilenet_v2"})
     assert [item["prediction"]["model"] for item in answer.json()["items"]] == ["mobilenet_v2"] * 2
     answer = await post_files(client, pictures(1), data={"model": "nonsense"})
-    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "model"])
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "model"]
     answer = await client.post("/predictions/batch?model=nonsense", content=zipped(pictures(1)), headers=ZIP)
     assert answer.status_code == 422
     answer = await post_files(client, pictures(1), data={"webhook_url": "https://example.com/"})
@@ -129,13 +138,13 @@ async def test_batch_without_images_is_rejected(client: httpx.AsyncClient) -> No
 
 async def test_damaged_zip_keeps_earlier_images(client: httpx.AsyncClient) -> None:
     data = zipped(pictures(4), zipfile.ZIP_STORED)
-    for damaged, told in [
+    for damaged, message in [
         (data[: len(data) // 2], "The ZIP file is incomplete."),
         (data.replace(pictures(4)[2][1][-100:], bytes(100)), "The ZIP file is damaged."),
     ]:
         batch = (await client.post("/predictions/batch", content=damaged, headers=ZIP)).json()
         assert 1 <= batch["accepted"] < 4
-        assert batch["error"] == {"code": "archive_refused", "message": told}
+        assert batch["error"] == {"code": "archive_refused", "message": message}
         assert {item["status"] for item in batch["items"]} == {201}
 
 
@@ -143,9 +152,9 @@ async def test_damaged_zip_in_a_form_does_not_affect_other_files(client: httpx.A
     damaged = zipped(pictures(2), zipfile.ZIP_STORED)[:-9000]
     files = [("a.jpg", jpeg()), ("bad.zip", damaged), ("worse.zip", b"PK\x03\x04nonsense"), ("b.jpg", jpeg(555))]
     batch = (await post_files(client, files)).json()
-    told = [(item["filename"], item["status"], item["error"] and item["error"]["code"]) for item in batch["items"]]
-    assert told[0] == ("a.jpg", 201, None)
-    assert told[-3:] == [
+    message = [(item["filename"], item["status"], item["error"] and item["error"]["code"]) for item in batch["items"]]
+    assert message[0] == ("a.jpg", 201, None)
+    assert message[-3:] == [
         ("bad.zip", 400, "archive_refused"),
         ("worse.zip", 400, "archive_refused"),
         ("b.jpg", 201, None),
@@ -157,25 +166,30 @@ async def test_encrypted_zip_is_reported(client: httpx.AsyncClient) -> None:
     data = bytearray(zipped(pictures(1)))
     data[6] |= 1  # the bit of encryption (APPNOTE 4.4.4)
     answer = await client.post("/predictions/batch", content=bytes(data), headers=ZIP)
-    assert (answer.status_code, answer.json()["detail"]) == (400, "The ZIP file is encrypted: remove its password.")
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == "The ZIP file is encrypted: remove its password."
 
 
 async def test_number_of_images_is_limited(settings: Settings) -> None:
     async with serving(settings.model_copy(update={"max_batch_images": 3})) as client:
         of_form = (await post_files(client, pictures(5))).json()
         of_zip = (await client.post("/predictions/batch", content=zipped(pictures(5)), headers=ZIP)).json()
-        assert (of_form["accepted"], of_form["error"]["code"]) == (3, "upload_too_large")
-        assert (of_zip["accepted"], of_zip["error"]["code"]) == (3, "archive_refused")
+        assert of_form["accepted"] == 3
+        assert of_form["error"]["code"] == "upload_too_large"
+        assert of_zip["accepted"] == 3
+        assert of_zip["error"]["code"] == "archive_refused"
         assert await execute("SELECT count(*) FROM predictions") == [{"count": 6}]
 
 
 async def test_size_of_a_batch_is_limited(settings: Settings) -> None:
     async with serving(settings.model_copy(update={"max_batch_bytes": 200_000})) as client:
         answer = await client.post("/predictions/batch", content=bytes(200_001), headers=ZIP)
-        assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_large")
+        assert answer.status_code == 413
+        assert answer.json()["code"] == "upload_too_large"
         bitmaps = [(f"{number}.bmp", encoded(scene().convert("P"), "BMP")) for number in range(3)]
         batch = (await client.post("/predictions/batch", content=zipped(bitmaps), headers=ZIP)).json()
-        assert (batch["accepted"], batch["error"]["message"]) == (1, "The ZIP file unpacks to more than 200000 bytes.")
+        assert batch["accepted"] == 1
+        assert batch["error"]["message"] == "The ZIP file unpacks to more than 200000 bytes."
 
 
 async def test_zip_bomb_is_not_unpacked(client: httpx.AsyncClient) -> None:
@@ -260,7 +274,8 @@ async def test_queued_batch_is_not_treated_as_slow_and_gets_503_in_time(client: 
         await first_came.wait()
         with patch.object(batches, "MAX_QUEUE_SECONDS", 0.1):
             refused = await post_files(client, pictures(1))
-        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+        assert refused.status_code == 503
+        assert refused.json()["code"] == "overloaded"
         assert int(refused.headers["Retry-After"]) > 0
         with patch.object(batch_body, "RECEIVE_SECONDS", 0.5):
             second = asyncio.create_task(post_files(client, pictures(2)))
@@ -293,9 +308,9 @@ async def test_disconnected_client_frees_its_thread(client: httpx.AsyncClient) -
 async def test_limits_apply_to_all_archives_of_a_batch_together(client: httpx.AsyncClient) -> None:
     small_bomb = zipped([("a.jpg", bytes(15 * 2**20))])
     batch = (await post_files(client, [("a.zip", small_bomb)] * 20)).json()
-    told = [item["error"]["message"] for item in batch["items"]]
-    assert told[-1] == "The ZIP file unpacks to more than 100 times its size."
-    assert told.count("File must be an image") < 10
+    message = [item["error"]["message"] for item in batch["items"]]
+    assert message[-1] == "The ZIP file unpacks to more than 100 times its size."
+    assert message.count("File must be an image") < 10
 
 
 async def test_archive_is_read_only_on_request() -> None:

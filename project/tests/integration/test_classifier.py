@@ -56,8 +56,8 @@ def test_scores_equal_those_of_keras(
 def test_labels_equal_those_of_keras(models_dir: Path) -> None:
     labels = read_model(models_dir / "efficientnet_lite0").labels
     assert len(labels) == 1000
-    told = {0: "tench", 285: "Egyptian_cat", 281: "tabby", 607: "jack-o'-lantern", 999: "toilet_tissue"}
-    assert {index: labels[index] for index in told} == told
+    text = {0: "tench", 285: "Egyptian_cat", 281: "tabby", 607: "jack-o'-lantern", 999: "toilet_tissue"}
+    assert {index: labels[index] for index in text} == text
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0"])
@@ -82,7 +82,7 @@ async def test_labelled_images_are_recognised(
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "told"),
+    ("file", "content", "text"),
     [
         ("model.toml", b"name = ", "cannot be read"),
         ("model.toml", b'name = "x"', "broken: manifest: Unable to extract tag using discriminator 'kind'"),
@@ -95,14 +95,14 @@ async def test_labelled_images_are_recognised(
     ],
 )
 def test_broken_folder_is_reported_in_one_line(
-    models_dir: Path, tmp_path: Path, file: str, content: bytes | None, told: str
+    models_dir: Path, tmp_path: Path, file: str, content: bytes | None, text: str
 ) -> None:
     for path in (models_dir / FALLBACK).iterdir():
         (tmp_path / path.name).symlink_to(path)
     (tmp_path / file).unlink()
     if content is not None:
         (tmp_path / file).write_bytes(content)
-    with pytest.raises(ModelBroken, match=told) as raised:
+    with pytest.raises(ModelBroken, match=text) as raised:
         Classifier(read_model(tmp_path), threads=1)
     assert "\n" not in raised.value.message
 

@@ -92,7 +92,8 @@ async def test_malformed_request_gets_a_problem_document_and_a_log_line(
     assert status == "http/1.1 400 bad request"
     assert headers["content-type"] == "application/problem+json"
     assert int(headers["content-length"]) == len(body)
-    assert (headers["connection"], headers["x-content-type-options"]) == ("close", "nosniff")
+    assert headers["connection"] == "close"
+    assert headers["x-content-type-options"] == "nosniff"
     assert "HTTP/1.1" in json.loads(body)["detail"]
     assert counted() - before == 1
     (line,) = [record for record in caplog.records if record.name == "app.api.middleware.request_log"]

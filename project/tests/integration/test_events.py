@@ -107,7 +107,8 @@ async def test_long_poll_ends_with_a_change(process: Web) -> None:
     await finish(prediction_id)
     async with asyncio.timeout(10):
         answer = await polling
-    assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "succeeded"
 
 
 async def test_long_poll_ends_after_its_time_and_at_once_if_finished(web: httpx.AsyncClient) -> None:
@@ -125,7 +126,8 @@ async def test_head_request_of_a_stream_ends(web: httpx.AsyncClient) -> None:
     for path in ("/events/", f"/predictions/{prediction_id}/events/"):
         async with asyncio.timeout(5):
             answer = await web.head(path)
-        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.status_code == 200
+        assert answer.content == b""
         assert answer.headers["content-type"].startswith("text/event-stream")
 
 
@@ -141,39 +143,41 @@ async def test_stream_of_a_prediction_ends_when_it_is_finished(web: httpx.AsyncC
     prediction_id = await row()
     async with web.stream("GET", f"/predictions/{prediction_id}/events") as response:
         assert response.headers["content-type"].startswith("text/event-stream")
-        told = events(response)
-        name, first = await anext(told)
-        assert (name, first["status"]) == ("prediction", "pending")
+        message = events(response)
+        name, first = await anext(message)
+        assert name == "prediction"
+        assert first["status"] == "pending"
         await execute("UPDATE predictions SET status = 'processing' WHERE id = $1", [prediction_id])
-        assert (await anext(told))[1]["status"] == "processing"
+        assert (await anext(message))[1]["status"] == "processing"
         await finish(prediction_id)
-        name, last = await anext(told)
-        assert (name, last) == ("prediction", (await web.get(f"/predictions/{prediction_id}/")).json())
-        assert [event async for event in told] == []
+        name, last = await anext(message)
+        assert name == "prediction"
+        assert last == (await web.get(f"/predictions/{prediction_id}/")).json()
+        assert [event async for event in message] == []
     assert (await web.get("/predictions/1000/events")).status_code == 404
 
 
 async def test_stream_of_a_prediction_ends_with_its_deletion(web: httpx.AsyncClient) -> None:
     prediction_id = await row()
     async with web.stream("GET", f"/predictions/{prediction_id}/events") as response:
-        told = events(response)
-        await anext(told)
+        message = events(response)
+        await anext(message)
         await web.delete(f"/predictions/{prediction_id}/")
-        assert [event async for event in told] == [("deleted", {"id": prediction_id})]
+        assert [event async for event in message] == [("deleted", {"id": prediction_id})]
 
 
 async def test_stream_reports_all_predictions(web: httpx.AsyncClient) -> None:
     async with web.stream("GET", "/events") as response:
-        told = events(response)
+        message = events(response)
         answer = await web.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers={"Prefer": "wait=30"})
         uploaded = answer.json()["id"]
-        assert await anext(told) == ("prediction", {"id": uploaded, "status": "succeeded"})
+        assert await anext(message) == ("prediction", {"id": uploaded, "status": "succeeded"})
         await execute(ROW, ["pending", 450])
-        many = [await anext(told) for _ in range(450)]
+        many = [await anext(message) for _ in range(450)]
         assert {event[1]["status"] for event in many} == {"pending"}
         assert len({event[1]["id"] for event in many}) == 450
         await web.delete(f"/predictions/{uploaded}/")
-        assert await anext(told) == ("deleted", {"id": uploaded, "status": "deleted"})
+        assert await anext(message) == ("deleted", {"id": uploaded, "status": "deleted"})
 
 
 async def test_many_waiting_clients_are_notified(process: Web) -> None:
@@ -189,7 +193,7 @@ async def test_notifications_resume_after_a_broken_connection(web: httpx.AsyncCl
     prediction_id = await row()
     polling = asyncio.create_task(web.get(f"/predictions/{prediction_id}/", params={"wait": 30}))
     async with web.stream("GET", "/events") as response:
-        told = events(response)
+        message = events(response)
         await execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' "
             "AND datname = current_database()"
@@ -197,9 +201,9 @@ async def test_notifications_resume_after_a_broken_connection(web: httpx.AsyncCl
         await finish(prediction_id)
         async with asyncio.timeout(5):
             assert (await polling).json()["status"] == "succeeded"
-            assert (await anext(told))[0] == "missed"
+            assert (await anext(message))[0] == "missed"
             other = await row()
-            assert await anext(told) == ("prediction", {"id": other, "status": "pending"})
+            assert await anext(message) == ("prediction", {"id": other, "status": "pending"})
 
 
 async def test_shutdown_ends_streams_at_once(settings: Settings) -> None:

@@ -34,7 +34,8 @@ async def test_every_image_is_rendered_as_a_jpeg(client: httpx.AsyncClient, kind
         answer = await client.get(f"/predictions/{prediction_id}/image/", params={"size": size})
         assert answer.headers["content-type"] == "image/jpeg"
         image = opened(answer)
-        assert (image.format, image.size) == ("JPEG", shown)
+        assert image.format == "JPEG"
+        assert image.size == shown
         expected = np.asarray(scene(*shown), dtype=float)
         assert np.abs(np.asarray(image, dtype=float) - expected).mean() < 4
     assert opened(await client.get(f"/predictions/{prediction_id}/image")).size == (900, 600)
@@ -62,7 +63,8 @@ async def test_unchanged_image_is_304(client: httpx.AsyncClient) -> None:
         etag = first.headers["etag"]
         for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
             again = await client.get(asked, headers={"If-None-Match": known})
-            assert (again.status_code, again.content) == (304, b"")
+            assert again.status_code == 304
+            assert again.content == b""
         assert kept in first.headers["cache-control"]
     other = await client.get(f"{path}/image?size=101", headers={"If-None-Match": first.headers["etag"]})
     assert other.status_code == 200
@@ -82,14 +84,17 @@ async def test_unavailable_image_is_reported(client: httpx.AsyncClient, settings
     for size in ("15", "2049", "x", "1e3"):
         assert (await client.get(f"/predictions/{prediction_id}/image/", params={"size": size})).status_code == 422
     answer = await client.get(f"/predictions/{prediction_id}/heatmap/", params={"label": "no such label"})
-    assert (answer.status_code, answer.json()["code"]) == (404, "not_explainable")
+    assert answer.status_code == 404
+    assert answer.json()["code"] == "not_explainable"
     failed = await client.post("/predictions/", files={"file": ("a", jpeg()[:3000])}, headers=WAIT)
     answer = await client.get(f"/predictions/{failed.json()['id']}/heatmap/")
-    assert (answer.status_code, answer.json()["code"]) == (404, "not_explainable")
+    assert answer.status_code == 404
+    assert answer.json()["code"] == "not_explainable"
     for path in uploaded_files(settings):
         path.unlink()
     answer = await client.get(f"/predictions/{prediction_id}/image/")
-    assert (answer.status_code, answer.json()["code"]) == (404, "image_missing")
+    assert answer.status_code == 404
+    assert answer.json()["code"] == "image_missing"
 
 
 def test_shares_of_all_places_add_up_to_the_logit(models_dir: Path) -> None:

@@ -87,6 +87,6 @@ async def test_concurrent_migrations_run_once(empty_database_url: str) -> None:
         )
         for _ in range(4)
     ]
-    told = [(await process.communicate())[0].decode().strip() for process in processes]
+    message = [(await process.communicate())[0].decode().strip() for process in processes]
     assert [process.returncode for process in processes] == [0] * 4
-    assert sorted(told) == ["0", "0", "0", str(len(migration_files()))]
+    assert sorted(message) == ["0", "0", "0", str(len(migration_files()))]

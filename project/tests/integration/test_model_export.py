@@ -55,7 +55,8 @@ def test_exported_model_returns_the_scores_of_the_original(exported: Path, resul
 def test_manifest_records_logits_and_squashing(exported: Path, result: dict[str, Any]) -> None:
     model = read_model(exported / "models" / "named")
     assert isinstance(model.manifest, ImageManifest)
-    assert (model.manifest.output.activation, model.manifest.input.resize) == ("softmax", "squash")
+    assert model.manifest.output.activation == "softmax"
+    assert model.manifest.input.resize == "squash"
     cropped = model.manifest.input.model_copy(update={"resize": "crop"}).spec
     scores = Classifier(model, threads=1).scores(to_tensor(PICTURE, cropped))
     np.testing.assert_allclose(scores, result["expected"]["named"], atol=1e-3)
@@ -69,9 +70,12 @@ def test_int8_model_keeps_small_scores(exported: Path, result: dict[str, Any], n
     original = read_model(exported / "models" / name)
     assert isinstance(original.manifest, ImageManifest)
     assert isinstance(model.manifest, ImageManifest)
-    assert (model.name, model.version) == (f"{name}_int8", f"{original.version}-int8-{digest}")
-    assert (model.manifest.precision, model.manifest.runtime) == ("int8", "onnx")
-    assert (model.manifest.input, model.manifest.output) == (original.manifest.input, original.manifest.output)
+    assert model.name == f"{name}_int8"
+    assert model.version == f"{original.version}-int8-{digest}"
+    assert model.manifest.precision == "int8"
+    assert model.manifest.runtime == "onnx"
+    assert model.manifest.input == original.manifest.input
+    assert model.manifest.output == original.manifest.output
     other = replace(model, manifest=model.manifest.model_copy(update={"runtime": runtime}))
     cropped = model.manifest.input.model_copy(update={"resize": "crop"}).spec
     scores = Classifier(other, threads=1).scores(to_tensor(PICTURE, cropped))
@@ -88,7 +92,7 @@ def test_input_of_a_softmax_stays_float(result: dict[str, Any], name: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("no source", "Nonsense is neither a keras.applications model"),
         ("no labels", "add --labels FILE"),
@@ -101,8 +105,8 @@ def test_input_of_a_softmax_stays_float(result: dict[str, Any], name: str) -> No
         ("no such default", "MODEL is resnet50, which has no default source"),
     ],
 )
-def test_export_error_is_reported_in_one_line(result: dict[str, Any], name: str, told: str) -> None:
-    assert told in result["errors"][name]
+def test_export_error_is_reported_in_one_line(result: dict[str, Any], name: str, message: str) -> None:
+    assert message in result["errors"][name]
     assert "\n" not in result["errors"][name]
 
 

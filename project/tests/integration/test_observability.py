@@ -17,6 +17,7 @@ from app.observability.log_events import PREDICTION, REQUEST, REQUEST_ERROR
 from app.observability.log_format import make_formatter
 from tests.integration.conftest import serving
 from tests.pictures import encoded, jpeg, scene
+from tests.uploading import classify
 
 pytestmark = pytest.mark.process
 
@@ -80,9 +81,9 @@ async def test_rejected_request_has_its_route(settings: Settings) -> None:
     "sent", ["", "ic_6f0c1d2b9a3e_" + "a" * 43, "a" * 129, "two words", "new\tline", '{"a": 1}', "ünï"]
 )
 async def test_unsafe_request_id_is_replaced(client: httpx.AsyncClient, sent: str) -> None:
-    told = (await client.get("/ping", headers=[(b"X-Request-ID", sent.encode())])).headers["x-request-id"]
-    assert re.fullmatch("[0-9a-f]{32}", told)
-    assert REQUEST_ID.fullmatch(told.encode())
+    message = (await client.get("/ping", headers=[(b"X-Request-ID", sent.encode())])).headers["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{32}", message)
+    assert REQUEST_ID.fullmatch(message.encode())
 
 
 @pytest.mark.parametrize("path", ["/ping", "/predictions/", "/nothing", "/predictions/999/", "/static/style.css"])
@@ -115,8 +116,8 @@ async def test_each_request_and_each_prediction_has_one_log_line(
     image = jpeg()
     headers = {"Prefer": "wait=30", "X-Request-ID": "mine-7"}
     answer = await client.post("/predictions?unused=secret", files={"file": image}, headers=headers)
-    told = lines(caplog)
-    (request,) = [line for line in told if line["event"] == REQUEST.name]
+    message = lines(caplog)
+    (request,) = [line for line in message if line["event"] == REQUEST.name]
     assert {name: request[name] for name in ("method", "route", "status", "key_id", "request_id", "level")} == {
         "method": "POST",
         "route": "/predictions/",
@@ -128,15 +129,40 @@ async def test_each_request_and_each_prediction_has_one_log_line(
     assert len(image) < int(str(request["bytes_in"])) < len(image) + 1_000
     assert request["bytes_out"] == len(answer.content)
     assert 0 < float(str(request["duration_ms"])) < 30_000
-    assert "secret" not in json.dumps(told)
-    (prediction,) = [line for line in told if line["event"] == PREDICTION.name]
+    assert "secret" not in json.dumps(message)
+    (prediction,) = [line for line in message if line["event"] == PREDICTION.name]
     row = answer.json()
-    assert (prediction["prediction_id"], prediction["status"]) == (row["id"], "succeeded")
-    assert (prediction["model"], prediction["model_version"]) == (row["model"], row["model_version"])
-    assert (prediction["attempt"], prediction["cached"], prediction["request_id"]) == (1, False, "mine-7")
+    assert prediction["prediction_id"] == row["id"]
+    assert prediction["status"] == "succeeded"
+    assert prediction["model"] == row["model"]
+    assert prediction["model_version"] == row["model_version"]
+    assert prediction["attempt"] == 1
+    assert not prediction["cached"]
+    assert prediction["request_id"] == "mine-7"
     assert float(str(prediction["decode_ms"])) + float(str(prediction["infer_ms"])) <= float(
         str(prediction["duration_ms"])
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "level"),
+    [
+        ("/static/icon.svg", "debug"),
+        ("/predictions/{id}/image?size=100", "debug"),
+        ("/predictions/{id}/", "info"),
+        ("/static/nothing.svg", "info"),
+        ("/predictions/7000000/image", "info"),
+    ],
+)
+async def test_static_files_and_thumbnails_are_logged_at_debug_unless_they_fail(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, path: str, level: str
+) -> None:
+    prediction = await classify(client)
+    caplog.handler.setFormatter(make_formatter("json"))
+    caplog.set_level(logging.DEBUG)
+    await client.get(path.format(id=prediction["id"]))
+    (request,) = [line for line in lines(caplog) if line["event"] == REQUEST.name and line["method"] == "GET"]
+    assert request["level"] == level
 
 
 async def test_internal_error_is_logged_with_its_request_id(
@@ -149,12 +175,15 @@ async def test_internal_error_is_logged_with_its_request_id(
     caplog.handler.setFormatter(make_formatter("json"))
     before = await samples(client)
     answer = await client.post("/predictions/", files={"file": jpeg()}, headers={"X-Request-ID": "mine-9"})
-    assert (answer.status_code, answer.json()["title"]) == (500, "Internal Server Error")
-    assert (answer.headers["x-request-id"], answer.headers["x-content-type-options"]) == ("mine-9", "nosniff")
+    assert answer.status_code == 500
+    assert answer.json()["title"] == "Internal Server Error"
+    assert answer.headers["x-request-id"] == "mine-9"
+    assert answer.headers["x-content-type-options"] == "nosniff"
     after = await samples(client)
     assert added(before, after, "requests_total", method="POST", route="/predictions/", status="500") == 1
     (error,) = [line for line in lines(caplog) if line["event"] == REQUEST_ERROR.name]
-    assert (error["request_id"], error["level"]) == ("mine-9", "error")
+    assert error["request_id"] == "mine-9"
+    assert error["level"] == "error"
     assert "RuntimeError: a mistake" in str(error["exception"])
 
 

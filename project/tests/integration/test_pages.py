@@ -66,7 +66,8 @@ async def test_form_upload_redirects_to_its_result(client: httpx.AsyncClient) ->
     assert text.count("<tr>") == 6
     assert 'http-equiv="refresh"' not in text
     refused = await client.post("/classifications", files={"file": ("a.txt", b"text")}, headers=BROWSER)
-    assert (refused.status_code, "File must be an image" in refused.text) == (400, True)
+    assert refused.status_code == 400
+    assert "File must be an image" in refused.text
     assert "content-security-policy" in refused.headers
 
 
@@ -75,13 +76,15 @@ async def test_stored_image_is_chosen_from_a_list(client: httpx.AsyncClient) -> 
     text = await text_of(client, "/classifications")
     assert f'<option value="{row["id"]}" selected>tiger.jpg (#{row["id"]}' in text
     answer = await client.post("/classifications", data={"image": str(row["id"]), "model": FALLBACK})
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/classifications/{row['id']}")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == f"/classifications/{row['id']}"
     assert len((await client.get(f"/predictions/{row['id']}/history")).json()) == 1
     for image, status in (("99", 404), ("x", 422), ("", 422), ("9" * 30, 422), ("-1", 422), ("²", 422)):
-        told = await client.post("/classifications", data={"image": image}, headers=BROWSER)
-        assert (told.status_code, told.headers["content-type"]) == (status, "text/html; charset=utf-8")
-    told = await client.post("/classifications", data={"image": str(row["id"]), "model": "no such model"})
-    assert told.status_code == 422
+        message = await client.post("/classifications", data={"image": image}, headers=BROWSER)
+        assert message.status_code == status
+        assert message.headers["content-type"] == "text/html; charset=utf-8"
+    message = await client.post("/classifications", data={"image": str(row["id"]), "model": "no such model"})
+    assert message.status_code == 422
 
 
 async def test_unfinished_result_page_reloads(client: httpx.AsyncClient) -> None:
@@ -100,7 +103,8 @@ async def test_gallery_is_filtered_and_paginated(client: httpx.AsyncClient) -> N
     found = re.search(r'id="more" class="button" href="([^"]+)"', first)
     assert found
     second = await text_of(client, unescape(found[1]))
-    assert (second.count('class="card"'), 'id="more"' in second) == (11, False)
+    assert second.count('class="card"') == 11
+    assert 'id="more"' not in second
     for query in ("q=tig&status=", "status=succeeded", f"model={FALLBACK}", f"label={row['top_prediction']}"):
         assert (await text_of(client, f"/history?{query}")).count('class="card"') == 1
     assert "No results" in await text_of(client, "/history?q=elephant")
@@ -120,7 +124,8 @@ async def test_prediction_is_corrected_reclassified_and_deleted(client: httpx.As
     assert f"/predictions/{row['id']}/heatmap?label={row['top_prediction']}" in why
 
     answer = await client.post(f"{path}/correction", data={"label": "my cat"})
-    assert (answer.status_code, answer.headers["location"]) == (303, path)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == path
     assert "corrected" in await text_of(client, path)
     assert (await client.get(f"/predictions/{row['id']}/")).json()["top_prediction"] == "my_cat"
     assert (await client.post(f"{path}/correction", data={"label": ""})).status_code == 422
@@ -132,10 +137,12 @@ async def test_prediction_is_corrected_reclassified_and_deleted(client: httpx.As
     assert "corrected to my cat" in text
 
     asked = await client.post(f"{path}/deletion")
-    assert (asked.status_code, 'name="sure"' in asked.text) == (200, True)
+    assert asked.status_code == 200
+    assert 'name="sure"' in asked.text
     assert len(uploaded_files(settings)) == 1
     gone = await client.post(f"{path}/deletion", data={"sure": "yes"})
-    assert (gone.status_code, gone.headers["location"]) == (303, "/history")
+    assert gone.status_code == 303
+    assert gone.headers["location"] == "/history"
     assert uploaded_files(settings) == []
 
 
@@ -160,14 +167,16 @@ async def test_models_are_listed_and_tabular_models_have_forms(client: httpx.Asy
     assert '<h2 id="answer">virginica</h2>' in answer
     assert 'value="6.0"' in answer
     wrong = await text_of(client, "/catalog/iris_random_forest?petal_length=11&petal_width=x", 422)
-    assert (wrong.count('aria-invalid="true"'), "Correct the 2 marked values." in wrong) == (2, True)
+    assert wrong.count('aria-invalid="true"') == 2
+    assert "Correct the 2 marked values." in wrong
     await text_of(client, "/catalog/nothing", 404)
     await text_of(client, f"/catalog/{FALLBACK}", 404)
 
 
 async def test_labels_of_a_model_are_suggested(client: httpx.AsyncClient) -> None:
     labels = (await client.get(f"/models/{FALLBACK}/labels")).json()
-    assert (len(labels), "tiger_cat" in labels) == (1000, True)
+    assert len(labels) == 1000
+    assert "tiger_cat" in labels
     assert (await client.get("/models/nothing/labels")).status_code == 404
 
 

@@ -28,15 +28,23 @@ async def test_upload_is_pending_and_then_classified(
     assert response.status_code == 201
     accepted = response.json()
     assert accepted.keys() == FIELDS
-    assert (accepted["status"], accepted["filename"], accepted["attempts"]) == ("pending", "cat.png", 0)
+    assert accepted["status"] == "pending"
+    assert accepted["filename"] == "cat.png"
+    assert accepted["attempts"] == 0
     assert accepted["top_prediction"] is accepted["all_predictions"] is accepted["completed_at"] is None
     assert response.headers["location"] == f"/predictions/{accepted['id']}/"
 
     done = (await client.get(response.headers["location"])).json()
     assert done.keys() == FIELDS
-    assert (done["status"], done["attempts"], done["error"], done["corrected_at"]) == ("succeeded", 1, None, None)
-    assert (done["content_type"], done["width"], done["height"]) == ("image/jpeg", 300, 400)
-    assert (done["size_bytes"], done["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+    assert done["status"] == "succeeded"
+    assert done["attempts"] == 1
+    assert done["error"] is None
+    assert done["corrected_at"] is None
+    assert done["content_type"] == "image/jpeg"
+    assert done["width"] == 300
+    assert done["height"] == 400
+    assert done["size_bytes"] == len(data)
+    assert done["sha256"] == hashlib.sha256(data).hexdigest()
     assert done["model"] == settings.model
     confidences = [answer["confidence"] for answer in done["all_predictions"]]
     assert len(confidences) == 5
@@ -124,7 +132,8 @@ async def test_pages_are_newest_first_and_complete(client: httpx.AsyncClient, up
             await upload(jpeg())
         pages += 1
         url = page.links.get("next", {}).get("url")
-    assert (seen, pages) == (ids[::-1], 3)
+    assert seen == ids[::-1]
+    assert pages == 3
 
 
 async def test_predictions_are_filtered_by_status(client: httpx.AsyncClient, upload: Upload) -> None:
@@ -150,7 +159,8 @@ async def test_correction_keeps_the_models_result(client: httpx.AsyncClient, upl
     answer = await client.put(f"/predictions/{id}/", json={"top_prediction": "my cat", "confidence": 1})
     assert answer.status_code == 200
     after = answer.json()
-    assert (after["top_prediction"], after["confidence"]) == ("my cat", 1.0)
+    assert after["top_prediction"] == "my cat"
+    assert after["confidence"] == 1.0
     assert after["corrected_at"] is not None
     assert after["all_predictions"] == before["all_predictions"]
     assert (await client.get(f"/predictions/{id}/")).json() == after
@@ -199,7 +209,8 @@ async def test_deletion_removes_the_prediction_and_its_image(
     id = (await upload(jpeg(), "cat.jpg")).json()["id"]
     assert len(uploaded_files(settings)) == 1
     answer = await client.delete(f"/predictions/{id}")
-    assert (answer.status_code, answer.json()) == (200, {"id": id, "filename": "cat.jpg"})
+    assert answer.status_code == 200
+    assert answer.json() == {"id": id, "filename": "cat.jpg"}
     assert uploaded_files(settings) == []
     for call in (client.delete, client.get):
         assert (await call(f"/predictions/{id}/")).status_code == 404

@@ -33,7 +33,8 @@ async def test_requests_are_limited_over_all_processes(settings: Settings) -> No
     # Another process, which has seen none of it.
     async with serving(some) as client:
         refused = await client.get("/predictions/")
-        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert refused.status_code == 429
+        assert refused.json()["code"] == "rate_limited"
         assert 1 <= int(refused.headers["Retry-After"]) <= 6
         assert refused.headers["ratelimit"].startswith('"requests";r=0;t=')
         assert refused.json()["detail"] == "More than 10 requests per minute: try again later."
@@ -49,7 +50,8 @@ async def test_uploaded_bytes_are_limited(settings: Settings) -> None:
         statuses = [(await client.post("/predictions/", files={"file": jpeg()})).status_code for _ in range(4)]
         assert statuses == [201, 201, 429, 429]
         read = await client.get("/predictions/")
-        assert (read.status_code, "ratelimit" in read.headers) == (200, False)
+        assert read.status_code == 200
+        assert "ratelimit" not in read.headers
     await_free = "UPDATE rate_limits SET free_at = now()"
     async with serving(limited(settings, rate_limit_bytes=100)) as client:
         await execute(await_free)
@@ -86,7 +88,8 @@ async def test_concurrent_uploads_are_limited(settings: Settings) -> None:
         held = [asyncio.create_task(client.post("/predictions/", content=body(), headers=kind)) for _ in range(2)]
         await asyncio.wait(held, timeout=0.2)
         refused = await client.post("/predictions/", files={"file": jpeg()})
-        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+        assert refused.status_code == 429
+        assert refused.headers["Retry-After"] == "1"
         gate.set()
         assert {(await one).status_code for one in held} == {201}
         assert (await client.post("/predictions/", files={"file": jpeg()})).status_code == 201

@@ -44,7 +44,8 @@ def registry_of(folder: Path, *, memory_bytes: int = PLENTY) -> Registry:
 def test_auto_uses_the_fallback_only_if_mobilenet_is_missing(folder: Path, add_model: AddModel) -> None:
     add_model()
     model, note = find_default(folder, "auto", "fp32")
-    assert (model.name, note is not None) == (FALLBACK, True)
+    assert model.name == FALLBACK
+    assert note is not None
     assert find_default(folder, FALLBACK, "fp32")[1] is None
     with pytest.raises(StartupError, match=r"no model mobilenet_v2 in .*make model"):
         find_default(folder, "mobilenet_v2", "fp32")
@@ -271,7 +272,8 @@ async def test_upload_selects_a_model(settings: Settings, folder: Path, add_mode
         assert refused.json()["detail"][0]["msg"] == f"There is no model 'second'; available: {FALLBACK}."
         add_model("second")
         accepted = (await upload(client, model="second", wait=True)).json()
-        assert (accepted["model"], accepted["status"]) == ("second", "succeeded")
+        assert accepted["model"] == "second"
+        assert accepted["status"] == "succeeded"
 
 
 async def test_prediction_fails_if_its_model_is_gone(

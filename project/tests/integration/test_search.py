@@ -129,7 +129,7 @@ async def test_every_page_among_a_million_uses_an_index(database_url: str) -> No
             statement, values = page_statement(PAGE, before, filters)
             (explained,) = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *values)
             plan = json.loads(explained[0])[0]["Plan"]
-            told = f"{filters} before {before}: {json.dumps(plan, indent=1)}"
-            assert visited(plan) < MOST_VISITED, told
-            assert "Seq Scan" not in scans(plan), told
+            message = f"{filters} before {before}: {json.dumps(plan, indent=1)}"
+            assert visited(plan) < MOST_VISITED, message
+            assert "Seq Scan" not in scans(plan), message
     await connection.close()

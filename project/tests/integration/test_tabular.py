@@ -30,7 +30,8 @@ ALL = {"setosa": SETOSA, "versicolor": VERSICOLOR, "virginica": VIRGINICA}
 async def test_single_row_or_list_is_accepted(client: httpx.AsyncClient, model: str) -> None:
     for label, row in ALL.items():
         answer = (await client.post(f"/predict/{model}", json=row)).json()
-        assert (answer["label"], answer["model"]) == (label, model)
+        assert answer["label"] == label
+        assert answer["model"] == model
         assert answer["probabilities"].keys() == ALL.keys()
         assert math.isclose(sum(answer["probabilities"].values()), 1, abs_tol=1e-5)
         assert answer["probabilities"][label] == max(answer["probabilities"].values()) > 0.6
@@ -51,7 +52,10 @@ async def test_get_returns_a_result_for_the_defaults(client: httpx.AsyncClient, 
 
 async def test_list_of_models_has_the_features(client: httpx.AsyncClient) -> None:
     listed = {one["name"]: one for one in (await client.get("/models")).json()}[FOREST]
-    assert (listed["kind"], listed["labels"], listed["runtime"], listed["input_shape"]) == ("tabular", 3, "onnx", None)
+    assert listed["kind"] == "tabular"
+    assert listed["labels"] == 3
+    assert listed["runtime"] == "onnx"
+    assert listed["input_shape"] is None
     first = listed["features"][0]
     assert first == {
         "name": "sepal_length",
@@ -64,7 +68,7 @@ async def test_list_of_models_has_the_features(client: httpx.AsyncClient) -> Non
 
 
 @pytest.mark.parametrize(
-    ("body", "where", "told"),
+    ("body", "where", "message"),
     [
         ({**SETOSA, "petal_width": 10.5}, ["body", "petal_width"], "less than or equal to 10"),
         ({**SETOSA, "petal_width": -1}, ["body", "petal_width"], "greater than or equal to 0"),
@@ -79,12 +83,12 @@ async def test_list_of_models_has_the_features(client: httpx.AsyncClient) -> Non
         ("null", ["body"], "valid dictionary"),
     ],
 )
-async def test_invalid_row_is_422(client: httpx.AsyncClient, body: object, where: list[object], told: str) -> None:
+async def test_invalid_row_is_422(client: httpx.AsyncClient, body: object, where: list[object], message: str) -> None:
     answer = await client.post(f"/predict/{FOREST}", json=body)
     assert answer.status_code == 422
     (detail,) = answer.json()["detail"]
     assert detail["loc"] == where
-    assert told in detail["msg"]
+    assert message in detail["msg"]
 
 
 @pytest.mark.parametrize(
@@ -99,10 +103,12 @@ async def test_odd_bodies_are_422(client: httpx.AsyncClient, body: bytes) -> Non
 async def test_image_models_are_404(client: httpx.AsyncClient, settings: Settings) -> None:
     for name in ("nothing", settings.model):
         answer = await client.get(f"/predict/{name}")
-        assert (answer.status_code, answer.json()["code"]) == (404, "model_unknown")
+        assert answer.status_code == 404
+        assert answer.json()["code"] == "model_unknown"
     files = {"file": ("a.jpg", b"")}
     answer = await client.post("/predictions/", files=files, data={"model": FOREST})
-    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "model"])
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "model"]
 
 
 async def test_identical_requests_use_the_cache(client: httpx.AsyncClient) -> None:
@@ -119,7 +125,7 @@ async def test_identical_requests_use_the_cache(client: httpx.AsyncClient) -> No
         other = await client.post(f"/predict/{LOGISTIC}", json=SETOSA)
     assert first.json() == again.json()
     statuses = [answer.headers["cache-status"] for answer in (first, again, other)]
-    assert statuses == [f"image-classifier; {told}" for told in ("fwd=miss; stored", "hit", "fwd=miss; stored")]
+    assert statuses == [f"image-classifier; {message}" for message in ("fwd=miss; stored", "hit", "fwd=miss; stored")]
     assert calls == 2
 
 
@@ -168,19 +174,19 @@ async def test_unavailable_database_affects_no_response(
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "told"),
+    ("file", "content", "message"),
     [
         (f"{FOREST}.onnx", b"no network", "ONNX Runtime cannot load"),
         ("labels.txt", b"one\ntwo\n", "no output of 2 probabilities"),
     ],
 )
 def test_broken_tabular_model_is_reported(
-    models_dir: Path, tmp_path: Path, file: str, content: bytes, told: str
+    models_dir: Path, tmp_path: Path, file: str, content: bytes, message: str
 ) -> None:
     for path in (models_dir / FOREST).iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / file).write_bytes(content)
-    with pytest.raises(ModelBroken, match=told):
+    with pytest.raises(ModelBroken, match=message):
         TabularClassifier(read_model(tmp_path))
 
 

@@ -52,9 +52,12 @@ async def test_upgrade_keeps_all_data(
         await check(client, version)
         # What was to be done is done, and it goes on where it was.
         late = (await client.get(f"/predictions/{PENDING}/?wait=30")).json()
-        assert (late["status"], late["attempts"], len(late["all_predictions"])) == ("succeeded", 1, 5)
+        assert late["status"] == "succeeded"
+        assert late["attempts"] == 1
+        assert len(late["all_predictions"]) == 5
         uploaded = await client.post("/predictions/", files={"file": jpeg()}, headers={"Prefer": "wait=30"})
-        assert (uploaded.status_code, uploaded.json()["id"]) == (201, PENDING + 1)
+        assert uploaded.status_code == 201
+        assert uploaded.json()["id"] == PENDING + 1
         assert (await client.delete("/predictions/1/")).status_code == 200
 
 
@@ -62,13 +65,18 @@ async def check(client: httpx.AsyncClient, version: int) -> None:
     rows = {row["id"]: row for row in (await client.get("/predictions/")).json()}
     assert list(rows) == [4, 3, 2, 1]
     cat, corrected, broken = rows[1], rows[2], rows[3]
-    assert (cat["filename"], cat["top_prediction"], cat["confidence"]) == ("cat.jpg", "tabby", 0.61)
+    assert cat["filename"] == "cat.jpg"
+    assert cat["top_prediction"] == "tabby"
+    assert cat["confidence"] == 0.61
     assert [score["label"] for score in cat["all_predictions"]] == ["tabby", "tiger_cat"]
-    assert (cat["created_at"], cat["completed_at"]) == ("2026-11-21T10:00:00Z", "2026-11-21T10:00:02Z")
-    assert (corrected["filename"], corrected["top_prediction"]) == ("Käse 🐈.png", "cheese")
+    assert cat["created_at"] == "2026-11-21T10:00:00Z"
+    assert cat["completed_at"] == "2026-11-21T10:00:02Z"
+    assert corrected["filename"] == "Käse 🐈.png"
+    assert corrected["top_prediction"] == "cheese"
     assert corrected["corrected_at"] == "2026-11-21T11:00:00Z"
     assert corrected["cached"] is (version >= 3)
-    assert (broken["status"], broken["error"]["code"]) == ("failed", "image_unreadable")
+    assert broken["status"] == "failed"
+    assert broken["error"]["code"] == "image_unreadable"
     found = (await client.get("/predictions/", params={"q": "käse"})).json()
     assert [row["id"] for row in found] == [2]
     history = (await client.get("/predictions/1/history/")).json()

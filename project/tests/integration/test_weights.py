@@ -114,7 +114,8 @@ def test_weights_are_searched_in_order(
     settings = settings.model_copy(update={"models_dir": tmp_path / "models"})
 
     downloaded = mobilenet_v2_weights(settings)
-    assert (downloaded.path.read_bytes(), downloaded.sha256) == (CONTENT, SHA256)
+    assert downloaded.path.read_bytes() == CONTENT
+    assert downloaded.sha256 == SHA256
 
     cached = weights.keras_cache() / weights.FILE
     cached.parent.mkdir(parents=True)

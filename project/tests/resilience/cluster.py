@@ -68,14 +68,14 @@ class Process:
         self._environment = environment
         self.log = folder / f"{name}.log"
 
-    def start(self, told: str) -> str:
+    def start(self, message: str) -> str:
         """Start it and wait until it says something that matches; gives the first group, or all that matched."""
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
                 self._command, env=self._environment, stdout=output, stderr=output, cwd=PROJECT_DIR
             )
         deadline = time.monotonic() + START_SECONDS
-        while not (found := re.search(told, self.log.read_text())):
+        while not (found := re.search(message, self.log.read_text())):
             assert self.process.poll() is None, f"{self.name} ended: {self.log.read_text()}"
             assert time.monotonic() < deadline, f"{self.name} does not start: {self.log.read_text()}"
             time.sleep(0.02)
@@ -253,10 +253,10 @@ class Cluster:
             with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 if await condition():
                     return
-            assert time.monotonic() < deadline, await self._told()
+            assert time.monotonic() < deadline, await self._logs()
             await asyncio.sleep(0.05)
 
-    async def _told(self) -> str:
+    async def _logs(self) -> str:
         rows = await self.execute("SELECT status, attempts, count(*) FROM predictions GROUP BY 1, 2 ORDER BY 1, 2")
         jobs = await self.execute("SELECT status, count(*) FROM pgqueuer GROUP BY 1")
         return f"{[tuple(row) for row in rows]} {[tuple(row) for row in jobs]}{self.logs()}"
@@ -290,5 +290,6 @@ def all_right(books: Books, predictions: int) -> None:
     assert books.accepted == predictions
     assert books.accepted_without_row == 0
     assert books.succeeded == books.finished >= predictions
-    assert (books.failed, books.written_twice) == (0, 0)
+    assert books.failed == 0
+    assert books.written_twice == 0
     assert books.rows_without_file == 0

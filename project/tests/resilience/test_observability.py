@@ -62,10 +62,10 @@ async def test_metrics_of_all_processes_add_up(new_cluster: NewCluster) -> None:
         assert (await counted([url], "uploads_total"))[model,] == UPLOADS // 2
         assert await counted([url], "workers_alive") == {(): 2}
         assert len(await counted([url], "worker_heartbeat_age_seconds")) == 2
-    told = [
+    message = [
         json.loads(line) for worker in cluster.workers for line in worker.log.read_text().splitlines() if "{" in line
     ]
-    predictions = [line for line in told if line["event"] == "prediction"]
+    predictions = [line for line in message if line["event"] == "prediction"]
     assert {line["prediction_id"] for line in predictions} == set(cluster.accepted)
     # Whoever asked is known to whoever answers.
     assert {line["request_id"] for line in predictions} == {f"id-{number}" for number in range(UPLOADS)}

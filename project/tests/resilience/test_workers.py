@@ -44,7 +44,8 @@ async def test_sigterm_finishes_active_jobs_and_takes_no_more(new_cluster: NewCl
     assert {job["status"] for job in jobs} == {"queued"}
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"{cluster.web_url}/ready")
-    assert (answer.status_code, "start `./classifier worker`" in answer.json()["worker"]) == (503, True)
+    assert answer.status_code == 503
+    assert "start `./classifier worker`" in answer.json()["worker"]
     cluster.add_worker()
     await cluster.finished()
     books = await cluster.books()
@@ -87,8 +88,8 @@ async def test_second_sigterm_ends_the_worker_at_once(new_cluster: NewCluster) -
     all_right(await cluster.books(), 300)
 
 
-async def _says(told: str, what: str) -> bool:
-    return what in told
+async def _says(message: str, what: str) -> bool:
+    return what in message
 
 
 def _children(pid: int) -> list[int]:
@@ -130,7 +131,10 @@ async def test_image_that_kills_its_worker_fails_and_delays_no_others(new_cluste
     assert died == 3
     (row,) = await cluster.execute("SELECT status, attempts, error_code FROM predictions WHERE id = $1", poison)
     assert tuple(row) == ("failed", 3, "attempts_exhausted")
-    assert (books.succeeded, books.failed, books.written_twice, books.rows_without_file) == (200, 1, 0, 0)
+    assert books.succeeded == 200
+    assert books.failed == 1
+    assert books.written_twice == 0
+    assert books.rows_without_file == 0
 
 
 async def _all_finished(cluster: Cluster, uploading: "asyncio.Task[None]") -> None:
@@ -167,17 +171,17 @@ async def test_worker_reconnects_after_a_restart_of_postgresql(new_cluster: NewC
 
 async def test_every_web_process_reports_changes_of_the_others(new_cluster: NewCluster) -> None:
     cluster = await new_cluster().start(1)
-    told_by, done_by = cluster.web_urls[0], cluster.add_web()
+    watched, done_by = cluster.web_urls[0], cluster.add_web()
     await cluster.ready()
-    async with httpx.AsyncClient(timeout=30) as client, client.stream("GET", f"{told_by}/events") as response:
+    async with httpx.AsyncClient(timeout=30) as client, client.stream("GET", f"{watched}/events") as response:
         lines = response.aiter_lines()
         await anext(lines)
         image = {"file": ("a.jpg", jpeg_with(COMMENT, b"another's", 1))}
         answer = await client.post(f"{done_by}/predictions/", files=image, headers={"Prefer": "wait=30"})
         await client.delete(f"{done_by}{answer.headers['location']}")
-        told = ""
+        message = ""
         async with asyncio.timeout(30):
-            while '"deleted"' not in told:
-                told += await anext(lines)
+            while '"deleted"' not in message:
+                message += await anext(lines)
     for status in ("pending", "processing", "succeeded", "deleted"):
-        assert f'"id": {answer.json()["id"]}, "status": "{status}"' in told
+        assert f'"id": {answer.json()["id"]}, "status": "{status}"' in message

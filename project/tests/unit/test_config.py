@@ -12,13 +12,15 @@ ORPHANED_SECONDS = 15
 def test_environment_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "9000")
     monkeypatch.setenv("MODEL", "mobilenet_v2")
-    assert (Settings().port, Settings().model) == (9000, "mobilenet_v2")
+    assert Settings().port == 9000
+    assert Settings().model == "mobilenet_v2"
 
 
 def test_dotenv_is_read_and_environment_variables_override_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("PORT=9000\nLOG_LEVEL=DEBUG\nUNKNOWN=1\n")
     monkeypatch.setenv("PORT", "9001")
-    assert (Settings().port, Settings().log_level) == (9001, "DEBUG")
+    assert Settings().port == 9001
+    assert Settings().log_level == "DEBUG"
 
 
 def test_example_file_is_valid_and_has_the_defaults(tmp_path: Path) -> None:
@@ -73,7 +75,8 @@ def test_password_is_not_displayed() -> None:
 
 def test_folders_are_in_data_dir_by_default(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
-    assert (settings.uploads, settings.models) == (tmp_path / "uploads", tmp_path / "models")
+    assert settings.uploads == tmp_path / "uploads"
+    assert settings.models == tmp_path / "models"
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,9 @@ def test_every_log_line_has_an_event() -> None:
     calls = list(logged())
     assert len(calls) > 70
     for path, call in calls:
-        told = call.args[1 if isinstance(call.func, ast.Attribute) and call.func.attr == "log" else 0]
-        assert isinstance(told, ast.Name), f"{path}:{call.lineno}"
-        event = EVENTS[told.id]
+        message = call.args[1 if isinstance(call.func, ast.Attribute) and call.func.attr == "log" else 0]
+        assert isinstance(message, ast.Name), f"{path}:{call.lineno}"
+        event = EVENTS[message.id]
         said = len(call.args) - 1 - (isinstance(call.func, ast.Attribute) and call.func.attr == "log")
         assert said == len(event.fields), f"{path}:{call.lineno}"
         assert said == len(re.findall(r"%[^%]", event.replace("%%", ""))), event.name

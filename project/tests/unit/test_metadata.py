@@ -29,7 +29,7 @@ MADE_BY = 0x0110
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
-def told(orientation: int = 6) -> Image.Exif:
+def exif_data(orientation: int = 6) -> Image.Exif:
     """EXIF data with a place and a name, in the image's directory and in those beside it."""
     exif = Image.Exif()
     exif[ORIENTATION], exif[ARTIST], exif[MADE_BY] = orientation, SECRET, SECRET
@@ -76,21 +76,23 @@ def jpeg_strip() -> bytes:
 
 
 FILES: dict[str, Callable[[], bytes]] = {
-    "jpeg": lambda: encoded(scene(), "JPEG", exif=told(), comment=SECRET, icc_profile=PROFILE),
-    "jpeg-progressive": lambda: encoded(scene(), "JPEG", exif=told(3), progressive=True, xmp=XMP),
-    "jpeg-plain": lambda: encoded(scene(), "JPEG", exif=told(1), comment=SECRET),
-    "jpeg-grey": lambda: encoded(scene().convert("L"), "JPEG", exif=told()),
-    "jpeg-cmyk": lambda: encoded(scene().convert("CMYK"), "JPEG", exif=told(8)),
-    "jpeg-and-another": lambda: encoded(scene(), "MPO", save_all=True, append_images=[scene()], exif=told()),
+    "jpeg": lambda: encoded(scene(), "JPEG", exif=exif_data(), comment=SECRET, icc_profile=PROFILE),
+    "jpeg-progressive": lambda: encoded(scene(), "JPEG", exif=exif_data(3), progressive=True, xmp=XMP),
+    "jpeg-plain": lambda: encoded(scene(), "JPEG", exif=exif_data(1), comment=SECRET),
+    "jpeg-grey": lambda: encoded(scene().convert("L"), "JPEG", exif=exif_data()),
+    "jpeg-cmyk": lambda: encoded(scene().convert("CMYK"), "JPEG", exif=exif_data(8)),
+    "jpeg-and-another": lambda: encoded(scene(), "MPO", save_all=True, append_images=[scene()], exif=exif_data()),
     "jpeg-with-a-thumbnail": lambda: with_thumbnail(jpeg()),
-    "jpeg-with-fill-bytes": lambda: encoded(scene(), "JPEG", exif=told()).replace(b"\xff\xe1", b"\xff\xff\xff\xe1", 1),
+    "jpeg-with-fill-bytes": lambda: encoded(scene(), "JPEG", exif=exif_data()).replace(
+        b"\xff\xe1", b"\xff\xff\xff\xe1", 1
+    ),
     "jpeg-with-a-tail": lambda: jpeg() + SECRET.encode(),
-    "png": lambda: encoded(scene(), "PNG", exif=told(), pnginfo=text(), icc_profile=PROFILE),
+    "png": lambda: encoded(scene(), "PNG", exif=exif_data(), pnginfo=text(), icc_profile=PROFILE),
     "png-palette": lambda: encoded(scene().quantize(16), "PNG", pnginfo=text(), transparency=0),
     "png-with-a-tail": lambda: encoded(scene(), "PNG") + SECRET.encode(),
-    "webp": lambda: encoded(scene(), "WEBP", exif=told(), xmp=XMP, icc_profile=PROFILE, lossless=True),
+    "webp": lambda: encoded(scene(), "WEBP", exif=exif_data(), xmp=XMP, icc_profile=PROFILE, lossless=True),
     "webp-simple": lambda: encoded(scene(), "WEBP", xmp=XMP),
-    "webp-transparent": lambda: encoded(scene().convert("RGBA"), "WEBP", exif=told()),
+    "webp-transparent": lambda: encoded(scene().convert("RGBA"), "WEBP", exif=exif_data()),
     "gif": lambda: encoded(scene(), "GIF", comment=SECRET),
     "gif-animated": lambda: encoded(
         scene(), "GIF", save_all=True, append_images=[scene().rotate(90)], comment=SECRET, loop=0
@@ -98,21 +100,21 @@ FILES: dict[str, Callable[[], bytes]] = {
     "bmp": lambda: encoded(scene(), "BMP") + SECRET.encode(),
     "bmp-palette": lambda: encoded(scene().quantize(16), "BMP") + SECRET.encode(),
     "bmp-with-a-gap": lambda: gap_before_pixels(encoded(scene(), "BMP")),
-    "tiff": lambda: encoded(scene(), "TIFF", exif=told(), compression="tiff_lzw", icc_profile=PROFILE),
-    "tiff-plain": lambda: encoded(scene(), "TIFF", exif=told(1)),
+    "tiff": lambda: encoded(scene(), "TIFF", exif=exif_data(), compression="tiff_lzw", icc_profile=PROFILE),
+    "tiff-plain": lambda: encoded(scene(), "TIFF", exif=exif_data(1)),
     "tiff-strips": lambda: encoded(scene(), "TIFF", strip_size=4_000, software=SECRET, description=SECRET),
     "tiff-deflate-16": lambda: encoded(Image.new("I;16", (30, 20), 999), "TIFF", compression="tiff_adobe_deflate"),
-    "tiff-jpeg": lambda: encoded(scene(), "TIFF", compression="jpeg", exif=told()),
-    "tiff-palette": lambda: encoded(scene().quantize(16), "TIFF", exif=told()),
-    "tiff-fax": lambda: encoded(scene().convert("1"), "TIFF", compression="group4", exif=told()),
-    "tiff-big": lambda: encoded(scene(), "TIFF", big_tiff=True, exif=told()),
-    "tiff-pages": lambda: encoded(scene(), "TIFF", save_all=True, append_images=[scene()], exif=told()),
+    "tiff-jpeg": lambda: encoded(scene(), "TIFF", compression="jpeg", exif=exif_data()),
+    "tiff-palette": lambda: encoded(scene().quantize(16), "TIFF", exif=exif_data()),
+    "tiff-fax": lambda: encoded(scene().convert("1"), "TIFF", compression="group4", exif=exif_data()),
+    "tiff-big": lambda: encoded(scene(), "TIFF", big_tiff=True, exif=exif_data()),
+    "tiff-pages": lambda: encoded(scene(), "TIFF", save_all=True, append_images=[scene()], exif=exif_data()),
     "tiff-jpeg-that-tells": jpeg_strip,
     "heic-with-a-tail": lambda: encoded(scene(), "HEIF") + b"\0\0\0\4SECR" + SECRET.encode(),
     "webp-with-a-tail": lambda: encoded(scene(), "WEBP") + SECRET.encode() + bytes(3_000_000),
-    "heic": lambda: encoded(scene(), "HEIF", exif=told().tobytes(), xmp=XMP),
-    "avif": lambda: encoded(scene(), "AVIF", exif=told().tobytes(), xmp=XMP),
-    "avif-plain": lambda: encoded(scene(), "AVIF", exif=told(1).tobytes()),
+    "heic": lambda: encoded(scene(), "HEIF", exif=exif_data().tobytes(), xmp=XMP),
+    "avif": lambda: encoded(scene(), "AVIF", exif=exif_data().tobytes(), xmp=XMP),
+    "avif-plain": lambda: encoded(scene(), "AVIF", exif=exif_data(1).tobytes()),
 }
 
 

@@ -20,9 +20,9 @@ class Name:
 
 
 class Storage:
-    def __init__(self, kind: str, key: str, values: "np.ndarray[Any, Any]", told: int | None = None) -> None:
+    def __init__(self, kind: str, key: str, values: "np.ndarray[Any, Any]", message: int | None = None) -> None:
         self.kind, self.key, self.values = kind, key, values
-        self.told = len(values) if told is None else told
+        self.message = len(values) if message is None else message
 
 
 # Python's own pickler, written in Python, can be taught to write anything; typeshed does not know its methods.
@@ -34,7 +34,7 @@ class _Pickler(_PythonPickler):  # type: ignore[misc] # a class that is Any
 
     def persistent_id(self, obj: Any) -> Any:
         if isinstance(obj, Storage):
-            return ("storage", Name("torch", obj.kind), obj.key, "cpu", obj.told, None)
+            return ("storage", Name("torch", obj.kind), obj.key, "cpu", obj.message, None)
         return None
 
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:  # noqa: FBT002 - the library's signature
@@ -137,7 +137,7 @@ def test_view_beyond_its_storage_is_rejected(tmp_path: Path, tensor: Tensor, rea
 
 
 def test_storage_with_a_wrong_length_is_rejected(tmp_path: Path) -> None:
-    liar = Storage("FloatStorage", "1", np.zeros(2, np.float32), told=2**40)
+    liar = Storage("FloatStorage", "1", np.zeros(2, np.float32), message=2**40)
     with pytest.raises(UnreadableState, match="wrong length"):
         read_state_dict(write(tmp_path / "x.pth", OrderedDict(x=Tensor(liar, 0, (2,), (1,))), [liar]))
 

@@ -4,7 +4,6 @@ import logging
 import re
 import time
 import uuid
-from functools import cache
 from http import HTTPStatus
 from typing import Final
 
@@ -35,11 +34,16 @@ CLOSED: Final = 499
 """Status of a request without a response: its client disconnected, or the service stopped."""
 
 
+Routes = list[tuple[str, re.Pattern[str]]]
+"""Patterns of paths, such as ``/predictions/{id}/``, with their regular expressions."""
+
+
 class RequestLogMiddleware:
     """ASGI middleware around all others."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._routes: Routes | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and record it once it has been answered."""
@@ -52,7 +56,7 @@ class RequestLogMiddleware:
             bound_contextvars(request_id=request_id),
             tracing.request(Headers(scope=scope), scope["method"]) as span,
         ):
-            exchange = _Exchange(request_id, stages, scope, span)
+            exchange = _Exchange(request_id, stages, scope, span, self._known_routes(scope))
             receiving, sending = exchange.receiving(receive), exchange.sending(send)
             try:
                 await self._app(scope, receiving, sending)
@@ -65,17 +69,26 @@ class RequestLogMiddleware:
             finally:
                 exchange.finish()
 
+    def _known_routes(self, scope: Scope) -> Routes:
+        # On first use, because routes are added after the middleware.
+        if self._routes is None:
+            self._routes = _patterns(scope["app"])
+        return self._routes
+
 
 class _Exchange:
     """A request and its response. It ends with the response's last byte: background tasks are not part of it."""
 
-    def __init__(self, request_id: str, stages: dict[str, float], scope: Scope, span: tracing.RequestSpan) -> None:
+    def __init__(
+        self, request_id: str, stages: dict[str, float], scope: Scope, span: tracing.RequestSpan, routes: Routes
+    ) -> None:
         self._request_id = request_id
         self._stages = stages
         self._scope = scope
         self._method = scope["method"] if scope["method"] in METHODS else OTHER
         self._path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
         self._span = span
+        self._routes = routes
         self._started_at = time.perf_counter()
         self._received = self._sent = 0
         self._status = CLOSED
@@ -127,7 +140,7 @@ class _Exchange:
             return
         self._is_finished = True
         seconds = time.perf_counter() - self._started_at
-        method, route = self._method, _route_of(self._scope, self._path)
+        method, route = self._method, _route_of(self._scope, self._path, self._routes)
         metrics.REQUESTS.labels(method, route, self._status).inc()
         metrics.REQUEST_SECONDS.labels(route).observe(seconds)
         self._span.record_response(method, route, self._status)
@@ -138,17 +151,16 @@ class _Exchange:
         log.log(level, REQUEST, method, route, self._status, round(1000 * seconds, 1), extra=extra)
 
 
-def _route_of(scope: Scope, path: str) -> str:
+def _route_of(scope: Scope, path: str, routes: Routes) -> str:
     """The path's pattern, such as ``/predictions/{id}/``, also for requests rejected before routing."""
     if (route := scope.get("route")) is not None:
         return str(route.path)
     if prefix := next((prefix for prefix in STATIC_PREFIXES if path.startswith(f"{prefix}/")), None):
         return prefix
-    return next((pattern for pattern, known in _patterns(scope["app"]) if known.fullmatch(path)), UNMATCHED_ROUTE)
+    return next((pattern for pattern, known in routes if known.fullmatch(path)), UNMATCHED_ROUTE)
 
 
-@cache
-def _patterns(app: Starlette) -> list[tuple[str, re.Pattern[str]]]:
+def _patterns(app: Starlette) -> Routes:
     """The paths that an application knows, with and without their last slash; those with no parameters first."""
     contexts = iter_route_contexts(app.routes)
     paths = sorted({context.path for context in contexts if context.path}, key=lambda path: ("{" in path, path))

@@ -11,7 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 from tensorflow.lite.python.convert_phase import ConverterError
 
-from app.classifier.export.networks import Network, reference_tensors
+from app.classifier.export.networks import SourceNetwork, reference_tensors
 from app.domain import StartupError
 from app.observability.log_events import EXPORT_COMPARED
 
@@ -22,7 +22,7 @@ TOLERANCE: Final = 1e-3
 Tensor = NDArray[np.float32]
 
 
-def to_litert(network: Network) -> bytes:
+def to_litert(network: SourceNetwork) -> bytes:
     """A float32 LiteRT file. Raises StartupError if its scores differ from the original's."""
     lite = _convert(network.converter())
     tensors = reference_tensors(network.input)

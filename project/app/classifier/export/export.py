@@ -21,7 +21,7 @@ from app.classifier.export.folder import install_model
 from app.classifier.export.networks import (
     IMAGENET,
     RANDOM,
-    Network,
+    SourceNetwork,
     input_table,
     is_keras_application,
     keras_application,
@@ -74,7 +74,7 @@ class _Source:
     """A named network, and the origin of its weights."""
 
     name: str
-    network: Network
+    network: SourceNetwork
     weights: Weights
     labels: list[str]
 
@@ -205,7 +205,7 @@ def _calibration_files(settings: Settings) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
-def _tensors(files: list[Path], network: Network) -> list[NDArray[np.float32]]:
+def _tensors(files: list[Path], network: SourceNetwork) -> list[NDArray[np.float32]]:
     tensors = []
     for path in itertools.islice(files, MAX_CALIBRATION_IMAGES):
         try:

@@ -43,7 +43,7 @@ PREPROCESSINGS: Final[dict[str, dict[str, Any]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class SourceNetwork:
     """A network with its weights, ready to be converted."""
 
     input: InputTable
@@ -56,7 +56,7 @@ class Network:
     """Whether the scores still need a softmax."""
 
 
-def of_keras(model: keras.Model, table: InputTable) -> Network:
+def of_keras(model: keras.Model, table: InputTable) -> SourceNetwork:
     """A Keras model with one input, and one output of shape (batch, classes). Raises StartupError for other shapes."""
     shape = model.output_shape
     if isinstance(shape, list | dict) or len(shape) != 2 or shape[1] is None:  # noqa: PLR2004 - batch and classes
@@ -68,7 +68,7 @@ def of_keras(model: keras.Model, table: InputTable) -> Network:
     def answers(tensors: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.concatenate([np.asarray(exported(one[np.newaxis], training=False)["scores"]) for one in tensors])
 
-    return Network(
+    return SourceNetwork(
         table,
         int(shape[1]),
         answers,
@@ -77,7 +77,7 @@ def of_keras(model: keras.Model, table: InputTable) -> Network:
     )
 
 
-def of_saved_model(folder: Path, preprocessing: str) -> Network:
+def of_saved_model(folder: Path, preprocessing: str) -> SourceNetwork:
     """A TensorFlow SavedModel with a signature ``serving_default``: one image input, one output of labels."""
     signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
     ((name, given),) = signature.structured_input_signature[1].items()
@@ -98,7 +98,7 @@ def of_saved_model(folder: Path, preprocessing: str) -> Network:
         )
 
     found = answers(reference_tensors(table))
-    return Network(
+    return SourceNetwork(
         table,
         found.shape[1],
         answers,

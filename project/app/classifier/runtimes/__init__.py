@@ -10,7 +10,7 @@ from app.classifier.manifest import RuntimeName
 from app.domain import ModelBroken
 
 
-class Session(Protocol):
+class InferenceSession(Protocol):
     """A loaded network for use by one thread at a time."""
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -20,7 +20,7 @@ class Session(Protocol):
 class Network(Protocol):
     """A loaded network: what all threads share."""
 
-    def session(self) -> Session:
+    def session(self) -> InferenceSession:
         """Create a session for another thread."""
 
 

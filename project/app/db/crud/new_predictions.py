@@ -80,7 +80,7 @@ def _outcome_of(result: InlineResult | None, now: float) -> _Outcome:
     return _Outcome(Status.SUCCEEDED, attempts=1, scores=result.scores, age=age)
 
 
-class _Source(NamedTuple):
+class _RowSource(NamedTuple):
     """What a row is made from."""
 
     new: NewPrediction
@@ -93,15 +93,15 @@ class _Column(NamedTuple):
 
     name: str
     type: str
-    value: Callable[[_Source], Any]
+    value: Callable[[_RowSource], Any]
     stored: tuple[str, str] | None
 
 
-def _stored(name: str, kind: str, value: Callable[[_Source], Any], cast: str = "") -> _Column:
+def _stored(name: str, kind: str, value: Callable[[_RowSource], Any], cast: str = "") -> _Column:
     return _Column(name, kind, value, (name, name + cast))
 
 
-def _claimed_at(source: _Source) -> datetime | None:
+def _claimed_at(source: _RowSource) -> datetime | None:
     claim = source.new.idempotency_claim
     return claim.claimed_at if claim else None
 
@@ -194,7 +194,7 @@ async def create_all(new: list[NewPrediction]) -> list[Prediction | IdempotencyK
     IdempotencyKeyInFlight takes the place of a prediction whose key another upload has claimed in the meantime.
     """
     now = time.monotonic()
-    sources = [_Source(one, _outcome_of(one.inline_result, now), now) for one in new]
+    sources = [_RowSource(one, _outcome_of(one.inline_result, now), now) for one in new]
     rows = [tuple(column.value(source) for column in _COLUMNS) for source in sources]
     with_keys = any(one.idempotency_claim for one in new)
     insert = _CLAIMS + _INSERT.format(where=_STILL_CLAIMED) + _RECORD_KEYS if with_keys else _INSERT.format(where="")

@@ -19,8 +19,11 @@ async def test_pending_prediction_is_classified(worker: Worker, storage: Storage
     row = await pending(storage)
     await worker.classify(row.id)
     row = await predictions.get(row.id)
-    assert (row.status, row.attempts, row.lease_expires_at) == (Status.SUCCEEDED, 1, None)
-    assert (row.top_prediction, row.confidence) == ("label_0", 0.5)
+    assert row.status == Status.SUCCEEDED
+    assert row.attempts == 1
+    assert row.lease_expires_at is None
+    assert row.top_prediction == "label_0"
+    assert row.confidence == 0.5
 
 
 async def test_prediction_dispatched_twice_is_classified_once(
@@ -44,7 +47,8 @@ async def test_classification_is_retried_after_the_engine_died(
     row = await pending(storage)
     async with running(worker):
         row = await finished(row)
-    assert (row.status, row.attempts) == (Status.SUCCEEDED, 2)
+    assert row.status == Status.SUCCEEDED
+    assert row.attempts == 2
 
 
 async def test_prediction_with_an_earlier_attempt_runs_alone(
@@ -77,14 +81,18 @@ async def test_missing_image_fails_at_once(worker: Worker, storage: Storage) -> 
     await storage.delete([row.image_path])
     await worker.classify(row.id)
     row = await predictions.get(row.id)
-    assert (row.status, row.error_code, row.attempts) == (Status.FAILED, "image_missing", 1)
+    assert row.status == Status.FAILED
+    assert row.error_code == "image_missing"
+    assert row.attempts == 1
 
 
 async def test_unreadable_image_fails_at_once(worker: Worker, storage: Storage) -> None:
     row = await pending(storage, jpeg()[:2000])
     await worker.classify(row.id)
     row = await predictions.get(row.id)
-    assert (row.status, row.error_code, row.top_prediction) == (Status.FAILED, "image_unreadable", None)
+    assert row.status == Status.FAILED
+    assert row.error_code == "image_unreadable"
+    assert row.top_prediction is None
 
 
 async def test_failing_prediction_is_attempted_three_times(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
@@ -95,7 +103,10 @@ async def test_failing_prediction_is_attempted_three_times(worker: Worker, stora
     row = await pending(storage)
     async with running(worker):
         row = await finished(row)
-    assert (row.status, row.error_code, row.attempts, fake.calls) == (Status.FAILED, "attempts_exhausted", 3, 3)
+    assert row.status == Status.FAILED
+    assert row.error_code == "attempts_exhausted"
+    assert row.attempts == 3
+    assert fake.calls == 3
 
 
 async def test_prediction_succeeds_after_a_failed_attempt(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
@@ -107,15 +118,18 @@ async def test_prediction_succeeds_after_a_failed_attempt(worker: Worker, storag
     row = await pending(storage)
     async with running(worker):
         row = await finished(row)
-    assert (row.status, row.attempts) == (Status.SUCCEEDED, 2)
+    assert row.status == Status.SUCCEEDED
+    assert row.attempts == 2
 
 
 async def test_row_names_the_model_that_classified_it(worker: Worker, storage: Storage) -> None:
     row = await pending(storage)
-    assert (row.model, row.model_version) == ("fake", "1")
+    assert row.model == "fake"
+    assert row.model_version == "1"
     await worker.classify(row.id)
     row = await predictions.get(row.id)
-    assert (row.model, row.model_version) == ("answering", "2")
+    assert row.model == "answering"
+    assert row.model_version == "2"
 
 
 async def test_concurrent_correction_is_kept(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
@@ -128,7 +142,9 @@ async def test_concurrent_correction_is_kept(worker: Worker, storage: Storage, f
     fake.meanwhile = meanwhile
     await worker.classify(row.id)
     row = await predictions.get(row.id)
-    assert (row.status, row.top_prediction, row.confidence) == (Status.SUCCEEDED, "my cat", 1.0)
+    assert row.status == Status.SUCCEEDED
+    assert row.top_prediction == "my cat"
+    assert row.confidence == 1.0
     assert row.all_predictions is not None
     assert row.all_predictions[0]["label"] == "label_0"
 

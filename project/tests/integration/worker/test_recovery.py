@@ -47,7 +47,9 @@ async def test_row_fails_after_three_deaths(worker: Worker, storage: Storage, fa
     await set_columns(row, status=Status.PROCESSING, attempts=3, lease_expires_at=await now_plus(0))
     async with running(worker):
         row = await finished(row)
-    assert (row.status, row.error_code, fake.calls) == (Status.FAILED, "attempts_exhausted", 0)
+    assert row.status == Status.FAILED
+    assert row.error_code == "attempts_exhausted"
+    assert fake.calls == 0
     assert row.error_message == "The prediction failed after 3 attempts."
     assert row.completed_at is not None
 
@@ -78,7 +80,9 @@ async def test_only_the_later_of_two_claims_writes(storage: Storage, settings: S
     assert not await claims.release(first, count_attempt=True)
     (written,) = await claims.succeed_all([good])
     assert written is not None
-    assert (written.id, written.status, written.model_version) == (row.id, Status.SUCCEEDED, "2")
+    assert written.id == row.id
+    assert written.status == Status.SUCCEEDED
+    assert written.model_version == "2"
     assert await claims.succeed_all([good]) == [None]
 
 
@@ -101,7 +105,9 @@ async def test_slow_worker_does_not_take_over_its_own_row(
     fake.meanwhile = lambda: asyncio.run_coroutine_threadsafe(until_looked_for(), loop).result(10)
     async with running(worker):
         slow = await finished(slow)
-    assert (slow.status, slow.attempts, fake.calls) == (Status.SUCCEEDED, 1, 1)
+    assert slow.status == Status.SUCCEEDED
+    assert slow.attempts == 1
+    assert fake.calls == 1
 
 
 def alive(recovery: Recovery) -> bool:
@@ -128,7 +134,8 @@ async def test_shutdown_releases_unfinished_rows(worker: Worker, storage: Storag
     assert not alive(recovery)
     for row in rows:
         left = await predictions.get(row.id)
-        assert (left.status, left.attempts) == (Status.PENDING, 0)
+        assert left.status == Status.PENDING
+        assert left.attempts == 0
 
 
 async def test_worker_survives_an_unavailable_database(

@@ -1,0 +1,67 @@
+"""Opens pages in a browser and records their errors; shared by the browser tests."""
+
+from typing import Any, Literal
+
+import httpx
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    FilePayload,
+    Page,
+    Request,
+    expect,
+)
+
+from app.config import PROJECT_DIR
+from tests.pictures import encoded, scene
+
+SCREENSHOTS = PROJECT_DIR.parent / "data" / "screenshots"
+SCHEMES: list[Literal["light", "dark"]] = ["light", "dark"]
+VIEWS = [(width, scheme) for width in (1280, 390) for scheme in SCHEMES]
+PAGES = (
+    *("/", "/history", "/history/1", "/history/1?why=tiger_cat", "/classifications", "/classifications/1"),
+    *("/catalog", "/catalog/iris_random_forest", "/statistics"),
+)
+PATIENCE = 30_000
+"""Milliseconds after which what does not come is taken for missing."""
+
+
+async def opened(browser: Browser, url: str, complaints: list[str], **options: Any) -> BrowserContext:
+    """A context whose pages complain in a list of ours."""
+    context = await browser.new_context(base_url=url, **options)
+    context.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            complaints.append(f"{message.text} ({message.location})")
+
+    def on_failed(request: Request) -> None:
+        # What was still loading when the page was left is no fault.
+        if "ERR_ABORTED" not in str(request.failure):
+            complaints.append(f"{request.url}: {request.failure}")
+
+    context.on("console", on_console)
+    context.on("weberror", lambda error: complaints.append(str(error.error)))
+    context.on("requestfailed", on_failed)
+    return context
+
+
+def upload(url: str, count: int = 1, name: str = "a.jpg") -> list[int]:
+    found = []
+    for number in range(count):
+        image = {"file": (name, encoded(scene(300 + number, 200), "JPEG"))}
+        answer = httpx.post(f"{url}/predictions/", files=image, headers={"Prefer": "wait=30"}, timeout=60)
+        assert answer.json()["status"] == "succeeded"
+        found.append(int(answer.json()["id"]))
+    return found
+
+
+def file(name: str, data: bytes) -> FilePayload:
+    return FilePayload(name=name, mimeType="image/jpeg", buffer=data)
+
+
+async def shoot(page: Page, name: str) -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    await page.screenshot(path=SCREENSHOTS / f"{name}.png")
