@@ -22,7 +22,7 @@ OURS: Final = {"DATA_DIR": "{WORK}/data", "WORKER_THREADS": "", "LOG_LEVEL": "WA
 
 
 def contenders(model: str) -> dict[str, Callable[[Bench], Round]]:
-    """Everybody, by name."""
+    """All contenders by name."""
 
     def ours(name: str, chosen: str) -> Contender:
         # A folder with that model alone, as most services have it.
@@ -87,7 +87,7 @@ def lay_out(models: Path, model: str, folder: Path) -> Path:
 
 
 def main() -> int:
-    """Measure, and write the tables."""
+    """Run the benchmark and write the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each contender in each round")

@@ -1,4 +1,4 @@
-"""How often models are right about labelled images, and how long they take on one thread: ``make accuracy``."""
+"""Accuracy on labelled images and time per image on one thread: ``make accuracy``."""
 
 import argparse
 import csv
@@ -15,12 +15,12 @@ from app.domain import ServiceError
 from benchmarks.machine import machine
 
 ROUNDS: Final = 5
-"""Times each image is timed with each model: the quartiles settle, and 40 images take seconds."""
+"""Repetitions for each image and model: enough for stable quartiles, and 40 images take seconds."""
 
 
 @dataclass(slots=True)
 class Found:
-    """What one model said: right with its first label, with one of its five, like the first model; and milliseconds."""
+    """Results of one model: correct first labels, correct among five, equal to the first model, and milliseconds."""
 
     first: int = 0
     five: int = 0
@@ -44,7 +44,7 @@ def labelled(folder: Path) -> dict[str, str]:
 
 
 def compare(classifiers: dict[str, Classifier], folder: Path, labels: dict[str, str]) -> dict[str, Found]:
-    """Ask every model about every image, in turn, so that a slow moment of the machine strikes all of them."""
+    """Run every model on every image in turn, so that a slow moment of the machine affects all models."""
     found = {name: Found() for name in classifiers}
     for turn in range(ROUNDS):
         for file, label in labels.items():
@@ -63,7 +63,7 @@ def compare(classifiers: dict[str, Classifier], folder: Path, labels: dict[str, 
 
 
 def main() -> int:
-    """Print a table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy")
     parser.add_argument("--images", type=Path, required=True, help="folder of images with labels.csv (file, label)")
     parser.add_argument("--half", type=int, choices=[0, 1], help="every other image only, from this one on")

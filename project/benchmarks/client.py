@@ -1,4 +1,4 @@
-"""The client of every benchmark: uploads over keep-alive connections, each sending its next as soon as it has a result.
+"""The client of every benchmark: keep-alive connections that upload the next image as soon as they have a result.
 
 It is lean on purpose (bodies are made once, answers are barely parsed): it shares the cores with what it measures.
 """
@@ -21,7 +21,7 @@ JPEG_SUFFIXES: Final = {".jpg", ".jpeg"}
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """How a service is spoken to.
+    """The protocol of a service.
 
     ``polls``: the upload's answer only has an id, and ``GET {path}{id}/`` is asked until the prediction is finished.
     """
@@ -35,7 +35,7 @@ class Service:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run saw: seconds from upload to result of each finished upload, and the labels by file name.
+    """Results of a run: seconds from upload to result of each finished upload, and the labels by file name.
 
     ``cpu_seconds``: what the client itself used.
     """
@@ -53,7 +53,7 @@ class Outcome:
         return len(self.latencies) / self.seconds if self.seconds else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """As JSON."""
         return asdict(self)
 
 
@@ -68,7 +68,7 @@ def images_in(folder: Path) -> dict[str, bytes]:
 def drive(
     service: Service, images: dict[str, bytes], *, seconds: float, connections: int, uploads: int = 2**63
 ) -> Outcome:
-    """Upload images over and over from so many connections, for so many seconds or uploads; all are finished."""
+    """Upload images repeatedly over ``connections``, for a number of seconds or uploads, and finish all of them."""
     try:
         import uvloop
     except ImportError:
@@ -128,7 +128,7 @@ async def _predict(service: Service, connection: "_Connection", request: bytes) 
 
 
 class _Connection:
-    """One keep-alive HTTP/1.1 connection, opened when needed. Raises ValueError for any answer that is no 2xx."""
+    """One keep-alive HTTP/1.1 connection, opened when needed. Raises ValueError for any response other than 2xx."""
 
     def __init__(self, host: str, port: int) -> None:
         self._address = host, port
@@ -183,7 +183,7 @@ def _get_request(service: Service, prediction_id: int) -> bytes:
 
 
 def main() -> None:
-    """Warm up, measure, and print the outcome as JSON: a process of its own, so that nobody else's work delays it."""
+    """Warm up, measure, and print the outcome as JSON. Runs as a separate process, so that nothing delays it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--service", type=json.loads, required=True, help="fields of Service, as JSON")
     parser.add_argument("--images", type=Path, required=True)

@@ -1,4 +1,4 @@
-"""Who is compared: how each is started, and how it is spoken to."""
+"""The contenders: how each one is started, and its protocol."""
 
 import json
 import os
@@ -26,7 +26,7 @@ STOP_SECONDS: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What all contenders are given."""
+    """What all contenders get."""
 
     models: Path
     model: str
@@ -40,7 +40,7 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One contender in one round. CPU and memory are of all its processes, PostgreSQL included, the client excluded."""
+    """One contender in one round. CPU and memory include all its processes and PostgreSQL, but not the client."""
 
     per_second: float
     latencies: list[float]
@@ -53,11 +53,11 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A service of which one upload after the other is asked."""
+    """A service that gets one upload after the other on each connection."""
 
     name: str
     environment: str
-    """Its virtual environment, beside the project."""
+    """Its virtual environment, next to the project."""
     command: tuple[str, ...]
     variables: dict[str, str]
     path: str = "/predict"
@@ -65,7 +65,7 @@ class Contender:
     headers: str = ""
     polls: bool = False
     database: bool = False
-    """Whether it wants a DATABASE_URL of ours; the service brings its own."""
+    """Whether it needs a DATABASE_URL; the service has its own database."""
 
     def run(self, bench: Bench) -> Round:
         """Start it, warm it up, measure it, stop it."""
@@ -103,7 +103,7 @@ class Contender:
 
 
 def floor(model: str) -> Any:
-    """A function that measures the floor with a model of the registry."""
+    """A function that measures the floor with one model."""
 
     def run(bench: Bench) -> Round:
         command = [
@@ -123,7 +123,7 @@ def floor(model: str) -> Any:
 
 
 def drive(service: Service, bench: Bench, *, seconds: float) -> dict[str, Any]:
-    """Run the client, in a process of its own."""
+    """Run the client in a separate process."""
     command = [
         *(sys.executable, "-m", "benchmarks.client", "--service", json.dumps(asdict(service))),
         *("--images", str(bench.images), "--seconds", str(seconds), "--connections", str(bench.connections)),
@@ -135,7 +135,7 @@ def drive(service: Service, bench: Bench, *, seconds: float) -> dict[str, Any]:
 
 @contextmanager
 def running(command: list[str], variables: dict[str, str], work: Path) -> Iterator[psutil.Process]:
-    """A process, and everything it leaves behind, stopped at the end."""
+    """A process that is stopped at the end with all its children."""
     others = set(psutil.pids())
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "TF_CPP_MIN_LOG_LEVEL": "2", **variables}
     with (work / "log.txt").open("wb") as log:
@@ -155,7 +155,7 @@ def running(command: list[str], variables: dict[str, str], work: Path) -> Iterat
 
 @contextmanager
 def database(work: Path) -> Iterator[str]:
-    """An embedded PostgreSQL of the service's own kind, run by a process of its own."""
+    """An embedded PostgreSQL, like the one of the service, in a separate process."""
     folder = work / "postgres"
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "benchmarks.database", str(folder)]

@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL for a contender that brings none: prints its URL and runs until its standard input ends."""
+"""An embedded PostgreSQL for contenders without one: prints its URL and runs until its standard input ends."""
 
 import asyncio
 import sys
@@ -8,7 +8,7 @@ from app.db.embedded import embedded_postgres
 
 
 async def main() -> None:
-    """Run it."""
+    """Run until standard input ends."""
     async with embedded_postgres(Path(sys.argv[1]), 60) as url:
         # Tortoise in the tutorial's way takes the URL as it is, and knows neither this scheme nor these options.
         print(url.replace("postgresql://", "postgres://").partition("?")[0], flush=True)

@@ -1,4 +1,4 @@
-"""The floor: the service's own decode, resize and inference in a loop, one thread a core, and nothing else."""
+"""The floor: only the service's decoding, resizing and inference in a loop, with one thread per core."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from benchmarks.client import Outcome, images_in
 
 
 def floor(classifier: Classifier, images: dict[str, bytes], *, seconds: float, threads: int) -> Outcome:
-    """Classify images over and over from so many threads."""
+    """Classify images repeatedly in ``threads`` threads."""
     outcome = Outcome()
     lock = threading.Lock()
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What it was measured on."""
+"""The machine and versions of a measurement."""
 
 import datetime as dt
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def machine() -> dict[str, str]:
-    """Date, processor, cores, memory and system, and the versions that matter."""
+    """Date, processor, cores, memory and system, and versions."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),

@@ -1,4 +1,4 @@
-"""Which processes a contender consists of, and what they use."""
+"""The processes of a contender and their CPU and memory."""
 
 import socket
 import threading
@@ -10,7 +10,7 @@ SAMPLE_SECONDS: Final = 1.5
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on at the moment."""
+    """A free TCP port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -18,7 +18,7 @@ def free_port() -> int:
 
 
 def processes_beside(others: set[int], naming: str = "") -> list[psutil.Process]:
-    """Processes that are none of ``others`` nor the client; with ``naming``, those whose command line has it."""
+    """Processes other than ``others`` and the client; with ``naming``, those whose command line contains it."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         command = " ".join(process.info["cmdline"] or [])
@@ -48,12 +48,12 @@ class Watchdog:
         self._stop.set()
 
     def begin(self) -> None:
-        """From here on."""
+        """Start measuring."""
         self._cpu = self._cpu_now()
         self._thread.start()
 
     def end(self) -> None:
-        """Until here. Processes that ended in the meantime are not counted; services keep theirs."""
+        """Stop measuring. Processes that have ended are not counted; services keep theirs."""
         self.cpu_seconds = sum(seconds - self._cpu.get(pid, 0.0) for pid, seconds in self._cpu_now().items())
         self._stop.set()
         self._thread.join()

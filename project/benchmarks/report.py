@@ -1,4 +1,4 @@
-"""From rounds to tables."""
+"""Formats the rounds as tables."""
 
 import argparse
 import statistics
@@ -11,7 +11,7 @@ SERVICE = "service fp32"
 
 
 def summary(rounds: dict[str, list[Round]], machine: dict[str, str], given: argparse.Namespace) -> dict[str, Any]:
-    """Medians over the rounds, with the extremes; ratios are of one round, since the machine's speed varies."""
+    """Medians and extremes of the rounds. Ratios are of one round, because the machine's speed varies."""
     contenders = {}
     for name, measured in rounds.items():
         if not measured:

@@ -1,4 +1,4 @@
-"""``make scaling``: what a prediction costs each part of a deployment with workers, and how throughput grows with them.
+"""``make scaling``: the cost of a prediction for each part of a deployment, and the throughput with 1 to 3 workers.
 
 A model of two bounds is made from the costs of one worker, and checked against 1, 2 and 3 (``docs/scaling.md``).
 """
@@ -30,10 +30,10 @@ from benchmarks.vitals import until_ready
 CONNECTIONS: Final = 64
 CGROUPS: Final = Path("/sys/fs/cgroup/cpu")
 PERIOD: Final = 20_000
-"""Microseconds in which a worker may use its part of a core."""
+"""Microseconds of the period in which a worker may use its share of a core."""
 WARM_SECONDS: Final = 3.0
 SMALL: Final = 0.25
-"""Cores of a worker that is slowed down, so that three of them leave this machine's cores to the other parts."""
+"""Share of a core of a limited worker, so that three of them leave room for the other parts."""
 
 _STATEMENTS: Final = """
 SELECT calls, query FROM pg_stat_statements WHERE calls > $1 AND query NOT LIKE '%pg_stat_statements%'
@@ -51,7 +51,7 @@ FROM predictions WHERE id > $1 AND started_at IS NOT NULL
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What was seen with a number of workers. CPU is in milliseconds for each prediction."""
+    """Results with a number of workers. CPU is in milliseconds per prediction."""
 
     workers: int
     cores_each: float
@@ -90,7 +90,7 @@ class Deployment:
         self._service = Service("127.0.0.1", self._port, headers="Prefer: wait=60\r\n")
 
     def measure(self, workers: int, cores_each: float) -> Run:
-        """Start it, warm it up, measure it and stop it."""
+        """Start, warm up, measure and stop."""
         with ExitStack() as stack:
             folder = self._work / f"{workers}-{cores_each}-{time.time_ns()}"
             folder.mkdir()
@@ -168,7 +168,7 @@ class Deployment:
 
 
 class _Parts:
-    """The processes of a deployment, and the CPU seconds they used so far."""
+    """The processes of a deployment and the CPU seconds that they have used."""
 
     def __init__(self, web: psutil.Process, workers: list[psutil.Process], server: psutil.Process) -> None:
         self._processes = {
@@ -198,7 +198,7 @@ def _cpu_seconds(process: psutil.Process) -> float:
 
 @contextmanager
 def _counting_database(folder: Path) -> Iterator[str]:
-    """A database that counts the statements it is asked."""
+    """A database that counts its statements."""
 
     async def run(url: str, statement: str) -> None:
         connection = await asyncpg.connect(url)
@@ -214,7 +214,7 @@ def _counting_database(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _slowed(workers: list[psutil.Process], share: float) -> Iterator[None]:
-    """Give each worker, with its engine, so many cores and no more: a container's CPU limit, by Linux' cgroups."""
+    """Limit each worker with its engine to ``cores``, as a container's CPU limit does, with cgroups."""
     groups = []
     try:
         for worker in workers:
@@ -234,7 +234,7 @@ def _slowed(workers: list[psutil.Process], share: float) -> Iterator[None]:
 
 
 def predicted(costs: Run, workers: int, cores: int) -> float:
-    """Predictions per second: as many as the workers can do, or as all parts together find cores for.
+    """Predicted throughput per second: limited by the workers, or by the cores of all parts together.
 
     ``costs``: of one such worker. Where it has a core and more, its one thread is what bounds it, the engine's.
     """

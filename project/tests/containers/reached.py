@@ -1,4 +1,4 @@
-"""Run inside a container ``web``: whether nginx passes requests on to this one, within 15 s."""
+"""Runs in a container ``web``: checks that nginx forwards requests to this container within 15 s."""
 
 import time
 import urllib.request

@@ -1,4 +1,4 @@
-"""Run inside the container ``web``: read a prediction made before, and its image."""
+"""Runs in the container ``web``: reads an earlier prediction and its image."""
 
 import json
 import sys

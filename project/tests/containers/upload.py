@@ -1,4 +1,4 @@
-"""Run inside the container ``web``: upload a picture over HTTP, wait for its prediction, tell its id."""
+"""Runs in the container ``web``: uploads a picture, waits for its prediction and prints its id."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Run inside a container ``web``: upload so many images to a service, at the same time, and wait for them all."""
+"""Runs in a container ``web``: uploads images concurrently and waits for all of them."""
 
 import json
 import sys
@@ -12,14 +12,14 @@ address, count = sys.argv[1], int(sys.argv[2])
 
 
 def ask(request: urllib.request.Request) -> dict[str, object]:
-    """The resource that is the answer."""
+    """The JSON body of the response."""
     with urllib.request.urlopen(request, timeout=90) as response:
         prediction: dict[str, object] = json.load(response)
     return prediction
 
 
 def upload(number: int) -> dict[str, object]:
-    """The prediction of an image that nobody sent before."""
+    """Upload a new image and return its prediction."""
     image = Image.radial_gradient("L").convert("RGB")
     image.putpixel((0, 0), (number % 256, number // 256, 0))
     picture = BytesIO()

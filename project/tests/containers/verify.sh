@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Proves the containers with a real engine: images built from the unchanged Dockerfiles, docker-compose.yml brought up,
-# an image classified, everything taken down and up again with the data still there; then docker-compose.prod.yml, with
-# two workers, of which one is killed.
+# Tests the containers with a real engine: builds the images from the unchanged Dockerfiles, starts docker-compose.yml,
+# classifies an image, restarts everything and checks that the data is still there. Then it tests
+# docker-compose.prod.yml with two workers, and kills one.
 #   verify.sh          build, then check both
 #   verify.sh build    only build the images (needs the package registries)
 #   verify.sh check    only check docker-compose.yml (needs no network)
 #   verify.sh prod     only check docker-compose.prod.yml
-# Needs docker and compose. It works in a compose project of its own and removes that project's volumes at the end.
-# Where the engine must be handled in a special way, these commands take the place of the usual ones:
+# Needs docker and compose. It uses its own compose projects and removes their volumes at the end.
+# For unusual engines, these variables replace the usual commands:
 #   DOCKER_BUILD  (docker build -t)                                    followed by TAG FOLDER
 #   COMPOSE_UP    (docker compose -f FILE up --detach --wait --no-build)   followed by FILE and further arguments
 set -euo pipefail
@@ -64,9 +64,9 @@ check() {
   up docker-compose.yml
   docker compose ps
   say "An image and its prediction"
-  told=$(in_web python - <"project/tests/containers/upload.py")
-  echo "$told"
-  id=$(awk '/^id / {print $2}' <<<"$told")
+  response=$(in_web python - <"project/tests/containers/upload.py")
+  echo "$response"
+  id=$(awk '/^id / {print $2}' <<<"$response")
   docker compose exec -T web-db psql -U postgres -tAc 'SELECT version()' -d predictions_test
   say "compose down, and up again: the prediction and its image are still there"
   docker compose down

@@ -15,7 +15,7 @@ START_SECONDS = 60
 
 
 class Server:
-    """One run of ``python -m app serve``; its log goes to a file."""
+    """One run of ``./classifier serve``; its log goes to a file."""
 
     def __init__(self, settings: Settings, log: Path, **environment: str) -> None:
         self.log = log

@@ -1,4 +1,4 @@
-"""Above MAX_PENDING uploads are refused, and told when to come again."""
+"""Uploads above MAX_PENDING are rejected with Retry-After."""
 
 import asyncio
 

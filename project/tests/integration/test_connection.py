@@ -19,7 +19,7 @@ CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 
 
 class Hesitant:
-    """An application that reads a body when it is told to, and answers with its length."""
+    """An application that reads a body on a signal and responds with its length."""
 
     def __init__(self) -> None:
         self.begun, self.may_read = asyncio.Event(), asyncio.Event()

@@ -47,7 +47,7 @@ def _no_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _only_notices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody looks at a row by themselves: what is not told is never known."""
+    """Turns polling off: only notifications report changes."""
     for module in ("app.db.notifications", "app.api.events"):
         monkeypatch.setattr(f"{module}.POLL_SECONDS", 3600)
 

@@ -102,7 +102,7 @@ Answering = Callable[[str], tuple[int, dict[str, str], bytes]]
 
 @asynccontextmanager
 async def web_server(answering: Answering, hold: Callable[[], Awaitable[object]] | None = None) -> AsyncIterator[str]:
-    """A web server that answers each path as it is told."""
+    """A web server with a prepared response for each path."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = (await reader.readuntil(b"\r\n\r\n")).decode()

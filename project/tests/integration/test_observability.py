@@ -1,4 +1,4 @@
-"""What is told of each request: headers, the log, Prometheus."""
+"""Request IDs, durations, the log and metrics of requests."""
 
 import json
 import logging

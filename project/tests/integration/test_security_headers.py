@@ -1,4 +1,4 @@
-"""What browsers are told of every answer."""
+"""Security headers of every response."""
 
 import httpx
 import pytest

@@ -35,7 +35,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 class Receiver:
-    """A web server that keeps what it is sent, and answers as it is told."""
+    """A web server that records requests and sends prepared responses."""
 
     def __init__(self) -> None:
         self.received: list[tuple[dict[str, str], bytes]] = []

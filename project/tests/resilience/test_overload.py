@@ -81,7 +81,7 @@ async def test_overload_of_2000_concurrent_clients_loses_nothing(new_cluster: Ne
     counts = Counter(status for status, _ in answers)
     waits = [wait or 0 for status, wait in answers if status == 503]
     log.info("%s: %s, grown by %d MB at most", queue, dict(counts), (most - before) / 1e6)
-    log.info("told to come again after %s to %s s", min(waits), max(waits))
+    log.info("Retry-After: %s to %s s", min(waits), max(waits))
     assert set(counts) == {201, 503}
     assert counts[201] >= 500
     assert 1 <= min(waits) <= max(waits) <= 300

@@ -9,7 +9,7 @@ from app.uploads.memory_budget import MemoryBudget
 
 
 class Sender:
-    """Takes room when it can, and keeps it until told."""
+    """Reserves memory when there is some, and keeps it until the event."""
 
     def __init__(self, room: MemoryBudget, count: int) -> None:
         self.inside = asyncio.Event()
