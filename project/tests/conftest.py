@@ -42,7 +42,7 @@ def models_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def mobilenet_weights() -> Path:
-    """MobileNetV2's weights, where the machine has them."""
+    """MobileNetV2's weights; skips the test if they are missing."""
     weights = os.environ.get("TEST_WEIGHTS")
     if not weights:
         pytest.skip("MobileNetV2's weights are not here: set MODEL_WEIGHTS and run `make test`")
@@ -51,7 +51,7 @@ def mobilenet_weights() -> Path:
 
 @pytest.fixture(scope="session")
 def labelled_images() -> Path:
-    """The 40 labelled pictures, where the machine has them."""
+    """The 40 labelled pictures; skips the test if they are missing."""
     if not SHARED_IMAGES.is_dir():
         pytest.skip(f"the labelled pictures are not here ({SHARED_IMAGES})")
     return SHARED_IMAGES
@@ -59,7 +59,7 @@ def labelled_images() -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path, models_dir: Path) -> Settings:
-    """Settings with a data folder of the test's own and the model that is always there."""
+    """Settings with the test's own data folder and the fallback model."""
     return Settings(
         data_dir=tmp_path / "data",
         models_dir=models_dir,

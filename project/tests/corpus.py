@@ -1,4 +1,4 @@
-"""Bad files, made by a script: what breaks decoders, of every format that is accepted. The same ones every time."""
+"""A corpus of malformed files in every accepted format, generated identically each time."""
 
 import base64
 import io
@@ -37,7 +37,7 @@ TIFF_WITH_FAR_STRIP = (
 
 
 def corpus() -> Iterator[tuple[str, bytes]]:
-    """Names and contents."""
+    """File names and contents."""
     wholes = {name: encoded(scene(120, 90), name, **options) for name, options in FORMATS.items()}
     for name, whole in wholes.items():
         yield from _damaged(name.lower(), whole)
@@ -112,7 +112,7 @@ def _pages(count: int) -> bytes:
 
 
 def _two_at_once(wholes: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
-    """Polyglots: one format for one reader, another for the next."""
+    """Polyglots: different formats to different readers."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("../../evil.sh", "#!/bin/sh\n")

@@ -1,4 +1,4 @@
-"""Pictures made on the spot, so that no test needs a file from outside."""
+"""Generates pictures, so that no test needs external files."""
 
 from io import BytesIO
 from typing import Any
@@ -20,7 +20,7 @@ def scene(width: int = 400, height: int = 300) -> Image.Image:
 
 
 def encoded(image: Image.Image, format_name: str, **options: Any) -> bytes:
-    """The picture as a file of a format."""
+    """The picture encoded in a format."""
     buffer = BytesIO()
     image.save(buffer, format_name, **options)
     return buffer.getvalue()
@@ -32,7 +32,7 @@ def jpeg(width: int = 400, height: int = 300) -> bytes:
 
 
 def turned(orientation: int) -> Image.Exif:
-    """EXIF data that says how a picture is to be turned."""
+    """EXIF data with an orientation."""
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     return exif
@@ -44,6 +44,6 @@ def bomb(side: int = 30_000) -> bytes:
 
 
 def jpeg_with(marker: bytes, contents: bytes, count: int) -> bytes:
-    """An ordinary JPEG with many blocks of one kind in front."""
+    """An ordinary JPEG with ``count`` segments of one kind in front."""
     data = jpeg()
     return data[:2] + (marker + (len(contents) + 2).to_bytes(2, "big") + contents) * count + data[2:]

@@ -15,7 +15,7 @@ START_SECONDS = 30
 
 
 class S3Server:
-    """One run of the server; its buckets are folders, its objects files."""
+    """One run of the server; buckets are folders, and objects are files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -26,7 +26,7 @@ class S3Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a client has to know."""
+        """The environment variables for clients."""
         return {
             "AWS_ENDPOINT_URL": f"http://{self._address}",
             "AWS_ACCESS_KEY_ID": "test",
@@ -35,7 +35,7 @@ class S3Server:
         }
 
     def start(self) -> None:
-        """Start it; a second time on the same port."""
+        """Start, or restart on the same port."""
         log = self.folder.with_suffix(".log")
         options = ["--auth-key", "test,secret", "--addr", self._address, "--config", "", "--cache-dir", f"{log}.cache"]
         with log.open("w") as output:
@@ -63,7 +63,7 @@ class S3Server:
 
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3Server]:
-    """A server that is gone afterwards."""
+    """A server that stops after the test."""
     server = S3Server(folder)
     try:
         yield server

@@ -28,7 +28,7 @@ PATIENCE = 30_000
 
 
 async def opened(browser: Browser, url: str, complaints: list[str], **options: Any) -> BrowserContext:
-    """A context whose pages complain in a list of ours."""
+    """A browser context that records its pages' errors in ``complaints``."""
     context = await browser.new_context(base_url=url, **options)
     context.set_default_timeout(PATIENCE)
     expect.set_options(timeout=PATIENCE)

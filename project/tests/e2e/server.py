@@ -1,4 +1,4 @@
-"""The service as a process of its own."""
+"""Runs the service as a separate process."""
 
 import os
 import re
@@ -31,7 +31,7 @@ class Server:
         }
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run another command of the service to its end."""
+        """Run another command of the service and wait for it."""
         return subprocess.run(
             [sys.executable, "-m", "app", *arguments],
             env=self.environment,

@@ -1,4 +1,4 @@
-"""Keys from the command line to the browser, beside a running service."""
+"""API keys: created on the command line, used over HTTP and in a browser."""
 
 import httpx
 import pytest

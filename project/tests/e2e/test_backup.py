@@ -13,7 +13,7 @@ from tests.pictures import jpeg
 
 
 def filled(server: Server) -> dict[str, object]:
-    """Everything that clients see of what is in a running service."""
+    """All data of a running service that clients can read."""
     with httpx.Client(base_url=server.url, timeout=60) as client:
         rows = client.get("/predictions/?limit=500").json()
         return {

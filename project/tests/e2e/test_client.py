@@ -1,4 +1,4 @@
-"""The client's package against the real service."""
+"""The Python client with the real service."""
 
 import csv
 import socket
@@ -27,7 +27,7 @@ def service(shared_server: Server) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Ten images, one that is none by its contents, and one by its name."""
+    """Ten images, a file with the wrong contents, and a text file."""
     found = tmp_path / "pictures"
     (found / "more").mkdir(parents=True)
     for number in range(10):
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 @contextmanager
 def losing_answers(url: str, count: int) -> Iterator[str]:
-    """What stands before the service, and breaks the first connections off once the service has answered."""
+    """A proxy that drops the first ``count`` connections after the service has responded."""
     host, port = url.removeprefix("http://").split(":")
     listening = socket.create_server(("127.0.0.1", 0))
     left = count

@@ -1,4 +1,4 @@
-"""The doctor finds what is wrong, and says what to do."""
+"""``./classifier doctor`` reports problems and their fixes."""
 
 import socket
 
@@ -10,7 +10,7 @@ from tests.e2e.server import Server
 
 @pytest.fixture
 def port(server: Server) -> int:
-    """A port that is free."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         number = int(probe.getsockname()[1])
@@ -19,7 +19,7 @@ def port(server: Server) -> int:
 
 
 def findings(server: Server, status: int) -> dict[str, tuple[str, str]]:
-    """State and text by what was looked at."""
+    """State and text of each check."""
     done = server.command("doctor")
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Fuzzing for some seconds; ``make fuzz`` takes minutes."""
+"""Fuzzes for some seconds; ``make fuzz`` takes minutes."""
 
 import subprocess
 import sys

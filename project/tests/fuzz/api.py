@@ -1,4 +1,4 @@
-"""Sends a running service what schemathesis makes of its contract: every operation, in every way that it allows or not.
+"""Fuzzes a running service with schemathesis: valid and invalid requests for every operation of the contract.
 
     python -m tests.fuzz.api URL SECONDS
 
@@ -25,7 +25,7 @@ STREAMS: Final = ("/events/", "/predictions/{id}/events/")
 
 
 def command(url: str, seconds: int) -> list[str]:
-    """What runs it."""
+    """The command that fuzzes the API."""
     return [
         str(Path(sys.executable).with_name("schemathesis")),
         *("run", f"{url}/openapi.json", "--checks", "all", "--exclude-checks", ",".join(sorted(LEFT_OUT))),

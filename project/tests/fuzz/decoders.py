@@ -1,4 +1,4 @@
-"""Feeds inspecting, stripping and decoding of images with bytes that atheris makes of the corpus of bad files.
+"""Fuzzes inspection, metadata removal and decoding with atheris, starting from the corpus of malformed files.
 
     python -m tests.fuzz.decoders SECONDS
 
@@ -25,7 +25,7 @@ LONGEST = 100_000
 
 
 def try_one(data: bytes) -> None:
-    """What the service does with an upload, up to the model."""
+    """Process bytes as the service does, up to the model."""
     try:
         image = inspection.inspect(data, PIXELS)
         preprocessing.to_tensor(inspection.strip_metadata(data, image))
@@ -34,7 +34,7 @@ def try_one(data: bytes) -> None:
 
 
 def main() -> None:
-    """Fuzz for as many seconds as were asked for."""
+    """Fuzz for the number of seconds in the arguments."""
     with tempfile.TemporaryDirectory() as folder:
         for name, data in corpus():
             if len(data) <= LONGEST:

@@ -30,7 +30,7 @@ def of_database(url: str, name: str) -> str:
 
 
 async def execute(url: str, *statements: str) -> None:
-    """Run statements that need no transaction around them."""
+    """Run statements outside of a transaction."""
     connection = await asyncpg.connect(url)
     try:
         for statement in statements:
@@ -41,7 +41,7 @@ async def execute(url: str, *statements: str) -> None:
 
 @pytest.fixture(scope="session")
 def template(postgres_url: str) -> Iterator[str]:
-    """Name of a database with all migrations applied, to be cloned."""
+    """The name of a migrated database to clone."""
     name = f"template_{uuid.uuid4().hex}"
 
     async def make() -> None:
@@ -55,7 +55,7 @@ def template(postgres_url: str) -> Iterator[str]:
 
 @asynccontextmanager
 async def new_database(postgres_url: str, template_name: str | None = None) -> AsyncIterator[str]:
-    """The URL of a database that exists as long as the block."""
+    """The URL of a database that is dropped after the block."""
     name = f"test_{uuid.uuid4().hex}"
     source = f' TEMPLATE "{template_name}"' if template_name else ""
     await execute(postgres_url, f'CREATE DATABASE "{name}"{source}')
@@ -72,7 +72,7 @@ async def database_url(postgres_url: str, template: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
-    """A database of the test's own, without a table."""
+    """An empty database of the test's own."""
     async with new_database(postgres_url) as url:
         yield url
 
@@ -85,7 +85,7 @@ def settings(settings: Settings, database_url: str) -> Settings:
 
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the real application, started and stopped as a server does it."""
+    """A client of the real application, which starts and stops as in a server."""
     application = create_application(settings)
     async with application.router.lifespan_context(application) as state:
 
@@ -106,20 +106,20 @@ async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def uploaded_files(settings: Settings) -> list[Path]:
-    """The images that are stored."""
+    """Paths of all stored images."""
     return [path for path in settings.uploads.rglob("*") if path.is_file() and path.name != OWNER]
 
 
 @pytest.fixture
 async def connected(settings: Settings, database_url: str) -> AsyncIterator[None]:
-    """The database alone, without an application."""
+    """A database connection without an application."""
     async with connect(database_url, settings):
         yield
 
 
 @pytest.fixture(scope="session")
 def export_python() -> str:
-    """The interpreter that has TensorFlow."""
+    """The Python interpreter with TensorFlow."""
     python = os.environ.get("TEST_EXPORT_PYTHON")
     if not python:
         pytest.exit("The tests compare with Keras: run `make test`.", returncode=2)
@@ -127,7 +127,7 @@ def export_python() -> str:
 
 
 class Upload(Protocol):
-    """Uploads bytes under a file name and gives the response."""
+    """Uploads bytes and returns the response."""
 
     async def __call__(self, data: bytes, name: str = "picture.jpg", **headers: str) -> httpx.Response:
         """One upload; when it returns, the prediction is finished: the transport waits for background tasks."""
@@ -148,7 +148,7 @@ AddModel = Callable[..., Path]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of models of the test's own, empty."""
+    """An empty folder of models."""
     path = tmp_path / "models"
     path.mkdir()
     return path
@@ -156,7 +156,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def add_model(models_dir: Path, folder: Path) -> AddModel:
-    """Adds a copy of the fallback under another name."""
+    """Adds a copy of the fallback model under another name."""
 
     def add(name: str = FALLBACK, **files: bytes) -> Path:
         path = folder / name

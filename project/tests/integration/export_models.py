@@ -1,4 +1,4 @@
-"""Run with TensorFlow: small models of every kind, exported as a user would, and what the originals say of an image.
+"""Runs with TensorFlow: exports small models of every kind, and prints the originals' scores.
 
 Arguments: a folder, which has ``pixels32.npy`` and ``pixels224.npy`` (float32, 0..255) and a folder ``pictures``.
 """
@@ -92,7 +92,7 @@ expected["convolutional"] = says(convolutional, unit)
 
 
 def before_softmax(name: str) -> list[str]:
-    """What an int8 file does between its last convolution or matrix and the softmax, backwards."""
+    """Operators of an int8 file from the softmax back to the last convolution or matrix multiplication."""
     graph = onnx.load(folder / "models" / name / f"{name}.onnx").graph
     producers = {output: node for node in graph.node for output in node.output}
     (node,) = (node for node in graph.node if node.op_type == "Softmax")

@@ -1,4 +1,4 @@
-"""Run with TensorFlow: Keras' own scores for the tensors of a file. Arguments: model, weights, folder."""
+"""Runs with TensorFlow: Keras' scores for the tensors of a file. Arguments: model, weights, folder."""
 
 import sys
 from pathlib import Path

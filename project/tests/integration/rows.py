@@ -1,4 +1,4 @@
-"""Rows as they are, made by the database itself."""
+"""Inserts rows directly into the database."""
 
 ROW = """
 INSERT INTO predictions (filename, image_path, content_type, size_bytes, width, height, sha256, status, model,

@@ -1,4 +1,4 @@
-"""Who may do what: keys, scopes, sessions of browsers, and requests that another site sends."""
+"""Access: API keys, scopes, browser sessions and cross-site requests."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ READ, WRITE, ADMIN = Scope.READ, Scope.WRITE, Scope.ADMIN
 
 @pytest.fixture
 async def closed(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a service that asks for keys; nothing is remembered, so that nothing has to be waited for."""
+    """A client of a service that requires keys and does not cache them, so that tests need not wait."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(auth, "CALLER_CACHE_SECONDS", 0.0)
         async with serving(settings.model_copy(update={"allow_anonymous": False})) as client:
@@ -235,7 +235,7 @@ async def test_service_on_other_addresses_starts_with_a_key(settings: Settings) 
 
 
 async def test_address_of_the_connection_decides_whether_a_key_is_needed(client: httpx.AsyncClient) -> None:
-    """However the server was started (``uvicorn app.main:app --host 0.0.0.0``)."""
+    """Also if another program starts the server (``uvicorn app.main:app --host 0.0.0.0``)."""
     for server, status in [("127.0.0.1", 200), ("[::1]", 200), ("10.0.0.7", 401)]:
         client.base_url = httpx.URL(f"http://{server}")
         assert (await client.get("/predictions/")).status_code == status

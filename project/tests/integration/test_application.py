@@ -1,4 +1,4 @@
-"""What the service says of itself, and how it answers when things are wrong."""
+"""Status routes, documentation routes and error responses."""
 
 import errno
 import re

@@ -1,4 +1,4 @@
-"""Who changed what, and when, is kept: also of what is gone."""
+"""The audit log: who changed what and when, also for deleted predictions."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""What KEDA asks the database, see ``deploy/kubernetes/autoscaler.yaml``."""
+"""The query of KEDA in ``deploy/kubernetes/autoscaler.yaml``."""
 
 import re
 

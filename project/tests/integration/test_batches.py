@@ -1,4 +1,4 @@
-"""Many images in one request: each is accepted or refused by itself, and none of it takes more memory than a few."""
+"""Batches: each image is accepted or rejected on its own, and memory stays small."""
 
 import asyncio
 import io

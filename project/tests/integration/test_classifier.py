@@ -1,4 +1,4 @@
-"""The real models: as good as Keras', on real pictures, through the API."""
+"""The real models: scores equal to Keras' and correct labels for real pictures."""
 
 import csv
 import os
@@ -27,7 +27,7 @@ KERAS_SCORES = Path(__file__).with_name("keras_scores.py")
 
 
 def tensors() -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
-    """Inputs of several kinds: a picture, noise, and the ends of the range."""
+    """Several inputs: a picture, noise, and the ends of the range."""
     noise = np.random.default_rng(0).uniform(-1, 1, (224, 224, 3)).astype(np.float32)
     plain = [np.full((224, 224, 3), value, np.float32) for value in (-1, 0, 1)]
     return np.stack([to_tensor(jpeg()), noise, *plain])

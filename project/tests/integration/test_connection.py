@@ -1,4 +1,4 @@
-"""Requests, read from a connection no faster than the application asks for them; and what is none."""
+"""Connections: bodies are read on request, and malformed requests get responses."""
 
 import asyncio
 import json

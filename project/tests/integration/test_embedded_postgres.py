@@ -1,4 +1,4 @@
-"""The embedded server, as a real process."""
+"""The embedded PostgreSQL, as a real process."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,7 @@ def server_pid(folder: Path) -> int:
 
 
 async def ended(pid: int) -> bool:
-    """Whether a process is gone, or about to be within ten seconds. A zombie is gone: nobody reaps it here."""
+    """Whether a process ends within ten seconds. A zombie counts as ended: nothing reaps it here."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(10):
             while True:

@@ -1,4 +1,4 @@
-"""The engine as a process: its answers, its errors, its death."""
+"""The engine process: its results, its errors and its death."""
 
 import asyncio
 import signal
@@ -37,7 +37,7 @@ async def engine(models_dir: Path) -> AsyncIterator[Engine]:
 
 
 def process() -> psutil.Process:
-    """The engine's process, of which there is one."""
+    """The only engine process."""
     (child,) = (one for one in psutil.Process().children() if "app.classifier.engine.child" in one.cmdline())
     return child
 

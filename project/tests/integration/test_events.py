@@ -1,4 +1,4 @@
-"""Told when it is done: long poll and server-sent events, whoever makes the change."""
+"""Long polls and server-sent events, for changes by any process."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ Event = tuple[str, dict[str, object]]
 
 @asynccontextmanager
 async def served(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, Server]]:
-    """The application behind a real server: httpx' transport gives a response only when it is over."""
+    """The application on a real server: httpx' ASGI transport returns a response only when it is complete."""
     server = Server(uvicorn.Config(create_application(settings), port=0, log_config=None, timeout_graceful_shutdown=30))
     serving = asyncio.create_task(server.serve())
     async with asyncio.timeout(30):
@@ -41,7 +41,7 @@ async def served(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, S
 
 @pytest.fixture(autouse=True)
 def _no_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server ends its process when it has stopped; here that is the tests' own."""
+    """Keeps the server from ending its process, which is that of the tests."""
     monkeypatch.setattr("app.cli.serve.THREADS_END_SECONDS", 3600)
 
 
@@ -68,7 +68,7 @@ def web(process: Web) -> httpx.AsyncClient:
 
 
 async def poll(process: Web, prediction_id: int, count: int = 1) -> "list[asyncio.Task[httpx.Response]]":
-    """Long polls that have seen the row as it is, and wait."""
+    """Long polls that have read the row and wait."""
     client, server = process
     path = f"/predictions/{prediction_id}/"
     polling = [asyncio.create_task(client.get(path, params={"wait": 30})) for _ in range(count)]

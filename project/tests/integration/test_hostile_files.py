@@ -1,4 +1,4 @@
-"""A corpus of bad files: each is refused, or fails, or is classified; nothing crashes, hangs or grows."""
+"""The corpus of malformed files: each is rejected, fails or is classified; nothing crashes, hangs or grows."""
 
 import os
 import time

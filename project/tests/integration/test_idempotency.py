@@ -1,4 +1,4 @@
-"""Asked twice, done once: Idempotency-Key, and bytes that a model has seen before."""
+"""Idempotency-Key, and cached results for bytes that a model has already classified."""
 
 import asyncio
 from collections.abc import AsyncIterator

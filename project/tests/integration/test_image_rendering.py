@@ -1,4 +1,4 @@
-"""Images as people look at them, and what speaks for a label."""
+"""Rendered images and heat maps."""
 
 from io import BytesIO
 from pathlib import Path

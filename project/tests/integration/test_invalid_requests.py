@@ -1,4 +1,4 @@
-"""Bad and odd requests: a clear answer, and nothing breaks or is left behind."""
+"""Invalid and unusual requests: clear responses, and nothing is left behind."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""The queue of jobs on a real PostgreSQL: what the web process adds, what a worker takes, what is mended."""
+"""The job queue on a real PostgreSQL: enqueued jobs, workers and recovery."""
 
 import asyncio
 import uuid
@@ -42,7 +42,7 @@ async def settings(settings: Settings, database_url: str, tmp_path: Path) -> Set
 
 @pytest.fixture
 async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A web process that knows of a worker's models; nobody takes jobs yet."""
+    """A web process that knows a worker's models, while no worker takes jobs."""
     async with serving(settings) as client:
         await workers.announce(uuid.uuid4(), "test", [MODEL, OTHER])
         yield client
@@ -50,7 +50,7 @@ async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 @asynccontextmanager
 async def taking_jobs(settings: Settings, fake: FakeEngine) -> AsyncIterator[Worker]:
-    """A worker whose model is a fake, in this process."""
+    """A worker with a fake model, in this process."""
     storage = FolderStorage(settings.uploads)
     worker = Worker(cast(Engine, fake), storage, settings.retry_policy, threads=2, from_queue=True)
     assert settings.database_url

@@ -1,4 +1,4 @@
-"""Uploads that are no form: JSON with base64, and addresses that the service fetches an image from."""
+"""Uploads as JSON: base64 and ``image_url``."""
 
 import asyncio
 import base64
@@ -27,7 +27,7 @@ async def post(client: httpx.AsyncClient, **sent: Any) -> httpx.Response:
 
 
 def validation_message(answer: httpx.Response) -> str:
-    """What is wrong with which field, by a 422."""
+    """Field and message of a 422 response."""
     assert answer.status_code == 422, answer.text
     (error,) = answer.json()["detail"]
     return f"{'.'.join(error['loc'])}: {error['msg']}"
@@ -191,7 +191,7 @@ PRIVATE = ["127.0.0.1", "10.1.2.3", "192.0.0.8", "169.254.169.254", "::1", "fe80
 
 
 async def test_private_addresses_are_rejected_also_after_a_redirect(settings: Settings) -> None:
-    """Whatever name it hides behind: what counts is where the name leads, and that is where the connection goes."""
+    """The address that a name resolves to decides, and the connection goes to that address."""
     asked: list[str] = []
     real = socket.getaddrinfo
     address = ""

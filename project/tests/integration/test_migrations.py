@@ -1,4 +1,4 @@
-"""Tables come from migrations alone: complete, agreeing with the models, there and back, once."""
+"""Migrations: they create all tables, agree with the models, can be undone, and run once."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ from app.db.migrations import migrate, migration_files, pending_migrations
 
 
 def schema(url: str) -> str:
-    """Tables and indexes as ``pg_dump`` writes them, without what differs from run to run.
+    """Tables and indexes as ``pg_dump`` writes them, without parts that differ between runs.
 
     Without functions, triggers and indexes of expressions too, of which Tortoise's models know nothing.
     """

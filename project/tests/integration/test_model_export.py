@@ -1,4 +1,4 @@
-"""Exporting Keras applications and a user's own models: what is exported says what the original says."""
+"""Export of Keras applications and users' own models."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ PICTURE = jpeg(600, 400)
 
 @pytest.fixture(scope="module")
 def exported(export_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which all models of the script were exported, once."""
+    """The result of exporting all models of the script, once."""
     folder = tmp_path_factory.mktemp("export")
     for size, short_side in ((32, 37), (224, 256)):
         np.save(folder / f"pixels{size}.npy", to_tensor(PICTURE, InputSpec(size, "crop", short_side, "rgb", 1.0, 0.0)))

@@ -103,7 +103,7 @@ async def test_upload_reports_the_duration_of_each_step(client: httpx.AsyncClien
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
-    """The log as a program reads it, without what the test's own client says."""
+    """Parsed log lines, without those of the test's client."""
     found = [json.loads(line) for line in caplog.handler.stream.getvalue().splitlines()]
     return [line for line in found if line["logger"] != "httpx"]
 

@@ -1,4 +1,4 @@
-"""The contract as it was last agreed on: whoever changes it sees so in a diff. ``make openapi`` writes it anew."""
+"""The snapshot of the HTTP contract. After a change, ``make openapi`` updates it."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The pages as they are made on the server, and what their forms do without scripts."""
+"""Pages as rendered by the server, and their forms without scripts."""
 
 import re
 from html import unescape

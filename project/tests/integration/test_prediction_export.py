@@ -1,4 +1,4 @@
-"""Predictions as one file: complete, filtered, and never in memory as a whole."""
+"""Export of predictions: complete, filtered, with constant memory."""
 
 import csv
 import json

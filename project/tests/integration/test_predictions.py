@@ -1,4 +1,4 @@
-"""The contract of /predictions, on the real application."""
+"""The contract of /predictions on the real application."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""How much one key, or one address, may ask for: counted by all processes together."""
+"""Rate limits and quotas of keys and addresses, counted over all processes."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Asking another model about a stored image, and what was answered before."""
+"""Reclassification of stored images, and the history."""
 
 from collections.abc import AsyncIterator
 
@@ -131,7 +131,7 @@ async def test_missing_image_fails_and_the_earlier_result_is_kept(
 
 
 async def test_late_result_of_the_previous_classification_is_not_written(client: httpx.AsyncClient) -> None:
-    """Attempts begin anew, so they alone do not tell a worker of before from one of now."""
+    """Attempts start from zero, so they alone do not distinguish a late worker from the current one."""
     row = await classify(client)
     prediction_id = int(str(row["id"]))
     policy = Settings().retry_policy

@@ -31,7 +31,7 @@ PLENTY = 2**40
 
 
 def damage(model: Path) -> None:
-    """Make a model one that can be read and not be loaded."""
+    """Damage a model so that its manifest is valid but it cannot be loaded."""
     network = model / f"{FALLBACK}.tflite"
     network.unlink()
     network.write_bytes(b"TFL3 no network")
@@ -93,7 +93,7 @@ async def test_broken_folders_are_reported_and_others_load(
 
 @contextmanager
 def killing(name: str, times: int) -> Iterator[None]:
-    """Within, the process that tries models is killed ``times`` times while it is at one of them."""
+    """Kill the process that checks models, ``times`` times, during a check."""
     real, left = Engine.check, times
 
     async def check(engine: Engine, model: str) -> None:

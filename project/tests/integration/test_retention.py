@@ -1,4 +1,4 @@
-"""Old predictions go, with their images: by age, or by how many bytes there are."""
+"""Retention: deletion by age or by total size."""
 
 import httpx
 

@@ -1,4 +1,4 @@
-"""Lists of predictions: filters, pages, and that indexes find them among a million."""
+"""Lists of predictions: filters, pagination, and indexes for a million rows."""
 
 import json
 from typing import Any
@@ -92,7 +92,7 @@ async def test_invalid_filters_are_rejected(client: httpx.AsyncClient, query: st
 
 
 def visited(plan: dict[str, Any]) -> int:
-    """Rows that a plan read, those that it threw away included."""
+    """Rows that a query plan reads, including discarded ones."""
     own = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0)
     return int(own * plan["Actual Loops"]) + sum(visited(part) for part in plan.get("Plans", []))
 

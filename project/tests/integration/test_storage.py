@@ -1,4 +1,4 @@
-"""Folder and S3 behave the same: the tests of what a storage is are run on both."""
+"""Storages: the same tests for folders and S3."""
 
 import asyncio
 import os
@@ -133,7 +133,7 @@ async def test_foreign_files_are_not_swept(tmp_path: Path) -> None:
 async def test_sweep_keeps_images_of_another_database(
     storage: Storage, settings: Settings, empty_database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A new database on an old folder, or a trial on the bucket that is in use: every image would be without a row."""
+    """A new database on an old folder, or a trial on the production bucket, has no row for any image."""
     await storage.set_owner("whoever stored it")
     key = await storage.put(b"an image", "jpg")
     await storage.delete([OWNER])

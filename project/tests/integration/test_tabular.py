@@ -1,4 +1,4 @@
-"""Tabular models through the API: the two of the iris data set, as they are shipped."""
+"""Tabular models through the API: the two models of the iris data set."""
 
 import asyncio
 import json

@@ -14,7 +14,7 @@ from app.domain import DatabaseUnavailable
 
 
 class Undone(Exception):
-    """Why a transaction is taken back."""
+    """The reason for a rollback."""
 
 
 @pytest.mark.parametrize("method", ["begin", "commit", "rollback"])
@@ -45,7 +45,7 @@ async def _transact(*, taken_back: bool) -> None:
 
 
 async def _lose(connection: Any, url: str) -> None:
-    """End a connection from the server's side, and wait until this side has noticed."""
+    """Terminate a connection on the server, and wait until the client has noticed."""
     pid = connection.get_server_pid()
     async with dedicated_connection(url) as other:
         await other.execute("SELECT pg_terminate_backend($1)", pid)

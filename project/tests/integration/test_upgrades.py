@@ -1,4 +1,4 @@
-"""A database of each version there was is brought up to date with what is in it, and used on."""
+"""Upgrades from every earlier version of the tables keep all data."""
 
 import shutil
 from pathlib import Path
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.process
 
 
 async def make(url: str, version: int, folder: Path) -> None:
-    """Make the tables of a version, with what was in them."""
+    """Create the tables of a version with their data."""
     models = folder / "models"
     models.mkdir(parents=True)
     for name in migration_files()[: version + 1]:

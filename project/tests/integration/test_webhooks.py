@@ -1,4 +1,4 @@
-"""Webhooks: signed, sent again over a day, never into a private network, and never in the way of predictions."""
+"""Webhooks: signatures, retries over a day, private addresses, and independence from predictions."""
 
 import asyncio
 import base64
@@ -57,7 +57,7 @@ class Receiver:
         writer.close()
 
     async def next(self) -> tuple[dict[str, str], bytes]:
-        """What arrives next."""
+        """The next request."""
         async with asyncio.timeout(20):
             await self.arrived.wait()
         self.arrived.clear()
@@ -87,7 +87,7 @@ async def state(client: httpx.AsyncClient, prediction_id: int) -> dict[str, Any]
 
 
 async def settled(client: httpx.AsyncClient, prediction_id: int, attempts: int = 1) -> dict[str, Any]:
-    """A webhook after so many attempts."""
+    """The state of a webhook after ``attempts`` attempts."""
     async with asyncio.timeout(20):
         while True:
             found = await state(client, prediction_id)
@@ -176,7 +176,7 @@ PRIVATE = [
 
 @pytest.mark.slow
 async def test_webhook_is_not_sent_to_a_private_address(settings: Settings) -> None:
-    """Whatever name it hides behind: what counts is where the name leads, and that is where the connection goes."""
+    """The address that a name resolves to decides, and the connection goes to that address."""
     real = socket.getaddrinfo
     address = ""
 

@@ -1,4 +1,4 @@
-"""Getting the weights: search order, and a download that resumes and is checked, from a real server on loopback."""
+"""Weights: search order, resumed and verified downloads from a real server on loopback."""
 
 import hashlib
 import threading
@@ -18,7 +18,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT, with ranges; may break off early."""
+    """Serves CONTENT with ranges; may interrupt a download."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -49,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture

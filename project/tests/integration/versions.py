@@ -1,4 +1,4 @@
-"""What each version of the tables held, as the service of that time wrote it: by the number of its migration."""
+"""Data of each earlier version of the tables, by the number of its migration."""
 
 import hashlib
 from typing import Final

@@ -1,4 +1,4 @@
-"""Real processes on one machine: a PostgreSQL, web processes, workers; and the books that are kept of what they do."""
+"""A cluster of real processes on one machine: PostgreSQL, web processes, workers, and a record of all results."""
 
 import asyncio
 import contextlib
@@ -46,7 +46,7 @@ QUICK = {"HEARTBEAT_SECONDS": "1", "RECOVER_SECONDS": "0.5"}
 
 @dataclass(frozen=True)
 class Books:
-    """What became of the uploads; each figure is checked by the tests."""
+    """Outcome of all uploads; the tests check each figure."""
 
     accepted: int
     finished: int
@@ -60,7 +60,7 @@ class Books:
 
 
 class Process:
-    """One process of the cluster; what it says goes to a file."""
+    """One process of the cluster; its log goes to a file."""
 
     def __init__(self, name: str, command: list[str], environment: dict[str, str], folder: Path) -> None:
         self.name = name
@@ -69,7 +69,7 @@ class Process:
         self.log = folder / f"{name}.log"
 
     def start(self, message: str) -> str:
-        """Start it and wait until it says something that matches; gives the first group, or all that matched."""
+        """Start and wait until the log matches; returns the first group, or the whole match."""
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
                 self._command, env=self._environment, stdout=output, stderr=output, cwd=PROJECT_DIR
@@ -94,7 +94,7 @@ class Process:
 
 
 class Cluster:
-    """Everything in one folder; ``settings`` are environment variables."""
+    """All data is in one folder; ``settings`` are environment variables."""
 
     def __init__(self, folder: Path, models_dir: Path, **settings: str) -> None:
         self.folder = folder
@@ -140,7 +140,7 @@ class Cluster:
         return self
 
     def add_worker(self, *command: str, before: "list[str] | None" = None, **settings: str) -> Process:
-        """Start another worker. ``before``: what goes before its command."""
+        """Start another worker. ``before``: a prefix of its command."""
         self._made += 1
         arguments = [*(before or []), *self._python(*(command or ("app", "worker")))]
         worker = Process(f"worker-{self._made}", arguments, {**self.environment, **settings}, self.folder)
@@ -149,7 +149,7 @@ class Cluster:
         return worker
 
     async def restart_dead_workers(self, until: "asyncio.Task[Any]", *command: str) -> int:
-        """What a container engine does, until a task is done; gives how many had died."""
+        """Restart dead workers, as a container engine does, until a task is done; returns the number of deaths."""
         died = 0
         while not until.done():
             for worker in self.workers[:]:
@@ -161,7 +161,7 @@ class Cluster:
         return died
 
     def add_web(self) -> str:
-        """Start another web process, and give its address."""
+        """Start another web process and return its address."""
         web = Process(f"web-{len(self.webs)}", self._python("app", "serve"), self.environment, self.folder)
         self.webs.append(web)
         self.web_url = web.start(r"Serving on (http://\S+)")
@@ -169,7 +169,7 @@ class Cluster:
         return self.web_url
 
     def end(self) -> None:
-        """Kill everything that is left; the database is stopped, so that its server goes too."""
+        """Kill all processes, and stop the database with its server."""
         for process in [*self.workers, *self.webs]:
             if process.process.poll() is None:
                 process.send(signal.SIGCONT)
@@ -179,11 +179,11 @@ class Cluster:
             self.database.stop()
 
     def postmaster(self) -> int:
-        """The process id of the PostgreSQL server."""
+        """The PID of the PostgreSQL server."""
         return int((self.folder / "postgres" / "postmaster.pid").read_text().split()[0])
 
     async def execute(self, statement: str, *values: Any) -> list[Any]:
-        """Ask the database itself."""
+        """Query the database directly."""
         connection = await asyncpg.connect(self.url)
         try:
             rows: list[Any] = await connection.fetch(statement, *values)
@@ -192,7 +192,7 @@ class Cluster:
             await connection.close()
 
     async def upload_one(self, data: bytes) -> int:
-        """Send one upload, and give its id."""
+        """Upload one image and return its id."""
         async with httpx.AsyncClient(timeout=30) as client:
             answer = await client.post(f"{self.web_url}/predictions/", files={"file": ("a.jpg", data)})
         assert answer.status_code == 201, answer.text
@@ -200,7 +200,7 @@ class Cluster:
         return self.accepted[-1]
 
     async def ready(self) -> None:
-        """Wait until a worker is known."""
+        """Wait until the service is ready."""
 
         async def is_ready() -> bool:
             async with httpx.AsyncClient() as client:
@@ -211,7 +211,7 @@ class Cluster:
     async def upload(
         self, count: int, at_once: int = 16, after: "tuple[int, Callable[[], object]] | None" = None
     ) -> None:
-        """Send uploads, each another image; ``after`` so many were accepted, something happens.
+        """Upload ``count`` different images; after ``after`` of them were accepted, run an action.
 
         One that is refused, or gets no answer, is sent again: that is what clients do.
         """
@@ -238,7 +238,7 @@ class Cluster:
             await asyncio.gather(*(send(client) for _ in range(at_once)))
 
     async def finished(self, seconds: float = FINISH_SECONDS) -> float:
-        """Wait until no prediction is open; gives how long that took, in seconds."""
+        """Wait until all predictions are finished; returns the seconds."""
         began = time.monotonic()
         await self.until(self._none_open, seconds)
         return time.monotonic() - began
@@ -247,7 +247,7 @@ class Cluster:
         return not await self.execute("SELECT 1 FROM predictions WHERE status IN ('pending', 'processing') LIMIT 1")
 
     async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float = FINISH_SECONDS) -> None:
-        """Wait for something to be so; the database may be away meanwhile."""
+        """Wait for a condition; the database may be unavailable meanwhile."""
         deadline = time.monotonic() + seconds
         while True:
             with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
@@ -262,12 +262,12 @@ class Cluster:
         return f"{[tuple(row) for row in rows]} {[tuple(row) for row in jobs]}{self.logs()}"
 
     def logs(self, last: int | None = 5000) -> str:
-        """What every process said; its last so many characters, or all."""
+        """The logs of all processes, or their last characters."""
         start = None if last is None else -last
         return "".join(f"\n--- {one.name}\n{one.log.read_text()[start:]}" for one in [*self.webs, *self.workers])
 
     async def books(self) -> Books:
-        """What became of everything."""
+        """The outcome of all uploads."""
         rows = await self.execute("SELECT id, status, attempts, image_path FROM predictions")
         twice = await self.execute("SELECT id FROM written GROUP BY id HAVING count(*) > 1")
         files = {str(path.relative_to(self.uploads)) for path in self.uploads.rglob("*") if path.is_file()} - {OWNER}

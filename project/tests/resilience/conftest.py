@@ -1,4 +1,4 @@
-"""Clusters that are gone when their test is over."""
+"""Clusters that end with their test."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ NewCluster = Callable[..., Cluster]
 
 @pytest.fixture
 def new_cluster(tmp_path: Path, models_dir: Path) -> Iterator[NewCluster]:
-    """Makes a cluster, not started yet."""
+    """Creates clusters that are not started yet."""
     made: list[Cluster] = []
 
     def make(**settings: str) -> Cluster:

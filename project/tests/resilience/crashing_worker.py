@@ -1,4 +1,4 @@
-"""A worker whose process dies over one image, every time: ``python -m tests.resilience.crashing_worker``."""
+"""A worker that dies on one image every time: ``python -m tests.resilience.crashing_worker``."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ classify = Engine.classify
 
 
 async def die_over_poison(self: Engine, model: str, data: bytes) -> Classification:
-    """What the engine says, unless the image is the one."""
+    """The engine's result, except for the deadly image."""
     if POISON in data:
         os.kill(os.getpid(), signal.SIGKILL)
     return await classify(self, model, data)

@@ -1,4 +1,4 @@
-"""A PostgreSQL that comes back on the same port when it is killed: ``python -m tests.resilience.database FOLDER``."""
+"""A PostgreSQL that restarts on the same port after a kill: ``python -m tests.resilience.database FOLDER``."""
 
 import asyncio
 import signal

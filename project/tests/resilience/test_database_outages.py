@@ -1,4 +1,4 @@
-"""Whatever is asked while PostgreSQL dies again and again is answered, or refused with 503; never with 500."""
+"""Requests while PostgreSQL is killed repeatedly succeed or get 503, never 500."""
 
 import asyncio
 import itertools
@@ -30,7 +30,7 @@ QUESTIONS = (
 
 
 class Traffic:
-    """Uploads and questions until a deadline; what was accepted is written in the cluster's books."""
+    """Uploads and reads until a deadline; accepted uploads are recorded in the cluster."""
 
     def __init__(self, cluster: Cluster, client: httpx.AsyncClient) -> None:
         self.ends = time.monotonic() + SECONDS
@@ -64,7 +64,7 @@ class Traffic:
             await self.ask("GET", path.format(id=some))
 
     async def kill(self) -> None:
-        """Kill every PostgreSQL, each some time after it could be asked."""
+        """Kill every PostgreSQL some time after it accepted connections."""
         while not self.over:
             await self._cluster.until(self._answering)
             await asyncio.sleep(random.uniform(*BETWEEN_KILLS))  # noqa: S311

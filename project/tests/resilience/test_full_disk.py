@@ -1,4 +1,4 @@
-"""A disk that is full."""
+"""A full disk."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Nothing is lost, and nothing done twice, when a process is killed in the middle of 500 predictions."""
+"""Nothing is lost or written twice if a process is killed during 500 predictions."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Two worker hosts, each in a network of its own; one is cut off, and joined again."""
+"""Two worker hosts in separate networks; one is cut off and rejoins."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Host:
-    """A network namespace with one link to the outside, whose other end has ``address``."""
+    """A network namespace with one link, whose outer end has ``address``."""
 
     name: str
     link: str
@@ -69,7 +69,7 @@ def hosts() -> Iterator[list[Host]]:
 
 @asynccontextmanager
 async def forwarding(address: str, port: int) -> AsyncIterator[int]:
-    """The database, which listens on this machine only, under another address; gives the port."""
+    """Forwards another address to the database, which listens on loopback only; returns the port."""
     pipes: set[asyncio.Task[None]] = set()
 
     async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -100,7 +100,7 @@ async def forwarding(address: str, port: int) -> AsyncIterator[int]:
 
 
 def add_worker_on(cluster: Cluster, host: Host, port: int) -> None:
-    """A worker that reaches the database over the host's link."""
+    """A worker that connects to the database over the host's link."""
     parts = urlsplit(cluster.url)
     there = urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@{host.address}:{port}"))
     cluster.add_worker(before=["ip", "netns", "exec", host.name], DATABASE_URL=there)

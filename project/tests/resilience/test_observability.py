@@ -1,4 +1,4 @@
-"""Several processes are seen as one service: their counts add up, and a trace goes from upload to answer."""
+"""Metrics and traces over several processes."""
 
 import asyncio
 import json
@@ -74,7 +74,7 @@ async def test_metrics_of_all_processes_add_up(new_cluster: NewCluster) -> None:
 
 @asynccontextmanager
 async def collector() -> AsyncIterator[tuple[str, list[Span]]]:
-    """An OTLP endpoint, and what it was sent."""
+    """An OTLP endpoint and the spans that it received."""
     spans: list[Span] = []
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

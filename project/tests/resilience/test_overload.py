@@ -1,4 +1,4 @@
-"""More is asked for than can be done: it is answered, and memory stays bounded."""
+"""Overload: every request gets a response, and memory stays bounded."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ MOST_GROWTH = 300 * 2**20
 
 
 def request(number: int) -> bytes:
-    """An upload as it goes over the wire."""
+    """The raw bytes of an upload request."""
     data = jpeg_with(COMMENT, b"%d" % number + bytes(60_000), UPLOAD_BYTES // 60_000)
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
     body = head + data + b"\r\n--x--\r\n"
@@ -35,7 +35,7 @@ def request(number: int) -> bytes:
 
 
 async def send(cluster: Cluster, number: int, gate: asyncio.Event) -> tuple[int, int | None]:
-    """The status of one upload, and its Retry-After; the connection is there before the gate opens."""
+    """Status and Retry-After of one upload; the connection is open before the gate is."""
     host, port = cluster.web_url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     await gate.wait()
@@ -52,7 +52,7 @@ async def send(cluster: Cluster, number: int, gate: asyncio.Event) -> tuple[int,
 
 
 async def watch_memory(pid: int, until: "asyncio.Task[object]") -> int:
-    """The most that a process and its children had in memory, in bytes."""
+    """Peak memory of a process and its children, in bytes."""
     most = 0
     while not until.done():
         processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]

@@ -1,4 +1,4 @@
-"""Workers that stop, are stopped, crash, or believe that they still own what others have finished."""
+"""Workers that stop, crash, or are suspended while others take over."""
 
 import asyncio
 import logging
@@ -97,7 +97,7 @@ def _children(pid: int) -> list[int]:
 
 
 async def test_suspended_worker_cannot_write_after_takeover(new_cluster: NewCluster) -> None:
-    """Its leases ran out under it: another worker has done what it still believes to own."""
+    """Its leases expire while it is suspended, and another worker finishes its jobs."""
     cluster = await new_cluster(**QUICK).start(2)
     await cluster.upload(200)
     still = cluster.workers[0]

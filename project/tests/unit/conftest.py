@@ -1,4 +1,4 @@
-"""Unit tests use no sockets, and this holds it."""
+"""Ensures that unit tests use no sockets."""
 
 import socket
 from typing import NoReturn

@@ -7,7 +7,7 @@ from app.concurrency import Batcher
 
 
 class Recorder:
-    """Answers with squares, batch by batch, each when it is let go."""
+    """Returns squares, batch by batch, when the test releases them."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -20,7 +20,7 @@ class Recorder:
 
 
 async def turns(count: int = 5) -> None:
-    """Let every task that can go on do so."""
+    """Run all tasks that are ready."""
     for _ in range(count):
         await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""The many ways in which a database is away."""
+"""Connection errors of asyncpg and Tortoise."""
 
 import asyncpg
 import pytest

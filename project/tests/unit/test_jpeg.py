@@ -17,7 +17,7 @@ SCAN = b"\xff\xda"
 
 
 def noise_as_jpeg(**options: Any) -> bytes:
-    """A JPEG whose every part matters."""
+    """A JPEG without uniform areas."""
     pixels = np.random.default_rng(1).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     return encoded(Image.fromarray(pixels), "JPEG", **options)
 
@@ -61,7 +61,7 @@ def test_countless_blocks_are_read_quickly(data: bytes) -> None:
 
 
 def test_bytes_after_an_image_are_ignored() -> None:
-    """Phones append films; there are about 16 pairs of bytes in a megabyte that look like the begin of a scan."""
+    """Phones append videos; about 16 pairs of bytes per megabyte look like the start of a scan."""
     film = np.random.default_rng(1).bytes(12_000_000)
     kinds: list[dict[str, Any]] = [{}, {"progressive": True}, {"restart_marker_rows": 1}]
     for image in (encoded(scene(), "JPEG", **kind) for kind in kinds):

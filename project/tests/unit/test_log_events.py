@@ -1,4 +1,4 @@
-"""The log's events are constants, and so are what dashboards and alerts ask for."""
+"""Log events are constants, and dashboards and alerts use existing metrics."""
 
 import ast
 import json
@@ -20,7 +20,7 @@ DEPLOY = PROJECT_DIR / "deploy"
 
 
 def logged() -> Iterator[tuple[Path, ast.Call]]:
-    """Every call that writes a line of the log."""
+    """Every call that writes a log line."""
     for path in (PROJECT_DIR / "app").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:

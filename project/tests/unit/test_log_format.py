@@ -1,4 +1,4 @@
-"""Lines of the log for people are structlog's, and made in less time."""
+"""The text format of the log equals structlog's."""
 
 import logging
 import sys

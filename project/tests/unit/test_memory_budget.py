@@ -1,4 +1,4 @@
-"""MemoryBudget for uploads: bounded, first come first served, and nothing of it is lost."""
+"""The memory budget for uploads: bounded, in order of arrival, and complete after release."""
 
 import asyncio
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Files of images lose what they tell beside the image, and nothing else."""
+"""Removal of metadata from image files."""
 
 import contextlib
 import random
@@ -30,7 +30,7 @@ PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def exif_data(orientation: int = 6) -> Image.Exif:
-    """EXIF data with a place and a name, in the image's directory and in those beside it."""
+    """EXIF data with a location and a name, in the image's directory and others."""
     exif = Image.Exif()
     exif[ORIENTATION], exif[ARTIST], exif[MADE_BY] = orientation, SECRET, SECRET
     exif.get_ifd(GPS)[0x001D] = SECRET
@@ -49,26 +49,26 @@ def text() -> PngInfo:
 
 
 def tiff_of(*entries: tuple[int, int, int, int], values: bytes = b"") -> bytes:
-    """A TIFF of one directory, with what is found by offset in front of it."""
+    """A TIFF with one directory after the data."""
     head = struct.pack("<2sHL", b"II", 42, 8 + len(values)) + values
     return head + struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHLL", *one) for one in entries) + bytes(4)
 
 
 def gap_before_pixels(data: bytes) -> bytes:
-    """A BMP with something between its header and its pixels."""
+    """A BMP with extra bytes between its header and its pixels."""
     (offset,) = struct.unpack_from("<L", data, 10)
     moved = struct.pack("<L", offset + len(SECRET))
     return data[:10] + moved + data[14:offset] + SECRET.encode() + data[offset:]
 
 
 def with_thumbnail(data: bytes) -> bytes:
-    """A JPEG with a thumbnail of 2 x 4 pixels in its JFIF segment, that shows something else."""
+    """A JPEG with a different thumbnail of 2 x 4 pixels in its JFIF segment."""
     contents = data[6:18] + b"\2\4" + SECRET.encode().ljust(24)
     return data[:4] + struct.pack(">H", 2 + len(contents)) + contents + data[20:]
 
 
 def jpeg_strip() -> bytes:
-    """A TIFF whose only strip is a whole JPEG, which has a comment."""
+    """A TIFF whose only strip is a JPEG with a comment."""
     image = encoded(scene(64, 64), "JPEG", comment=SECRET, subsampling=0)
     entries = [(256, 4, 1, 64), (257, 4, 1, 64), (258, 3, 3, 8), (259, 3, 1, 7), (262, 3, 1, 6)]
     entries += [(273, 4, 1, 14), (277, 3, 1, 3), (278, 4, 1, 64), (279, 4, 1, len(image))]
@@ -138,25 +138,25 @@ def test_metadata_is_removed_and_the_image_is_unchanged(name: str) -> None:
 
 
 def inflated(data: bytes) -> bytes:
-    """What a PNG's compressed texts say."""
+    """The decompressed texts of a PNG."""
     found = data.find(b"zTXt")
     return zlib.decompress(data[found + 4 + len("Description") + 2 :]) if found >= 0 else b""
 
 
 def tags_of_tiff(image: Image.Image) -> set[int]:
-    """What says how a TIFF looks is in the directory that EXIF is in, too."""
+    """A TIFF's directory contains both image parameters and EXIF."""
     return {tag for tag in image.getexif() if tag not in {ARTIST, MADE_BY}} if image.format == "TIFF" else set()
 
 
 def test_files_contain_metadata() -> None:
-    """Otherwise nothing would be shown by its being gone."""
+    """Otherwise its absence afterwards would prove nothing."""
     telling = [name for name, make in FILES.items() if SECRET.encode() in make()]
     assert set(FILES) - set(telling) == {"tiff-deflate-16"}
 
 
 @pytest.mark.parametrize(("name", "data"), [pytest.param(*bad, id=bad[0]) for bad in corpus()])
 def test_bad_file_is_rejected_or_cleaned(name: str, data: bytes) -> None:  # noqa: ARG001 - the test's
-    """Nothing else is raised, whatever it says to be."""
+    """Only this error is raised, for any declared type."""
     for content_type, _ in {**FORMATS, "JPEG": ("image/jpeg", "jpg")}.values():
         outcome(data, content_type)
 
@@ -166,7 +166,7 @@ def stripped(data: bytes) -> bytes:
 
 
 def test_ambiguous_file_does_not_become_a_different_image() -> None:
-    """Fuzzing found it: the size that was checked was one of two, and the other was stored."""
+    """Found by fuzzing: one of two sizes was checked, and the other was stored."""
     pixels = encoded(Image.new("RGB", (20, 20)), "TIFF")[8:1208]
     tags = [(256, 4, 1, 20), (257, 4, 1, 20), (258, 3, 3, 8), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 14)]
     tags += [(277, 3, 1, 3), (278, 4, 1, 20), (279, 4, 1, 1200), (257, 4, 2**20, 2**30)]

@@ -1,4 +1,4 @@
-"""Uploads' forms, as they are read into memory."""
+"""Multipart forms of uploads."""
 
 import gc
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +15,7 @@ CONTENT_TYPE = "multipart/form-data; boundary=x"
 
 @pytest.fixture
 def no_collection() -> Iterator[None]:
-    """Nothing goes but what nobody refers to any longer."""
+    """Objects are freed only when nothing refers to them."""
     gc.collect()
     gc.disable()
     yield

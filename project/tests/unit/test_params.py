@@ -1,4 +1,4 @@
-"""The small parsers of the prediction routes."""
+"""Parsers of query parameters and headers."""
 
 import pytest
 from fastapi import Request

@@ -1,4 +1,4 @@
-"""The reader of old PyTorch files: exact on good ones, inert on bad ones. The files are made here, without PyTorch."""
+"""The reader of legacy PyTorch files, with files created without PyTorch."""
 
 import os
 import pickle
@@ -13,7 +13,7 @@ from app.classifier.export.torch_state import MAGIC, PROTOCOL, UnreadableState, 
 
 
 class Name:
-    """Pickled as a mere name, which is how PyTorch writes its storage types."""
+    """Pickled as a name, as PyTorch writes its storage types."""
 
     def __init__(self, module: str, name: str) -> None:
         self.module, self.name = module, name

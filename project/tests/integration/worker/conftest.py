@@ -1,4 +1,4 @@
-"""A worker on a real database and real files. The model is a fake here: it is not what is tested."""
+"""A worker on a real database and real files, with a fake model, which is not tested here."""
 
 from typing import cast
 

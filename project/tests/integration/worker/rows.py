@@ -1,4 +1,4 @@
-"""Rows as a worker finds them, and an engine that answers as a test wants."""
+"""Rows for a worker, and an engine with prepared results."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ SCORES = [LabelScore(f"label_{n}", 0.5 / 2**n) for n in range(5)]
 
 
 class FakeEngine:
-    """Answers with fixed scores, from a thread, after what a test wants to happen in the meantime."""
+    """Returns fixed scores after running a test's callback."""
 
     def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         self.meanwhile = meanwhile
@@ -55,7 +55,7 @@ async def pending(storage: Storage, data: bytes | None = None) -> Prediction:
 
 
 async def set_columns(prediction: Prediction, **columns: Any) -> None:
-    """Bring a row into a state that only a crash leaves behind."""
+    """Put a row into a state that only a crash causes."""
     await Prediction.filter(id=prediction.id).update(**columns)
 
 
@@ -67,7 +67,7 @@ async def running(worker: Worker, *, only_process: bool = False) -> AsyncIterato
 
 
 async def finished(prediction: Prediction) -> Prediction:
-    """The row, once nothing more happens to it."""
+    """The row when it is finished."""
     async with asyncio.timeout(10):
         while True:
             row = await predictions.get(prediction.id)

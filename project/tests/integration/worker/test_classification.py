@@ -1,4 +1,4 @@
-"""How a worker takes a prediction to its end, once."""
+"""Classification by a worker: each prediction is finished once."""
 
 import asyncio
 import threading
@@ -54,7 +54,7 @@ async def test_classification_is_retried_after_the_engine_died(
 async def test_prediction_with_an_earlier_attempt_runs_alone(
     worker: Worker, storage: Storage, fake: FakeEngine
 ) -> None:
-    """Otherwise an image that kills the engine would take others with it, until they had no attempts left either."""
+    """Otherwise an image that kills the engine would use up the attempts of others."""
     at_once: list[int] = []
     together = threading.Semaphore(0)
     now = 0

@@ -35,7 +35,7 @@ def new(result: InlineResult | None = None, received_at: float | None = None) ->
 
 
 def until(event: threading.Event) -> Callable[[], None]:
-    """What a fake engine does until the test sets the event."""
+    """Blocks a fake engine until the test sets the event."""
 
     def wait() -> None:
         assert event.wait(30)

@@ -1,4 +1,4 @@
-"""What a worker makes of rows that were lost, leases that ran out, and its own end."""
+"""Recovery of lost rows, expired leases, and shutdown of a worker."""
 
 import asyncio
 import threading
@@ -89,7 +89,7 @@ async def test_only_the_later_of_two_claims_writes(storage: Storage, settings: S
 async def test_slow_worker_does_not_take_over_its_own_row(
     settings: Settings, storage: Storage, fake: FakeEngine
 ) -> None:
-    """Longer than the lease, and looked for meanwhile: still one attempt."""
+    """Classification takes longer than the lease, during a search for lost rows: still one attempt."""
     policy = RetryPolicy(settings.max_attempts, timedelta(milliseconds=1))
     worker = Worker(cast(Engine, fake), storage, policy, threads=1)
     marker = await pending(storage)
