@@ -35,7 +35,7 @@ class Batcher(Generic[Item, Result]):
     ) -> None:
         self._run = run
         self._max_items = max_items
-        self._may_wait = may_delay
+        self._may_delay = may_delay
         self._max_delay = max_delay
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._running: asyncio.Task[None] | None = None
@@ -50,7 +50,7 @@ class Batcher(Generic[Item, Result]):
         return await future
 
     def _start_or_wait(self) -> None:
-        if not self._may_wait([item for item, _ in self._waiting]):
+        if not self._may_delay([item for item, _ in self._waiting]):
             self._start()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._max_delay, self._start)
@@ -67,7 +67,7 @@ class Batcher(Generic[Item, Result]):
             while True:
                 batch, self._waiting = self._waiting[: self._max_items], self._waiting[self._max_items :]
                 await self._run_batch(batch)
-                if not self._waiting or self._may_wait([item for item, _ in self._waiting]):
+                if not self._waiting or self._may_delay([item for item, _ in self._waiting]):
                     break
         finally:
             self._running = None

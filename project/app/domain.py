@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Self
 
 MAX_ID = 2**63 - 1
 """Largest id of a row (PostgreSQL ``bigint``)."""
@@ -179,7 +179,7 @@ class RateLimited(ServiceError):
 
 
 class QuotaExceeded(ServiceError):
-    """The storage quota of this API key is exceeded."""
+    """The storage quota is exceeded."""
 
     code = "quota_exceeded"
 
@@ -200,6 +200,11 @@ class UploadTooLarge(ServiceError):
     """The upload is too large."""
 
     code = "upload_too_large"
+
+    @classmethod
+    def above(cls, max_bytes: int, what: str = "upload") -> Self:
+        """The error of an upload with more than ``max_bytes`` bytes."""
+        return cls(f"The {what} is larger than {max_bytes} bytes.")
 
 
 class ArchiveRefused(ServiceError):

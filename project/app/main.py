@@ -83,7 +83,7 @@ def create_application(settings: Settings) -> FastAPI:
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    """Add the middleware, innermost first."""
+    """Add the middleware. Each one wraps those before it, so requests pass them from the last to the first."""
     app.add_middleware(
         BodyLimitMiddleware, max_bytes=settings.max_upload_bytes, max_batch_bytes=settings.max_batch_bytes
     )

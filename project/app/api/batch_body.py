@@ -104,7 +104,7 @@ class BatchBody:
             yield part.filename, self._check_size(await _join(chunks, self._max_bytes))
 
     def _check_size(self, data: bytes | None) -> bytes | ServiceError:
-        return UploadTooLarge(f"The upload is larger than {self._max_bytes} bytes.") if data is None else data
+        return UploadTooLarge.above(self._max_bytes) if data is None else data
 
     def _unpack(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[Entry]:
         return self._unpacker.unpack(chunks, self._max_bytes, self._limits)

@@ -93,7 +93,7 @@ async def upload_batch(
     If the batch is sent again with the same `Idempotency-Key`, images accepted the first time are not stored again.
     """
     key = idempotency_key(request, MAX_KEY_LENGTH)
-    # Without a place for one image there is none for many.
+    # Rejects the batch before reading it if the backlog is full.
     state.backlog.check()
     body = BatchBody(request, state)
     await body.set_field("model", model)

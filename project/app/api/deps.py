@@ -33,7 +33,7 @@ TabularKey = tuple[str, str, tuple[tuple[float, ...], ...]]
 
 @dataclass(frozen=True, slots=True)
 class AppState:
-    """What the lifespan creates. Routes take from it what they need and pass only that on."""
+    """What the lifespan creates. Routes and helpers read what they need."""
 
     settings: Settings
     storage: Storage

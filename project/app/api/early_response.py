@@ -1,4 +1,4 @@
-"""Responses sent before the request was read completely."""
+"""Responses sent before the request body has been read."""
 
 import asyncio
 from typing import Final

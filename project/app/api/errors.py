@@ -83,7 +83,7 @@ _EXAMPLES: Final = {
     HTTPStatus.NOT_FOUND: "Prediction not found",
     HTTPStatus.CONFLICT: "The prediction is not finished: wait until its status is succeeded or failed.",
     HTTPStatus.BAD_REQUEST: "File must be an image",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The upload is larger than 20971520 bytes.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: domain.UploadTooLarge.above(20971520).message,
     HTTPStatus.SERVICE_UNAVAILABLE: "The database is unavailable. Try again shortly.",
 }
 

@@ -14,6 +14,6 @@ def rate_limit_headers(limits: Mapping[str, RateDecision]) -> dict[str, str]:
     """The limits and what is left of them, by unit (requests, bytes); none without limits."""
     if not limits:
         return {}
-    policies = [f'"{name}";q={one.quota}{UNITS[name]};w={WINDOW_SECONDS}' for name, one in limits.items()]
-    states = [f'"{name}";r={one.left};t={math.ceil(one.seconds)}' for name, one in limits.items()]
+    policies = [f'"{name}";q={limit.quota}{UNITS[name]};w={WINDOW_SECONDS}' for name, limit in limits.items()]
+    states = [f'"{name}";r={limit.left};t={math.ceil(limit.seconds)}' for name, limit in limits.items()]
     return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}

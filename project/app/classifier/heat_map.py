@@ -19,7 +19,7 @@ from app.classifier.manifest import ImageManifest, Model
 from app.domain import NotExplainable
 from app.images.preprocessing import InputSpec, render_upright, to_tensor
 
-LONGEST: Final = 768
+MAX_SIDE: Final = 768
 """Longer side of the heat map in pixels."""
 STRONGEST: Final = 0.65
 """Opacity at the strongest position."""
@@ -85,7 +85,7 @@ class Explainer:
         """
         shares = self.shares(to_tensor(data, self._spec), label).clip(min=0)
         heat = Image.fromarray(shares / (shares.max() or 1))
-        image = render_upright(data, LONGEST)
+        image = render_upright(data, MAX_SIDE)
         left, top, right, bottom = (round(edge) for edge in self._spec.box(image.width, image.height))
         # In a very thin image the visible area may be narrower than a pixel.
         left, top = min(left, image.width - 1), min(top, image.height - 1)

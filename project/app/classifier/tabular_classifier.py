@@ -28,21 +28,23 @@ class TabularClassifier:
         self.memory_bytes = 2 * model.path.stat().st_size
         """Approximate memory: the file, and the session created from it."""
         self._onnx = open_session(model.path)
-        (given,) = self._onnx.get_inputs()
-        if given.type != "tensor(float)" or given.shape[1:] != [len(self.features)]:
-            raise ModelBroken(f"{model.path} expects {given.type} {given.shape}, not {len(self.features)} features.")
-        self._given = given.name
+        (input_info,) = self._onnx.get_inputs()
+        if input_info.type != "tensor(float)" or input_info.shape[1:] != [len(self.features)]:
+            raise ModelBroken(
+                f"{model.path} expects {input_info.type} {input_info.shape}, not {len(self.features)} features."
+            )
+        self._input_name = input_info.name
         defaults = np.array([[feature.default for feature in self.features]], np.float32)
-        answer = self._onnx.run(None, {self._given: defaults})
+        results = self._onnx.run(None, {self._input_name: defaults})
         shape = (1, len(model.labels))
-        outputs = [index for index, output in enumerate(answer) if np.shape(output) == shape]
+        outputs = [index for index, output in enumerate(results) if np.shape(output) == shape]
         if not outputs:
             raise ModelBroken(f"{model.path} has no output of {len(model.labels)} probabilities, one per label.")
         self._probabilities = self._onnx.get_outputs()[outputs[0]].name
 
     def probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities, float32 of shape (rows, labels), 0..1, for rows of shape (rows, features)."""
-        (probabilities,) = self._onnx.run([self._probabilities], {self._given: rows})
+        (probabilities,) = self._onnx.run([self._probabilities], {self._input_name: rows})
         found: NDArray[np.float32] = probabilities
         return found
 

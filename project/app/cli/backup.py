@@ -60,7 +60,7 @@ def restore(settings: Settings, options: argparse.Namespace) -> int:
     from app.db.connection import connected, database_url
     from app.db.migrations import migrate
     from app.storage import make_storage
-    from app.storage.backup import restore as bring_back
+    from app.storage.backup import restore as restore_backup
 
     if not options.file.is_file():
         raise StartupError(f"{options.file} does not exist.")
@@ -71,7 +71,7 @@ def restore(settings: Settings, options: argparse.Namespace) -> int:
         async with database_url(settings) as url:
             await migrate(url, settings)
             async with connected(url, settings):
-                counts = await bring_back(storage, options.file)
+                counts = await restore_backup(storage, options.file)
         print(f"Restored {counts.rows} rows and {counts.images} images")
 
     _run(act)
@@ -82,14 +82,14 @@ def retain(settings: Settings, options: argparse.Namespace) -> int:
     """Apply the retention settings now."""
     from app.db.connection import database_in_use
     from app.storage import make_storage
-    from app.storage.retention import retain as remove
+    from app.storage.retention import retain as apply_retention
 
     if not (settings.retention_days or settings.retention_bytes):
         raise StartupError("Nothing to delete: set RETENTION_DAYS or RETENTION_BYTES.")
 
     async def act() -> None:
         async with database_in_use(settings):
-            removed = await remove(make_storage(settings), settings, dry_run=options.dry_run)
+            removed = await apply_retention(make_storage(settings), settings, dry_run=options.dry_run)
         would = "would be deleted" if options.dry_run else "were deleted"
         print(f"{removed.predictions} predictions with {removed.bytes} bytes of images {would}")
 

@@ -37,14 +37,14 @@ class Finding:
 def run(settings: Settings, _options: argparse.Namespace) -> int:
     """Print the findings line by line; returns 1 if something is wrong."""
 
-    async def look() -> bool:
+    async def print_findings() -> bool:
         fine = True
         async for finding in _findings(settings):
             print(f"{finding.state:<8} {finding.subject}: {finding.message}")
             fine = fine and finding.state != "wrong"
         return fine
 
-    return 0 if asyncio.run(look()) else 1
+    return 0 if asyncio.run(print_findings()) else 1
 
 
 async def _findings(settings: Settings) -> AsyncIterator[Finding]:

@@ -20,7 +20,7 @@ from typing import IO, Final
 
 import asyncpg
 
-from app.db.embedded_commands import binaries, environment, last_line, run_as, server_account
+from app.db.embedded_binaries import binaries, environment, last_line, run_as, server_account
 from app.domain import StartupError
 from app.observability.log_events import (
     POSTGRES_AWAITED,

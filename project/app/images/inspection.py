@@ -4,7 +4,7 @@ import sys
 
 from app.domain import ImageInfo, ImageTooLarge, NotAnImage
 from app.images import exif, jpeg, metadata
-from app.images.decoding import FORMATS, MeteredFile, open_image, orientation_of
+from app.images.formats import FORMATS, MeteredFile, open_image, orientation_of
 
 
 def inspect(data: bytes, max_pixels: int) -> ImageInfo:

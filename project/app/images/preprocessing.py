@@ -16,7 +16,7 @@ from PIL import Image
 
 from app.domain import ImageUnreadable
 from app.images import jpeg
-from app.images.decoding import MAX_READS, MeteredFile, open_image, orientation_of
+from app.images.formats import MAX_READS, MeteredFile, open_image, orientation_of
 
 JPEG_QUALITY: Final = 85
 SPARE: Final = 1.5

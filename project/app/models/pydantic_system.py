@@ -75,7 +75,7 @@ class FeatureRead(BaseModel):
 
 
 class ModelRead(BaseModel):
-    """A model of the registry, or a folder that should contain one and does not."""
+    """A usable model, or a broken model folder with the reason."""
 
     model_config = ConfigDict(
         json_schema_extra={

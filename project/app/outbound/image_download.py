@@ -80,7 +80,7 @@ def _check(url: str) -> None:
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes:
-    too_large = UploadTooLarge(f"The image is larger than {max_bytes} bytes.")
+    too_large = UploadTooLarge.above(max_bytes, "image")
     declared = response.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
         raise too_large

@@ -38,7 +38,7 @@ class PageRoute(APIRoute):
                 return EarlyResponse.of(error_page(request, HTTPStatus(error.status_code), str(error.detail)))
             except RequestValidationError as error:
                 return error_page(
-                    request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(one["msg"] for one in error.errors())
+                    request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(item["msg"] for item in error.errors())
                 )
 
         return handle_page

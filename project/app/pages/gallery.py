@@ -57,9 +57,9 @@ async def show_gallery(
         predictions=[PredictionRead.from_row(row) for row in rows],
         filters=filters,
         filtered=filters != Filters(),
-        statuses=[one.value for one in Status],
-        models=[one.name for one in await image_models(state)],
-        counts=[(one.value, count) for one, count in (await statistics.counts()).items()],
+        statuses=[status.value for status in Status],
+        models=[model.name for model in await image_models(state)],
+        counts=[(status.value, count) for status, count in (await statistics.counts()).items()],
         next_query=next_query,
     )
 
@@ -80,7 +80,7 @@ async def _show(request: Request, state: AppState, prediction_id: int, why: str 
         prediction=prediction,
         history=past,
         finished=prediction.status in FINISHED,
-        models=[one.name for one in await image_models(state)],
+        models=[model.name for model in await image_models(state)],
         explainable=bool(explained),
         why=why if why in explained else "",
     )
@@ -104,7 +104,9 @@ async def correct(id: Id, request: Request, caller: CurrentCaller, label: Annota
 
 
 @router.post("/{id}/reclassification/")
-async def ask_again(id: Id, request: Request, state: State, model: Annotated[StorableStr, Form()] = "") -> Response:
+async def reclassify_prediction(
+    id: Id, request: Request, state: State, model: Annotated[StorableStr, Form()] = ""
+) -> Response:
     """Classify again with another model; the old result stays in the history."""
     return _redirect(request, f"/history/{await reclassify(id, model, state)}")
 

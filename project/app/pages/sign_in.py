@@ -1,19 +1,21 @@
 """Sign-in with an API key, and sign-out."""
 
+from datetime import timedelta
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.api.middleware.auth import COOKIE, SIGN_IN, SIGN_OUT
 from app.db.crud import api_keys
-from app.db.crud.api_keys import SESSION_LIFETIME
 from app.domain import KeyRefused
 from app.pages.errors import PageRoute
 from app.pages.rendering import page
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+SESSION_LIFETIME: Final = timedelta(hours=12)
 
 
 @router.get(f"{SIGN_IN}/")
@@ -32,7 +34,7 @@ async def sign_in(request: Request) -> Response:
     except KeyRefused as error:
         return page(request, "sign-in.html", status=HTTPStatus.UNAUTHORIZED, next=target, message=error.message)
     assert caller.key_id is not None
-    token = await api_keys.begin_session(caller.key_id)
+    token = await api_keys.begin_session(caller.key_id, SESSION_LIFETIME)
     root = request.scope.get("root_path", "")
     response = RedirectResponse(f"{root}{target}", HTTPStatus.SEE_OTHER)
     response.set_cookie(

@@ -15,11 +15,11 @@ from app.storage.keys import is_key
 log = logging.getLogger(__name__)
 
 GRACE_PERIOD: Final = timedelta(hours=1)
-"""How much longer than its client's wait an image is kept without a row, whatever the clocks of the hosts say."""
+"""How much longer than its client's wait an image is kept without a row, because the clocks of hosts differ."""
 MAX_CHECKED: Final = 1_000
 """Images whose rows are looked up in one statement."""
-EARLY: Final = 0.9
-"""Each process sweeps on its own schedule; one that comes slightly early need not run again."""
+TURN_FRACTION: Final = 0.9
+"""Part of the interval after which a sweep is due: every process tries on its own schedule, slightly early or late."""
 
 
 def safe_age(settings: Settings) -> timedelta:
@@ -29,7 +29,7 @@ def safe_age(settings: Settings) -> timedelta:
 
 def run_sweeper(storage: Storage, settings: Settings) -> AbstractAsyncContextManager[None]:
     """Sweep every SWEEP_SECONDS while inside; one process at a time."""
-    interval = timedelta(seconds=settings.sweep_seconds * EARLY)
+    interval = timedelta(seconds=settings.sweep_seconds * TURN_FRACTION)
 
     async def step() -> None:
         # A worker that starts before the first web process finds the storage unmarked.

@@ -87,9 +87,11 @@ class Backlog:
 
     def _recent(self) -> tuple[int, float]:
         """Predictions finished recently, and the seconds during which there was work to do."""
-        pairs = [(one, other) for one, other in pairwise(self._samples) if one.unfinished]
-        finished = sum((other.last_id - one.last_id) - (other.unfinished - one.unfinished) for one, other in pairs)
-        return max(0, finished), sum(other.time - one.time for one, other in pairs)
+        pairs = [(earlier, later) for earlier, later in pairwise(self._samples) if earlier.unfinished]
+        finished = sum(
+            (later.last_id - earlier.last_id) - (later.unfinished - earlier.unfinished) for earlier, later in pairs
+        )
+        return max(0, finished), sum(later.time - earlier.time for earlier, later in pairs)
 
     def _retry_after(self) -> int:
         """Seconds until a place is free; clients that were rejected earlier are told to come back sooner."""

@@ -38,7 +38,7 @@ class Inspector:
     async def inspect(self, data: bytes) -> InspectedImage:
         """Inspect an upload. Raises UploadTooLarge, NotAnImage or ImageTooLarge."""
         if len(data) > self._max_bytes:
-            raise UploadTooLarge(f"The upload is larger than {self._max_bytes} bytes.")
+            raise UploadTooLarge.above(self._max_bytes)
         with timing.stage("inspect"):
             return await self._inspect_batched(data)
 

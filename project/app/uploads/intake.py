@@ -119,22 +119,22 @@ class Intake:
         if upload.data is None:
             source_hash = hashlib.sha256(upload.image_url.encode()).hexdigest()
 
-            async def create(claim: IdempotencyClaim | None) -> Prediction:
+            async def create_from_source(claim: IdempotencyClaim | None) -> Prediction:
                 async with self._download_budget.reserve(self._max_upload_bytes, MAX_DOWNLOAD_QUEUE_SECONDS):
                     return await self._create(await self._download(upload.image_url), upload, claim)
         else:
             image = await self.inspector.inspect(upload.data)
             source_hash = image.sha256
 
-            async def create(claim: IdempotencyClaim | None) -> Prediction:
+            async def create_from_source(claim: IdempotencyClaim | None) -> Prediction:
                 return await self._create(_NamedImage(upload.filename, image), upload, claim)
 
         if upload.idempotency_key is None:
-            return Submission(await create(None), upload.received_at)
+            return Submission(await create_from_source(None), upload.received_at)
         fingerprint = idempotency.fingerprint(
             source_hash, upload.options.requested_model, upload.options.webhook_url or ""
         )
-        return await self._run_idempotent(upload, fingerprint, create)
+        return await self._run_idempotent(upload, fingerprint, create_from_source)
 
     async def reclassify(self, prediction_id: int, model: ImageModel) -> Prediction:
         """Classify a stored image again, with another model.

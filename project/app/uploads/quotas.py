@@ -28,5 +28,6 @@ class Quotas:
         if stored is None:
             stored = await predictions.stored_bytes_of_key(key_id)
         if stored + count > self._limit:
-            raise QuotaExceeded(f"This API key has used {stored} of {self._limit} bytes: delete some predictions.")
+            owner = "Anonymous uploads have" if key_id is None else "This API key has"
+            raise QuotaExceeded(f"{owner} used {stored} of {self._limit} bytes: delete some predictions.")
         self._stored[key_id] = stored + count

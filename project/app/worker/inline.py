@@ -1,4 +1,4 @@
-"""Classifies images that have no row yet, for clients that wait: row and result are written in one statement."""
+"""Classifies images that have no row yet, for clients that wait: row and result are written in prediction statement."""
 
 import asyncio
 import logging
@@ -61,9 +61,9 @@ class InlineClassifier:
         )
 
     async def _create_all(self, new: list[NewPrediction]) -> list[Prediction | IdempotencyKeyInFlight]:
-        self._last_created = max(self._last_created, *(one.received_at for one in new))
+        self._last_created = max(self._last_created, *(prediction.received_at for prediction in new))
         return await new_predictions.create_all(new)
 
     def _may_delay(self, new: Sequence[NewPrediction]) -> bool:
         """Whether rows may wait for others: not once a later upload has its row."""
-        return self._requests.may_delay(new) and min(one.received_at for one in new) > self._last_created
+        return self._requests.may_delay(new) and min(prediction.received_at for prediction in new) > self._last_created

@@ -45,7 +45,7 @@ MAX_PRUNED: Final = 10_000
 async def install(url: str) -> None:
     """Create or upgrade the queue's tables. Any number of processes may do so concurrently."""
     async with dedicated_connection(url, statement_seconds=None) as connection:
-        await connection.execute("SELECT pg_advisory_lock($1)", _INSTALL_LOCK)
+        await jobs.lock(connection, _INSTALL_LOCK)
         queue = queries(connection)
         if await queue.schema_is_installed():
             await queue.upgrade()
@@ -76,10 +76,10 @@ async def enqueue(
     async with raw_connection() as connection:
         await queries(connection).enqueue(
             [entrypoint] * count,
-            [str(one).encode() for one in ids],
+            [str(job_id).encode() for job_id in ids],
             [0] * count,
-            dedupe_key=[f"{entrypoint}/{one}/{dedupe_suffix}" for one in ids],
-            headers=[dict(one) for one in headers] or None,
+            dedupe_key=[f"{entrypoint}/{job_id}/{dedupe_suffix}" for job_id in ids],
+            headers=[dict(each) for each in headers] or None,
             on_conflict="skip",
         )
 

@@ -35,6 +35,8 @@ from app.worker.worker import Worker
 log = logging.getLogger(__name__)
 
 STOPPED_AT_ONCE: Final = 1
+HEARTBEAT_INTERVAL_SECONDS: Final = 5.0
+"""How often a worker reports itself and its models to the web processes."""
 MAX_JOBS_PER_THREAD: Final = 32
 """Jobs taken concurrently: enough that threads do not wait for the queue's pauses of 0.1 s."""
 
@@ -138,7 +140,7 @@ async def _announced(engine: Engine, registry: Registry) -> AsyncIterator[None]:
             models = await asyncio.to_thread(read_models, registry, await engine.loaded())
             await workers.announce(worker_id, name, models)
 
-    async with repeating(announce, workers.ANNOUNCE_SECONDS, "Sending this worker's heartbeat"):
+    async with repeating(announce, HEARTBEAT_INTERVAL_SECONDS, "Sending this worker's heartbeat"):
         yield
     try:
         await workers.mark_stopped(worker_id)

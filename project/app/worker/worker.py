@@ -40,7 +40,7 @@ from app.worker.outcome_log import record_outcome
 
 log = logging.getLogger(__name__)
 
-MAX_ACTIVE_PER_THREAD: Final = 8
+MAX_CLAIMED_PER_THREAD: Final = 8
 """Predictions claimed at once: enough that the engine never waits while results are written and others claimed."""
 MAX_WRITTEN: Final = 128
 """Results written in one statement."""
@@ -73,7 +73,7 @@ class Worker:
             may_delay=self.requests.may_delay,
             max_delay=MAX_DELAY_SECONDS,
         )
-        self._slots = asyncio.Semaphore(threads * MAX_ACTIVE_PER_THREAD)
+        self._slots = asyncio.Semaphore(threads * MAX_CLAIMED_PER_THREAD)
         # An image that kills the process takes down those claimed with it. Predictions that were attempted before are
         # therefore tried one at a time, so that only the culprit runs out of attempts.
         self._retry_slot = asyncio.Semaphore(1)

@@ -12,7 +12,7 @@ from tortoise import Tortoise
 
 from app.config import MIGRATIONS_DIR, Settings
 from app.db.connection import APP, connected, tortoise_config
-from app.db.embedded_commands import binaries
+from app.db.embedded_binaries import binaries
 from app.db.migrations import migrate, migration_files, pending_migrations
 
 

@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from app.domain import NotAnImage
 from app.images import metadata
-from app.images.decoding import FORMATS
+from app.images.formats import FORMATS
 from app.images.inspection import inspect, strip_metadata
 from app.images.preprocessing import to_tensor
 from tests.corpus import corpus
@@ -116,6 +116,11 @@ FILES: dict[str, Callable[[], bytes]] = {
     "avif": lambda: encoded(scene(), "AVIF", exif=exif_data().tobytes(), xmp=XMP),
     "avif-plain": lambda: encoded(scene(), "AVIF", exif=exif_data(1).tobytes()),
 }
+
+
+def test_metadata_can_be_removed_from_every_accepted_format() -> None:
+    accepted = {"image/jpeg", *(content_type for content_type, _ in FORMATS.values())}
+    assert accepted == set(metadata._STRIPPERS)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -51,7 +51,7 @@ class BodyLimitMiddleware:
             message = await receive()
             received += len(message.get("body", b""))
             if received > max_total and not has_started:
-                raise BodyTooLarge(_message(limit))
+                raise BodyTooLarge(UploadTooLarge.above(limit).message)
             return message
 
         async def watched_send(message: Message) -> None:
@@ -84,11 +84,7 @@ def base64_length(count: int) -> int:
 
 
 def _refusal(limit: int) -> EarlyResponse:
-    return EarlyResponse.of(service_problem(UploadTooLarge(_message(limit))))
-
-
-def _message(limit: int) -> str:
-    return f"The upload is larger than {limit} bytes."
+    return EarlyResponse.of(service_problem(UploadTooLarge.above(limit)))
 
 
 class BodyTooLarge(BaseException):

@@ -39,7 +39,7 @@ Routes = list[tuple[str, re.Pattern[str]]]
 
 
 class RequestLogMiddleware:
-    """ASGI middleware around all others."""
+    """ASGI middleware around authentication and the application; security headers are outside it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -118,7 +118,7 @@ class Child:
 
 
 def _classified(classifier: Classifier, image: bytes) -> Header:
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     tensor = classifier.decode(image)
     decoded = time.perf_counter()
     scores = [(score.label, score.confidence) for score in classifier.best(tensor)]
@@ -126,7 +126,7 @@ def _classified(classifier: Classifier, image: bytes) -> Header:
         "scores": scores,
         "model": classifier.model.name,
         "version": classifier.model.version,
-        "decode": decoded - began,
+        "decode": decoded - started_at,
         "infer": time.perf_counter() - decoded,
     }
 

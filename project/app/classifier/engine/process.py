@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 ERRORS: Final[dict[str, type[ServiceError]]] = {
     error.__name__: error for error in (ImageUnreadable, ModelBroken, ModelUnknown, NotExplainable)
 }
-MAX_ACTIVE_PER_THREAD: Final = 2
+MAX_SENT_PER_THREAD: Final = 2
 """Images sent to the engine per thread: the current one and the next. If it dies, all of them are retried."""
 RESTART_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 1.0
@@ -56,7 +56,7 @@ class Engine:
         """``name``: of the process, for the log."""
         self._config = config
         self._name = name
-        self._slots = asyncio.Semaphore(config.threads * MAX_ACTIVE_PER_THREAD)
+        self._slots = asyncio.Semaphore(config.threads * MAX_SENT_PER_THREAD)
         # Separate, so that renditions do not wait behind classifications.
         self._render_slots = asyncio.Semaphore(config.threads)
         self._pending: dict[int, asyncio.Future[Header]] = {}

@@ -26,7 +26,7 @@ def to_litert(network: SourceNetwork) -> bytes:
     """A float32 LiteRT file. Raises StartupError if its scores differ from the original's."""
     lite = _convert(network.converter())
     tensors = reference_tensors(network.input)
-    difference = float(np.abs(litert_answers(lite, tensors, network.classes) - network.answers(tensors)).max())
+    difference = float(np.abs(litert_scores(lite, tensors, network.classes) - network.scores(tensors)).max())
     if not difference < TOLERANCE:
         raise StartupError(
             f"The converted model's scores differ from the original's by {difference:.2g}, so it was discarded."
@@ -51,15 +51,17 @@ def _reason(dump: str) -> str:
     return f"LiteRT has no {', '.join(lacking)}." if lacking else dump.strip().splitlines()[0]
 
 
-def litert_answers(lite: bytes, tensors: Tensor, classes: int) -> Tensor:
+def litert_scores(lite: bytes, tensors: Tensor, classes: int) -> Tensor:
     """Scores of a LiteRT file: float32 (batch, classes) for (batch, size, size, 3)."""
     interpreter = Interpreter(model_content=lite)
     interpreter.allocate_tensors()
-    given = interpreter.get_input_details()[0]["index"]
-    (answer,) = [one["index"] for one in interpreter.get_output_details() if tuple(one["shape"]) == (1, classes)]
-    answers = []
+    input_index = interpreter.get_input_details()[0]["index"]
+    (output_index,) = [
+        output["index"] for output in interpreter.get_output_details() if tuple(output["shape"]) == (1, classes)
+    ]
+    scores = []
     for tensor in tensors:
-        interpreter.set_tensor(given, tensor[np.newaxis])
+        interpreter.set_tensor(input_index, tensor[np.newaxis])
         interpreter.invoke()
-        answers.append(interpreter.get_tensor(answer)[0])
-    return np.stack(answers)
+        scores.append(interpreter.get_tensor(output_index)[0])
+    return np.stack(scores)

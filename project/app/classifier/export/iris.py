@@ -57,9 +57,9 @@ def export_iris_models(settings: Settings) -> list[Path]:
 
 def _converted(name: str, classifier: Any, rows: NDArray[np.float32]) -> bytes:
     """The classifier as ONNX with plain probabilities, compared with scikit-learn's on all rows."""
-    given = [("features", skl2onnx.common.data_types.FloatTensorType([None, rows.shape[1]]))]
+    initial_types = [("features", skl2onnx.common.data_types.FloatTensorType([None, rows.shape[1]]))]
     onnx: bytes = skl2onnx.to_onnx(
-        classifier, initial_types=given, options={id(classifier): {"zipmap": False}}
+        classifier, initial_types=initial_types, options={id(classifier): {"zipmap": False}}
     ).SerializeToString()
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     (probabilities,) = session.run(["probabilities"], {"features": rows})

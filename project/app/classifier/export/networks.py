@@ -48,7 +48,7 @@ class SourceNetwork:
 
     input: InputTable
     classes: int
-    answers: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    scores: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     """Scores, float32 (batch, classes), for tensors (batch, size, size, 3)."""
     converter: Callable[[], Any]
     """Creates a ``tf.lite.TFLiteConverter``."""
@@ -65,45 +65,45 @@ def of_keras(model: keras.Model, table: InputTable) -> SourceNetwork:
     outputs = {"scores": model.outputs[0], **_features(model)}
     exported = keras.Model(model.inputs[0], outputs)
 
-    def answers(tensors: NDArray[np.float32]) -> NDArray[np.float32]:
+    def scores(tensors: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.concatenate([np.asarray(exported(one[np.newaxis], training=False)["scores"]) for one in tensors])
 
     return SourceNetwork(
         table,
         int(shape[1]),
-        answers,
+        scores,
         lambda: tf.lite.TFLiteConverter.from_keras_model(exported),
-        logits=not _is_distribution(answers(reference_tensors(table))),
+        logits=not _is_distribution(scores(reference_tensors(table))),
     )
 
 
 def of_saved_model(folder: Path, preprocessing: str) -> SourceNetwork:
     """A TensorFlow SavedModel with a signature ``serving_default``: one image input, one output of labels."""
     signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
-    ((name, given),) = signature.structured_input_signature[1].items()
-    table = input_table(given.shape, preprocessing)
-    answers_of = [
+    ((name, tensor_spec),) = signature.structured_input_signature[1].items()
+    table = input_table(tensor_spec.shape, preprocessing)
+    output_names = [
         key
         for key, output in signature.structured_outputs.items()
         if len(output.shape) == 2  # noqa: PLR2004
     ]
-    if len(answers_of) != 1:
+    if len(output_names) != 1:
         raise StartupError(
             f"The outputs of {folder} are {signature.structured_outputs}; it must have one output of labels."
         )
 
-    def answers(tensors: NDArray[np.float32]) -> NDArray[np.float32]:
+    def scores(tensors: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.concatenate(
-            [signature(**{name: tf.constant(one[np.newaxis])})[answers_of[0]].numpy() for one in tensors]
+            [signature(**{name: tf.constant(one[np.newaxis])})[output_names[0]].numpy() for one in tensors]
         )
 
-    found = answers(reference_tensors(table))
+    reference_scores = scores(reference_tensors(table))
     return SourceNetwork(
         table,
-        found.shape[1],
-        answers,
+        reference_scores.shape[1],
+        scores,
         lambda: tf.lite.TFLiteConverter.from_saved_model(str(folder)),
-        logits=not _is_distribution(found),
+        logits=not _is_distribution(reference_scores),
     )
 
 
@@ -201,5 +201,5 @@ def _is_map(output: Any) -> bool:
     return hasattr(output, "shape") and len(output.shape) == _IMAGE_RANK and (output.shape[1] or 0) > 1
 
 
-def _is_distribution(answers: NDArray[np.float32]) -> bool:
-    return bool(answers.min() >= 0 and np.allclose(answers.sum(axis=1), 1, atol=1e-3))
+def _is_distribution(scores: NDArray[np.float32]) -> bool:
+    return bool(scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3))

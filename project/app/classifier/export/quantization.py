@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from app.classifier.export.conversion import litert_answers
+from app.classifier.export.conversion import litert_scores
 
 log = logging.getLogger(__name__)
 
@@ -105,9 +105,9 @@ class _Images(CalibrationDataReader):
 
 def _compare(lite: bytes, quantized: bytes, calibration: Sequence[Tensor], classes: int) -> None:
     session = onnxruntime.InferenceSession(quantized, providers=["CPUExecutionProvider"])
-    given = session.get_inputs()[0].name
+    input_name = session.get_inputs()[0].name
     (scores,) = (output.name for output in session.get_outputs() if list(output.shape)[1:] == [classes])
-    answers = np.stack([session.run([scores], {given: tensor[np.newaxis]})[0][0] for tensor in calibration])
-    same = answers.argmax(axis=1) == litert_answers(lite, np.stack(calibration), classes).argmax(axis=1)
+    int8_scores = np.stack([session.run([scores], {input_name: tensor[np.newaxis]})[0][0] for tensor in calibration])
+    same = int8_scores.argmax(axis=1) == litert_scores(lite, np.stack(calibration), classes).argmax(axis=1)
     say: Callable[..., None] = log.info if same.mean() >= AGREEMENT else log.warning
     say("int8 and fp32 give the same label for %d of %d calibration images", same.sum(), len(same))

@@ -24,26 +24,26 @@ class LiteRTNetwork:
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelBroken(f"LiteRT cannot load {self._path}: {error}") from error
-        given = interpreter.get_input_details()[0]
-        if tuple(given["shape"]) != self._shape or given["dtype"] is not np.float32:
+        input_info = interpreter.get_input_details()[0]
+        if tuple(input_info["shape"]) != self._shape or input_info["dtype"] is not np.float32:
             raise ModelBroken(
-                f"{self._path} expects {given['dtype'].__name__} {tuple(given['shape'])}, "
+                f"{self._path} expects {input_info['dtype'].__name__} {tuple(input_info['shape'])}, "
                 f"but its manifest says float32 {self._shape}."
             )
         for output in interpreter.get_output_details():
             if tuple(output["shape"]) == (1, self._labels) and output["dtype"] is np.float32:
-                return _LiteRTSession(interpreter, given["index"], output["index"])
+                return _LiteRTSession(interpreter, input_info["index"], output["index"])
         raise ModelBroken(f"{self._path} has no float32 output of {self._labels} scores, one per label.")
 
 
 class _LiteRTSession:
-    def __init__(self, interpreter: Interpreter, given: int, scores: int) -> None:
+    def __init__(self, interpreter: Interpreter, input_index: int, scores: int) -> None:
         self._interpreter = interpreter
-        self._given = given
+        self._input_index = input_index
         self._scores = scores
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        self._interpreter.set_tensor(self._given, tensor)
+        self._interpreter.set_tensor(self._input_index, tensor)
         self._interpreter.invoke()
         scores: NDArray[np.float32] = self._interpreter.get_tensor(self._scores)[0]
         return scores

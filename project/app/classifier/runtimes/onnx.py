@@ -28,16 +28,19 @@ class OnnxNetwork:
 
     def __init__(self, path: Path, shape: tuple[int, ...], labels: int) -> None:
         self._onnx = open_session(path)
-        (given,) = self._onnx.get_inputs()
+        (input_info,) = self._onnx.get_inputs()
         # Dynamic axes have names instead of lengths.
-        fits = len(given.shape) == len(shape) and all(
-            length == wanted or not isinstance(length, int) for length, wanted in zip(given.shape, shape, strict=True)
+        fits = len(input_info.shape) == len(shape) and all(
+            length == wanted or not isinstance(length, int)
+            for length, wanted in zip(input_info.shape, shape, strict=True)
         )
-        if not fits or given.type != "tensor(float)":
-            raise ModelBroken(f"{path} expects {given.type} {given.shape}, but its manifest says float32 {shape}.")
-        self._given = given.name
-        answer = self._onnx.run(None, {self._given: np.zeros(shape, np.float32)})
-        scores = [index for index, output in enumerate(answer) if np.shape(output) == (1, labels)]
+        if not fits or input_info.type != "tensor(float)":
+            raise ModelBroken(
+                f"{path} expects {input_info.type} {input_info.shape}, but its manifest says float32 {shape}."
+            )
+        self._input_name = input_info.name
+        results = self._onnx.run(None, {self._input_name: np.zeros(shape, np.float32)})
+        scores = [index for index, output in enumerate(results) if np.shape(output) == (1, labels)]
         if not scores:
             raise ModelBroken(f"{path} has no output of {labels} scores, one per label.")
         self._scores = self._onnx.get_outputs()[scores[0]].name
@@ -48,6 +51,6 @@ class OnnxNetwork:
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores, float32 of shape (labels,)."""
-        (scores,) = self._onnx.run([self._scores], {self._given: tensor})
+        (scores,) = self._onnx.run([self._scores], {self._input_name: tensor})
         found: NDArray[np.float32] = scores[0]
         return found

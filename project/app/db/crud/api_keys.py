@@ -17,7 +17,6 @@ from app.db.errors import translate_connection_errors
 from app.domain import Caller, KeyRefused, Scope
 from app.models.tortoise import ApiKey
 
-SESSION_LIFETIME: Final = timedelta(hours=12)
 MAX_NAME_LENGTH: Final = 64
 
 _KEY: Final = re.compile(r"ic_([0-9a-f]{12})_([A-Za-z0-9_-]{43})", re.ASCII)
@@ -105,13 +104,13 @@ async def authenticate_key(key: str) -> Caller:
 
 
 @translate_connection_errors()
-async def begin_session(key_id: int) -> str:
+async def begin_session(key_id: int, lifetime: timedelta) -> str:
     """Start a session and return its token; also deletes expired sessions."""
     token = secrets.token_urlsafe(32)
     await execute("DELETE FROM sessions WHERE expires_at < now()")
     await execute(
         "INSERT INTO sessions (hash, key_id, created_at, expires_at) VALUES ($1, $2, now(), now() + $3::interval)",
-        [_hash(token), key_id, SESSION_LIFETIME],
+        [_hash(token), key_id, lifetime],
     )
     return token
 

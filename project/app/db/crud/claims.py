@@ -96,13 +96,13 @@ async def succeed_all(results: list[ClassificationResult]) -> list[Prediction | 
     """Write results in one statement; None for one whose claim is no longer valid."""
     rows = [
         (
-            *(one.claim.prediction_id, one.claim.attempt, one.claim.started_at, scores_json(one.scores)),
-            *(one.scores[0].label, one.scores[0].confidence, one.model, one.model_version),
+            *(result.claim.prediction_id, result.claim.attempt, result.claim.started_at, scores_json(result.scores)),
+            *(result.scores[0].label, result.scores[0].confidence, result.model, result.model_version),
         )
-        for one in results
+        for result in results
     ]
     written = {row["id"]: from_row(Prediction, row) for row in await execute(_SUCCEED, columns(rows))}
-    return [written.get(one.claim.prediction_id) for one in results]
+    return [written.get(result.claim.prediction_id) for result in results]
 
 
 _FAIL: Final = """

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import asyncpg
+
 from app.db.connection import execute
 from app.db.errors import translate_connection_errors
 
@@ -29,6 +31,11 @@ DELETE FROM pgqueuer_log WHERE id IN (
 )
 RETURNING id
 """
+
+
+async def lock(connection: asyncpg.Connection, number: int) -> None:
+    """Take an advisory lock, which the connection holds until it is closed."""
+    await connection.execute("SELECT pg_advisory_lock($1)", number)
 
 
 async def are_tables_installed() -> bool:

@@ -189,19 +189,19 @@ _CREATED: Final = "SELECT * FROM created"
 
 @translate_connection_errors()
 async def create_all(new: list[NewPrediction]) -> list[Prediction | IdempotencyKeyInFlight]:
-    """Create predictions, pending or finished, in one statement; on return they are committed.
+    """Create predictions, pending or finished, in prediction statement; on return they are committed.
 
     IdempotencyKeyInFlight takes the place of a prediction whose key another upload has claimed in the meantime.
     """
     now = time.monotonic()
-    sources = [_RowSource(one, _outcome_of(one.inline_result, now), now) for one in new]
+    sources = [_RowSource(prediction, _outcome_of(prediction.inline_result, now), now) for prediction in new]
     rows = [tuple(column.value(source) for column in _COLUMNS) for source in sources]
-    with_keys = any(one.idempotency_claim for one in new)
+    with_keys = any(prediction.idempotency_claim for prediction in new)
     insert = _CLAIMS + _INSERT.format(where=_STILL_CLAIMED) + _RECORD_KEYS if with_keys else _INSERT.format(where="")
-    add_webhooks = _ADD_WEBHOOKS if any(one.webhook_url for one in new) else ""
+    add_webhooks = _ADD_WEBHOOKS if any(prediction.webhook_url for prediction in new) else ""
     created = await execute(_NEW + insert + add_webhooks + _CREATED, columns(rows))
     by_path = {row["image_path"]: from_row(Prediction, row) for row in created}
-    return [by_path.get(one.image_path) or IdempotencyKeyInFlight() for one in new]
+    return [by_path.get(prediction.image_path) or IdempotencyKeyInFlight() for prediction in new]
 
 
 async def create(new: NewPrediction) -> Prediction:

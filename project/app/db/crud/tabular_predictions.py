@@ -34,10 +34,10 @@ async def add_all(results: list[TabularResult]) -> None:
     """Store results in one statement. Raises DatabaseUnavailable."""
     rows = [
         (
-            *(one.model, one.model_version, json.dumps(one.features), one.label),
-            *(json.dumps(one.probabilities), one.cached),
+            *(result.model, result.model_version, json.dumps(result.features), result.label),
+            *(json.dumps(result.probabilities), result.cached),
         )
-        for one in results
+        for result in results
     ]
     await execute(_INSERT, columns(rows))
 

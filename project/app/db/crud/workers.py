@@ -12,7 +12,6 @@ from app.db.connection import execute
 from app.db.errors import translate_connection_errors
 from app.models.pydantic_system import ModelRead
 
-ANNOUNCE_SECONDS: Final = 5.0
 ALIVE_FOR: Final = timedelta(seconds=15)
 """A worker without a heartbeat for this long is considered dead."""
 

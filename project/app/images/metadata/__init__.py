@@ -26,4 +26,4 @@ def strip_metadata(data: bytes, content_type: str) -> bytes:
 
     Raises ValueError if it has more segments than any real image.
     """
-    return _STRIPPERS[content_type](data) if content_type in _STRIPPERS else data
+    return _STRIPPERS[content_type](data)

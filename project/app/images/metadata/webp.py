@@ -12,7 +12,7 @@ _HEAD_BYTES: Final = 8
 """Header of a chunk: its type and its length."""
 _FRAME_HEAD_BYTES: Final = 16
 MAX_CHUNKS_PER_FRAME: Final = 16
-_LONGEST: Final = 2**32 - 1
+_MAX_RIFF_SIZE: Final = 2**32 - 1
 _KEPT: Final = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ICCP"))
 _HAS_EXIF: Final = 0x08
 _HAS_XMP: Final = 0x04
@@ -42,7 +42,7 @@ def strip_metadata(data: bytes) -> bytes:
             pieces.append(struct.pack("<4sL", b"EXIF", len(oriented)) + oriented)
     body = b"WEBP" + b"".join(pieces)
     # A truncated file stays truncated.
-    return struct.pack("<4sL", b"RIFF", min(len(body) + beyond, _LONGEST)) + body
+    return struct.pack("<4sL", b"RIFF", min(len(body) + beyond, _MAX_RIFF_SIZE)) + body
 
 
 def _frame(chunk: bytes) -> bytes:
@@ -54,9 +54,9 @@ def _frame(chunk: bytes) -> bytes:
     return struct.pack("<4sL", b"ANMF", len(contents)) + contents + b"\0" * (len(contents) % 2)
 
 
-def _chunks(data: bytes, position: int, most: int) -> Iterator[tuple[bytes, int, int]]:
-    """Type, start and end of each chunk; the end may be beyond the data's. Raises ValueError above ``limit`` chunks."""
-    for _ in range(most):
+def _chunks(data: bytes, position: int, max_chunks: int) -> Iterator[tuple[bytes, int, int]]:
+    """Type, start and end of each chunk; the end may be beyond the data's. Raises ValueError above ``max_chunks``."""
+    for _ in range(max_chunks):
         head = data[position : position + _HEAD_BYTES]
         if len(head) < _HEAD_BYTES:
             return
@@ -64,4 +64,4 @@ def _chunks(data: bytes, position: int, most: int) -> Iterator[tuple[bytes, int,
         end = position + _HEAD_BYTES + length + length % 2
         yield kind, position, end
         position = end
-    raise ValueError(f"the WebP file has more than {most} chunks")
+    raise ValueError(f"the WebP file has more than {max_chunks} chunks")

@@ -23,7 +23,7 @@ function bars(scores) {
   }));
 }
 
-function answer(prediction) {
+function result(prediction) {
   if (prediction.status === "succeeded") {
     return element("p", { className: "answer" }, element("strong", { textContent: words(prediction.top_prediction) }), " ",
       element("span", { className: "number", textContent: percent(prediction.confidence) }));
@@ -99,16 +99,16 @@ function followCards(within) {
     if (OPEN.has(card.dataset.status)) {
       follow(Number(card.dataset.id), prediction => {
         card.dataset.status = prediction.status;
-        card.querySelector(".state").replaceChildren(answer(prediction));
+        card.querySelector(".state").replaceChildren(result(prediction));
       });
     }
   }
 }
 followCards(document);
 
-const one = document.querySelector(".one");
-if (one && OPEN.has(one.dataset.status)) {
-  follow(Number(one.dataset.id), prediction => {
+const detail = document.querySelector(".one");
+if (detail && OPEN.has(detail.dataset.status)) {
+  follow(Number(detail.dataset.id), prediction => {
     if (OPEN.has(prediction.status)) return;
     // Do not interrupt someone typing a correction.
     if (document.querySelector("details[open]")) toast("The result is available.", "Show", () => location.reload());
@@ -121,7 +121,7 @@ if (one && OPEN.has(one.dataset.status)) {
 const upload = document.getElementById("upload");
 if (upload) {
   const files = document.getElementById("files"), photo = document.getElementById("photo");
-  const results = document.getElementById("results"), most = Number(upload.dataset.most);
+  const results = document.getElementById("results"), maxBytes = Number(upload.dataset.maxBytes);
   const waiting = [];
   let busy = 0;
   upload.classList.add("live");
@@ -141,7 +141,7 @@ if (upload) {
     const item = element("li", { className: "result" }, image, element("div", {}, element("h3", { textContent: file.name }), state), element("div"));
     results.prepend(item);
     const job = { file, item, image, state, progress, key: key() };
-    if (file.size > most) { fail(job, `This file has ${(file.size / 2 ** 20).toFixed(1)} MiB; the limit is ${(most / 2 ** 20).toFixed(0)} MiB.`); return; }
+    if (file.size > maxBytes) { fail(job, `This file has ${(file.size / 2 ** 20).toFixed(1)} MiB; the limit is ${(maxBytes / 2 ** 20).toFixed(0)} MiB.`); return; }
     state.append(element("p", { className: "answer busy", textContent: "Waiting…" }));
     waiting.push(job);
     next();
@@ -199,7 +199,7 @@ if (upload) {
   };
 
   const show = (job, prediction) => {
-    job.state.replaceChildren(...(prediction.all_predictions ? [bars(prediction.all_predictions)] : [answer(prediction)]));
+    job.state.replaceChildren(...(prediction.all_predictions ? [bars(prediction.all_predictions)] : [result(prediction)]));
     job.item.dataset.status = prediction.status;
   };
 
@@ -266,7 +266,7 @@ document.querySelector("[data-delete]")?.addEventListener("submit", event => {
   dialog.append(element("p", { textContent: "Delete the image and all its results?" }), element("p", { className: "choices" }, keep, sure));
   dialog.addEventListener("close", () => dialog.remove());
   sure.onclick = () => {
-    sessionStorage.setItem("deleting", one.dataset.id);
+    sessionStorage.setItem("deleting", detail.dataset.id);
     location = `${root}/history`;
   };
   document.body.append(dialog);

@@ -76,5 +76,5 @@ class MeteredFile(BytesIO):
         self._bytes_left -= len(found)
         self.reads_left -= 1
         if self._bytes_left < 0 or self.reads_left < 0:
-            raise OSError("the file is made of too many blocks")
+            raise OSError("the file has too many blocks")
         return found
