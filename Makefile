@@ -29,13 +29,13 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # More processes than cores, because many tests wait. Exit status 5: the options select no test.
-PARALLEL := --numprocesses $(shell expr $$(nproc) + 1) --dist worksteal
+PARALLEL := --numprocesses $(shell expr $$(nproc) + 1) --dist loadgroup --no-loadscope-reorder
 PYTEST = cd project && TEST_MODELS_DIR=$(TEST_MODELS) TEST_WEIGHTS=$(TEST_WEIGHTS) \
 	TEST_EXPORT_PYTHON=$(CURDIR)/$(EXPORT_VENV)/bin/python ../$(BIN)/python -m pytest
 
 run: ## Set everything up and serve on http://localhost:8004
 	@{ $(MAKE) --silent --no-print-directory model && $(APP) migrate; } $(QUIETLY)
-	@$(APP) serve $(QUIETLY)
+	@exec env PYTHONPATH=project:project/client/src $(BIN)/python -m tools.serve
 
 test: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp $(TABULAR_VENV)/stamp ## Set everything up and run all tests on a real PostgreSQL
 	@$(if $(TEST_WEIGHTS),$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS)))
@@ -78,7 +78,7 @@ migrate: $(VENV)/run.stamp ## Apply database migrations
 model: $(VENV)/run.stamp ## Export the default model, or MODEL=name, unless it exists (needs TensorFlow for a minute)
 	@status=0; reason=$$($(APP) has-model) || status=$$?; \
 	if [ $$status -eq 3 ]; then \
-	  echo "==> Exporting the model: $$reason"; \
+	  echo "==> Exporting the model, which takes about a minute"; \
 	  $(MAKE) --silent --no-print-directory $(EXPORT_VENV)/stamp && $(EXPORT); \
 	elif [ $$status -ne 0 ]; then false; fi $(QUIETLY)
 
@@ -147,6 +147,7 @@ clean: ## Remove the installed environments; data/ stays
 # --- set-up, repeated only when the requirements change ---------------------------------------------------------------
 
 $(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is missing: install Python 3.11, 3.12 or 3.13, or set PYTHON=python3.x" >&2; false; } $(QUIETLY)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "error: Python 3.11, 3.12 or 3.13 is required, $(PYTHON) is $$($(PYTHON) -V): set PYTHON=python3.x" >&2; false; } $(QUIETLY)
 	@echo "==> Creating the virtual environment $(VENV)"

@@ -14,11 +14,15 @@ SHARED_IMAGES = Path(__file__).resolve().parents[3] / "shared" / "images"
 FALLBACK = "efficientnet_lite0"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark crash tests as slow, and start slow tests first, so that no process runs alone at the end."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Distribute tests over processes: slow ones first, and those that share a module's fixtures to one process."""
     for item in items:
         if item.path.parent.name == "resilience":
             item.add_marker(pytest.mark.slow)
+        fixtures = item._fixtureinfo.name2fixturedefs.values()
+        if any(fixture[-1].scope == "module" for fixture in fixtures):
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

@@ -41,4 +41,7 @@ def main(python: str, requirements: str, title: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:4]))
+    try:
+        sys.exit(main(*sys.argv[1:4]))
+    except KeyboardInterrupt:
+        sys.exit(130)

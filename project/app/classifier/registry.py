@@ -23,7 +23,7 @@ AUTO: Final = "auto"
 PREFERRED: Final = "mobilenet_v2"
 FALLBACK: Final = "efficientnet_lite0"
 FALLBACK_NOTE: Final = (
-    f"MobileNetV2's weights are unavailable, so {FALLBACK} is used instead.  "
+    f"MobileNetV2's weights are unavailable, so {FALLBACK} is used instead. "
     "Connect to the internet or set MODEL_WEIGHTS to the file, then run `make model MODEL=mobilenet_v2`."
 )
 EXPORT_HINT: Final = "run `make model`"
@@ -52,7 +52,8 @@ def find_default(models_dir: Path, choice: str, precision: Precision) -> tuple[M
             if model.manifest.kind != "image":
                 raise StartupError(f"MODEL is {choice}, which does not classify images: set it to an image model.")
             return model, None if name == names[0] else FALLBACK_NOTE
-    raise StartupError(f"There is no model {' or '.join(names)} in {models_dir}: {EXPORT_HINT}.")
+    hint = EXPORT_HINT if choice in {AUTO, PREFERRED, FALLBACK} else "export it with `./classifier export-model`"
+    raise StartupError(f"There is no model {' or '.join(names)} in {models_dir}: {hint}.")
 
 
 class Registry:

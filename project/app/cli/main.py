@@ -28,12 +28,12 @@ class _Command(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, or 1 after printing one line with the error and its remedy."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == [classify.NAME]:
-        return classify.run(arguments[1:])
-    options = make_parser().parse_args(arguments)
-    # Treat SIGTERM like Ctrl-C: everything that was started is stopped on the way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        if arguments[:1] == [classify.NAME]:
+            return classify.run(arguments[1:])
+        options = make_parser().parse_args(arguments)
+        # Treat SIGTERM like Ctrl-C: everything that was started is stopped on the way out.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         settings = Settings()
         logging.config.dictConfig(log_config(settings))
         return int(options.run(settings, options))

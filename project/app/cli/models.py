@@ -25,7 +25,7 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
         "source",
         nargs="?",
         default="",
-        help="name of a keras.applications model (ResNet50), or a .keras file, .h5 file or SavedModel;  "
+        help="name of a keras.applications model (ResNet50), or a .keras file, .h5 file or SavedModel; "
         "default: the model that MODEL selects",
     )
     parser.add_argument("--name", default="", help="name of the model (default: derived from the source)")
@@ -45,6 +45,12 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
 
 def export_model(settings: Settings, options: argparse.Namespace) -> int:
     """Export a model; needs TensorFlow (requirements-export.txt)."""
+    try:
+        settings.models.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartupError(
+            f"MODELS_DIR {settings.models} cannot be used: {error.strerror}. Set MODELS_DIR to a writable folder."
+        ) from error
     with _native_output_held_back(settings):
         try:
             from app.classifier.export.export import Request

@@ -257,7 +257,7 @@ def test_uvicorn_serves_the_application_by_name(server: Server, settings: Settin
 
 
 def test_every_log_line_is_json(server: Server) -> None:
-    server.environment.update(ENVIRONMENT="prod", MAX_IMAGE_SECONDS="0.1")
+    server.environment.update(ENVIRONMENT="prod", MAX_IMAGE_SECONDS="0.1", LOG_LEVEL="DEBUG")
     server.start()
     assert upload(server.url).status_code == 201
     slow = encoded(Image.effect_noise((6_000, 6_000), 50), "PNG", compress_level=0)[:19_000_000]

@@ -36,6 +36,8 @@ MAX_SENT_PER_THREAD: Final = 2
 RESTART_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 1.0
 MAX_LOG_LINE: Final = 2**20
+NATIVE_INFO: Final = "INFO: "
+"""How lines of LiteRT begin that are of no interest to users, such as the use of XNNPACK."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +170,15 @@ class Engine:
                 pass_fds=[theirs.fileno()],
                 cwd=PROJECT_DIR,
                 stdin=asyncio.subprocess.DEVNULL,
-                # Output that native libraries write to stderr is not JSON.
-                stderr=asyncio.subprocess.PIPE if self._config.logs_json else None,
+                # Relayed, because native libraries write lines of their own.
+                stderr=asyncio.subprocess.PIPE,
+                # Ctrl-C in the terminal is for the service, which stops the engine.
+                start_new_session=True,
                 limit=MAX_LOG_LINE,
                 env={**os.environ, "PYTHONPATH": str(PROJECT_DIR)},
             )
-        self._relay_task = asyncio.create_task(_relay_output(self._process.stderr)) if self._process.stderr else None
+        assert self._process.stderr is not None
+        self._relay_task = asyncio.create_task(_relay_output(self._process.stderr, self._config.logs_json))
         self._writer.write(packed(asdict(self._config)))
         self._read_task = asyncio.create_task(self._read(reader))
         self._ready.set()
@@ -251,11 +256,13 @@ async def _result(response: asyncio.Future[Header]) -> Header:
     return header
 
 
-async def _relay_output(output: asyncio.StreamReader) -> None:
-    """Pass on the process's own log lines, and log its other output."""
+async def _relay_output(output: asyncio.StreamReader, is_json: bool) -> None:
+    """Pass on the process's own log lines, and log the output of native libraries."""
     while line := await output.readline():
         text = line.decode(errors="replace").rstrip()
-        if text.startswith("{"):
+        if text.startswith(NATIVE_INFO):
+            log.debug(ENGINE_SAID, text)
+        elif not is_json or text.startswith("{"):
             sys.stderr.write(f"{text}\n")
         elif text:
             log.info(ENGINE_SAID, text)

@@ -127,7 +127,7 @@ def _default(settings: Settings) -> _Source:
     if settings.model not in {AUTO, PREFERRED}:
         raise StartupError(
             f"MODEL is {settings.model}, which has no default source: name one with "
-            "`./classifier export-model SOURCE` (see docs/models.md)."
+            "`./classifier export-model SOURCE` (see project/docs/models.md)."
         )
     try:
         weights = mobilenet_v2_weights(settings)
@@ -172,7 +172,7 @@ def _own(path: Path, request: Request) -> _Source:
     if request.labels is None:
         raise StartupError(f"{path} needs labels: add --labels FILE, with one label per line.")
     if not request.preprocessing:
-        raise StartupError(f"{path} needs an input range: add --preprocessing (see docs/models.md).")
+        raise StartupError(f"{path} needs an input range: add --preprocessing (see project/docs/models.md).")
     if path.is_dir():
         network = of_saved_model(path, request.preprocessing)
         digest = sha256_of(path / "saved_model.pb")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from image_classifier_client.client import Client, images_in
-from image_classifier_client.errors import ClassifierError
+from image_classifier_client.errors import ClassifierError, Unreachable
 from image_classifier_client.results import Prediction
 
 WIDTH: Final = 30
@@ -19,14 +19,19 @@ INTERRUPTED: Final = 130
 COLUMNS: Final = ["file", "id", "label", "confidence", "model", "model_version", "error"]
 
 
-def main(arguments: Sequence[str] | None = None, *, program: str = "imgclass") -> int:
-    """Classify images, print each result, and optionally write a table; returns 1 if anything failed."""
+def main(
+    arguments: Sequence[str] | None = None, *, program: str = "imgclass", url: str = "http://localhost:8004"
+) -> int:
+    """Classify images, print each result, and optionally write a table; returns 1 if anything failed.
+
+    ``url``: the address without --url and IMGCLASS_URL.
+    """
     parser = argparse.ArgumentParser(prog=program, description="Classify images or folders of images.")
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image or a folder of images")
     parser.add_argument(
         "--url",
-        default=os.environ.get("IMGCLASS_URL", "http://localhost:8004"),
-        help="address of the service (default: IMGCLASS_URL or http://localhost:8004)",
+        default=os.environ.get("IMGCLASS_URL", url),
+        help=f"address of the service (default: IMGCLASS_URL or {url})",
     )
     parser.add_argument(
         "--api-key", default=os.environ.get("IMGCLASS_API_KEY"), help="API key (better: set IMGCLASS_API_KEY)"
@@ -49,6 +54,8 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "imgclass") -
         with Client(options.url, options.api_key, retries=1) as probe:
             # Reports an unreachable service once, not for every image.
             probe.models()
+    except Unreachable as error:
+        parser.exit(1, f"{program}: error: {options.url}: {error}. Start the service, or set --url or IMGCLASS_URL.\n")
     except (ValueError, ClassifierError) as error:
         parser.exit(1, f"{program}: error: {options.url}: {error}\n")
     try:
