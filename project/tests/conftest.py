@@ -16,10 +16,14 @@ FALLBACK = "efficientnet_lite0"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Distribute tests over processes: slow ones first, and those that share a module's fixtures to one process."""
+    """Distribute tests over processes: slow ones first, and those that share a module's fixtures to one process.
+
+    Crash tests run alone: they depend on how fast several processes make progress.
+    """
     for item in items:
         if item.path.parent.name == "resilience":
             item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.alone)
         fixtures = item._fixtureinfo.name2fixturedefs.values()
         if any(fixture[-1].scope == "module" for fixture in fixtures):
             item.add_marker(pytest.mark.xdist_group(str(item.path)))

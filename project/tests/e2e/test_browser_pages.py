@@ -71,7 +71,7 @@ async def test_prediction_can_be_viewed_corrected_and_classified_again(browser: 
     await page.get_by_role("button", name="Classify again").click()
     await expect(page.get_by_role("heading", name="Results")).to_be_visible()
     # Its own answer comes by itself, beside the one before.
-    await expect(page.locator(".beside .bars")).to_have_count(2)
+    await expect(page.locator(".comparison .bars")).to_have_count(2)
     await shoot(page, "side-by-side")
     assert complaints == []
     await context.close()

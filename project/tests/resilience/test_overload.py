@@ -12,8 +12,6 @@ from tests.pictures import jpeg_with
 from tests.resilience.cluster import COMMENT, Cluster, all_right
 from tests.resilience.conftest import NewCluster
 
-pytestmark = pytest.mark.alone
-
 log = logging.getLogger(__name__)
 
 CLIENTS = 2_000
