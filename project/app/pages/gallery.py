@@ -123,7 +123,7 @@ async def delete(
 
 
 def _to_model_label(label: str) -> str:
-    """The model's spelling, ``tiger_cat``, of what people write as "tiger cat"."""
+    """The model's spelling of a label: ``tiger_cat`` for "tiger cat"."""
     return label.strip().replace(" ", "_")
 
 

@@ -94,7 +94,7 @@ class Backlog:
         return max(0, finished), sum(later.time - earlier.time for earlier, later in pairs)
 
     def _retry_after(self) -> int:
-        """Seconds until a place is free; clients that were rejected earlier are told to come back sooner."""
+        """Seconds until a place is free; clients that were rejected earlier get a shorter time."""
         finished, seconds = self._recent()
         if finished:
             ahead = self.unfinished - self._limit + self._rejected

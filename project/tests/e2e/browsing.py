@@ -24,7 +24,7 @@ PAGES = (
     *("/catalog", "/catalog/iris_random_forest", "/statistics"),
 )
 PATIENCE = 30_000
-"""Milliseconds after which what does not come is taken for missing."""
+"""Milliseconds to wait for an element."""
 
 
 async def opened(browser: Browser, url: str, complaints: list[str], **options: Any) -> BrowserContext:

@@ -93,7 +93,7 @@ async def test_deletion_can_be_undone(browser: Browser, service: str) -> None:
     await page.get_by_role("button", name="Undo").click()
     await expect(page.locator(".card")).to_have_count(2)
     await delete(gone)
-    # Whoever leaves at once has deleted it all the same.
+    # Leaving the page at once does not undo the deletion.
     await page.goto("/statistics")
     await page.goto("/history")
     await expect(page.locator(".card")).to_have_count(1)

@@ -47,7 +47,7 @@ def test_classify_has_the_options_of_the_client(tmp_path: Path) -> None:
 
 @pytest.fixture
 def clean_checkout(tmp_path: Path) -> Path:
-    """A copy of what ``./classifier`` needs to set up an environment, without any."""
+    """A copy of the files that ``./classifier`` needs to set up an environment, which does not exist yet."""
     checkout = tmp_path / "checkout"
     (checkout / "project").mkdir(parents=True)
     for name in ("classifier", "Makefile"):

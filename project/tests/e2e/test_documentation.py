@@ -79,7 +79,7 @@ RUN_ELSEWHERE = {
     "cd project": "tests/integration/test_migrations.py",
     "DATABASE_URL=postgres://… PYTHONPATH=. ../.venv/bin/aerich migrate": "tests/integration/test_migrations.py",
 }
-"""The beginnings of commands in ``sh`` blocks, which set up machines, and the file that runs the same."""
+"""The beginnings of commands in ``sh`` blocks, which set up machines, and the file that runs or defines the same."""
 
 
 @dataclass(frozen=True)
