@@ -273,25 +273,55 @@ document.querySelector("[data-delete]")?.addEventListener("submit", event => {
   dialog.showModal();
 });
 
+const cardOf = id => document.querySelector(`.card[data-id="${CSS.escape(id)}"]`);
+// Deletions that the server has not confirmed. Kept in the tab, since the page may be left before.
+const unconfirmed = {
+  all: () => JSON.parse(sessionStorage.getItem("unconfirmed") ?? "[]"),
+  add: id => sessionStorage.setItem("unconfirmed", JSON.stringify([...new Set([...unconfirmed.all(), id])])),
+  remove: id => sessionStorage.setItem("unconfirmed", JSON.stringify(unconfirmed.all().filter(other => other !== id))),
+};
+
+async function remove(id) {
+  const card = cardOf(id);
+  if (card) card.hidden = true;
+  try {
+    // keepalive: completes even if the page is left.
+    const response = await fetch(`${root}/predictions/${id}/`, { method: "DELETE", keepalive: true });
+    if (!response.ok && response.status !== 404) throw new Error();
+    card?.remove();
+  } catch {
+    if (card) card.hidden = false;
+    toast("The prediction could not be deleted.");
+  }
+  unconfirmed.remove(id);
+}
+if (document.getElementById("gallery")) {
+  // This page may have been rendered before the deletion arrived: its card is hidden, and the deletion sent again.
+  for (const id of unconfirmed.all()) cardOf(id) ? remove(id) : unconfirmed.remove(id);
+}
+
 const deleting = sessionStorage.getItem("deleting");
 if (deleting) {
   sessionStorage.removeItem("deleting");
-  const card = document.querySelector(`.card[data-id="${CSS.escape(deleting)}"]`);
+  unconfirmed.add(deleting);
+  const card = cardOf(deleting);
   if (card) card.hidden = true;
   let over = false;
-  const remove = () => {
+  const finish = () => {
     if (over) return;
     over = true;
     shown.remove();
-    // keepalive: completes even if the page is left.
-    fetch(`${root}/predictions/${deleting}/`, { method: "DELETE", keepalive: true })
-      .then(response => { if (response.ok) card?.remove(); else throw new Error(); })
-      .catch(() => { if (card) card.hidden = false; toast("The prediction could not be deleted."); });
+    remove(deleting);
   };
-  let timer = setTimeout(remove, UNDO_MS);
-  const shown = toast("Deleted.", "Undo", () => { over = true; clearTimeout(timer); if (card) card.hidden = false; });
+  let timer = setTimeout(finish, UNDO_MS);
+  const shown = toast("Deleted.", "Undo", () => {
+    over = true;
+    clearTimeout(timer);
+    unconfirmed.remove(deleting);
+    if (card) card.hidden = false;
+  });
   // Hovering or focusing the message pauses the countdown.
   for (const name of ["mouseenter", "focusin"]) shown.addEventListener(name, () => clearTimeout(timer));
-  for (const name of ["mouseleave", "focusout"]) shown.addEventListener(name, () => { clearTimeout(timer); timer = setTimeout(remove, UNDO_MS); });
-  addEventListener("pagehide", remove);
+  for (const name of ["mouseleave", "focusout"]) shown.addEventListener(name, () => { clearTimeout(timer); timer = setTimeout(finish, UNDO_MS); });
+  addEventListener("pagehide", finish);
 }
