@@ -1,3 +1,8 @@
 """An image-classification service: upload a picture, get MobileNetV2's five best labels."""
 
+import os
+
+# Before numpy is imported: its thread pool takes longer to start than the small products here take to compute.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 __version__ = "0.1.0"

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from app.config import Settings
@@ -16,14 +17,10 @@ FALLBACK = "efficientnet_lite0"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Distribute tests over processes: slow ones first, and those that share a module's fixtures to one process.
-
-    Crash tests run alone: they depend on how fast several processes make progress.
-    """
+    """Distribute tests over processes: slow ones first, and those that share a module's fixtures to one process."""
     for item in items:
         if item.path.parent.name == "resilience":
             item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.alone)
         fixtures = item._fixtureinfo.name2fixturedefs.values()
         if any(fixture[-1].scope == "module" for fixture in fixtures):
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
@@ -40,12 +37,25 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def models_dir() -> Path:
-    """The folder with the exported models."""
+def all_models() -> Path:
+    """The folder with all exported models."""
     folder = os.environ.get("TEST_MODELS_DIR")
     if not folder:
         pytest.exit("The tests need exported models: run `make test`.", returncode=2)
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def models_dir(all_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the fallback model alone, since every service that starts checks each model of its folder.
+
+    Tests marked ``all_models`` get services with all of them.
+    """
+    folder = tmp_path_factory.mktemp("models")
+    (folder / FALLBACK).mkdir()
+    for file in (all_models / FALLBACK).iterdir():
+        (folder / FALLBACK / file.name).symlink_to(file)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -65,12 +75,19 @@ def labelled_images() -> Path:
     return SHARED_IMAGES
 
 
+def marked_models(request: pytest.FixtureRequest) -> Path:
+    """The folder of models for the services of a test or module."""
+    marker = request.node.get_closest_marker("all_models")
+    folder: Path = request.getfixturevalue("all_models" if marker else "models_dir")
+    return folder
+
+
 @pytest.fixture
-def settings(tmp_path: Path, models_dir: Path) -> Settings:
+def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
     """Settings with the test's own data folder and the fallback model."""
     return Settings(
         data_dir=tmp_path / "data",
-        models_dir=models_dir,
+        models_dir=marked_models(request),
         model=FALLBACK,
         # Most tests send the same picture again and again, and want it classified.
         reuse_answers=False,
@@ -88,5 +105,15 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     # The server outlives the event loop of any one test, so it gets one of its own.
     with asyncio.Runner() as runner:
         server = embedded_postgres(tmp_path_factory.mktemp("postgres"), 60)
-        yield runner.run(server.__aenter__())
+        url = runner.run(server.__aenter__())
+        runner.run(_forgo_durability(url))
+        yield url
         runner.run(server.__aexit__(None, None, None))
+
+
+async def _forgo_durability(url: str) -> None:
+    """Nothing has to survive a power failure, and databases are created and dropped hundreds of times."""
+    connection = await asyncpg.connect(url)
+    await connection.execute("ALTER SYSTEM SET fsync = off")
+    await connection.execute("SELECT pg_reload_conf()")
+    await connection.close()

@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Browser, async_playwright
 
 from app.config import Settings
-from tests.conftest import FALLBACK
+from tests.conftest import FALLBACK, marked_models
 from tests.e2e.server import Server
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -46,11 +46,11 @@ def server(settings: Settings, tmp_path: Path, migrated_data_dir: Path) -> Itera
 
 @pytest.fixture(scope="module")
 def unstarted_server(
-    tmp_path_factory: pytest.TempPathFactory, models_dir: Path, migrated_data_dir: Path
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, migrated_data_dir: Path
 ) -> Iterator[Server]:
     """A server for all tests of a module; not started yet."""
     folder = tmp_path_factory.mktemp("shared")
-    settings = Settings(data_dir=folder / "data", models_dir=models_dir, model=FALLBACK)
+    settings = Settings(data_dir=folder / "data", models_dir=marked_models(request), model=FALLBACK)
     with new_server(settings, folder / "server.log", migrated_data_dir) as server:
         yield server
 

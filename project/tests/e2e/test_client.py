@@ -19,6 +19,8 @@ from tests.conftest import FALLBACK
 from tests.e2e.server import Server
 from tests.pictures import encoded, jpeg, scene
 
+pytestmark = pytest.mark.all_models
+
 
 @pytest.fixture
 def service(shared_server: Server) -> str:

@@ -22,6 +22,8 @@ from app.config import PROJECT_DIR
 from tests.e2e.server import Server
 from tests.pictures import jpeg
 
+pytestmark = pytest.mark.all_models
+
 ROOT = PROJECT_DIR.parent
 PAGES = [
     ROOT / "README.md",
@@ -235,8 +237,8 @@ class Reader:
 
 
 @pytest.fixture
-def reader(server: Server, tmp_path: Path, models_dir: Path) -> Reader:
-    if not (models_dir / MODEL).is_dir():
+def reader(server: Server, tmp_path: Path, all_models: Path) -> Reader:
+    if not (all_models / MODEL).is_dir():
         pytest.skip("The documentation shows MobileNetV2, which is not here: set MODEL_WEIGHTS and run `make test`.")
     server.environment.update(MODEL=MODEL, REUSE_ANSWERS="1")
     folder = tmp_path / "reader"

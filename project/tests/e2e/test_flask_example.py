@@ -16,6 +16,8 @@ from app.config import PROJECT_DIR
 from tests.e2e.server import START_SECONDS, Server
 from tests.pictures import jpeg
 
+pytestmark = pytest.mark.all_models
+
 WEB = PROJECT_DIR.parent / "examples" / "flask-app" / "web.py"
 
 

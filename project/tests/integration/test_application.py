@@ -182,12 +182,13 @@ async def test_unmigrated_database_is_not_ready(settings: Settings, empty_databa
     assert "./classifier migrate" in other.json()["detail"]
 
 
-@pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.ECONNREFUSED, errno.ETIMEDOUT])
-async def test_every_connection_error_is_503(client: httpx.AsyncClient, number: int) -> None:
-    with patch.object(search, "execute", side_effect=OSError(number, "away")):
-        answer = await client.get("/predictions/")
-    assert answer.status_code == 503
-    assert answer.headers["content-type"] == PROBLEM
+async def test_every_connection_error_is_503(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    for number in [errno.EHOSTUNREACH, errno.ECONNREFUSED, errno.ETIMEDOUT]:
+        with subtests.test(number=number):
+            with patch.object(search, "execute", side_effect=OSError(number, "away")):
+                answer = await client.get("/predictions/")
+            assert answer.status_code == 503
+            assert answer.headers["content-type"] == PROBLEM
 
 
 async def test_other_bodies_have_a_small_limit(client: httpx.AsyncClient) -> None:

@@ -107,6 +107,7 @@ async def test_each_image_is_rejected_on_its_own(settings: Settings) -> None:
         assert len(uploaded_files(limited)) == 4
 
 
+@pytest.mark.all_models
 async def test_field_applies_to_the_files_after_it(client: httpx.AsyncClient) -> None:
     answer = await post_files(client, pictures(2), data={"model": "mobilenet_v2"})
     assert [item["prediction"]["model"] for item in answer.json()["items"]] == ["mobilenet_v2"] * 2

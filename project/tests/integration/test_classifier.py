@@ -35,7 +35,7 @@ def tensors() -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0"])
 def test_scores_equal_those_of_keras(
-    name: str, models_dir: Path, export_python: str, tmp_path: Path, request: pytest.FixtureRequest
+    name: str, all_models: Path, export_python: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     weights = request.getfixturevalue("mobilenet_weights") if name == "mobilenet_v2" else ""
     inputs = tensors()
@@ -46,7 +46,7 @@ def test_scores_equal_those_of_keras(
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TF_CPP_MIN_LOG_LEVEL": "2"},
     )
     expected = np.load(tmp_path / "scores.npy")
-    classifier = Classifier(read_model(models_dir / name), threads=1)
+    classifier = Classifier(read_model(all_models / name), threads=1)
     scores = np.stack([classifier.scores(tensor) for tensor in inputs])
     assert scores.shape == expected.shape == (5, 1000)
     assert expected.max() > 10 * TOLERANCE
@@ -60,6 +60,7 @@ def test_labels_equal_those_of_keras(models_dir: Path) -> None:
     assert {index: labels[index] for index in text} == text
 
 
+@pytest.mark.all_models
 @pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0"])
 async def test_labelled_images_are_recognised(
     name: str, settings: Settings, labelled_images: Path, request: pytest.FixtureRequest

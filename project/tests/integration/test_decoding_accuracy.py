@@ -30,11 +30,11 @@ def enlarged(data: bytes) -> bytes:
 @pytest.mark.parametrize("large", [False, True], ids=["as they are", "12 megapixels"])
 @pytest.mark.parametrize("name", ["mobilenet_v2", FALLBACK])
 def test_accuracy_equals_that_of_full_decoding(
-    name: str, models_dir: Path, labelled_images: Path, request: pytest.FixtureRequest, *, large: bool
+    name: str, all_models: Path, labelled_images: Path, request: pytest.FixtureRequest, *, large: bool
 ) -> None:
     if name == "mobilenet_v2":
         request.getfixturevalue("mobilenet_weights")
-    classifier = Classifier(read_model(models_dir / name), threads=1)
+    classifier = Classifier(read_model(all_models / name), threads=1)
     with (labelled_images / "labels.csv").open() as file:
         expected = {row["file"]: row["label"] for row in csv.DictReader(file)}
     right = right_in_full = changed = 0

@@ -27,18 +27,19 @@ def opened(answer: httpx.Response) -> Image.Image:
     return Image.open(BytesIO(answer.content))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF"])
-async def test_every_image_is_rendered_as_a_jpeg(client: httpx.AsyncClient, kind: str) -> None:
-    prediction_id = (await classify(client, encoded(scene(900, 600), kind)))["id"]
-    for size, shown in ((320, (320, 213)), (2048, (900, 600))):
-        answer = await client.get(f"/predictions/{prediction_id}/image/", params={"size": size})
-        assert answer.headers["content-type"] == "image/jpeg"
-        image = opened(answer)
-        assert image.format == "JPEG"
-        assert image.size == shown
-        expected = np.asarray(scene(*shown), dtype=float)
-        assert np.abs(np.asarray(image, dtype=float) - expected).mean() < 4
-    assert opened(await client.get(f"/predictions/{prediction_id}/image")).size == (900, 600)
+async def test_every_image_is_rendered_as_a_jpeg(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    for kind in ["JPEG", "PNG", "WEBP", "TIFF", "HEIF"]:
+        with subtests.test(kind=kind):
+            prediction_id = (await classify(client, encoded(scene(900, 600), kind)))["id"]
+            for size, shown in ((320, (320, 213)), (2048, (900, 600))):
+                answer = await client.get(f"/predictions/{prediction_id}/image/", params={"size": size})
+                assert answer.headers["content-type"] == "image/jpeg"
+                image = opened(answer)
+                assert image.format == "JPEG"
+                assert image.size == shown
+                expected = np.asarray(scene(*shown), dtype=float)
+                assert np.abs(np.asarray(image, dtype=float) - expected).mean() < 4
+            assert opened(await client.get(f"/predictions/{prediction_id}/image")).size == (900, 600)
 
 
 async def test_rendered_image_is_upright_and_has_no_metadata(client: httpx.AsyncClient) -> None:
@@ -126,7 +127,7 @@ def test_overlay_covers_only_the_model_input(models_dir: Path) -> None:
     assert rows.max() - rows.min() > 100
 
 
-def test_other_networks_have_no_heat_map(models_dir: Path, mobilenet_weights: Path) -> None:
+def test_other_networks_have_no_heat_map(all_models: Path, mobilenet_weights: Path) -> None:
     assert mobilenet_weights
     with pytest.raises(NotExplainable, match="only fp32 LiteRT models"):
-        Explainer(read_model(models_dir / "mobilenet_v2_int8"))
+        Explainer(read_model(all_models / "mobilenet_v2_int8"))

@@ -31,11 +31,11 @@ def run_by(runtime: RuntimeName, model: Model) -> Classifier:
 
 
 @pytest.mark.usefixtures("mobilenet_weights")
-def test_int8_is_as_accurate_as_fp32(models_dir: Path, labelled_images: Path) -> None:
-    fp32 = right(Classifier(read_model(models_dir / "mobilenet_v2"), threads=1), labelled_images)
-    int8 = read_model(models_dir / "mobilenet_v2_int8")
+def test_int8_is_as_accurate_as_fp32(all_models: Path, labelled_images: Path) -> None:
+    fp32 = right(Classifier(read_model(all_models / "mobilenet_v2"), threads=1), labelled_images)
+    int8 = read_model(all_models / "mobilenet_v2_int8")
     assert isinstance(int8.manifest, ImageManifest)
     assert int8.manifest.runtime == "onnx", f"{int8.folder} is of before: delete it"
     assert right(run_by("onnx", int8), labelled_images) >= fp32 - MOST_LOST
     assert right(run_by("openvino", int8), labelled_images) >= fp32 - MOST_LOST
-    assert int8.path.stat().st_size < 0.4 * read_model(models_dir / "mobilenet_v2").path.stat().st_size
+    assert int8.path.stat().st_size < 0.4 * read_model(all_models / "mobilenet_v2").path.stat().st_size

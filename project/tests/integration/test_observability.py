@@ -42,27 +42,26 @@ def now(after: Samples, name: str, **labels: str) -> float:
     return after[f"image_classifier_{name}", frozenset(labels.items())]
 
 
-@pytest.mark.parametrize("sent", ["mine-1", "a" * 128, "6b1f/x+y=@z:1.2"])
-async def test_request_id_of_the_client_is_kept(client: httpx.AsyncClient, sent: str) -> None:
-    assert (await client.get("/ping", headers={"X-Request-ID": sent})).headers["x-request-id"] == sent
+async def test_request_id_of_the_client_is_kept(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    for sent in ["mine-1", "a" * 128, "6b1f/x+y=@z:1.2"]:
+        with subtests.test(sent=sent):
+            assert (await client.get("/ping", headers={"X-Request-ID": sent})).headers["x-request-id"] == sent
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "route"),
-    [
+async def test_route_is_the_pattern_of_the_path(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    for method, path, route in [
         ("GET", "/static/icon.svg", "/static"),
         ("HEAD", "/ping", "/ping"),
         ("HEAD", "/predictions/7", "/predictions/{id}/"),
         ("GET", "/predictions/7", "/predictions/{id}/"),
         ("GET", "/nothing/here", "elsewhere"),
         ("POST", "/models", "/models"),
-    ],
-)
-async def test_route_is_the_pattern_of_the_path(client: httpx.AsyncClient, method: str, path: str, route: str) -> None:
-    before = await samples(client)
-    status = str((await client.request(method, path)).status_code)
-    after = await samples(client)
-    assert added(before, after, "requests_total", method=method, route=route, status=status) == 1
+    ]:
+        with subtests.test(method=method, path=path):
+            before = await samples(client)
+            status = str((await client.request(method, path)).status_code)
+            after = await samples(client)
+            assert added(before, after, "requests_total", method=method, route=route, status=status) == 1
 
 
 async def test_rejected_request_has_its_route(settings: Settings) -> None:
@@ -77,21 +76,21 @@ async def test_rejected_request_has_its_route(settings: Settings) -> None:
     assert [refused("/predictions/{id}/"), refused("/metrics")] == [count + 1 for count in before]
 
 
-@pytest.mark.parametrize(
-    "sent", ["", "ic_6f0c1d2b9a3e_" + "a" * 43, "a" * 129, "two words", "new\tline", '{"a": 1}', "ünï"]
-)
-async def test_unsafe_request_id_is_replaced(client: httpx.AsyncClient, sent: str) -> None:
-    message = (await client.get("/ping", headers=[(b"X-Request-ID", sent.encode())])).headers["x-request-id"]
-    assert re.fullmatch("[0-9a-f]{32}", message)
-    assert REQUEST_ID.fullmatch(message.encode())
+async def test_unsafe_request_id_is_replaced(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    for sent in ["", "ic_6f0c1d2b9a3e_" + "a" * 43, "a" * 129, "two words", "new\tline", '{"a": 1}', "ünï"]:
+        with subtests.test(sent=sent):
+            message = (await client.get("/ping", headers=[(b"X-Request-ID", sent.encode())])).headers["x-request-id"]
+            assert re.fullmatch("[0-9a-f]{32}", message)
+            assert REQUEST_ID.fullmatch(message.encode())
 
 
-@pytest.mark.parametrize("path", ["/ping", "/predictions/", "/nothing", "/predictions/999/", "/static/style.css"])
-async def test_every_response_has_its_duration(client: httpx.AsyncClient, path: str) -> None:
-    headers = (await client.get(path)).headers
-    assert 0 <= float(headers["x-process-time"]) < 30
-    assert TIMING.fullmatch(headers["server-timing"])
-    assert headers["x-request-id"]
+async def test_every_response_has_its_duration(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    for path in ["/ping", "/predictions/", "/nothing", "/predictions/999/", "/static/style.css"]:
+        with subtests.test(path=path):
+            headers = (await client.get(path)).headers
+            assert 0 <= float(headers["x-process-time"]) < 30
+            assert TIMING.fullmatch(headers["server-timing"])
+            assert headers["x-request-id"]
 
 
 async def test_upload_reports_the_duration_of_each_step(client: httpx.AsyncClient) -> None:
@@ -144,25 +143,24 @@ async def test_each_request_and_each_prediction_has_one_log_line(
     )
 
 
-@pytest.mark.parametrize(
-    ("path", "level"),
-    [
+async def test_static_files_and_thumbnails_are_logged_at_debug_unless_they_fail(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests
+) -> None:
+    prediction = await classify(client)
+    caplog.handler.setFormatter(make_formatter("json"))
+    caplog.set_level(logging.DEBUG)
+    for path, level in [
         ("/static/icon.svg", "debug"),
         ("/predictions/{id}/image?size=100", "debug"),
         ("/predictions/{id}/", "info"),
         ("/static/nothing.svg", "info"),
         ("/predictions/7000000/image", "info"),
-    ],
-)
-async def test_static_files_and_thumbnails_are_logged_at_debug_unless_they_fail(
-    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, path: str, level: str
-) -> None:
-    prediction = await classify(client)
-    caplog.handler.setFormatter(make_formatter("json"))
-    caplog.set_level(logging.DEBUG)
-    await client.get(path.format(id=prediction["id"]))
-    (request,) = [line for line in lines(caplog) if line["event"] == REQUEST.name and line["method"] == "GET"]
-    assert request["level"] == level
+    ]:
+        with subtests.test(path=path):
+            caplog.clear()
+            await client.get(path.format(id=prediction["id"]))
+            (request,) = [line for line in lines(caplog) if line["event"] == REQUEST.name and line["method"] == "GET"]
+            assert request["level"] == level
 
 
 async def test_internal_error_is_logged_with_its_request_id(

@@ -155,6 +155,7 @@ async def test_requests_from_other_sites_are_rejected(client: httpx.AsyncClient)
     assert (await client.get(f"/predictions/{row['id']}/")).status_code == 200
 
 
+@pytest.mark.all_models
 async def test_models_are_listed_and_tabular_models_have_forms(client: httpx.AsyncClient) -> None:
     await classify(client)
     text = await text_of(client, "/catalog")
@@ -193,7 +194,10 @@ async def test_statistics_count_predictions(client: httpx.AsyncClient) -> None:
     assert "my cat" in text
 
 
-@pytest.mark.parametrize("path", ["/", "/history", "/classifications", "/catalog", "/statistics"])
-async def test_every_page_works_with_and_without_a_trailing_slash(client: httpx.AsyncClient, path: str) -> None:
-    for one in {path, f"{path.rstrip('/')}/"}:
-        await text_of(client, one)
+async def test_every_page_works_with_and_without_a_trailing_slash(
+    client: httpx.AsyncClient, subtests: pytest.Subtests
+) -> None:
+    for path in ["/", "/history", "/classifications", "/catalog", "/statistics"]:
+        with subtests.test(path=path):
+            for one in {path, f"{path.rstrip('/')}/"}:
+                await text_of(client, one)

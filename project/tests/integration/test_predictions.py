@@ -144,13 +144,12 @@ async def test_predictions_are_filtered_by_status(client: httpx.AsyncClient, upl
         assert [row["id"] for row in answer.json()] == ids
 
 
-@pytest.mark.parametrize(
-    "query", ["limit=0", "limit=501", "limit=x", "cursor=forged", "cursor=", "status=done", "status="]
-)
-async def test_invalid_query_is_422(client: httpx.AsyncClient, query: str) -> None:
-    answer = await client.get(f"/predictions/?{query}")
-    assert answer.status_code == 422
-    assert answer.json()["detail"][0]["loc"] == ["query", query.split("=", maxsplit=1)[0]]
+async def test_invalid_query_is_422(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    for query in ["limit=0", "limit=501", "limit=x", "cursor=forged", "cursor=", "status=done", "status="]:
+        with subtests.test(query=query):
+            answer = await client.get(f"/predictions/?{query}")
+            assert answer.status_code == 422
+            assert answer.json()["detail"][0]["loc"] == ["query", query.split("=", maxsplit=1)[0]]
 
 
 async def test_correction_keeps_the_models_result(client: httpx.AsyncClient, upload: Upload) -> None:
@@ -166,9 +165,12 @@ async def test_correction_keeps_the_models_result(client: httpx.AsyncClient, upl
     assert (await client.get(f"/predictions/{id}/")).json() == after
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
+async def test_invalid_correction_is_422_and_changes_nothing(
+    client: httpx.AsyncClient, upload: Upload, subtests: pytest.Subtests
+) -> None:
+    id = (await upload(jpeg())).json()["id"]
+    before = (await client.get(f"/predictions/{id}/")).json()
+    for body, field in [
         ('{"top_prediction": 5, "confidence": 0.5}', "top_prediction"),
         ('{"top_prediction": null, "confidence": 0.5}', "top_prediction"),
         ('{"top_prediction": "", "confidence": 0.5}', "top_prediction"),
@@ -190,17 +192,12 @@ async def test_correction_keeps_the_models_result(client: httpx.AsyncClient, upl
         ("null", None),
         ("", None),
         ("{", 1),
-    ],
-)
-async def test_invalid_correction_is_422_and_changes_nothing(
-    client: httpx.AsyncClient, upload: Upload, body: str, field: str | int | None
-) -> None:
-    id = (await upload(jpeg())).json()["id"]
-    before = (await client.get(f"/predictions/{id}/")).json()
-    answer = await client.put(f"/predictions/{id}/", content=body, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 422
-    assert answer.json()["detail"][0]["loc"] == (["body", field] if field is not None else ["body"])
-    assert (await client.get(f"/predictions/{id}/")).json() == before
+    ]:
+        with subtests.test(body=body):
+            answer = await client.put(f"/predictions/{id}/", content=body, headers={"Content-Type": "application/json"})
+            assert answer.status_code == 422
+            assert answer.json()["detail"][0]["loc"] == (["body", field] if field is not None else ["body"])
+            assert (await client.get(f"/predictions/{id}/")).json() == before
 
 
 async def test_deletion_removes_the_prediction_and_its_image(

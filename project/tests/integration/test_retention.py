@@ -1,6 +1,7 @@
 """Retention: deletion by age or by total size."""
 
 import httpx
+import pytest
 
 from app.config import Settings
 from app.db.connection import execute
@@ -21,12 +22,13 @@ async def ids() -> list[int]:
     return [row["id"] for row in await execute("SELECT id FROM predictions ORDER BY id")]
 
 
+@pytest.mark.all_models
 async def test_old_predictions_are_deleted(client: httpx.AsyncClient, upload: Upload, settings: Settings) -> None:
     storage = await stored(client, upload, settings, 5)
     days = settings.model_copy(update={"retention_days": 30})
     await execute("UPDATE predictions SET created_at = now() - interval '31 days' WHERE id IN (1, 2, 4)")
     await execute("UPDATE predictions SET status = 'processing' WHERE id = 2")
-    await client.get("/predict/iris_random_forest")
+    assert (await client.get("/predict/iris_random_forest")).status_code == 200
     await execute("UPDATE tabular_predictions SET created_at = now() - interval '31 days'")
     planned = await retain(storage, days, dry_run=True)
     assert planned.predictions == 2

@@ -23,6 +23,10 @@ SELECT CASE WHEN n % 5000 = 0 THEN 'holiday in Norway ' ELSE 'IMG_' END || n || 
        CASE WHEN n % 20 <> 0 THEN (n * 104729::bigint % 1000000) / 1e6 END
 FROM generate_series(1, $1) AS n
 """
+SECONDARY_INDEXES = """
+SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
+WHERE indrelid = 'predictions'::regclass AND NOT indisunique
+"""
 MILLION = 1_000_000
 PAGE = 50
 MOST_VISITED = 30_000
@@ -33,7 +37,14 @@ async def fill(url: str, rows: int) -> asyncpg.Connection:
     connection = await asyncpg.connect(url)
     # Nobody is told of so many changes.
     await connection.execute("ALTER TABLE predictions DISABLE TRIGGER USER")
+    # Creating an index of all rows is several times faster than adding them one by one.
+    indexes = await connection.fetch(SECONDARY_INDEXES)
+    for name, _ in indexes:
+        await connection.execute(f"DROP INDEX {name}")
     await connection.execute(ROWS, rows)
+    await connection.execute("SET maintenance_work_mem = '256MB'")
+    for _, definition in indexes:
+        await connection.execute(definition)
     await connection.execute("ANALYZE predictions")
     return connection
 
@@ -84,11 +95,10 @@ async def test_next_page_keeps_the_filters(client: httpx.AsyncClient, database_u
     assert found == whole
 
 
-@pytest.mark.parametrize(
-    "query", ["min_confidence=1.1", "min_confidence=nan", "min_confidence=x", "q=%00", "label=%00", "model=%00"]
-)
-async def test_invalid_filters_are_rejected(client: httpx.AsyncClient, query: str) -> None:
-    assert (await client.get(f"/predictions/?{query}")).status_code == 422
+async def test_invalid_filters_are_rejected(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    for query in ["min_confidence=1.1", "min_confidence=nan", "min_confidence=x", "q=%00", "label=%00", "model=%00"]:
+        with subtests.test(query=query):
+            assert (await client.get(f"/predictions/?{query}")).status_code == 422
 
 
 def visited(plan: dict[str, Any]) -> int:

@@ -16,7 +16,7 @@ from app.db.connection import execute
 from app.domain import DatabaseUnavailable, ModelBroken
 from tests.integration.conftest import serving
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.all_models]
 
 LOGISTIC, FOREST = "iris_logistic_regression", "iris_random_forest"
 FEATURES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
@@ -67,9 +67,8 @@ async def test_list_of_models_has_the_features(client: httpx.AsyncClient) -> Non
     }
 
 
-@pytest.mark.parametrize(
-    ("body", "where", "message"),
-    [
+async def test_invalid_row_is_422(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    for body, where, message in [
         ({**SETOSA, "petal_width": 10.5}, ["body", "petal_width"], "less than or equal to 10"),
         ({**SETOSA, "petal_width": -1}, ["body", "petal_width"], "greater than or equal to 0"),
         ({**SETOSA, "petal_width": "0.2"}, ["body", "petal_width"], "valid number"),
@@ -81,23 +80,21 @@ async def test_list_of_models_has_the_features(client: httpx.AsyncClient) -> Non
         ([], ["body"], "at least one row"),
         ("setosa", ["body"], "valid dictionary"),
         ("null", ["body"], "valid dictionary"),
-    ],
-)
-async def test_invalid_row_is_422(client: httpx.AsyncClient, body: object, where: list[object], message: str) -> None:
-    answer = await client.post(f"/predict/{FOREST}", json=body)
-    assert answer.status_code == 422
-    (detail,) = answer.json()["detail"]
-    assert detail["loc"] == where
-    assert message in detail["msg"]
+    ]:
+        with subtests.test(body=body):
+            answer = await client.post(f"/predict/{FOREST}", json=body)
+            assert answer.status_code == 422
+            (detail,) = answer.json()["detail"]
+            assert detail["loc"] == where
+            assert message in detail["msg"]
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b"[" * 50_000, b'{"petal_width": NaN}', b'{"petal_width": 1e999}', b"\xff"]
-)
-async def test_odd_bodies_are_422(client: httpx.AsyncClient, body: bytes) -> None:
-    answer = await client.post(f"/predict/{FOREST}", content=body)
-    assert answer.status_code == 422
-    assert json.loads(answer.content)["detail"][0]["loc"][0] == "body"
+async def test_odd_bodies_are_422(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    for body in [b"", b"{", b"[" * 50_000, b'{"petal_width": NaN}', b'{"petal_width": 1e999}', b"\xff"]:
+        with subtests.test(body=body):
+            answer = await client.post(f"/predict/{FOREST}", content=body)
+            assert answer.status_code == 422
+            assert json.loads(answer.content)["detail"][0]["loc"][0] == "body"
 
 
 async def test_image_models_are_404(client: httpx.AsyncClient, settings: Settings) -> None:
@@ -181,16 +178,16 @@ async def test_unavailable_database_affects_no_response(
     ],
 )
 def test_broken_tabular_model_is_reported(
-    models_dir: Path, tmp_path: Path, file: str, content: bytes, message: str
+    all_models: Path, tmp_path: Path, file: str, content: bytes, message: str
 ) -> None:
-    for path in (models_dir / FOREST).iterdir():
+    for path in (all_models / FOREST).iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / file).write_bytes(content)
     with pytest.raises(ModelBroken, match=message):
         TabularClassifier(read_model(tmp_path))
 
 
-def test_serving_never_unpickles(models_dir: Path) -> None:
+def test_serving_never_unpickles(all_models: Path) -> None:
     for name in (LOGISTIC, FOREST):
-        endings = {path.suffix for path in (models_dir / name).iterdir()}
+        endings = {path.suffix for path in (all_models / name).iterdir()}
         assert endings == {".onnx", ".toml", ".txt"}

@@ -12,6 +12,9 @@ from tests.pictures import jpeg_with
 from tests.resilience.cluster import COMMENT, Cluster, all_right
 from tests.resilience.conftest import NewCluster
 
+# The peak of the memory is measured while 2,000 clients send as fast as they can.
+pytestmark = pytest.mark.alone
+
 log = logging.getLogger(__name__)
 
 CLIENTS = 2_000

@@ -30,10 +30,17 @@ async def some_in_hand(cluster: Cluster) -> bool:
     return "processing" in await statuses(cluster)
 
 
-async def test_sigterm_finishes_active_jobs_and_takes_no_more(new_cluster: NewCluster) -> None:
-    cluster = await new_cluster().start(1)
-    await cluster.upload(300)
+async def upload_and_work(cluster: Cluster, count: int, workers: int = 1) -> None:
+    """Upload, then start workers, and return while they have jobs in hand: most of the uploads are still pending."""
+    await cluster.upload(count)
+    for _ in range(workers):
+        cluster.add_worker()
     await cluster.until(lambda: some_in_hand(cluster))
+
+
+async def test_sigterm_finishes_active_jobs_and_takes_no_more(new_cluster: NewCluster) -> None:
+    cluster = await new_cluster().start(0)
+    await upload_and_work(cluster, 300)
     began = time.monotonic()
     assert cluster.workers[0].stop() == 0
     log.info("SIGTERM: ended after %.2f s", time.monotonic() - began)
@@ -54,9 +61,8 @@ async def test_sigterm_finishes_active_jobs_and_takes_no_more(new_cluster: NewCl
 
 
 async def test_shutdown_releases_unfinished_jobs_without_counting_the_attempt(new_cluster: NewCluster) -> None:
-    cluster = await new_cluster(SHUTDOWN_SECONDS="0").start(1)
-    await cluster.upload(300)
-    await cluster.until(lambda: some_in_hand(cluster))
+    cluster = await new_cluster(SHUTDOWN_SECONDS="0").start(0)
+    await upload_and_work(cluster, 300)
     assert cluster.workers[0].stop() == 0
     assert "Traceback" not in cluster.workers[0].log.read_text()
     assert "processing" not in await statuses(cluster)
@@ -68,9 +74,8 @@ async def test_shutdown_releases_unfinished_jobs_without_counting_the_attempt(ne
 
 
 async def test_second_sigterm_ends_the_worker_at_once(new_cluster: NewCluster) -> None:
-    cluster = await new_cluster(SHUTDOWN_SECONDS="3600", **QUICK).start(1)
-    await cluster.upload(300)
-    await cluster.until(lambda: some_in_hand(cluster))
+    cluster = await new_cluster(SHUTDOWN_SECONDS="3600", **QUICK).start(0)
+    await upload_and_work(cluster, 300)
     worker = cluster.workers[0]
     # Its engine stands still, so what is in hand would never be finished.
     children = await asyncio.to_thread(_children, worker.process.pid)
@@ -98,11 +103,15 @@ def _children(pid: int) -> list[int]:
 
 async def test_suspended_worker_cannot_write_after_takeover(new_cluster: NewCluster) -> None:
     """Its leases expire while it is suspended, and another worker finishes its jobs."""
-    cluster = await new_cluster(**QUICK).start(2)
-    await cluster.upload(200)
-    still = cluster.workers[0]
-    await cluster.until(lambda: some_in_hand(cluster))
+    cluster = await new_cluster(**QUICK).start(0)
+    await upload_and_work(cluster, 200)
+    (still,) = cluster.workers
     still.send(signal.SIGSTOP)
+    while not await some_in_hand(cluster):
+        still.send(signal.SIGCONT)
+        await cluster.until(lambda: some_in_hand(cluster))
+        still.send(signal.SIGSTOP)
+    cluster.add_worker()
     await cluster.finished()
     taken_over = await cluster.execute("SELECT id FROM predictions WHERE attempts > 1")
     still.send(signal.SIGCONT)
@@ -143,9 +152,8 @@ async def _all_finished(cluster: Cluster, uploading: "asyncio.Task[None]") -> No
 
 
 async def test_worker_waits_for_an_unavailable_database(new_cluster: NewCluster) -> None:
-    cluster = await new_cluster().start(2)
-    await cluster.upload(300)
-    await cluster.until(lambda: some_in_hand(cluster))
+    cluster = await new_cluster().start(0)
+    await upload_and_work(cluster, 300, workers=2)
     # Who would start it again stands still.
     cluster.database.send(signal.SIGSTOP)
     os.kill(cluster.postmaster(), signal.SIGKILL)
