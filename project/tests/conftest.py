@@ -27,6 +27,13 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fail if pytest-xdist ignores the groups, as it did with pytest 9.2: fixtures would run once in each process."""
+    if getattr(session.config.option, "loadgroup", False):
+        for item in session.items:
+            assert "@" in item.nodeid or not item.get_closest_marker("xdist_group"), f"{item.nodeid} has no group"
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Settings of the machine, and a developer's ``.env``, do not reach a test."""

@@ -14,7 +14,7 @@ from app.images.preprocessing import InputSpec
 from tests.conftest import FALLBACK
 from tests.pictures import encoded
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("decoding accuracy")]
 
 MEGAPIXELS = 12_000_000
 
@@ -27,29 +27,39 @@ def enlarged(data: bytes) -> bytes:
     return encoded(image.resize(size, Image.Resampling.BICUBIC), "JPEG", quality=90)
 
 
-@pytest.mark.parametrize("large", [False, True], ids=["as they are", "12 megapixels"])
+@pytest.fixture(scope="module")
+def original(labelled_images: Path) -> list[tuple[bytes, str]]:
+    """The labelled pictures as they are."""
+    with (labelled_images / "labels.csv").open() as file:
+        return [((labelled_images / row["file"]).read_bytes(), row["label"]) for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def large(original: list[tuple[bytes, str]]) -> list[tuple[bytes, str]]:
+    """The labelled pictures at 12 megapixels."""
+    return [(enlarged(data), label) for data, label in original]
+
+
+@pytest.mark.parametrize("size", ["original", "large"])
 @pytest.mark.parametrize("name", ["mobilenet_v2", FALLBACK])
 def test_accuracy_equals_that_of_full_decoding(
-    name: str, all_models: Path, labelled_images: Path, request: pytest.FixtureRequest, *, large: bool
+    name: str, size: str, all_models: Path, request: pytest.FixtureRequest
 ) -> None:
     if name == "mobilenet_v2":
         request.getfixturevalue("mobilenet_weights")
     classifier = Classifier(read_model(all_models / name), threads=1)
-    with (labelled_images / "labels.csv").open() as file:
-        expected = {row["file"]: row["label"] for row in csv.DictReader(file)}
+    pictures: list[tuple[bytes, str]] = request.getfixturevalue(size)
     right = right_in_full = changed = 0
-    for picture, label in expected.items():
-        data = (labelled_images / picture).read_bytes()
-        data = enlarged(data) if large else data
+    for data, label in pictures:
         # BMP has no reduced size: what Pillow decoded in full, pixel by pixel.
         full = classifier.classify(encoded(Image.open(BytesIO(data)).convert("RGB"), "BMP"))[0].label
         reduced = classifier.classify(data)[0].label
         right += reduced == label
         right_in_full += full == label
         changed += reduced != full
-    assert len(expected) == 40
+    assert len(pictures) == 40
     assert right >= right_in_full
     assert changed <= 1
-    if large:
+    if size == "large":
         # Otherwise nothing was reduced, and nothing shown.
         assert min(decode(data, InputSpec().enough).shape[:2]) < 1000
