@@ -25,6 +25,12 @@ EXPORT := PYTHONPATH=project $(EXPORT_VENV)/bin/python -m app export-model
 export-for-tests = export MODELS_DIR=$(TEST_MODELS) MODEL=$(1) $(2); \
 	$(APP) has-model >/dev/null 2>&1 || { echo "==> Exporting the model $(1) for the tests"; $(EXPORT); }
 
+# No library reports what is done here: ONNX Runtime, Ray, BentoML, and others that heed DO_NOT_TRACK.
+export ORT_DISABLE_TELEMETRY := 1
+export RAY_USAGE_STATS_ENABLED := 0
+export BENTOML_DO_NOT_TRACK := True
+export DO_NOT_TRACK := 1
+
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -118,12 +124,13 @@ bench: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp $(BENCH_ENVIRONMENTS) ## Compare t
 	@cd project && exec ../$(BIN)/python -m benchmarks --models $(TEST_MODELS) --weights $(TEST_WEIGHTS) \
 	  --images $(BENCH_FOLDER) --output $(CURDIR)/data/benchmark $(BENCH_ARGS)
 
+# OpenVINO only needs openvino-telemetry to convert models, and it would report that.
 lock: $(VENV)/dev.stamp ## Pin the newest versions of all dependencies, with hashes
 	@cd project && for name in requirements requirements-dev requirements-export requirements-tabular requirements-openvino requirements-telemetry; do \
 	  echo "==> $$name.txt"; \
 	  constraint=""; [ $$name = requirements ] || constraint="-c requirements.txt"; \
 	  ../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	    --no-emit-find-links --no-header --no-annotate $$constraint $$name.in -o $$name.txt; done
+	    --no-emit-find-links --no-emit-package openvino-telemetry --no-header --no-annotate $$constraint $$name.in -o $$name.txt; done
 	@cd project/benchmarks && for name in baseline litserve bentoml ray; do echo "==> benchmarks/requirements-$$name.txt"; \
 	  ../../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-header --no-annotate requirements-$$name.in -o requirements-$$name.txt; done

@@ -42,7 +42,7 @@ def contenders(model: str) -> dict[str, Callable[[Bench], Round]]:
             "BentoML",
             ".venv-bench-bentoml",
             ("bentoml", "serve", "benchmarks.peers.bentoml_server:ImageService", "--port", "{PORT}"),
-            {**peer, "BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOST": "127.0.0.1"},
+            {**peer, "BENTOML_HOST": "127.0.0.1"},
             ready="/readyz",
         ),
         Contender("Ray Serve", ".venv-bench-ray", ("python", "-m", "benchmarks.peers.ray_server"), peer, ready="/docs"),

@@ -1,0 +1,119 @@
+"""Nothing leaves the machine, and nothing is written outside of ``DATA_DIR``: every system call of a run is checked."""
+
+import ipaddress
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.config import PROJECT_DIR
+from tests.conftest import FALLBACK
+from tests.pictures import jpeg
+
+pytestmark = [pytest.mark.slow, pytest.mark.all_models]
+
+START_SECONDS = 120
+CALLS = "trace=connect,sendto,sendmsg,sendmmsg,open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2,link,symlink"
+ADDRESS = re.compile(r'sa_family=AF_INET6?, .*?port=htons\((\d+)\).*?(?:inet_addr\("|inet_pton\(AF_INET6, ")([^"]+)')
+WRITING = re.compile(r"\bO_(?:WRONLY|RDWR|CREAT)\b")
+OPENED = re.compile(r"= \d+<([^>]+)>$")
+TARGET = re.compile(r'(?:mkdir|rename|link|symlink)\w*\(.*"([^"]+)"')
+PRIVATE = re.compile(r"/(?:dev|proc|sys)/|(?:pipe|socket|anon_inode):")
+"""Devices, the kernel's files, and memory that is shared between processes."""
+
+
+@pytest.fixture
+def models(all_models: Path, tmp_path: Path) -> Path:
+    """All exported models, and one for OpenVINO: every kind and every runtime."""
+    folder = tmp_path / "models"
+    shutil.copytree(all_models, folder)
+    int8 = folder / "mobilenet_v2_int8"
+    if int8.is_dir():
+        openvino = folder / "openvino"
+        shutil.copytree(int8, openvino)
+        manifest = (openvino / "model.toml").read_text().replace('name = "mobilenet_v2_int8"', 'name = "openvino"')
+        (openvino / "model.toml").write_text(manifest.replace('runtime = "onnx"', 'runtime = "openvino"'))
+    return folder
+
+
+@pytest.fixture
+def trace(tmp_path: Path, models: Path) -> list[str]:
+    """The system calls of a service that loads every model and uses each once, as a user would run it."""
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed (apt-get install strace)")
+    for name in ("home", "tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(0o777)
+    log, calls = tmp_path / "server.log", tmp_path / "trace"
+    # Without CI, with which some libraries report nothing.
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(PROJECT_DIR),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": str(tmp_path / "home"),
+        "TMPDIR": str(tmp_path / "tmp"),
+        "DATA_DIR": str(tmp_path / "data"),
+        "MODELS_DIR": str(models),
+        "MODEL": FALLBACK,
+        "MODELS_LOADING": "start",
+        "PORT": "0",
+    }
+    service = [sys.executable, "-m", "app"]
+    subprocess.run([*service, "migrate"], env=environment, check=True, capture_output=True)
+    with log.open("w") as output:
+        tracer = ["strace", "-f", "-qq", "-yy", "-s", "300", "-e", CALLS, "-o", str(calls)]
+        process = subprocess.Popen([*tracer, *service, "serve"], env=environment, stdout=output, stderr=output)
+    deadline = time.monotonic() + START_SECONDS
+    while not (found := re.search(r"Serving on (http://\S+)", log.read_text())):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+    use(found[1])
+    pid = int((tmp_path / "data" / "service.lock").read_text())
+    os.kill(pid, signal.SIGTERM)
+    assert process.wait(START_SECONDS) == 0
+    return calls.read_text().splitlines()
+
+
+def use(url: str) -> None:
+    """Classify with every image model, and predict with every tabular one."""
+    with httpx.Client(base_url=url, timeout=60, headers={"Prefer": "wait=50"}) as client:
+        found = client.get("/models").json()
+        assert {model["kind"] for model in found} == {"image", "tabular"}
+        for model in found:
+            assert model["error"] is None, model
+            if model["kind"] == "tabular":
+                assert client.get(f"/predict/{model['name']}").status_code == 200
+            else:
+                answer = client.post("/predictions/", files={"file": jpeg()}, data={"model": model["name"]})
+                assert answer.json()["status"] == "succeeded", answer.text
+
+
+def test_service_connects_to_nothing_else_and_writes_only_its_own_files(trace: list[str], tmp_path: Path) -> None:
+    """The only connections are those to its own database, on loopback; no name is resolved."""
+    assert len(trace) > 1000
+    peers = {(address, int(port)) for line in trace for port, address in ADDRESS.findall(line)}
+    assert peers
+    assert all(ipaddress.ip_address(address).is_loopback for address, _ in peers), peers
+    assert 53 not in {port for _, port in peers}
+
+    written = {found[1] for line in trace if WRITING.search(line) and (found := OPENED.search(line))}
+    written |= {found[1] for line in trace if line.endswith("= 0") and (found := TARGET.search(line))}
+    assert any(Path(path).is_relative_to(tmp_path / "data") for path in written)
+    allowed = tmp_path / "data", tmp_path / "tmp"
+    elsewhere = {
+        path
+        for path in written
+        if Path(path).is_absolute()
+        and not PRIVATE.match(path)
+        and not any(Path(path).is_relative_to(folder) for folder in allowed)
+    }
+    assert elsewhere == set()
+    assert list((tmp_path / "home").iterdir()) == []
