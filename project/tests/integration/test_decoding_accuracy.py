@@ -14,7 +14,7 @@ from app.images.preprocessing import InputSpec
 from tests.conftest import FALLBACK
 from tests.pictures import encoded
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("decoding accuracy")]
+pytestmark = pytest.mark.slow
 
 MEGAPIXELS = 12_000_000
 
@@ -27,21 +27,20 @@ def enlarged(data: bytes) -> bytes:
     return encoded(image.resize(size, Image.Resampling.BICUBIC), "JPEG", quality=90)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def original(labelled_images: Path) -> list[tuple[bytes, str]]:
     """The labelled pictures as they are."""
     with (labelled_images / "labels.csv").open() as file:
         return [((labelled_images / row["file"]).read_bytes(), row["label"]) for row in csv.DictReader(file)]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def large(original: list[tuple[bytes, str]]) -> list[tuple[bytes, str]]:
     """The labelled pictures at 12 megapixels."""
     return [(enlarged(data), label) for data, label in original]
 
 
-@pytest.mark.parametrize("size", ["original", "large"])
-@pytest.mark.parametrize("name", ["mobilenet_v2", FALLBACK])
+@pytest.mark.parametrize(("name", "size"), [("mobilenet_v2", "original"), (FALLBACK, "original"), (FALLBACK, "large")])
 def test_accuracy_equals_that_of_full_decoding(
     name: str, size: str, all_models: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -29,8 +29,7 @@ def kill(cluster: Cluster, victim: Victim) -> None:
         os.kill(cluster.postmaster(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("victim", ["worker", "web", "postgres"])
+@pytest.mark.parametrize(("victim", "workers"), [("worker", 1), ("worker", 3), ("web", 1), ("postgres", 3)])
 async def test_nothing_is_lost_after_kill_9_during_500_predictions(
     new_cluster: NewCluster, victim: Victim, workers: int
 ) -> None:
