@@ -31,7 +31,9 @@ async def some_in_hand(cluster: Cluster) -> bool:
 
 
 async def upload_and_work(cluster: Cluster, count: int, workers: int = 1) -> None:
-    """Upload, then start workers, and return while they have jobs in hand: most of the uploads are still pending."""
+    """Upload while no worker runs, then start some, and return while they have jobs in hand and most are pending."""
+    # The first worker has announced the models; without any, uploads are refused.
+    assert cluster.workers.pop().stop() == 0
     await cluster.upload(count)
     for _ in range(workers):
         cluster.add_worker()
@@ -39,7 +41,7 @@ async def upload_and_work(cluster: Cluster, count: int, workers: int = 1) -> Non
 
 
 async def test_sigterm_finishes_active_jobs_and_takes_no_more(new_cluster: NewCluster) -> None:
-    cluster = await new_cluster().start(0)
+    cluster = await new_cluster().start(1)
     await upload_and_work(cluster, 300)
     began = time.monotonic()
     assert cluster.workers[0].stop() == 0
@@ -61,7 +63,7 @@ async def test_sigterm_finishes_active_jobs_and_takes_no_more(new_cluster: NewCl
 
 
 async def test_shutdown_releases_unfinished_jobs_without_counting_the_attempt(new_cluster: NewCluster) -> None:
-    cluster = await new_cluster(SHUTDOWN_SECONDS="0").start(0)
+    cluster = await new_cluster(SHUTDOWN_SECONDS="0").start(1)
     await upload_and_work(cluster, 300)
     assert cluster.workers[0].stop() == 0
     assert "Traceback" not in cluster.workers[0].log.read_text()
@@ -74,7 +76,7 @@ async def test_shutdown_releases_unfinished_jobs_without_counting_the_attempt(ne
 
 
 async def test_second_sigterm_ends_the_worker_at_once(new_cluster: NewCluster) -> None:
-    cluster = await new_cluster(SHUTDOWN_SECONDS="3600", **QUICK).start(0)
+    cluster = await new_cluster(SHUTDOWN_SECONDS="3600", **QUICK).start(1)
     await upload_and_work(cluster, 300)
     worker = cluster.workers[0]
     # Its engine stands still, so what is in hand would never be finished.
@@ -103,7 +105,7 @@ def _children(pid: int) -> list[int]:
 
 async def test_suspended_worker_cannot_write_after_takeover(new_cluster: NewCluster) -> None:
     """Its leases expire while it is suspended, and another worker finishes its jobs."""
-    cluster = await new_cluster(**QUICK).start(0)
+    cluster = await new_cluster(**QUICK).start(1)
     await upload_and_work(cluster, 200)
     (still,) = cluster.workers
     still.send(signal.SIGSTOP)
@@ -152,7 +154,7 @@ async def _all_finished(cluster: Cluster, uploading: "asyncio.Task[None]") -> No
 
 
 async def test_worker_waits_for_an_unavailable_database(new_cluster: NewCluster) -> None:
-    cluster = await new_cluster().start(0)
+    cluster = await new_cluster().start(1)
     await upload_and_work(cluster, 300, workers=2)
     # Who would start it again stands still.
     cluster.database.send(signal.SIGSTOP)
