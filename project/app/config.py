@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -15,7 +16,12 @@ from app.domain import RetryPolicy
 PROJECT_DIR = Path(__file__).resolve().parents[1]
 MIGRATIONS_DIR = PROJECT_DIR / "migrations"
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+HOST_NAME: Final = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9])?")
 _DAY: Final = 86_400
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in (part.strip().lower().rstrip(".") for part in text.split(",")) if name]
 
 
 def _cores() -> int:
@@ -45,8 +51,15 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0 picks a free one.")] = 8004
     allow_anonymous: Annotated[
         bool | None,
-        Field(description="Allow requests without an API key. Unset: only on loopback addresses."),
+        Field(description="Allow requests without an API key. Unset: from this machine, until a key exists."),
     ] = None
+    allowed_hosts: Annotated[
+        str,
+        Field(
+            description="Host names, separated by commas, besides localhost and IP addresses, under which requests may "
+            "come while they need no key; *.example.com includes all its subdomains, * allows all names."
+        ),
+    ] = ""
     trusted_proxies: Annotated[
         str, Field(description="Proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted; * trusts all.")
     ] = "127.0.0.1"
@@ -262,6 +275,21 @@ class Settings(BaseSettings):
         if self.queue == "pgqueuer" and self.database_url is None:
             raise ValueError("QUEUE=pgqueuer needs DATABASE_URL: the embedded database serves a single process")
         return self
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _validate_allowed_hosts(cls, value: str) -> str:
+        for name in _names(value):
+            if not HOST_NAME.fullmatch(name):
+                raise ValueError(
+                    f"must be host names such as photos.example.com, without scheme and port, not {name!r}"
+                )
+        return value
+
+    @property
+    def allowed_host_names(self) -> frozenset[str]:
+        """``allowed_hosts`` as names in lower case."""
+        return frozenset(_names(self.allowed_hosts))
 
     @property
     def uploads(self) -> Path:

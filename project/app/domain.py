@@ -164,6 +164,18 @@ class CrossSite(ServiceError):
     code = "cross_site"
 
 
+class HostNotAllowed(ServiceError):
+    """The host name of the request is not allowed."""
+
+    code = "host_not_allowed"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"The host name {host[:MAX_FILENAME]!r} is not allowed. If it belongs to this service, "
+            "add it to the setting ALLOWED_HOSTS."
+        )
+
+
 class RateLimited(ServiceError):
     """Too many requests. Try again later."""
 

@@ -12,7 +12,8 @@ from app import __version__
 from app.api import batches, events, export, images, metrics, models, ping, predictions, tabular, uploads
 from app.api.deps import AppState, make_state
 from app.api.errors import add_error_handlers
-from app.api.middleware.auth import AuthMiddleware, allows_anonymous
+from app.api.middleware.anonymous import AnonymousAccess, allows_anonymous
+from app.api.middleware.auth import AuthMiddleware
 from app.api.middleware.body_limit import BodyLimitMiddleware
 from app.api.middleware.head import HeadMiddleware
 from app.api.middleware.rate_limit import RateLimiter
@@ -52,6 +53,7 @@ class LifespanState(TypedDict):
 
 def create_application(settings: Settings) -> FastAPI:
     """Build the application; nothing is started before its lifespan begins."""
+    anonymous = AnonymousAccess(settings.allow_anonymous, settings.allowed_host_names)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[LifespanState]:
@@ -64,13 +66,14 @@ def create_application(settings: Settings) -> FastAPI:
             backlog.measured(),
         ):
             await _check_keys(settings)
+            await anonymous.refresh()
             yield LifespanState(app_state=make_state(settings, storage, backend, backlog))
 
     # Serves Swagger UI and ReDoc from a package instead of a CDN, so that they work without the internet.
     app = FastAPIOffline(
         title="Image classifier", description=DESCRIPTION, version=__version__, lifespan=lifespan, debug=False
     )
-    _add_middleware(app, settings)
+    _add_middleware(app, settings, anonymous)
     add_error_handlers(app)
     accept_both_slashes(app)
     for module in (uploads, batches, events, images, export, predictions, tabular, models, ping, metrics):
@@ -82,12 +85,12 @@ def create_application(settings: Settings) -> FastAPI:
     return app
 
 
-def _add_middleware(app: FastAPI, settings: Settings) -> None:
+def _add_middleware(app: FastAPI, settings: Settings, anonymous: AnonymousAccess) -> None:
     """Add the middleware. Each one wraps those before it, so requests pass them from the last to the first."""
     app.add_middleware(
         BodyLimitMiddleware, max_bytes=settings.max_upload_bytes, max_batch_bytes=settings.max_batch_bytes
     )
-    app.add_middleware(AuthMiddleware, allow_anonymous=settings.allow_anonymous, rate_limiter=RateLimiter(settings))
+    app.add_middleware(AuthMiddleware, anonymous=anonymous, rate_limiter=RateLimiter(settings))
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestLogMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)

@@ -23,6 +23,7 @@ STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
     domain.KeyRefused: HTTPStatus.UNAUTHORIZED,
     domain.ScopeMissing: HTTPStatus.FORBIDDEN,
     domain.CrossSite: HTTPStatus.FORBIDDEN,
+    domain.HostNotAllowed: HTTPStatus.MISDIRECTED_REQUEST,
     domain.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     domain.QuotaExceeded: HTTPStatus.FORBIDDEN,
     domain.PredictionNotFound: HTTPStatus.NOT_FOUND,

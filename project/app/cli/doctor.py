@@ -116,7 +116,7 @@ def _model(settings: Settings) -> Finding:
 
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
-    from app.api.middleware.auth import allows_anonymous
+    from app.api.middleware.anonymous import allows_anonymous
     from app.db.connection import database_in_use, server_version
     from app.db.migrations import pending_migrations
 
@@ -135,7 +135,8 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
             yield await _queue()
         yield await _storage(settings)
         is_open = allows_anonymous(settings.allow_anonymous, settings.host)
-        yield await _keys(is_open=is_open)
+        for finding in await _keys(settings, is_open=is_open):
+            yield finding
 
 
 async def _queue() -> Finding:
@@ -169,11 +170,30 @@ async def _storage(settings: Settings) -> Finding:
     return Finding("storage", "ok", f"{storage.location} is writable")
 
 
-async def _keys(*, is_open: bool) -> Finding:
+async def _keys(settings: Settings, *, is_open: bool) -> list[Finding]:
     from app.db.crud.api_keys import any_valid
 
-    if is_open:
-        return Finding("keys", "ok", "not required")
-    if not await any_valid():
-        return Finding("keys", "wrong", "there are none: create one with `./classifier keys create NAME`.")
-    return Finding("keys", "ok", "required, and at least one is valid")
+    exist = await any_valid()
+    if not is_open and not exist:
+        return [Finding("keys", "wrong", "there are none: create one with `./classifier keys create NAME`.")]
+    required = exist if settings.allow_anonymous is None else not settings.allow_anonymous
+    if required:
+        return [Finding("keys", "ok", "required, and at least one is valid")]
+    return [
+        Finding("keys", "ok", "not required" if settings.allow_anonymous else "not required on this machine"),
+        *(Finding("access", "warning", risk) for risk in _risks(settings, keys_exist=exist)),
+    ]
+
+
+def _risks(settings: Settings, *, keys_exist: bool) -> Iterator[str]:
+    """What makes a service that needs no keys reachable by more people than its operator may expect."""
+    from app.outbound.addresses import is_loopback
+
+    if keys_exist:
+        yield "there are API keys, and ALLOW_ANONYMOUS=1 admits everybody without one: unset it to require them."
+    if not is_loopback(settings.host):
+        yield f"HOST={settings.host} lets everybody on the network in: create a key and unset ALLOW_ANONYMOUS."
+    if settings.trusted_proxies != Settings.model_fields["trusted_proxies"].default:
+        yield "TRUSTED_PROXIES is set, and everybody whom the proxy admits needs no key: create one."
+    if "*" in settings.allowed_host_names:
+        yield "ALLOWED_HOSTS=* lets any web page use this service through a visitor's browser: name your hosts."

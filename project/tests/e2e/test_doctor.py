@@ -55,6 +55,18 @@ def test_problem_is_reported_with_its_fix(server: Server, port: int) -> None:
     assert found["keys"] == ("wrong", "there are none: create one with `./classifier keys create NAME`.")
 
 
+def test_risks_of_a_service_without_keys_are_reported(server: Server) -> None:
+    server.environment |= {"ALLOW_ANONYMOUS": "1", "HOST": "0.0.0.0", "TRUSTED_PROXIES": "*", "ALLOWED_HOSTS": "*"}
+    assert server.command("keys", "create", "anna").returncode == 0
+    done = server.command("doctor")
+    assert done.returncode == 0
+    warnings = [line for line in done.stdout.splitlines() if line.startswith("warning  access: ")]
+    for name in ("API keys", "HOST=0.0.0.0", "TRUSTED_PROXIES", "ALLOWED_HOSTS=*"):
+        assert sum(name in line for line in warnings) == 1, done.stdout
+    server.environment |= {"ALLOW_ANONYMOUS": "0"}
+    assert findings(server, 0)["keys"] == ("ok", "required, and at least one is valid")
+
+
 def test_unavailable_or_empty_database_is_reported(server: Server, postgres_url: str) -> None:
     server.environment["DATABASE_URL"] = "postgres://postgres@127.0.0.1:1/nothing"
     state, message = findings(server, 1)["database"]

@@ -17,12 +17,12 @@ from starlette.types import Scope as AsgiScope
 
 from app.api.early_response import EarlyResponse
 from app.api.errors import service_problem
+from app.api.middleware.anonymous import AnonymousAccess
 from app.api.middleware.rate_limit import RateLimiter, subject_of
 from app.api.params import prefers_html
 from app.api.rate_limit_headers import rate_limit_headers
 from app.db.crud import api_keys
 from app.domain import ANYBODY, Caller, CrossSite, KeyNeeded, KeyRefused, Scope, ScopeMissing, ServiceError
-from app.outbound.addresses import is_loopback
 
 COOKIE: Final = "image_classifier_session"
 SIGN_IN: Final = "/sign-in"
@@ -39,10 +39,9 @@ MAX_CACHED_CALLERS: Final = 10_000
 class AuthMiddleware:
     """ASGI middleware: requires a key where needed, and stores the caller in the request's state."""
 
-    def __init__(self, app: ASGIApp, allow_anonymous: bool | None, rate_limiter: RateLimiter) -> None:
-        """``allow_anonymous``: allow all requests without a key; None: on loopback addresses only."""
+    def __init__(self, app: ASGIApp, anonymous: AnonymousAccess, rate_limiter: RateLimiter) -> None:
         self._app = app
-        self._allow_anonymous = allow_anonymous
+        self._anonymous = anonymous
         self._rate_limiter = rate_limiter
         self._callers: TTLCache[tuple[str, str], Caller] = TTLCache(MAX_CACHED_CALLERS, CALLER_CACHE_SECONDS)
 
@@ -95,10 +94,12 @@ class AuthMiddleware:
         if changes and not key:
             _check_site(request, signed_in=bool(cookie))
         if _is_open_path(path):
+            self._anonymous.check_open_path(request)
             return ANYBODY
+        needs_no_key = await self._anonymous.allows(request)
         if key:
             caller = await self._cached("key", key, api_keys.authenticate_key)
-        elif self._allows_anonymous(request):
+        elif needs_no_key:
             return ANYBODY
         elif cookie:
             caller = await self._cached("session", cookie, api_keys.authenticate_session)
@@ -114,15 +115,6 @@ class AuthMiddleware:
         if caller is None:
             caller = self._callers[kind, secret] = await authenticate(secret)
         return caller
-
-    def _allows_anonymous(self, request: Request) -> bool:
-        host = (request.scope.get("server") or ("", 0))[0]
-        return allows_anonymous(self._allow_anonymous, host)
-
-
-def allows_anonymous(allow_anonymous: bool | None, host: str) -> bool:
-    """Whether a service listening on ``host`` accepts requests without a key (``ALLOW_ANONYMOUS``)."""
-    return is_loopback(host) if allow_anonymous is None else allow_anonymous
 
 
 def _is_open_path(path: str) -> bool:
