@@ -204,6 +204,9 @@ class Settings(BaseSettings):
     max_upload_bytes: Annotated[PositiveInt, Field(description="Maximum size of an upload; larger ones get 413.")] = (
         20 * 2**20
     )
+    max_head_bytes: Annotated[
+        int, Field(ge=4096, description="Maximum size of a request's line and headers; larger ones get 431.")
+    ] = 64 * 1024
     max_batch_bytes: Annotated[
         PositiveInt, Field(description="Maximum size of a batch, and of a ZIP file once unpacked.")
     ] = 2**30

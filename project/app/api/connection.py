@@ -4,18 +4,23 @@ import asyncio
 import logging
 import socket
 import struct
+import sys
 from http import HTTPStatus
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.api.early_response import LINGER_BYTES, LINGER_SECONDS
 from app.api.errors import problem
+from app.api.head_limits import HeadLimits, HeadTooLarge
 from app.api.middleware.request_log import log_malformed_request, new_request_id
 from app.api.middleware.security_headers import HEADERS
 from app.observability.log_events import CLIENT_STALLED
 
 log = logging.getLogger(__name__)
 
+DEFAULT_HEAD_BYTES: Final = 64 * 1024
 HEAD_SECONDS: Final = 15.0
 """From a new connection, or the first byte of another request, to the end of the request's headers."""
 READ_TIMEOUT_SECONDS: Final = 60.0
@@ -32,10 +37,16 @@ class ConnectionProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._limits = HeadLimits(self.config.h11_max_incomplete_event_size or DEFAULT_HEAD_BYTES)
+        self._body_bytes = 0
+        self._responding: RequestResponseCycle | None = None
+        self._is_refused = False
+        self._discarded_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._read_timer: asyncio.TimerHandle | None = None
         self.in_body = False
         """Whether more of a request's body is expected."""
+        self._in_head = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the time limit for the first request's headers."""
@@ -44,31 +55,96 @@ class ConnectionProtocol(HttpToolsProtocol):
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
-        """Pause after the first piece of a body until the application asks for more."""
-        was_in_body = self.in_body
+        """Parse data within the limits, and pause after the first piece of a body until it is asked for."""
+        if self._is_refused:
+            self._discard(data)
+            return
+        was_in_body, self._body_bytes = self.in_body, 0
         super().data_received(data)
+        self._after_data(len(data), was_in_body=was_in_body)
+
+    def _after_data(self, size: int, *, was_in_body: bool) -> None:
+        if self._is_refused:
+            return
+        try:
+            if was_in_body and self.in_body:
+                self._limits.count_body(size, self._body_bytes)
+            elif not was_in_body and self._in_head:
+                self._limits.count_unparsed(size)
+        except HeadTooLarge as error:
+            self._refuse(error.status, error.message)
+            return
         if self.in_body and not was_in_body and not self.cycle.response_complete:
             self.flow.pause_reading()
+        if self._head_timer is None and not self._in_head and (self.cycle is None or self.cycle.response_complete):
+            # Empty lines before a request: they would keep the connection open without end.
+            self._wait_for_head()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn has logged it
-        """Respond to bytes that are not HTTP as to any other bad request, with an ID, a log line and metrics."""
+        """Respond to bytes that are not HTTP, or exceed a limit, as to any other bad request."""
+        cause = sys.exception()
+        too_large = cause.__context__ if cause else None
+        if isinstance(too_large, HeadTooLarge):
+            self._refuse(too_large.status, too_large.message)
+        else:
+            self._refuse(HTTPStatus.BAD_REQUEST, NOT_HTTP)
+
+    def _refuse(self, status: HTTPStatus, message: str) -> None:
+        """Respond with an ID, a log line and metrics, and read nothing more."""
+        self._cancel_head_timer()
+        is_responding = self.cycle is not None and not self.cycle.response_complete
+        if is_responding and (self.cycle.response_started or not self.in_body):
+            # Anything sent now would be taken for a part of that response.
+            self._close("exceeded a limit before the response was complete")
+            return
         request_id = new_request_id()
-        response = problem(HTTPStatus.BAD_REQUEST, NOT_HTTP)
+        response = problem(status, message)
         headers = [*response.raw_headers, *HEADERS, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
         lines = b"".join(b"%b: %b\r\n" % header for header in [*self.server_state.default_headers, *headers])
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + lines + b"\r\n" + bytes(response.body))
-        self.transport.close()
-        log_malformed_request(request_id, HTTPStatus.BAD_REQUEST, len(response.body))
+        self.transport.write(b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) + lines + b"\r\n")
+        self.transport.write(bytes(response.body))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        log_malformed_request(request_id, status, len(response.body))
+        self._disconnect()
+        # Closing at once would reset the connection, and the client might never see the response (RFC 9112, 9.6).
+        self._is_refused = True
+        self.flow.resume_reading()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _discard(self, data: bytes) -> None:
+        self._discarded_bytes += len(data)
+        if self._discarded_bytes > LINGER_BYTES:
+            self.transport.close()
 
     def on_message_begin(self) -> None:
-        """Start the time limit for the request's headers."""
+        """Start the limits for the request's headers."""
         super().on_message_begin()
+        self._in_head = True
+        self._limits.begin()
         if self._head_timer is None:
             self._wait_for_head()
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the URL."""
+        self._limits.count_url(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer of a chunked body; trailers are dropped, because the headers are in use by then."""
+        self._limits.count_field(name, value)
+        if not self.in_body:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """The headers are complete."""
         self._cancel_head_timer()
+        self._in_head = False
         super().on_headers_complete()
         self.in_body = True
 
@@ -88,10 +164,22 @@ class ConnectionProtocol(HttpToolsProtocol):
         self._cancel_read_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel all time limits."""
+        """Cancel all time limits, and drop what the application still sends."""
+        self._disconnect()
         self._cancel_head_timer()
         self._cancel_read_timer()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._responding = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _disconnect(self) -> None:
+        """Tell every request of the connection; uvicorn only tells the last one, which may still wait for its turn."""
+        for cycle in (self._responding, *(waiting for waiting, _ in self.pipeline)):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
 
     def _wait_for_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._close, "did not send a complete request")
@@ -108,6 +196,7 @@ class ConnectionProtocol(HttpToolsProtocol):
 
     def _close(self, reason: str) -> None:
         log.debug(CLIENT_STALLED, reason)
+        self._disconnect()
         # Resets the connection; otherwise the system keeps the unread data and goes on offering it.
         if (connection := self.transport.get_extra_info("socket")) is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -75,6 +75,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         forwarded_allow_ips=settings.trusted_proxies,
         ws="none",
         http=ConnectionProtocol,
+        # Despite its name, the one setting for this that uvicorn passes to its protocols.
+        h11_max_incomplete_event_size=settings.max_head_bytes,
     )
     _return_large_blocks()
     _allow_many_connections()
