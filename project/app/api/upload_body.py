@@ -68,6 +68,7 @@ async def read_upload(
         received_at=received_at,
         deadline=received_at + wait if wait else None,
         idempotency_key=idempotency_key,
+        on_downloaded=received.add if (received := getattr(request.state, "received", None)) else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -32,14 +33,16 @@ class ImageDownloader:
         """``from_private``: allow private addresses."""
         self._http = SafeHttpClient(to_private=from_private)
 
-    async def download(self, url: str, max_bytes: int) -> tuple[bytes, str]:
-        """The bytes at a URL, and the file name at the end of its path.
+    async def download(
+        self, url: str, max_bytes: int, on_received: Callable[[int], None] | None = None
+    ) -> tuple[bytes, str]:
+        """The bytes at a URL, and the file name at the end of its path. ``on_received``: gets the size of each piece.
 
         Raises ImageNotFetched, or UploadTooLarge above ``max_bytes`` bytes.
         """
         try:
             async with asyncio.timeout(SECONDS):
-                return await self._follow(url, max_bytes)
+                return await self._follow(url, max_bytes, on_received)
         except AddressNotAllowed as error:
             # Clients must not learn which private addresses names resolve to.
             log.info(IMAGE_NOT_FETCHED, error)
@@ -52,7 +55,7 @@ class ImageDownloader:
             log.info(IMAGE_NOT_FETCHED, str(error) or type(error).__name__)
             raise ImageNotFetched("The connection failed.") from error
 
-    async def _follow(self, url: str, max_bytes: int) -> tuple[bytes, str]:
+    async def _follow(self, url: str, max_bytes: int, on_received: Callable[[int], None] | None) -> tuple[bytes, str]:
         for _ in range(MAX_REDIRECTS + 1):
             _check(url)
             async with self._http.stream("GET", url, headers=HEADERS, idle_timeout=SECONDS) as response:
@@ -61,7 +64,7 @@ class ImageDownloader:
                     continue
                 if response.status_code != httpx.codes.OK:
                     raise ImageNotFetched(f"The server responded with {response.status_code}.")
-                return await _read(response, max_bytes), _filename(url)
+                return await _read(response, max_bytes, on_received), _filename(url)
         raise ImageNotFetched(f"The server redirected more than {MAX_REDIRECTS} times.")
 
 
@@ -79,7 +82,7 @@ def _check(url: str) -> None:
         raise ImageNotFetched(f"The server redirected to an invalid URL: {error}.") from error
 
 
-async def _read(response: httpx.Response, max_bytes: int) -> bytes:
+async def _read(response: httpx.Response, max_bytes: int, on_received: Callable[[int], None] | None) -> bytes:
     too_large = UploadTooLarge.above(max_bytes, "image")
     declared = response.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
@@ -87,6 +90,8 @@ async def _read(response: httpx.Response, max_bytes: int) -> bytes:
     data = bytearray()
     async for chunk in response.aiter_raw():
         data += chunk
+        if on_received:
+            on_received(len(chunk))
         if len(data) > max_bytes:
             raise too_large
     return bytes(data)

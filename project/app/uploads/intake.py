@@ -52,7 +52,8 @@ class UploadOptions:
 class UploadBody:
     """A complete, valid upload: an image, or the URL of one. Times are by ``time.monotonic``.
 
-    ``deadline``: until when the client waits for the result, if it does.
+    ``deadline``: until when the client waits for the result, if it does. ``on_downloaded``: gets the number of bytes of
+    each piece downloaded from ``image_url``.
     """
 
     data: bytes | None
@@ -62,6 +63,7 @@ class UploadBody:
     received_at: float
     deadline: float | None = None
     idempotency_key: str | None = None
+    on_downloaded: Callable[[int], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ class Intake:
 
             async def create_from_source(claim: IdempotencyClaim | None) -> Prediction:
                 async with self._download_budget.reserve(self._max_upload_bytes, MAX_DOWNLOAD_QUEUE_SECONDS):
-                    return await self._create(await self._download(upload.image_url), upload, claim)
+                    return await self._create(await self._download(upload), upload, claim)
         else:
             image = await self.inspector.inspect(upload.data)
             source_hash = image.sha256
@@ -161,9 +163,9 @@ class Intake:
                 await idempotency.release(claim)
             raise
 
-    async def _download(self, url: str) -> _NamedImage:
+    async def _download(self, upload: UploadBody) -> _NamedImage:
         assert self._downloader is not None
-        data, filename = await self._downloader.download(url, self._max_upload_bytes)
+        data, filename = await self._downloader.download(upload.image_url, self._max_upload_bytes, upload.on_downloaded)
         return _NamedImage(filename, await self.inspector.inspect(data))
 
     async def _create(self, source: _NamedImage, upload: UploadBody, claim: IdempotencyClaim | None) -> Prediction:

@@ -12,9 +12,9 @@ from tests.e2e.server import Server
 from tests.pictures import jpeg
 
 
-def filled(server: Server) -> dict[str, object]:
+def filled(server: Server, key: str = "") -> dict[str, object]:
     """All data of a running service that clients can read."""
-    with httpx.Client(base_url=server.url, timeout=60) as client:
+    with httpx.Client(base_url=server.url, timeout=60, headers={"X-API-Key": key} if key else {}) as client:
         rows = client.get("/predictions/?limit=500").json()
         return {
             "rows": rows,
@@ -31,8 +31,8 @@ def test_backup_is_restored_into_an_empty_installation(server: Server, settings:
         client.put("/predictions/2/", json={"top_prediction": 'a "strange", label\n', "confidence": 0.5})
         client.post("/predictions/3/reclassify", headers={"Prefer": "wait=30"})
         client.delete("/predictions/4/")
-    key = server.command("keys", "create", "anna").stdout.splitlines()[-1]
     before = filled(server)
+    key = server.command("keys", "create", "anna").stdout.splitlines()[-1]
     file = tmp_path / "all.tar"
     made = server.command("backup", str(file))
     assert made.returncode == 0, made.stderr
@@ -52,7 +52,7 @@ def test_backup_is_restored_into_an_empty_installation(server: Server, settings:
     assert "The database is not empty" in refused.stderr
     elsewhere.start()
     try:
-        assert filled(elsewhere) == before
+        assert filled(elsewhere, key) == before
         with httpx.Client(base_url=elsewhere.url, headers={"X-API-Key": key}) as client:
             new = client.post("/predictions/", files={"file": jpeg(400)}, headers={"Prefer": "wait=30"}).json()
             assert new["id"] == 6

@@ -171,8 +171,8 @@ def _pattern(shown: str, replacements: list[tuple[re.Pattern[str], str]]) -> str
 
 EARLIER_COMMANDS = {
     "operations.md": [
-        "./classifier keys create anna",
         "curl -F file=@tiger.jpg -H 'Prefer: wait=10' http://localhost:8004/predictions/",
+        "./classifier keys create anna",
         (
             "curl -X PUT -H 'X-API-Key: ic_0…' -H 'Content-Type: application/json' "
             """-d '{"top_prediction": "cat", "confidence": 1}' http://localhost:8004/predictions/1/"""

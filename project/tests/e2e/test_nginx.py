@@ -46,7 +46,7 @@ class Nginx:
 
     def client(self) -> httpx.AsyncClient:
         transport = httpx.AsyncHTTPTransport(uds=str(self._socket))
-        return httpx.AsyncClient(transport=transport, base_url="http://images.example", timeout=60)
+        return httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60)
 
     def log_text(self) -> str:
         return self._log.read_text()
@@ -59,7 +59,7 @@ class Nginx:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterator[Cluster]:
     """Two web processes and a worker."""
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), models_dir)
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), models_dir, ALLOW_ANONYMOUS="1")
 
     async def start() -> None:
         await cluster.start(1)

@@ -203,7 +203,7 @@ def test_upload_of_100_mb_is_rejected_while_it_arrives(server: Server, settings:
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(
-            b"POST /predictions/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+            b"POST /predictions/ HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
             b"Content-Type: multipart/form-data; boundary=x\r\n\r\n" + f"{len(head):x}\r\n".encode() + head + b"\r\n"
         )
         with contextlib.suppress(ConnectionError):

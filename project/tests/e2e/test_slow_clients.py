@@ -19,6 +19,7 @@ def impatient(unstarted_server: Server, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("sitecustomize")
     (folder / "sitecustomize.py").write_text(
         "from app.api import connection\nconnection.HEAD_SECONDS = connection.READ_TIMEOUT_SECONDS = 1.0\n"
+        "from app.api.middleware import body_limit\nbody_limit.BODY_SECONDS = 1.0\n"
     )
     path = f"{folder}:{unstarted_server.environment['PYTHONPATH']}"
     with patch.dict(unstarted_server.environment, {"PYTHONPATH": path}):
@@ -39,7 +40,7 @@ def is_ended(connection: socket.socket) -> bool:
         return True
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET /pi", b"GET /ping HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+@pytest.mark.parametrize("sent", [b"", b"GET /pi", b"GET /ping HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
 def test_incomplete_request_is_closed_after_its_time_limit(impatient: Server, sent: bytes) -> None:
     with connected(impatient) as connection:
         connection.sendall(sent)
@@ -50,7 +51,7 @@ def test_incomplete_request_is_closed_after_its_time_limit(impatient: Server, se
 
 def test_incomplete_second_request_is_closed_after_its_time_limit(impatient: Server) -> None:
     with connected(impatient) as connection:
-        connection.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answer = b""
         while not answer.endswith(b"}"):
             answer += connection.recv(65536)
@@ -66,7 +67,7 @@ def test_connection_is_closed_if_the_client_does_not_read(impatient: Server) -> 
     with connected(impatient) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         # Answers of 28 kB each: more than buffers hold, and never read.
-        connection.sendall(b"GET /predictions/?limit=500 HTTP/1.1\r\nHost: x\r\n\r\n" * 400)
+        connection.sendall(b"GET /predictions/?limit=500 HTTP/1.1\r\nHost: localhost\r\n\r\n" * 400)
         waiting = select.poll()
         waiting.register(connection, 0)  # errors are told of without being asked for
         assert waiting.poll(20_000) != []
@@ -76,10 +77,52 @@ def test_connection_is_closed_if_the_client_does_not_read(impatient: Server) -> 
 def test_slow_body_is_accepted(impatient: Server) -> None:
     data = jpeg()
     body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n' + data + b"\r\n--x--\r\n"
-    head = b"POST /predictions/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    head = b"POST /predictions/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     head += b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: %d\r\n\r\n" % len(body)
     with connected(impatient) as connection:
         connection.sendall(head + body[:1000])
         time.sleep(2.5)  # longer than a head may take
         connection.sendall(body[1000:])
         assert connection.recv(65536).startswith(b"HTTP/1.1 201")
+
+
+BODIES = [
+    ("PUT", "/predictions/1/", "application/json"),
+    ("POST", "/sign-in", "multipart/form-data; boundary=x"),
+    ("POST", "/sign-in", "application/x-www-form-urlencoded"),
+    ("POST", "/history/1/correction", "application/x-www-form-urlencoded"),
+    ("POST", "/classifications", "application/x-www-form-urlencoded"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "kind"), BODIES)
+def test_missing_body_is_waited_for_only_for_its_time_limit(
+    impatient: Server, method: str, path: str, kind: str
+) -> None:
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n"
+    with connected(impatient) as connection:
+        connection.sendall(head.encode() + (b"--x\r\n" if "multipart" in kind else b"a="))
+        began = time.monotonic()
+        answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 408 "), answer
+        assert b"application/problem+json" in answer
+        assert time.monotonic() - began > 0.5
+        while connection.recv(65536):
+            pass
+        assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(("method", "path", "kind"), BODIES)
+def test_client_that_breaks_off_is_no_error_of_the_service(
+    impatient: Server, method: str, path: str, kind: str
+) -> None:
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n"
+    before = impatient.log_text().count(" after ")
+    with connected(impatient) as connection:
+        connection.sendall(head.encode() + b"a=")
+    deadline = time.monotonic() + 20
+    while impatient.log_text().count(" after ") == before:
+        assert time.monotonic() < deadline, impatient.log_text()
+        time.sleep(0.02)
+    assert " 500 " not in impatient.log_text()
+    assert "Traceback" not in impatient.log_text()

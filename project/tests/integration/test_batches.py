@@ -171,6 +171,16 @@ async def test_encrypted_zip_is_reported(client: httpx.AsyncClient) -> None:
     assert answer.json()["detail"] == "The ZIP file is encrypted: remove its password."
 
 
+async def test_only_common_compression_methods_are_unpacked(client: httpx.AsyncClient) -> None:
+    """Deflate64 (9) would be unpacked by Python code, which takes seconds for a small file."""
+    for method in (1, 6, 9, 14, 93, 95, 97, 98):
+        data = bytearray(zipped(pictures(1)))
+        data[8:10] = method.to_bytes(2, "little")  # in the local header (APPNOTE 4.4.5)
+        answer = await client.post("/predictions/batch", content=bytes(data), headers=ZIP)
+        assert answer.status_code == 400, method
+        assert answer.json()["detail"] == "The ZIP file uses an unsupported compression method: use Deflate."
+
+
 async def test_number_of_images_is_limited(settings: Settings) -> None:
     async with serving(settings.model_copy(update={"max_batch_images": 3})) as client:
         of_form = (await post_files(client, pictures(5))).json()

@@ -179,3 +179,23 @@ async def test_word_instead_of_an_id_is_422(client: httpx.AsyncClient, subtests:
                     answer = await client.request(method, path)
                     assert answer.status_code == 405, method
                     assert answer.headers["allow"] == allowed, method
+
+
+async def test_every_other_body_is_small(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    large = {"file": ("a.jpg", b"x" * 100_000)}
+    for method, path in [
+        ("POST", "/sign-in"),
+        ("POST", "/sign-out"),
+        ("PUT", "/predictions/1/"),
+        ("POST", "/predict/nothing"),
+        ("POST", "/history/1/correction"),
+        ("POST", "/history/1/deletion"),
+        ("POST", "/nothing"),
+        ("GET", "/predictions/"),
+        ("DELETE", "/predictions/1/"),
+    ]:
+        with subtests.test(method=method, path=path):
+            assert (await client.request(method, path, files=large)).status_code == 413
+            assert (await client.request(method, path, content=b"x" * 100_000)).status_code == 413
+    assert (await client.post("/sign-in", files={"key": b"x" * 4_000})).status_code == 413
+    assert (await client.post("/sign-in", data={"key": "x" * 1_000})).status_code == 401

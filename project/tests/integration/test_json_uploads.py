@@ -145,6 +145,18 @@ async def test_image_url_is_downloaded(fetching_client: httpx.AsyncClient, *, as
         assert row["status"] == "succeeded"
 
 
+async def test_downloaded_bytes_count_against_the_rate_limit(settings: Settings) -> None:
+    size = len(jpeg())
+    some = settings.model_copy(update={"image_url": "any", "rate_limit_bytes": 2 * size - 1_000})
+    async with (
+        web_server(lambda path: (200, {}, jpeg() if path == "/image" else b"x" * size)) as url,
+        serving(some) as client,
+    ):
+        assert (await post(client, image_url=f"{url}/image")).status_code == 201
+        assert (await post(client, image_url=f"{url}/no-image")).status_code == 400
+        assert (await post(client, image_url=f"{url}/image")).status_code == 429
+
+
 async def test_failed_download_is_reported(fetching_client: httpx.AsyncClient, settings: Settings) -> None:
     answers: dict[str, tuple[int, dict[str, str], bytes]] = {
         "/missing": (404, {}, b""),

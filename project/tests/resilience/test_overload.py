@@ -30,7 +30,7 @@ def request(number: int) -> bytes:
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
     body = head + data + b"\r\n--x--\r\n"
     return (
-        b"POST /predictions/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        b"POST /predictions/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: %d\r\n\r\n" % len(body)
     ) + body
 

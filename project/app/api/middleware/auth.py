@@ -18,7 +18,7 @@ from starlette.types import Scope as AsgiScope
 from app.api.early_response import EarlyResponse
 from app.api.errors import service_problem
 from app.api.middleware.anonymous import AnonymousAccess
-from app.api.middleware.rate_limit import RateLimiter, subject_of
+from app.api.middleware.rate_limit import RateLimiter, ReceivedBytes, subject_of
 from app.api.params import prefers_html
 from app.api.rate_limit_headers import rate_limit_headers
 from app.db.crud import api_keys
@@ -57,16 +57,43 @@ class AuthMiddleware:
             except ServiceError as error:
                 await self._rejection(request, error)(scope, receive, send)
                 return
+            if headers:
+                await self._pass_on_counted(request, headers, receive, send)
+            else:
+                await self._app(scope, receive, send)
 
-            async def send_with_limits(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    message = {**message, "headers": [*message["headers"], *headers]}
-                await send(message)
+    async def _pass_on_counted(
+        self, request: Request, headers: list[tuple[bytes, bytes]], receive: Receive, send: Send
+    ) -> None:
+        """Add the rate-limit headers to the response, and count the bytes that really arrive."""
+        received = request.scope["state"]["received"] = ReceivedBytes()
+        subject, is_settled = subject_of(request, request.scope["state"]["caller"]), False
 
-            await self._app(scope, receive, send_with_limits if headers else send)
+        async def settle() -> None:
+            nonlocal is_settled
+            if not is_settled:
+                is_settled = True
+                await self._rate_limiter.settle(request, subject, received.count)
+
+        async def counting_receive() -> Message:
+            message = await receive()
+            received.add(len(message.get("body", b"")))
+            return message
+
+        async def send_with_limits(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *headers]}
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                await settle()
+
+        try:
+            await self._app(request.scope, counting_receive, send_with_limits)
+        finally:
+            await settle()
 
     async def _authorize(self, request: Request, uploading: ExitStack) -> list[tuple[bytes, bytes]]:
-        """Authorize and count a request; returns the rate-limit headers for the response."""
+        """Authorize and count a request; returns the rate-limit headers for the response, if there are limits."""
         path = path_of(request.scope)
         try:
             caller = await self._authenticate(request, path)

@@ -4,7 +4,7 @@ import ipaddress
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from starlette.requests import Request
@@ -13,11 +13,22 @@ from app.concurrency import Batcher
 from app.config import Settings
 from app.db.crud import rate_limits
 from app.db.crud.rate_limits import RateRequest
-from app.domain import Caller, RateDecision, RateLimited
+from app.domain import Caller, DatabaseUnavailable, RateDecision, RateLimited
 
 MAX_BATCH: Final = 64
 IPV6_SITE: Final = 64
 """Prefix length that identifies a customer's IPv6 network (RFC 6177)."""
+
+
+class ReceivedBytes:
+    """Bytes received for a request: of its body, and of an image that was downloaded for it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self, count: int) -> None:
+        """Count more bytes."""
+        self.count += count
 
 
 class RateLimiter:
@@ -45,6 +56,14 @@ class RateLimiter:
                 message = f"More than {decision.quota} {name} per minute: try again later."
                 raise RateLimited(message, math.ceil(decision.seconds), decisions)
         return decisions
+
+    async def settle(self, request: Request, subject: str, received: int) -> None:
+        """Replace a request's estimate by the bytes that were received for it: of its body, or by a download."""
+        if self._max_bytes:
+            estimate = min(_size(request, self._max_upload_bytes), self._max_bytes) if _has_body(request) else 0
+            if received != estimate:
+                with suppress(DatabaseUnavailable):
+                    await rate_limits.adjust(f"{subject} bytes", received - estimate, self._max_bytes)
 
     @contextmanager
     def uploading(self, request: Request, subject: str) -> Iterator[None]:

@@ -21,6 +21,11 @@ ON CONFLICT (subject) DO UPDATE SET free_at = greatest(kept.free_at, now()) + (E
 WHERE kept.free_at <= now() OR kept.free_at + (EXCLUDED.free_at - now()) <= now() + $3::interval
 RETURNING subject, free_at - now() AS used
 """
+_ADD: Final = """
+INSERT INTO rate_limits AS kept (subject, free_at) VALUES ($1, now() + $2::interval)
+ON CONFLICT (subject) DO UPDATE SET free_at = greatest(kept.free_at, now()) + $2::interval
+"""
+_RETURN: Final = "UPDATE rate_limits SET free_at = free_at - $2::interval WHERE subject = $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,15 @@ async def decide(requests: list[RateRequest]) -> list[RateDecision]:
 async def _used(subjects: list[str]) -> dict[str, timedelta]:
     rows = await execute("SELECT subject, free_at - now() AS used FROM rate_limits WHERE subject = ANY($1)", [subjects])
     return {row["subject"]: row["used"] for row in rows}
+
+
+@translate_connection_errors()
+async def adjust(subject: str, count: int, quota: int) -> None:
+    """Use ``count`` more of a subject's quota than decided, even if it is used up, or give back a negative count.
+
+    Raises DatabaseUnavailable.
+    """
+    await execute(_ADD if count > 0 else _RETURN, [subject, WINDOW * (abs(count) / quota)])
 
 
 @translate_connection_errors()
