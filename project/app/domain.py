@@ -36,6 +36,8 @@ class DeliveryStatus(StrEnum):
 class Scope(StrEnum):
     """What an API key allows; ``admin`` includes the others."""
 
+    UPLOAD = "upload"
+    """Upload images, and read the predictions of these."""
     READ = "read"
     WRITE = "write"
     ADMIN = "admin"
@@ -52,6 +54,11 @@ class Caller:
     def may(self, scope: Scope) -> bool:
         """Whether the caller has ``scope``."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
+
+    @property
+    def reads_only_own(self) -> bool:
+        """Whether the caller may only read predictions that were uploaded with its own key."""
+        return self.may(Scope.UPLOAD) and not self.may(Scope.READ)
 
 
 ANYBODY = Caller(None, "anonymous", frozenset(Scope))

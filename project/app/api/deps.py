@@ -13,7 +13,7 @@ from app.concurrency import Batcher
 from app.config import Settings
 from app.db.crud import predictions
 from app.db.notifications import NotificationListener
-from app.domain import Caller, LabelScore
+from app.domain import Caller, LabelScore, PredictionNotFound
 from app.models.tortoise import Prediction
 from app.storage import Storage
 from app.uploads.backlog import Backlog
@@ -100,5 +100,20 @@ async def current_caller(request: Request) -> Caller:
     return caller
 
 
+async def own_prediction(request: Request) -> None:
+    """A dependency of routes that callers may use for their own predictions only.
+
+    Raises PredictionNotFound if this one is another's, or DatabaseUnavailable.
+    """
+    caller = await current_caller(request)
+    number = request.path_params["id"]
+    # The route itself rejects anything else.
+    if caller.reads_only_own and number.isdecimal() and number.isascii():
+        prediction = await (await app_state(request)).get_prediction(int(number[:20]))
+        if prediction.key_id != caller.key_id:
+            raise PredictionNotFound
+
+
+OwnPrediction: Final = Depends(own_prediction)
 State = Annotated[AppState, Depends(app_state)]
 CurrentCaller = Annotated[Caller, Depends(current_caller)]

@@ -1,13 +1,14 @@
 """Status changes of predictions as server-sent events (HTML Living Standard, 9.2)."""
 
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from app.api.deps import AppState, State
+from app.api.deps import AppState, OwnPrediction, State
 from app.api.errors import PREDICTION_RESPONSES, Responses, problem_responses
 from app.api.params import Id
 from app.db.notifications import DELETED, FINISHED, POLL_SECONDS
@@ -18,6 +19,8 @@ router = APIRouter(tags=["predictions"])
 
 KEEP_ALIVE_SECONDS: Final = 15.0
 """Interval of comments that keep intermediaries from closing an idle connection."""
+RECHECK_SECONDS: Final = 2.0
+"""Interval at which the permission of a stream's client is checked again."""
 KEEP_ALIVE: Final = ": \n\n"
 HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -34,14 +37,17 @@ _STREAM: Final[Responses] = {
     summary="Follow a prediction",
     response_class=StreamingResponse,
     responses={**PREDICTION_RESPONSES, **_STREAM},
+    dependencies=[OwnPrediction],
 )
-async def follow_prediction(id: Id, state: State) -> StreamingResponse:
+async def follow_prediction(id: Id, request: Request, state: State) -> StreamingResponse:
     """Sends an event `prediction` with the whole resource immediately and after every change, until it is finished.
 
     Sends `deleted` if the prediction was deleted.
     """
     first = PredictionRead.from_row(await state.get_prediction(id))
-    return StreamingResponse(_prediction_events(first, state), headers=HEADERS, media_type="text/event-stream")
+    return StreamingResponse(
+        _prediction_events(first, state, _Permission(request)), headers=HEADERS, media_type="text/event-stream"
+    )
 
 
 @router.get(
@@ -50,20 +56,37 @@ async def follow_prediction(id: Id, state: State) -> StreamingResponse:
     response_class=StreamingResponse,
     responses={**problem_responses(), **_STREAM},
 )
-async def follow_all(state: State) -> StreamingResponse:
+async def follow_all(request: Request, state: State) -> StreamingResponse:
     """Sends an event `prediction` with `id` and `status` for every change, `deleted` for deletions; never ends.
+
+    It ends within five seconds after the key is revoked.
 
     Sends `missed` if events were lost because the database connection broke or the client was too slow: read the list
     again.
     """
-    return StreamingResponse(_all_events(state), headers=HEADERS, media_type="text/event-stream")
+    return StreamingResponse(_all_events(state, _Permission(request)), headers=HEADERS, media_type="text/event-stream")
 
 
-async def _prediction_events(first: PredictionRead, state: AppState) -> AsyncIterator[str]:
+class _Permission:
+    """The permission of a stream's client, which may end before the stream does."""
+
+    def __init__(self, request: Request) -> None:
+        self._is_still_allowed: Callable[[], Awaitable[bool]] = request.state.is_still_allowed
+        self._checked_at = time.monotonic()
+
+    async def holds(self) -> bool:
+        """Whether the client may still read events, as of at most RECHECK_SECONDS ago."""
+        if time.monotonic() - self._checked_at < RECHECK_SECONDS:
+            return True
+        self._checked_at = time.monotonic()
+        return await self._is_still_allowed()
+
+
+async def _prediction_events(first: PredictionRead, state: AppState, permission: _Permission) -> AsyncIterator[str]:
     sent: PredictionRead | None = None
     idle = 0.0
     with state.notifications.watch(first.id) as changed:
-        while not state.notifications.stopping.is_set():
+        while not state.notifications.stopping.is_set() and await permission.holds():
             changed.clear()
             try:
                 current = PredictionRead.from_row(await state.get_prediction(first.id))
@@ -84,11 +107,13 @@ async def _prediction_events(first: PredictionRead, state: AppState) -> AsyncIte
                 idle += POLL_SECONDS
 
 
-async def _all_events(state: AppState) -> AsyncIterator[str]:
+async def _all_events(state: AppState, permission: _Permission) -> AsyncIterator[str]:
+    idle = 0.0
     with state.notifications.subscribe() as subscription:
         yield KEEP_ALIVE
-        while not state.notifications.stopping.is_set():
-            events = await subscription.next(KEEP_ALIVE_SECONDS)
+        while not state.notifications.stopping.is_set() and await permission.holds():
+            events = await subscription.next(RECHECK_SECONDS)
+            idle = 0.0 if events or events is None else idle + RECHECK_SECONDS
             if events is None:
                 yield _event("missed", "{}")
             elif events:
@@ -99,7 +124,8 @@ async def _all_events(state: AppState) -> AsyncIterator[str]:
                     )
                     for event in events
                 )
-            else:
+            elif idle >= KEEP_ALIVE_SECONDS:
+                idle = 0.0
                 yield KEEP_ALIVE
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.deps import AppState, State
+from app.api.deps import AppState, OwnPrediction, State
 from app.api.errors import Responses, problem_responses
 from app.api.params import Id
 from app.domain import NotExplainable, PredictionUnfinished, Status
@@ -30,7 +30,13 @@ def _responses(media_type: str) -> Responses:
     }
 
 
-@router.get("/{id}/image/", summary="View the image", response_class=Response, responses=_responses("image/jpeg"))
+@router.get(
+    "/{id}/image/",
+    summary="View the image",
+    response_class=Response,
+    responses=_responses("image/jpeg"),
+    dependencies=[OwnPrediction],
+)
 async def read_image(
     id: Id,
     request: Request,

@@ -1,18 +1,21 @@
 """Routes to read, list, correct and delete predictions."""
 
+from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.deps import CurrentCaller, State
+from app.api.deps import CurrentCaller, OwnPrediction, State
 from app.api.errors import PREDICTION_RESPONSES, problem_responses
 from app.api.params import Filtered, Id, decode_cursor, encode_cursor
+from app.api.upload_response import NOT_READABLE, no_content
 from app.db.crud import audit_log, history, predictions, search, webhook_deliveries
-from app.domain import MAX_ID, PredictionNotFound
+from app.domain import MAX_ID, PredictionNotFound, Scope
 from app.models.pydantic import PredictionCorrection, PredictionDeleted, PredictionRead
 from app.models.pydantic_history import ChangeRead, DeliveryRead, PastAnswerRead
+from app.outbound.addresses import origin_of
 from app.storage import deletion
 
 router = APIRouter(prefix="/predictions", tags=["predictions"])
@@ -33,8 +36,14 @@ async def list_predictions(
     cursor: Annotated[str | None, Query(description="Cursor from the `Link` header of the previous page.")] = None,
     *,
     filters: Filtered,
+    caller: CurrentCaller,
 ) -> list[PredictionRead]:
-    """Returns a page of predictions. The `Link` header with `rel="next"` leads to the next page, if there is one."""
+    """Returns a page of predictions, with the scope `upload` only of the key's own.
+
+    The `Link` header with `rel="next"` leads to the next page, if there is one.
+    """
+    if caller.reads_only_own:
+        filters = replace(filters, key_id=caller.key_id)
     # Reads one more row to find out whether another page follows.
     rows = await search.page(limit + 1, decode_cursor(cursor), filters)
     if len(rows) > limit:
@@ -44,7 +53,7 @@ async def list_predictions(
     return [PredictionRead.from_row(row) for row in rows]
 
 
-@router.get("/{id}/", summary="Read a prediction", responses=PREDICTION_RESPONSES)
+@router.get("/{id}/", summary="Read a prediction", responses=PREDICTION_RESPONSES, dependencies=[OwnPrediction])
 async def read_prediction(
     id: Id,
     state: State,
@@ -69,20 +78,30 @@ async def read_prediction(
 @router.put(
     "/{id}/",
     summary="Correct a prediction",
-    responses=problem_responses(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+    response_model=PredictionRead,
+    responses={
+        **problem_responses(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+        **NOT_READABLE,
+    },
 )
-async def correct_prediction(id: Id, correction: PredictionCorrection, caller: CurrentCaller) -> PredictionRead:
+async def correct_prediction(
+    id: Id, correction: PredictionCorrection, caller: CurrentCaller
+) -> PredictionRead | Response:
     """Sets a person's label and confidence; the model's own result stays in `all_predictions`."""
-    return PredictionRead.from_row(
-        await predictions.correct(id, correction.top_prediction, correction.confidence, caller)
-    )
+    corrected = await predictions.correct(id, correction.top_prediction, correction.confidence, caller)
+    return PredictionRead.from_row(corrected) if caller.may(Scope.READ) else no_content()
 
 
-@router.delete("/{id}/", summary="Delete a prediction", responses=PREDICTION_RESPONSES)
-async def delete_prediction(id: Id, state: State, caller: CurrentCaller) -> PredictionDeleted:
+@router.delete(
+    "/{id}/",
+    summary="Delete a prediction",
+    response_model=PredictionDeleted,
+    responses={**PREDICTION_RESPONSES, **NOT_READABLE},
+)
+async def delete_prediction(id: Id, state: State, caller: CurrentCaller) -> PredictionDeleted | Response:
     """Permanently deletes the prediction and its image."""
     deleted = await deletion.delete_prediction(state.storage, id, caller)
-    return PredictionDeleted(id=deleted.id, filename=deleted.filename)
+    return PredictionDeleted(id=deleted.id, filename=deleted.filename) if caller.may(Scope.READ) else no_content()
 
 
 @router.get("/{id}/history/", summary="Read a prediction's history", responses=PREDICTION_RESPONSES)
@@ -105,7 +124,19 @@ def _changed_at(entry: PastAnswerRead | ChangeRead) -> datetime:
     return entry.replaced_at if isinstance(entry, PastAnswerRead) else entry.changed_at
 
 
-@router.get("/{id}/deliveries/", summary="List a prediction's webhook deliveries", responses=PREDICTION_RESPONSES)
-async def read_deliveries(id: Id) -> list[DeliveryRead]:
-    """Lists the prediction's webhooks and the state of their delivery."""
-    return [DeliveryRead.model_validate(row) for row in await webhook_deliveries.list_for_prediction(id)]
+@router.get(
+    "/{id}/deliveries/",
+    summary="List a prediction's webhook deliveries",
+    responses=PREDICTION_RESPONSES,
+    dependencies=[OwnPrediction],
+)
+async def read_deliveries(id: Id, state: State, caller: CurrentCaller) -> list[DeliveryRead]:
+    """Lists the prediction's webhooks and the state of their delivery.
+
+    Only the key that uploaded the image sees their full URLs, which may contain secrets; others see scheme and host.
+    """
+    deliveries = [DeliveryRead.model_validate(row) for row in await webhook_deliveries.list_for_prediction(id)]
+    if (await state.get_prediction(id)).key_id != caller.key_id:
+        for delivery in deliveries:
+            delivery.url = origin_of(delivery.url)
+    return deliveries

@@ -3,17 +3,28 @@
 import contextlib
 import time
 from http import HTTPStatus
+from typing import Final
 
 from fastapi import Request, Response
 from starlette.background import BackgroundTask
 
 from app.api.deps import AppState
+from app.api.errors import Responses
 from app.db.crud import idempotency
 from app.db.crud.idempotency import Replay
 from app.domain import DatabaseUnavailable, PredictionNotFound, Status
 from app.models.pydantic import PredictionRead
 from app.models.tortoise import Prediction
 from app.uploads.intake import Submission
+
+NOT_READABLE: Final[Responses] = {
+    HTTPStatus.NO_CONTENT.value: {"description": "Done. The key lacks the scope `read`, so nothing is returned."}
+}
+
+
+def no_content(background: BackgroundTask | None = None) -> Response:
+    """The response to a successful change for a caller that may not read its result."""
+    return Response(status_code=HTTPStatus.NO_CONTENT, background=background)
 
 
 async def respond(request: Request, state: AppState, submission: Submission, wait: int | None) -> Response:

@@ -6,12 +6,12 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.deps import AppState, State, app_state
+from app.api.deps import AppState, CurrentCaller, State, app_state
 from app.api.errors import problem_responses
 from app.api.params import IDEMPOTENCY_KEY, PREFER, Id, idempotency_key, wait_seconds
 from app.api.upload_body import expected_memory, image_model, read_upload, validation_error
-from app.api.upload_response import prediction_response, respond
-from app.domain import ImageNotFetched
+from app.api.upload_response import NOT_READABLE, no_content, prediction_response, respond
+from app.domain import ImageNotFetched, Scope
 from app.models.pydantic import PredictionRead, Reclassification, UploadJson
 from app.uploads.intake import Submission
 
@@ -112,15 +112,19 @@ async def accept_upload(
     response_model=PredictionRead,
     summary="Classify again",
     response_description="The prediction, `pending` again; with `Prefer: wait=N`, finished if it took no longer.",
-    responses=problem_responses(
-        HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE
-    ),
+    responses={
+        **problem_responses(
+            HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE
+        ),
+        **NOT_READABLE,
+    },
     openapi_extra={"parameters": [PREFER]},
 )
 async def reclassify_prediction(
     id: Id,
     request: Request,
     state: State,
+    caller: CurrentCaller,
     wanted: Reclassification | None = None,
     model: Annotated[str, Query(description="Same as `model` in the body.")] = "",
 ) -> Response:
@@ -132,4 +136,5 @@ async def reclassify_prediction(
     chosen = await image_model(state.dispatch, wanted.model if wanted else model)
     prediction = await state.intake.reclassify(id, chosen)
     wait = wait_seconds(request, state.settings.max_wait_seconds)
-    return await prediction_response(prediction, state, HTTPStatus.ACCEPTED, wait=wait, received_at=received_at)
+    response = await prediction_response(prediction, state, HTTPStatus.ACCEPTED, wait=wait, received_at=received_at)
+    return response if caller.may(Scope.READ) else no_content(response.background)

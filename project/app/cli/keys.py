@@ -19,7 +19,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     create = commands.add_parser("create", help="create a key and show it once")
     create.add_argument("name", type=_name, help="who or what will use the key")
     create.add_argument(
-        "--scopes", type=_scopes, default=[Scope.READ, Scope.WRITE], help="read, write, admin; default: read,write"
+        "--scopes",
+        type=_scopes,
+        default=[Scope.READ, Scope.WRITE],
+        help="upload, read, write, admin; default: read,write",
     )
     create.add_argument(
         "--expires", type=parse_duration, metavar="TIME", help="lifetime such as 12h, 30d or 52w (default: unlimited)"

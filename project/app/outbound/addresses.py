@@ -34,6 +34,12 @@ def check_url(url: str) -> None:
         raise ValueError("it must not contain a user name or a fragment")
 
 
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
 def is_public(address: str) -> bool:
     """Whether an IP address belongs to the public internet."""
     parsed = ipaddress.ip_address(address.split("%", 1)[0])

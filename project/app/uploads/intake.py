@@ -152,7 +152,7 @@ class Intake:
         self, upload: UploadBody, fingerprint: str, create: Callable[[IdempotencyClaim], Awaitable[Prediction]]
     ) -> Submission:
         assert upload.idempotency_key is not None
-        claim = await idempotency.claim(upload.idempotency_key, fingerprint, self._max_duration)
+        claim = await idempotency.claim(upload.idempotency_key, upload.options.key_id, fingerprint, self._max_duration)
         if isinstance(claim, Replay):
             return Submission(claim, upload.received_at)
         try:

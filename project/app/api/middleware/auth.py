@@ -1,7 +1,9 @@
 """Authentication and authorization, before anything of a request is read."""
 
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from functools import partial
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
@@ -22,7 +24,17 @@ from app.api.middleware.rate_limit import RateLimiter, ReceivedBytes, subject_of
 from app.api.params import prefers_html
 from app.api.rate_limit_headers import rate_limit_headers
 from app.db.crud import api_keys
-from app.domain import ANYBODY, Caller, CrossSite, KeyNeeded, KeyRefused, Scope, ScopeMissing, ServiceError
+from app.domain import (
+    ANYBODY,
+    Caller,
+    CrossSite,
+    DatabaseUnavailable,
+    KeyNeeded,
+    KeyRefused,
+    Scope,
+    ScopeMissing,
+    ServiceError,
+)
 
 COOKIE: Final = "image_classifier_session"
 SIGN_IN: Final = "/sign-in"
@@ -30,6 +42,8 @@ SIGN_OUT: Final = "/sign-out"
 OPEN_PATHS: Final = ("/ping", "/health", "/ready", "/docs", "/redoc", "/openapi.json", SIGN_IN, SIGN_OUT)
 OPEN_PREFIXES: Final = ("/static/", "/static-offline-docs/")
 """Paths that need no key: health checks, the documentation, and the sign-in page with its files."""
+UPLOAD_PATHS: Final = ("/predictions", "/predictions/batch")
+OWN_PATHS: Final = re.compile(r"/predictions(/[0-9]+(/(image|events|deliveries))?)?/?")
 SAFE_METHODS: Final = {"GET", "HEAD", "OPTIONS"}
 CALLER_CACHE_SECONDS: Final = 1.0
 """How long a process trusts a key without querying the database again; a revoked key may be used until then."""
@@ -101,7 +115,9 @@ class AuthMiddleware:
             # Failed keys count against the address, so that keys cannot be guessed faster than requests are allowed.
             await self._rate_limiter.count(request, subject_of(request, None))
             raise
-        request.scope.setdefault("state", {})["caller"] = caller
+        state = request.scope.setdefault("state", {})
+        state["caller"] = caller
+        state["is_still_allowed"] = partial(self._is_still_allowed, request, path)
         if _is_open_path(path) and request.method in SAFE_METHODS:
             return []
         subject = subject_of(request, caller)
@@ -133,15 +149,32 @@ class AuthMiddleware:
         else:
             raise KeyNeeded
         needed = Scope.WRITE if changes else Scope.READ
-        if not caller.may(needed):
-            raise ScopeMissing(f"The API key does not have the scope {needed}.")
-        return caller
+        if caller.may(needed) or (caller.may(Scope.UPLOAD) and _is_for_uploaders(request.method, path)):
+            return caller
+        raise ScopeMissing(f"The API key does not have the scope {needed}.")
+
+    async def _is_still_allowed(self, request: Request, path: str) -> bool:
+        """Whether the request would be accepted now. While the database is unavailable, it is."""
+        try:
+            await self._authenticate(request, path)
+        except DatabaseUnavailable:
+            return True
+        except ServiceError:
+            return False
+        return True
 
     async def _cached(self, kind: str, secret: str, authenticate: Callable[[str], Awaitable[Caller]]) -> Caller:
         caller = self._callers.get((kind, secret))
         if caller is None:
             caller = self._callers[kind, secret] = await authenticate(secret)
         return caller
+
+
+def _is_for_uploaders(method: str, path: str) -> bool:
+    """Whether a request may be sent with the scope ``upload``; its route restricts it to the caller's predictions."""
+    if method in SAFE_METHODS:
+        return bool(OWN_PATHS.fullmatch(path))
+    return method == "POST" and path.rstrip("/") in UPLOAD_PATHS
 
 
 def _is_open_path(path: str) -> bool:

@@ -38,13 +38,21 @@ def fingerprint(sha256: str, model: str, webhook_url: str) -> str:
     return hashlib.sha256(f"{sha256} {model} {webhook_url}".encode()).hexdigest()
 
 
+def _stored(key: str, key_id: int | None) -> str:
+    """The key as it is stored: each API key has its own. No client can send a line break."""
+    return key if key_id is None else f"{key_id}\n{hashlib.sha256(key.encode()).hexdigest()}"
+
+
 @translate_connection_errors()
-async def claim(key: str, fingerprint: str, max_duration: timedelta) -> Replay | IdempotencyClaim:
-    """Start an upload, or return its earlier outcome; ``max_duration``: the maximum duration of an upload.
+async def claim(key: str, key_id: int | None, fingerprint: str, max_duration: timedelta) -> Replay | IdempotencyClaim:
+    """Start an upload, or return its earlier outcome.
+
+    ``key_id``: of the API key to which the idempotency key belongs. ``max_duration``: of an upload.
 
     Raises IdempotencyKeyReused if the key belongs to another upload, IdempotencyKeyInFlight if that upload is in
     progress.
     """
+    key = _stored(key, key_id)
     while not (claimed := await execute(_CLAIM, [key, fingerprint, max_duration, LIFETIME])):
         rows = await execute("SELECT fingerprint, prediction_id, answer FROM idempotency_keys WHERE key = $1", [key])
         if not rows:

@@ -27,6 +27,7 @@ class Filters:
     """Filters for predictions; None and the empty string match everything.
 
     ``label``: the exact top label. ``words``: prefixes of words in the label or file name, all of which must match.
+    ``key_id``: of the API key that uploaded them.
     """
 
     status: Status | None = None
@@ -34,6 +35,7 @@ class Filters:
     label: str = ""
     min_confidence: float | None = None
     words: str = ""
+    key_id: int | None = None
 
     def conditions(self, values: list[Any]) -> list[str]:
         """SQL conditions; their parameters are appended to ``values``."""
@@ -46,6 +48,8 @@ class Filters:
             filters.append(("top_prediction = {}", self.label))
         if self.min_confidence is not None:
             filters.append(("confidence >= {}", self.min_confidence))
+        if self.key_id is not None:
+            filters.append(("key_id = {}", self.key_id))
         if words := re.findall(r"[^\W_]+", unicodedata.normalize("NFC", self.words)):
             filters.append((f"{WORDS} @@ to_tsquery('simple', {{}})", " & ".join(f"{word}:*" for word in words)))
         elif self.words.strip():
