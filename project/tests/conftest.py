@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def models_dir(all_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("models")
     (folder / FALLBACK).mkdir()
     for file in (all_models / FALLBACK).iterdir():
-        (folder / FALLBACK / file.name).symlink_to(file)
+        shutil.copy(file, folder / FALLBACK)
     return folder
 
 

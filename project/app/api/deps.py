@@ -14,6 +14,7 @@ from app.config import Settings
 from app.db.crud import predictions
 from app.db.notifications import NotificationListener
 from app.domain import Caller, LabelScore, PredictionNotFound
+from app.models.pydantic_system import Ready
 from app.models.tortoise import Prediction
 from app.storage import Storage
 from app.uploads.backlog import Backlog
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from app.outbound.image_download import ImageDownloader
 
 MAX_ROWS: Final = 64
+READY_SECONDS: Final = 1.0
+"""How long a response of /ready stays valid."""
 
 TabularKey = tuple[str, str, tuple[tuple[float, ...], ...]]
 """Name and version of a model, and the rows of a request."""
@@ -52,6 +55,8 @@ class AppState:
     get_prediction: Batcher[int, Prediction]
     tabular_cache: TTLCache[TabularKey, list[list[LabelScore]]]
     """Recent results of tabular models; its size counts rows."""
+    readiness: TTLCache[str, Ready]
+    """The last response of /ready."""
 
 
 def make_state(settings: Settings, storage: Storage, backend: Backend, backlog: Backlog) -> AppState:
@@ -73,6 +78,7 @@ def make_state(settings: Settings, storage: Storage, backend: Backend, backlog: 
         rendering_budget=MemoryBudget(budget),
         get_prediction=Batcher(predictions.get_all, max_items=MAX_ROWS),
         tabular_cache=TTLCache(settings.predict_cache_rows, settings.predict_cache_seconds, getsizeof=len),
+        readiness=TTLCache(1, READY_SECONDS),
     )
 
 

@@ -79,6 +79,7 @@ def problem_responses(*statuses: HTTPStatus) -> Responses:
 
 _EXAMPLES: Final = {
     HTTPStatus.UNAUTHORIZED: "An API key is required: send it as X-API-Key or as Authorization: Bearer.",
+    HTTPStatus.MISDIRECTED_REQUEST: domain.HostNotAllowed("images.example.com").message,
     HTTPStatus.TOO_MANY_REQUESTS: "More than 600 requests per minute: try again later.",
     HTTPStatus.FORBIDDEN: "The API key does not have the scope write.",
     HTTPStatus.NOT_FOUND: "Prediction not found",

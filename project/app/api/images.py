@@ -16,9 +16,8 @@ router = APIRouter(prefix="/predictions", tags=["predictions"])
 MIN_SIZE: Final = 16
 SIZE: Final = 1024
 MAX_SIZE: Final = 2048
-# An image never changes and its ID is never reused; a heat map changes with the model.
-CACHE_IMMUTABLE: Final = "private, max-age=86400, immutable"
 CACHE_REVALIDATE: Final = "private, no-cache"
+"""Browsers ask each time, so that a deleted image, or one whose key was revoked, is no longer shown."""
 
 
 def _responses(media_type: str) -> Responses:
@@ -54,10 +53,10 @@ async def read_image(
     prediction = await state.get_prediction(id)
     etag = f'"{prediction.sha256[:32]}-{size}"'
     if _is_cached(request, etag):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cache_headers(etag, CACHE_IMMUTABLE))
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cache_headers(etag))
     async with state.rendering_budget.reserve(prediction.size_bytes):
         image = await state.engine.render(await _read_stored(prediction, state), size)
-    return Response(image, headers=_cache_headers(etag, CACHE_IMMUTABLE), media_type="image/jpeg")
+    return Response(image, headers=_cache_headers(etag), media_type="image/jpeg")
 
 
 @router.get(
@@ -86,10 +85,10 @@ async def read_heat_map(
     version = f"{prediction.model}-{prediction.model_version}"
     etag = f'"{prediction.sha256[:32]}-{version}-{label.encode().hex()}"'
     if _is_cached(request, etag):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cache_headers(etag, CACHE_REVALIDATE))
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cache_headers(etag))
     async with state.rendering_budget.reserve(prediction.size_bytes):
         image = await state.engine.explain(prediction.model, label, await _read_stored(prediction, state))
-    return Response(image, headers=_cache_headers(etag, CACHE_REVALIDATE), media_type="image/png")
+    return Response(image, headers=_cache_headers(etag), media_type="image/png")
 
 
 async def _read_stored(prediction: Prediction, state: AppState) -> bytes:
@@ -102,5 +101,5 @@ def _is_cached(request: Request, etag: str) -> bool:
     return etag in tags or "*" in tags
 
 
-def _cache_headers(etag: str, control: str) -> dict[str, str]:
-    return {"ETag": etag, "Cache-Control": control}
+def _cache_headers(etag: str) -> dict[str, str]:
+    return {"ETag": etag, "Cache-Control": CACHE_REVALIDATE}

@@ -13,7 +13,12 @@ SECURITY: Final[dict[str, dict[str, str]]] = {
     "Bearer": {"type": "http", "scheme": "bearer", "description": "The same API key."},
 }
 
-BEFORE_ROUTES: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+BEFORE_ROUTES: Final = (
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.MISDIRECTED_REQUEST,
+    HTTPStatus.TOO_MANY_REQUESTS,
+)
 
 
 def complete_openapi(app: FastAPI) -> None:

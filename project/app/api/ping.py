@@ -13,6 +13,7 @@ from app.models.pydantic_system import Health, Ping, Ready
 
 router = APIRouter(tags=["service"])
 
+READY: Final = "ready"
 DATABASE_SECONDS: Final = 3
 STORAGE_SECONDS: Final = 3
 
@@ -41,14 +42,22 @@ async def health() -> Health:
 )
 async def ready(state: State, response: Response) -> Ready:
     """Checks database, tables, storage, model and worker: use it to decide whether to send requests here."""
+    # Probes need no key, and must not keep the database busy.
+    readiness = state.readiness.get(READY)
+    if readiness is None:
+        readiness = state.readiness[READY] = await _readiness(state)
+    if readiness.status != READY:
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    return readiness
+
+
+async def _readiness(state: AppState) -> Ready:
     database = await _database_state()
     health = await state.dispatch.health(database_answers=database == "ok")
     storage = await _storage_state(state)
     is_ready = database == storage == health.model == health.worker == "ok"
-    if not is_ready:
-        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return Ready(
-        status="ready" if is_ready else "not ready",
+        status=READY if is_ready else "not ready",
         database=database,
         storage=storage,
         model=health.model,

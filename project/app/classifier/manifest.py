@@ -3,7 +3,10 @@
 None of it is code: dropping such a folder into ``MODELS_DIR`` adds a model (``docs/models.md``).
 """
 
+import os
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -143,8 +146,22 @@ class Model:
         return self.folder / self.manifest.file
 
 
+@contextmanager
+def without_path(folder: Path) -> Iterator[None]:
+    """Remove the path of the models folder from ModelBroken raised inside: clients read these messages, too."""
+    try:
+        yield
+    except ModelBroken as error:
+        raise ModelBroken(error.message.replace(f"{folder.parent}{os.sep}", "")) from error
+
+
 def read_model(folder: Path) -> Model:
     """Read a model's folder. Raises ModelBroken with the reason."""
+    with without_path(folder):
+        return _read(folder)
+
+
+def _read(folder: Path) -> Model:
     try:
         manifest = _ANY_KIND.validate_python(tomllib.loads(_text(folder / MANIFEST)))
         labels = _labels(folder / manifest.labels)
@@ -177,4 +194,7 @@ def _regular(path: Path) -> Path:
     # Reading a named pipe would block forever.
     if path.exists() and not path.is_file():
         raise ModelBroken(f"{path} is not a file.")
+    # A link could show any file of this machine to clients. Within the folder, container platforms use links.
+    if not path.resolve().is_relative_to(path.parent.resolve()):
+        raise ModelBroken(f"{path} is a link to a file outside of its folder: copy the file.")
     return path

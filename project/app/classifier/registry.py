@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from app.classifier.image_classifier import Classifier
-from app.classifier.manifest import MANIFEST, Model, Precision, read_model
+from app.classifier.manifest import MANIFEST, Model, Precision, read_model, without_path
 from app.classifier.tabular_classifier import TabularClassifier
 from app.domain import ModelBroken, ModelUnknown, StartupError
 from app.observability.log_events import MODEL_BROKEN, MODEL_CHANGED, MODEL_UNLOADED
@@ -132,7 +132,7 @@ class Registry:
             try:
                 model = read_model(folder)
                 if model.name in models:
-                    raise ModelBroken(f"The model in {folder} has the same name as another model, {model.name}.")
+                    raise ModelBroken(f"The model in {folder.name} has the same name as another model, {model.name}.")
                 if model in self._unloadable:
                     raise ModelBroken(self._unloadable[model])
             except ModelBroken as error:
@@ -219,7 +219,7 @@ class Registry:
 
     def _read(self, model: Model, threads: int) -> Loaded:
         try:
-            with self._loading:
+            with self._loading, without_path(model.folder):
                 loaded = TabularClassifier(model) if model.manifest.kind == "tabular" else Classifier(model, threads)
         except ModelBroken as error:
             self._unloadable[model] = error.message

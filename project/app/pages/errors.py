@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from app.api.early_response import EarlyResponse
 from app.api.errors import headers_of, log_error, status_of
 from app.domain import Overloaded, ServiceError
-from app.pages.rendering import page
+from app.pages.rendering import local_path, page
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -48,5 +48,5 @@ def error_page(request: Request, status: HTTPStatus, text: str) -> Response:
     """A page with an error message."""
     # Links back to the form, but only to a path of this service, whatever the Referer header says.
     referrer = urlsplit(request.headers.get("referer", ""))
-    back = referrer.path if referrer.netloc == request.headers.get("host") else ""
+    back = local_path(referrer.path) if referrer.netloc == request.headers.get("host") else ""
     return page(request, "error.html", status=status, title=status.phrase, message=text, back=back)

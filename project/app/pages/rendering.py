@@ -29,6 +29,11 @@ HEADERS: Final = {
 _KIB: Final = 1024
 
 
+def local_path(path: str) -> str:
+    """A path that a client names as a link target, only if it leads to this service; otherwise empty."""
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() else ""
+
+
 def _percent(value: float) -> str:
     return f"{100 * value:.0f} %" if value >= 0.1 else f"{100 * value:.1f} %"  # noqa: PLR2004 - one digit more
 

@@ -11,7 +11,7 @@ from app.api.middleware.auth import COOKIE, SIGN_IN, SIGN_OUT
 from app.db.crud import api_keys
 from app.domain import KeyRefused
 from app.pages.errors import PageRoute
-from app.pages.rendering import page
+from app.pages.rendering import local_path, page
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -21,14 +21,14 @@ SESSION_LIFETIME: Final = timedelta(hours=12)
 @router.get(f"{SIGN_IN}/")
 async def show_sign_in(request: Request, target: Annotated[str, Query(alias="next")] = "/") -> Response:
     """The sign-in form."""
-    return page(request, "sign-in.html", next=_within(target), message="")
+    return page(request, "sign-in.html", next=local_path(target) or "/", message="")
 
 
 @router.post(f"{SIGN_IN}/")
 async def sign_in(request: Request) -> Response:
     """Start a session and redirect to the requested page."""
     form = await request.form()
-    target = _within(str(form.get("next", "/")))
+    target = local_path(str(form.get("next", ""))) or "/"
     try:
         caller = await api_keys.authenticate_key(str(form.get("key", "")).strip())
     except KeyRefused as error:
@@ -58,8 +58,3 @@ async def sign_out(request: Request) -> Response:
     response = RedirectResponse(f"{root}{SIGN_IN}", HTTPStatus.SEE_OTHER)
     response.delete_cookie(COOKIE, path=root or "/")
     return response
-
-
-def _within(path: str) -> str:
-    """The path to return to, only if it belongs to this service."""
-    return path if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() else "/"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from app.outbound.image_download import ImageDownloader
 
 UNNAMED: Final = "unnamed"
+DIRECTION_MARKS: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 MAX_LOOKUPS: Final = 64
 """Cached results looked up in one statement."""
 MAX_DOWNLOAD_QUEUE_SECONDS: Final = 15.0
@@ -233,7 +234,12 @@ class Intake:
 
 
 def display_filename(name: str | None) -> str:
-    """The client's file name, safe to store and display: no control characters, at most 255 characters."""
+    """The client's file name, safe to store and display: no control characters, at most 255 characters.
+
+    Without marks that change the direction of text, which could let ``gpj.exe`` look like ``exe.jpg``.
+    """
     composed = unicodedata.normalize("NFC", name or "")
-    visible = "".join("\ufffd" if unicodedata.category(c) in {"Cc", "Cs"} else c for c in composed)
+    visible = "".join(
+        "\ufffd" if unicodedata.category(c) in {"Cc", "Cs"} else c for c in composed if c not in DIRECTION_MARKS
+    )
     return visible[:MAX_FILENAME] or UNNAMED

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -162,9 +163,8 @@ def add_model(models_dir: Path, folder: Path) -> AddModel:
         path = folder / name
         path.mkdir()
         for file in (models_dir / FALLBACK).iterdir():
-            (path / file.name).symlink_to(file)
+            shutil.copy(file, path)
         manifest = (path / "model.toml").read_text().replace(f'name = "{FALLBACK}"', f'name = "{name}"', 1)
-        (path / "model.toml").unlink()
         (path / "model.toml").write_text(manifest)
         for file_name, content in files.items():
             (path / file_name.replace("_toml", ".toml")).write_bytes(content)

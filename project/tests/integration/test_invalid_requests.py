@@ -107,6 +107,8 @@ async def test_unusual_file_names_are_only_displayed(
         (b'filename=""', "unnamed"),
         (b'filename="\xff\xfe.jpg"', "ÿþ.jpg"),
         (b'filename="a\x00b.jpg"', "a\ufffdb.jpg"),
+        ('filename="a\u202egpj.exe"'.encode(), "agpj.exe"),
+        ('filename="\u2067\u200f\u061ca\u2069.jpg"'.encode(), "a.jpg"),
     ]:
         with subtests.test(disposition=disposition):
             before = set(uploaded_files(settings))

@@ -5,6 +5,7 @@ import pytest
 
 from tests.integration.conftest import Upload
 from tests.pictures import jpeg
+from tests.uploading import classify
 
 ALWAYS = {
     "x-content-type-options": "nosniff",
@@ -34,3 +35,29 @@ async def test_every_response_has_each_header_once(client: httpx.AsyncClient, up
 async def test_hsts_is_sent_over_tls(client: httpx.AsyncClient) -> None:
     client.base_url = httpx.URL("https://localhost")
     assert (await client.get("/ping")).headers["strict-transport-security"] == "max-age=31536000"
+
+
+async def test_data_is_not_stored_by_caches(client: httpx.AsyncClient) -> None:
+    url = f"/predictions/{(await classify(client))['id']}"
+    for path in (url, "/predictions/", "/predictions/export", "/models", "/openapi.json", "/nothing"):
+        assert (await client.get(path)).headers["cache-control"] == "private, no-store", path
+    image = await client.get(f"{url}/image")
+    # Asked for again each time, and not sent again.
+    assert image.headers["cache-control"] == "private, no-cache"
+    again = await client.get(f"{url}/image", headers={"If-None-Match": image.headers["etag"]})
+    assert again.status_code == 304
+    await client.delete(url)
+    assert (await client.get(f"{url}/image", headers={"If-None-Match": image.headers["etag"]})).status_code == 404
+
+
+async def test_error_page_links_only_to_this_service(client: httpx.AsyncClient) -> None:
+    for referrer, link in [
+        ("http://localhost:8004/classifications", 'href="/classifications"'),
+        ("http://localhost:8004//evil.example/", ""),
+        ("http://localhost:8004/\\evil.example/", ""),
+        ("http://evil.example/classifications", ""),
+    ]:
+        answer = await client.get("/history/7", headers={"Referer": referrer, "Accept": "text/html"})
+        assert answer.status_code == 404
+        assert "evil" not in answer.text
+        assert link in answer.text

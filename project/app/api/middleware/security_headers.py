@@ -21,6 +21,9 @@ HEADERS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 )
+DATA: Final = (b"application/", b"text/csv", b"text/plain")
+NOT_STORED: Final = (b"cache-control", b"private, no-store")
+"""For responses with data: they are of one caller and one moment."""
 HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 """Browsers that used TLS once keep using it (RFC 6797)."""
 
@@ -47,11 +50,14 @@ class SecurityHeadersMiddleware:
 
 def _completed(headers: list[tuple[bytes, bytes]], scope: Scope) -> list[tuple[bytes, bytes]]:
     there = {name for name, _ in headers}
+    media_types = [value for name, value in headers if name == b"content-type"]
     added = [header for header in HEADERS if header[0] not in there]
     if b"content-security-policy" not in there:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         is_documentation = path.rstrip("/").startswith(DOCUMENTED_AT)
         added.append((b"content-security-policy", DOCUMENTATION if is_documentation else NOTHING))
+    if b"cache-control" not in there and any(media_type.startswith(DATA) for media_type in media_types):
+        added.append(NOT_STORED)
     if scope.get("scheme") == "https":
         added.append(HSTS)
     return [*headers, *added]
