@@ -15,6 +15,8 @@ from app.domain import RetryPolicy
 
 PROJECT_DIR = Path(__file__).resolve().parents[1]
 MIGRATIONS_DIR = PROJECT_DIR / "migrations"
+AddressLogging = Literal["full", "short", "off"]
+
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 HOST_NAME: Final = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9])?")
 _DAY: Final = 86_400
@@ -87,6 +89,10 @@ class Settings(BaseSettings):
         Literal["auto", "json", "text"],
         Field(description="Format of log lines. auto: text if ENVIRONMENT is dev, JSON otherwise."),
     ] = "auto"
+    log_addresses: Annotated[
+        AddressLogging,
+        Field(description="Clients' addresses in log lines: full, short (without their last part), or off."),
+    ] = "full"
     metrics_port: Annotated[
         int, Field(ge=0, le=65535, description="Port on HOST where a worker serves /metrics; 0: not served.")
     ] = 0

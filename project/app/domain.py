@@ -45,11 +45,15 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a request: the owner of an API key, or an anonymous caller (``key_id`` is None)."""
+    """Who sent a request: the owner of an API key, or an anonymous caller (``key_id`` is None).
+
+    ``address``: network address of the client; empty for the service itself and for the command line.
+    """
 
     key_id: int | None
     name: str
     scopes: frozenset[Scope]
+    address: str = field(default="", compare=False)
 
     def may(self, scope: Scope) -> bool:
         """Whether the caller has ``scope``."""

@@ -105,7 +105,7 @@ class ConnectionProtocol(HttpToolsProtocol):
         self.transport.write(bytes(response.body))
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        log_malformed_request(request_id, status, len(response.body))
+        log_malformed_request(request_id, self.client[0] if self.client else "", status, len(response.body))
         self._disconnect()
         # Closing at once would reset the connection, and the client might never see the response (RFC 9112, 9.6).
         self._is_refused = True

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict
 from http import HTTPStatus
 from io import StringIO
 from typing import Annotated, Final, Literal
@@ -10,10 +11,11 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
+from app.api.deps import CurrentCaller
 from app.api.errors import problem_responses
 from app.api.middleware.trailing_slash import refuse_other_methods
 from app.api.params import Filtered
-from app.db.crud import search
+from app.db.crud import audit_log, search
 from app.db.crud.search import Filters
 from app.models.pydantic import PredictionRead
 from app.models.tortoise import Prediction
@@ -43,6 +45,7 @@ _TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
 )
 async def export(
     filters: Filtered,
+    caller: CurrentCaller,
     format: Annotated[Literal["csv", "jsonl"], Query(description="`jsonl`: one prediction per line.")] = "csv",
 ) -> StreamingResponse:
     """Streams all predictions, or those matching the same filters as the list's.
@@ -52,6 +55,8 @@ async def export(
     """
     # Reads the first page before sending anything, so that errors get their own status.
     first = await search.page(PAGE, None, filters)
+    used = {name: value for name, value in asdict(filters).items() if value not in {None, ""}}
+    await audit_log.record("predictions.exported", caller, details={"format": format, **used})
     lines = _csv if format == "csv" else _json_lines
     headers = {"Content-Disposition": f'attachment; filename="predictions.{format}"', "X-Accel-Buffering": "no"}
     return StreamingResponse(_pages(first, filters, lines), headers=headers, media_type=_TYPES[format])

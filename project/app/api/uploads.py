@@ -134,7 +134,7 @@ async def reclassify_prediction(
     """
     received_at = time.monotonic()
     chosen = await image_model(state.dispatch, wanted.model if wanted else model)
-    prediction = await state.intake.reclassify(id, chosen)
+    prediction = await state.intake.reclassify(id, chosen, caller)
     wait = wait_seconds(request, state.settings.max_wait_seconds)
     response = await prediction_response(prediction, state, HTTPStatus.ACCEPTED, wait=wait, received_at=received_at)
     return response if caller.may(Scope.READ) else no_content(response.background)

@@ -34,7 +34,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     def _line(change: ChangeRead) -> str:
         values = f"{json.dumps(change.before)} -> {json.dumps(change.after)}"
         time = audit_log.format_utc(change.changed_at)
-        return f"{time}  {change.who}  {change.action}  {change.subject_id}  {values}"
+        who = change.who if change.key_id is None else f"{change.who} (key {change.key_id})"
+        return f"{time}  {who}  {change.address or '-'}  {change.action}  {change.subject_id}  {values}"
 
     async def act() -> None:
         async with database_in_use(settings):

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def add_sweep_options(parser: argparse.ArgumentParser) -> None:
 
 def backup(settings: Settings, options: argparse.Namespace) -> int:
     """Write all predictions, images and keys to one file; works while the service is running."""
+    from app.cli.operator import operator
     from app.db.connection import database_in_use
+    from app.db.crud import audit_log
     from app.storage import make_storage
     from app.storage.backup import write_backup
 
@@ -47,6 +50,7 @@ def backup(settings: Settings, options: argparse.Namespace) -> int:
     async def act() -> None:
         async with database_in_use(settings):
             counts = await write_backup(make_storage(settings), options.file)
+            await audit_log.record("backup.written", operator(), details={"file": options.file.name, **asdict(counts)})
         print(f"Wrote {counts.rows} rows and {counts.images} images to {options.file}")
         if counts.missing:
             print(f"{counts.missing} images were missing: see the log lines above")
@@ -57,7 +61,9 @@ def backup(settings: Settings, options: argparse.Namespace) -> int:
 
 def restore(settings: Settings, options: argparse.Namespace) -> int:
     """Restore a backup into an empty database and an empty storage."""
+    from app.cli.operator import operator
     from app.db.connection import connected, database_url
+    from app.db.crud import audit_log
     from app.db.migrations import migrate
     from app.storage import make_storage
     from app.storage.backup import restore as restore_backup
@@ -72,6 +78,8 @@ def restore(settings: Settings, options: argparse.Namespace) -> int:
             await migrate(url, settings)
             async with connected(url, settings):
                 counts = await restore_backup(storage, options.file)
+                details = {"file": options.file.name, **asdict(counts)}
+                await audit_log.record("backup.restored", operator(), details=details)
         print(f"Restored {counts.rows} rows and {counts.images} images")
 
     _run(act)
@@ -80,6 +88,7 @@ def restore(settings: Settings, options: argparse.Namespace) -> int:
 
 def retain(settings: Settings, options: argparse.Namespace) -> int:
     """Apply the retention settings now."""
+    from app.cli.operator import operator
     from app.db.connection import database_in_use
     from app.storage import make_storage
     from app.storage.retention import retain as apply_retention
@@ -89,7 +98,7 @@ def retain(settings: Settings, options: argparse.Namespace) -> int:
 
     async def act() -> None:
         async with database_in_use(settings):
-            removed = await apply_retention(make_storage(settings), settings, dry_run=options.dry_run)
+            removed = await apply_retention(make_storage(settings), settings, dry_run=options.dry_run, actor=operator())
         would = "would be deleted" if options.dry_run else "were deleted"
         print(f"{removed.predictions} predictions with {removed.bytes} bytes of images {would}")
 

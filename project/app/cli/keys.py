@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import getpass
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -45,9 +44,10 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _create(options: argparse.Namespace) -> None:
+    from app.cli.operator import operator
     from app.db.crud import api_keys
 
-    key_id, key = await api_keys.create(options.name, options.scopes, options.expires, _operator())
+    key_id, key = await api_keys.create(options.name, options.scopes, options.expires, operator().name)
     print(f"Key {key_id} of {options.name}, shown only once:", key, sep="\n")
 
 
@@ -68,20 +68,12 @@ async def _list(_options: argparse.Namespace) -> None:
 
 
 async def _revoke(options: argparse.Namespace) -> None:
+    from app.cli.operator import operator
     from app.db.crud import api_keys
 
-    if not await api_keys.revoke(options.id, _operator()):
+    if not await api_keys.revoke(options.id, operator().name):
         raise StartupError(f"There is no valid key {options.id}: `./classifier keys list` shows all keys.")
     print(f"Key {options.id} is revoked.")
-
-
-def _operator() -> str:
-    """The user at the command line, as far as the system knows."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):
-        name = "unknown"
-    return f"{name} (command line)"[:64]
 
 
 _ACTIONS: Final = {"create": _create, "list": _list, "revoke": _revoke}
@@ -99,7 +91,7 @@ def _scopes(text: str) -> list[Scope]:
     try:
         return [Scope(scope.strip()) for scope in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError("scopes must be read, write or admin, separated by commas") from None
+        raise argparse.ArgumentTypeError("scopes must be upload, read, write or admin, separated by commas") from None
 
 
 def parse_duration(text: str) -> timedelta:

@@ -103,6 +103,7 @@ class ChangeRead(BaseModel):
                     "subject_id": 1,
                     "before": {"top_prediction": "tiger_cat", "confidence": 0.61, "corrected_at": None},
                     "after": {"top_prediction": "tabby", "confidence": 1.0, "corrected_at": "2026-11-21T09:04:00Z"},
+                    "address": "192.0.2.7",
                 }
             ]
         }
@@ -112,10 +113,13 @@ class ChangeRead(BaseModel):
     changed_at: datetime
     who: str = Field(description="Name of the API key, or of the user for other changes.")
     key_id: int | None
-    action: str = Field(description="prediction.corrected, prediction.deleted, key.created or key.revoked.")
-    subject_id: int = Field(description="ID of the prediction or the key.")
+    action: str = Field(
+        description="prediction.corrected, prediction.reclassified, prediction.deleted, key.created or key.revoked."
+    )
+    subject_id: int = Field(description="ID of the prediction or the key; 0 if it is about neither.")
     before: dict[str, Any] | None
     after: dict[str, Any] | None
+    address: str | None = Field(description="Network address of the client; null for the service itself.")
 
     @classmethod
     def from_row(cls, row: Change) -> "ChangeRead":

@@ -200,6 +200,7 @@ class Change(Model):
     subject_id = fields.BigIntField(description="Id of the prediction, or of the key.")
     before: fields.JSONField[dict[str, object]] = fields.JSONField(null=True)
     after: fields.JSONField[dict[str, object]] = fields.JSONField(null=True)
+    address = fields.CharField(max_length=64, null=True, description="Network address of the client.")
 
     class Meta:
         """Table and indexes."""

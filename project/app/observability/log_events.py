@@ -58,6 +58,7 @@ JOBS_INTERRUPTED: Final = Event(
 JOBS_RECOVERED: Final = Event("jobs_recovered", "%d predictions had lost their jobs and got new ones", "count")
 JOB_ERROR: Final = Event("job_error", "Job %s of %s failed", "job", "of")
 KEYS_MISSING: Final = Event("keys_missing", "There are no API keys, so every request is rejected: %s", "remedy")
+KEY_REFUSED: Final = Event("key_refused", "Refused an unknown, expired or revoked API key")
 MIGRATIONS_APPLIED: Final = Event("migrations_applied", "Migrations applied: %s", "migrations")
 MODEL_BROKEN: Final = Event("model_broken", "%s Skipping this model.", "reason")
 MODEL_CHANGED: Final = Event("model_changed", "Unloaded model %s: its folder changed or was removed", "model")

@@ -29,7 +29,10 @@ def log_config(settings: Settings) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": "app.observability.log_format.make_formatter", "style": style}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "filters": {
+            "clients": {"()": "app.observability.client_address.ClientFilter", "addresses": settings.log_addresses}
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["clients"]}},
         "root": {"level": settings.log_level, "handlers": ["stderr"]},
         # These log every query, connection and step at INFO.
         "loggers": {

@@ -47,6 +47,7 @@ REQUESTS: Final = _counter("requests", "Requests completed.", "method", "route",
 REQUEST_SECONDS: Final = _histogram(
     "request_duration_seconds", "Time from the request's headers to the end of the response.", "route"
 )
+KEYS_REFUSED: Final = _counter("keys_refused", "Requests and sign-ins with an unknown, expired or revoked API key.")
 UPLOADS: Final = _counter("uploads", "Accepted images.", "model")
 UPLOADED_BYTES: Final = _counter("uploaded_bytes", "Bytes of accepted images.")
 PREDICTIONS: Final = _counter("predictions", "Predictions that this process finished.", "model", "status")

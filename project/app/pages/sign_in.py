@@ -1,5 +1,6 @@
 """Sign-in with an API key, and sign-out."""
 
+from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Annotated, Final
@@ -7,8 +8,9 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.api.middleware.auth import COOKIE, SIGN_IN, SIGN_OUT
-from app.db.crud import api_keys
+from app.api.middleware.auth import COOKIE, SIGN_IN, SIGN_OUT, client_address
+from app.api.middleware.refused_keys import note_refused_key
+from app.db.crud import api_keys, audit_log
 from app.domain import KeyRefused
 from app.pages.errors import PageRoute
 from app.pages.rendering import local_path, page
@@ -32,9 +34,12 @@ async def sign_in(request: Request) -> Response:
     try:
         caller = await api_keys.authenticate_key(str(form.get("key", "")).strip())
     except KeyRefused as error:
+        note_refused_key(client_address(request))
         return page(request, "sign-in.html", status=HTTPStatus.UNAUTHORIZED, next=target, message=error.message)
     assert caller.key_id is not None
     token = await api_keys.begin_session(caller.key_id, SESSION_LIFETIME)
+    signed_in = replace(caller, address=client_address(request))
+    await audit_log.record("session.started", signed_in, caller.key_id)
     root = request.scope.get("root_path", "")
     response = RedirectResponse(f"{root}{target}", HTTPStatus.SEE_OTHER)
     response.set_cookie(

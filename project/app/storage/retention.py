@@ -2,13 +2,13 @@
 
 import logging
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Final
 
 from app.concurrency import repeating
 from app.config import Settings
-from app.db.crud import idempotency, predictions, rate_limits, tabular_predictions
+from app.db.crud import audit_log, idempotency, predictions, rate_limits, tabular_predictions
 from app.domain import Caller
 from app.observability.log_events import RETENTION_REMOVED
 from app.storage import Storage
@@ -42,8 +42,8 @@ def run_retention(storage: Storage, settings: Settings) -> AbstractAsyncContextM
     return repeating(step, INTERVAL_SECONDS if is_limited else 0, "Deleting old predictions")
 
 
-async def retain(storage: Storage, settings: Settings, *, dry_run: bool = False) -> Deleted:
-    """Delete what exceeds the retention settings; ``dry_run``: only count it.
+async def retain(storage: Storage, settings: Settings, *, dry_run: bool = False, actor: Caller = RETENTION) -> Deleted:
+    """Delete what exceeds the retention settings; ``dry_run``: only count it. ``actor``: who asked for it.
 
     Raises DatabaseUnavailable or StorageUnavailable.
     """
@@ -57,14 +57,18 @@ async def retain(storage: Storage, settings: Settings, *, dry_run: bool = False)
                 chosen.append(row["id"])
                 size += row["size_bytes"]
         if chosen and not dry_run:
-            await delete_predictions(storage, chosen, RETENTION)
+            await delete_predictions(storage, chosen, actor)
         count += len(chosen)
         if not any(row["expired"] for row in rows) and size >= excess:
             break
         last_id = rows[-1]["id"]
     if settings.retention_days and not dry_run:
         await tabular_predictions.delete_older_than(age)
-    return Deleted(count, size)
+    deleted = Deleted(count, size)
+    if count and not dry_run:
+        limits = {"retention_days": settings.retention_days, "retention_bytes": settings.retention_bytes}
+        await audit_log.record("retention.applied", actor, details={**asdict(deleted), **limits})
+    return deleted
 
 
 def expire_records() -> AbstractAsyncContextManager[None]:

@@ -15,7 +15,7 @@ from app.config import Settings
 from app.db.crud import idempotency, new_predictions
 from app.db.crud.idempotency import Replay
 from app.db.crud.new_predictions import InlineResult, NewPrediction
-from app.domain import MAX_FILENAME, DatabaseUnavailable, IdempotencyClaim, Status, StorageUnavailable
+from app.domain import MAX_FILENAME, Caller, DatabaseUnavailable, IdempotencyClaim, Status, StorageUnavailable
 from app.models.tortoise import Prediction
 from app.observability import metrics, timing
 from app.storage import Storage
@@ -139,13 +139,13 @@ class Intake:
         )
         return await self._run_idempotent(upload, fingerprint, create_from_source)
 
-    async def reclassify(self, prediction_id: int, model: ImageModel) -> Prediction:
+    async def reclassify(self, prediction_id: int, model: ImageModel, actor: Caller) -> Prediction:
         """Classify a stored image again, with another model.
 
         Raises Overloaded, PredictionNotFound, PredictionUnfinished or DatabaseUnavailable.
         """
         with self._backlog.reserve():
-            prediction = await self._dispatch.reclassify(prediction_id, model)
+            prediction = await self._dispatch.reclassify(prediction_id, model, actor)
             self._start(prediction, None)
         return prediction
 

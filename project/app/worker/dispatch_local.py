@@ -17,7 +17,7 @@ from app.db.connection import connected, database_url
 from app.db.crud import history, new_predictions
 from app.db.crud.new_predictions import InlineResult, NewPrediction
 from app.db.notifications import NotificationListener
-from app.domain import ModelUnknown
+from app.domain import Caller, ModelUnknown
 from app.models.pydantic_system import ModelRead
 from app.models.tortoise import Prediction
 from app.outbound.webhook_worker import make_webhook_worker
@@ -78,9 +78,9 @@ class LocalDispatch:
         was_classified = new.inline_result and not new.inline_result.cached
         return await (self._inline.create(new) if was_classified else self._create(new))
 
-    async def reclassify(self, prediction_id: int, model: ImageModel) -> Prediction:
+    async def reclassify(self, prediction_id: int, model: ImageModel, actor: Caller) -> Prediction:
         """Make a finished prediction pending again. Raises PredictionNotFound or PredictionUnfinished."""
-        return await history.reclassify(prediction_id, model.name, model.version)
+        return await history.reclassify(prediction_id, model.name, model.version, actor)
 
     def start(self, prediction: Prediction, data: bytes | None) -> None:
         """Have the worker classify a pending prediction; it keeps the bytes if it has room."""

@@ -3,10 +3,13 @@
 import httpx
 import pytest
 
+from app.api.middleware import refused_keys
 from app.config import Settings
 from app.db.connection import execute
 from app.db.crud import api_keys, audit_log, predictions
 from app.domain import ANYBODY, PredictionNotFound, Scope
+from app.observability import metrics
+from app.observability.log_events import KEY_REFUSED
 from app.storage import make_storage
 from app.storage.deletion import delete_prediction
 from tests.integration.conftest import Upload, serving
@@ -47,8 +50,8 @@ async def test_history_is_ordered(client: httpx.AsyncClient, upload: Upload) -> 
     await client.post("/predictions/1/reclassify/", headers={"Prefer": "wait=30"})
     await client.put("/predictions/1/", json={"top_prediction": "my dog", "confidence": 1.0})
     kept = (await client.get("/predictions/1/history")).json()
-    assert [entry["kind"] for entry in kept] == ["change", "answer", "change"]
-    assert [entry.get("who") for entry in kept] == ["anonymous", None, "anonymous"]
+    assert [entry["kind"] for entry in kept] == ["change", "answer", "change", "change"]
+    assert [entry.get("who") for entry in kept] == ["anonymous", None, "anonymous", "anonymous"]
     assert kept[1]["top_prediction"] == "my cat"
     assert kept[0]["after"]["top_prediction"] == "my dog"
     for missing in (2, 2**63 - 1, 2**63):
@@ -77,3 +80,59 @@ async def test_key_changes_are_recorded_without_secrets() -> None:
     assert created.after == {"name": "anna", "scopes": "read", "expires_at": None}
     assert key.split("_", 2)[2] not in str(await execute("SELECT * FROM changes"))
     assert [one.id for one in await audit_log.page(1, revoked.id, None)] == [created.id]
+
+
+async def test_every_action_is_recorded_with_its_actor_and_address(settings: Settings) -> None:
+    async with serving(settings.model_copy(update={"allow_anonymous": False})) as client:
+        # Two keys of one name.
+        ids, keys = zip(
+            *[await api_keys.create("anna", [Scope.ADMIN], None, "an operator") for _ in range(2)], strict=True
+        )
+        headers = {"X-API-Key": keys[1]}
+        await client.post("/predictions/", files={"file": jpeg()}, headers={**headers, "Prefer": "wait=30"})
+        for _ in range(2):
+            # Only the first replaces a correction.
+            await client.put("/predictions/1/", json={"top_prediction": "my cat", "confidence": 1.0}, headers=headers)
+            for _ in range(2):
+                await client.post("/predictions/1/reclassify/", headers={**headers, "Prefer": "wait=30"})
+        await client.get("/predictions/export?format=jsonl&label=cat", headers=headers)
+        assert (await client.post("/sign-in", data={"key": keys[1]})).status_code == 303
+        await client.delete("/predictions/1/", headers=headers)
+        rows = await audit_log.page(100, None, None)
+    found = [(row.action, row.who, row.key_id, row.address, row.subject_id) for row in reversed(rows)]
+    by_key = ("anna", ids[1], "127.0.0.1")
+    assert found == [
+        ("key.created", "an operator", None, None, ids[0]),
+        ("key.created", "an operator", None, None, ids[1]),
+        ("prediction.corrected", *by_key, 1),
+        ("prediction.reclassified", *by_key, 1),
+        ("prediction.corrected", *by_key, 1),
+        ("prediction.reclassified", *by_key, 1),
+        ("predictions.exported", *by_key, 0),
+        ("session.started", *by_key, ids[1]),
+        ("prediction.deleted", *by_key, 1),
+    ]
+    by_action = {row.action: row for row in rows}
+    assert by_action["predictions.exported"].after == {"format": "jsonl", "label": "cat"}
+    replaced = by_action["prediction.reclassified"].before
+    assert replaced is not None
+    assert replaced["top_prediction"] == "my cat"
+
+
+async def test_refused_keys_are_counted_and_logged_once_per_address(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    def count() -> float:
+        counted: float = metrics.KEYS_REFUSED._value.get()
+        return counted
+
+    refused_keys._logged.clear()
+    before = count()
+    async with serving(settings.model_copy(update={"allow_anonymous": False})) as client:
+        for number in range(5):
+            assert (await client.get("/predictions/", headers={"X-API-Key": f"guess-{number}"})).status_code == 401
+            assert (await client.post("/sign-in", data={"key": f"guess-{number}"})).status_code == 401
+    assert count() - before == 10
+    (line,) = [record for record in caplog.records if record.msg == KEY_REFUSED]
+    assert vars(line)["client"] == "127.0.0.1"
+    assert "guess" not in caplog.text

@@ -8,7 +8,7 @@ import pytest
 from app.config import Settings
 from app.db.connection import execute
 from app.db.crud import claims, history
-from app.domain import AttemptsExhausted
+from app.domain import ANYBODY, AttemptsExhausted
 from app.models.tortoise import Prediction
 from tests.conftest import FALLBACK
 from tests.integration.conftest import AddModel, serving, uploaded_files
@@ -72,7 +72,8 @@ async def test_correction_is_kept_in_the_history(client: httpx.AsyncClient) -> N
     after = (await client.post(f"{path}/reclassify", json={"model": OTHER}, headers=WAIT)).json()
     assert after["corrected_at"] is None
     assert after["top_prediction"] == row["top_prediction"]
-    past, change = (await client.get(f"{path}/history")).json()
+    past, replacement, change = (await client.get(f"{path}/history")).json()
+    assert replacement["action"] == "prediction.reclassified"
     assert past["kind"] == "answer"
     assert change["kind"] == "change"
     assert past["top_prediction"] == "my cat"
@@ -135,11 +136,11 @@ async def test_late_result_of_the_previous_classification_is_not_written(client:
     row = await classify(client)
     prediction_id = int(str(row["id"]))
     policy = Settings().retry_policy
-    await history.reclassify(prediction_id, FALLBACK, "1")
+    await history.reclassify(prediction_id, FALLBACK, "1", ANYBODY)
     (late,) = await claims.claim_all([prediction_id], policy.lease, attempts_below=policy.max_attempts)
     assert late is not None
     await Prediction.filter(id=prediction_id).update(status="failed")
-    await history.reclassify(prediction_id, OTHER, "1")
+    await history.reclassify(prediction_id, OTHER, "1", ANYBODY)
     (now,) = await claims.claim_all([prediction_id], policy.lease, attempts_below=policy.max_attempts)
     assert now is not None
     assert now.attempt == late.attempt

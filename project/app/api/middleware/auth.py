@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
@@ -21,6 +22,7 @@ from app.api.early_response import EarlyResponse
 from app.api.errors import service_problem
 from app.api.middleware.anonymous import AnonymousAccess
 from app.api.middleware.rate_limit import RateLimiter, ReceivedBytes, subject_of
+from app.api.middleware.refused_keys import note_refused_key
 from app.api.params import prefers_html
 from app.api.rate_limit_headers import rate_limit_headers
 from app.db.crud import api_keys
@@ -112,10 +114,12 @@ class AuthMiddleware:
         try:
             caller = await self._authenticate(request, path)
         except KeyRefused:
+            note_refused_key(client_address(request))
             # Failed keys count against the address, so that keys cannot be guessed faster than requests are allowed.
             await self._rate_limiter.count(request, subject_of(request, None))
             raise
         state = request.scope.setdefault("state", {})
+        caller = replace(caller, address=client_address(request))
         state["caller"] = caller
         state["is_still_allowed"] = partial(self._is_still_allowed, request, path)
         if _is_open_path(path) and request.method in SAFE_METHODS:
@@ -175,6 +179,11 @@ def _is_for_uploaders(method: str, path: str) -> bool:
     if method in SAFE_METHODS:
         return bool(OWN_PATHS.fullmatch(path))
     return method == "POST" and path.rstrip("/") in UPLOAD_PATHS
+
+
+def client_address(request: Request) -> str:
+    """Network address of the client, or of the last proxy that is not trusted; empty if unknown."""
+    return request.client.host if request.client else ""
 
 
 def _is_open_path(path: str) -> bool:

@@ -145,7 +145,8 @@ class _Exchange:
         metrics.REQUEST_SECONDS.labels(route).observe(seconds)
         self._span.record_response(method, route, self._status)
         caller = self._scope.get("state", {}).get("caller", ANYBODY)
-        extra = {"bytes_in": self._received, "bytes_out": self._sent, "key_id": caller.key_id}
+        client = (self._scope.get("client") or ("",))[0]
+        extra = {"bytes_in": self._received, "bytes_out": self._sent, "key_id": caller.key_id, "client": client}
         is_frequent = route in FREQUENT_ROUTES and self._status < HTTPStatus.BAD_REQUEST
         level = logging.DEBUG if is_frequent else logging.INFO
         log.log(level, REQUEST, method, route, self._status, round(1000 * seconds, 1), extra=extra)
@@ -172,10 +173,10 @@ def new_request_id() -> str:
     return uuid.uuid4().hex
 
 
-def log_malformed_request(request_id: str, status: HTTPStatus, sent: int) -> None:
-    """Record bytes that could not be parsed as a request."""
+def log_malformed_request(request_id: str, client: str, status: HTTPStatus, sent: int) -> None:
+    """Record bytes that could not be parsed as a request; ``client``: its network address."""
     metrics.REQUESTS.labels(OTHER, UNMATCHED_ROUTE, status.value).inc()
-    extra = {"request_id": request_id, "bytes_out": sent, "key_id": ANYBODY.key_id}
+    extra = {"request_id": request_id, "bytes_out": sent, "key_id": ANYBODY.key_id, "client": client}
     log.info(REQUEST, OTHER, UNMATCHED_ROUTE, status.value, 0.0, extra=extra)
 
 

@@ -1,14 +1,35 @@
-"""Audit log of corrections, deletions and API keys. Rows are added together with the change and never modified."""
+"""Audit log: changes, sign-ins, exports and maintenance. No row is ever modified.
 
+The row of a change is added in the same statement as the change.
+"""
+
+import json
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from app.db.connection import execute
 from app.db.driver_internals import from_row
 from app.db.errors import translate_connection_errors
+from app.domain import Caller
 from app.models.tortoise import Change
 
 PREDICTION: Final = "prediction.%"
+
+
+_RECORD: Final = """
+INSERT INTO changes (changed_at, key_id, who, action, subject_id, after, address)
+VALUES (now(), $1, $2, $3, $4, $5::jsonb, $6)
+"""
+
+
+@translate_connection_errors()
+async def record(action: str, actor: Caller, subject_id: int = 0, details: dict[str, Any] | None = None) -> None:
+    """Add an entry about something that changes no row, such as an export; ``subject_id``: 0 if there is no subject.
+
+    Raises DatabaseUnavailable.
+    """
+    values = [actor.key_id, actor.name, action, subject_id, json.dumps(details) if details else None]
+    await execute(_RECORD, [*values, actor.address or None])
 
 
 @translate_connection_errors()

@@ -81,8 +81,8 @@ _CORRECT: Final = """
 WITH old AS (
     SELECT * FROM predictions WHERE id = $1 FOR UPDATE
 ), noted AS (
-    INSERT INTO changes (changed_at, key_id, who, action, subject_id, before, after)
-    SELECT now(), $4, $5, 'prediction.corrected', id,
+    INSERT INTO changes (changed_at, key_id, who, address, action, subject_id, before, after)
+    SELECT now(), $4, $5, $6, 'prediction.corrected', id,
            jsonb_build_object('top_prediction', top_prediction, 'confidence', confidence, 'corrected_at', corrected_at),
            jsonb_build_object('top_prediction', $2::text, 'confidence', $3::float8, 'corrected_at', now())
     FROM old
@@ -96,7 +96,7 @@ RETURNING predictions.*
 @translate_connection_errors()
 async def correct(prediction_id: int, label: str, confidence: float, actor: Caller) -> Prediction:
     """Set a person's label; the model's result stays in ``all_predictions``. Raises PredictionNotFound."""
-    values = [prediction_id, label, confidence, actor.key_id, actor.name]
+    values = [prediction_id, label, confidence, actor.key_id, actor.name, actor.address or None]
     rows = prediction_id <= MAX_ID and await execute(_CORRECT, values)
     if not rows:
         raise PredictionNotFound
@@ -118,8 +118,8 @@ _DELETE: Final = """
 WITH gone AS (
     DELETE FROM predictions WHERE id = ANY($1) RETURNING *
 ), noted AS (
-    INSERT INTO changes (changed_at, key_id, who, action, subject_id, before)
-    SELECT now(), $2, $3, 'prediction.deleted', id,
+    INSERT INTO changes (changed_at, key_id, who, address, action, subject_id, before)
+    SELECT now(), $2, $3, $4, 'prediction.deleted', id,
            jsonb_build_object('filename', filename, 'sha256', sha256, 'status', status, 'model', model,
                               'model_version', model_version, 'top_prediction', top_prediction,
                               'confidence', confidence, 'created_at', created_at, 'corrected_at', corrected_at)
@@ -133,4 +133,5 @@ SELECT id, filename, image_path FROM gone
 async def delete_all(prediction_ids: list[int], actor: Caller) -> list[DeletedPrediction]:
     """Delete the rows of predictions; missing ones are ignored. Their images are left to ``storage.deletion``."""
     valid_ids = [prediction_id for prediction_id in prediction_ids if prediction_id <= MAX_ID]
-    return [DeletedPrediction(**row) for row in await execute(_DELETE, [valid_ids, actor.key_id, actor.name])]
+    rows = await execute(_DELETE, [valid_ids, actor.key_id, actor.name, actor.address or None])
+    return [DeletedPrediction(**row) for row in rows]
