@@ -22,6 +22,8 @@ from app.api.middleware.security_headers import SecurityHeadersMiddleware
 from app.api.middleware.startup_errors import StartupErrorMiddleware
 from app.api.middleware.trailing_slash import accept_both_slashes
 from app.api.openapi import complete_openapi
+from app.classifier.engine.inspectors import Inspectors
+from app.classifier.engine.startup import engine_config
 from app.config import Settings
 from app.db.crud import api_keys
 from app.domain import DatabaseUnavailable, StartupError
@@ -60,14 +62,16 @@ def create_application(settings: Settings) -> FastAPI:
         storage = make_storage(settings)
         await storage.prepare()
         backlog = Backlog(settings.max_pending)
+        inspectors = Inspectors(engine_config(settings, None))
         async with (
             tracing.sending(settings.traces_url),
             _dispatching(settings, storage) as backend,
             backlog.measured(),
+            inspectors.running(),
         ):
             await _check_keys(settings)
             await anonymous.refresh()
-            yield LifespanState(app_state=make_state(settings, storage, backend, backlog))
+            yield LifespanState(app_state=make_state(settings, storage, backend, backlog, inspectors))
 
     # Serves Swagger UI and ReDoc from a package instead of a CDN, so that they work without the internet.
     app = FastAPIOffline(

@@ -7,6 +7,7 @@ from cachetools import TTLCache
 from fastapi import Depends, Request
 
 from app.api.middleware.body_limit import MULTIPART_OVERHEAD
+from app.classifier.engine.inspectors import Inspectors
 from app.classifier.engine.process import Engine
 from app.classifier.registry import Registry
 from app.concurrency import Batcher
@@ -59,7 +60,9 @@ class AppState:
     """The last response of /ready."""
 
 
-def make_state(settings: Settings, storage: Storage, backend: Backend, backlog: Backlog) -> AppState:
+def make_state(
+    settings: Settings, storage: Storage, backend: Backend, backlog: Backlog, inspectors: Inspectors
+) -> AppState:
     """Create the state around a running backend."""
     budget = max(settings.max_receiving_bytes, settings.max_upload_bytes)
     return AppState(
@@ -70,7 +73,7 @@ def make_state(settings: Settings, storage: Storage, backend: Backend, backlog: 
         backend.notifications,
         backend.engine,
         backlog,
-        intake=Intake(settings, storage, backend.dispatch, backlog, _downloader(settings)),
+        intake=Intake(settings, storage, backend.dispatch, backlog, _downloader(settings), inspectors),
         unpacker=ZipUnpacker(),
         # The largest upload must fit.
         upload_budget=MemoryBudget(max(budget, settings.max_upload_bytes + MULTIPART_OVERHEAD)),

@@ -5,6 +5,7 @@ import sys
 from app.domain import ImageInfo, ImageTooLarge, NotAnImage
 from app.images import exif, jpeg, metadata
 from app.images.formats import FORMATS, MeteredFile, open_image, orientation_of
+from app.images.structure import check_structure
 
 
 def inspect(data: bytes, max_pixels: int) -> ImageInfo:
@@ -17,6 +18,7 @@ def inspect(data: bytes, max_pixels: int) -> ImageInfo:
             width, height = jpeg.size(data)
             content_type, extension, orientation = "image/jpeg", "jpg", jpeg.orientation(data)
         else:
+            check_structure(data)
             with open_image(MeteredFile(data)) as image:
                 width, height = image.size
                 content_type, extension = FORMATS[image.format]

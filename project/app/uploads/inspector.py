@@ -1,4 +1,7 @@
-"""Inspects uploaded bytes in a thread: format, size, hash, and the file to store."""
+"""Inspects uploaded bytes: format, size, hash, and the file to store.
+
+JPEGs are parsed by our own code, in a thread; all other files in processes of their own (``Inspectors``).
+"""
 
 import asyncio
 import hashlib
@@ -6,10 +9,11 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Final
 
+from app.classifier.engine.inspectors import Inspectors
 from app.concurrency import Batcher
 from app.config import Settings
 from app.domain import ImageInfo, ImageTooLarge, NotAnImage, ServiceError, UploadTooLarge
-from app.images import inspection
+from app.images import inspection, jpeg
 from app.observability import timing
 
 MAX_INSPECTED: Final = 16
@@ -27,9 +31,10 @@ class InspectedImage:
 
 
 class Inspector:
-    """Inspects images, batched with concurrent ones."""
+    """Inspects images; JPEGs are batched with concurrent ones."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, inspectors: Inspectors) -> None:
+        self._inspectors = inspectors
         self._max_bytes = settings.max_upload_bytes
         self._max_pixels = settings.max_image_pixels
         self._keep_originals = settings.keep_originals
@@ -40,7 +45,11 @@ class Inspector:
         if len(data) > self._max_bytes:
             raise UploadTooLarge.above(self._max_bytes)
         with timing.stage("inspect"):
-            return await self._inspect_batched(data)
+            if data.startswith(jpeg.SIGNATURE):
+                return await self._inspect_batched(data)
+            info, stored = await self._inspectors.inspect(data, self._max_pixels, keep=self._keep_originals)
+            digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+            return InspectedImage(info, len(data), digest, stored)
 
     def _inspect_all(self, uploads: list[bytes]) -> Awaitable[list[InspectedImage | ServiceError]]:
         return asyncio.to_thread(lambda: [self._inspect(data) for data in uploads])

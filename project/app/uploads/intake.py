@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from app.classifier.engine.inspectors import Inspectors
 from app.concurrency import Batcher
 from app.config import Settings
 from app.db.crud import idempotency, new_predictions
@@ -97,9 +98,10 @@ class Intake:
         dispatch: Dispatch,
         backlog: Backlog,
         downloader: "ImageDownloader | None",
+        inspectors: Inspectors,
     ) -> None:
         """``downloader``: None if image URLs are disabled."""
-        self.inspector = Inspector(settings)
+        self.inspector = Inspector(settings, inspectors)
         self.downloads_enabled = downloader is not None
         self._storage = storage
         self._dispatch = dispatch

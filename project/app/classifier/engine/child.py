@@ -8,11 +8,13 @@ import contextlib
 import gc
 import logging.config
 import os
+import resource
 import signal
 import socket
 import sys
 import threading
 import time
+from dataclasses import astuple
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +24,8 @@ from app.classifier.heat_map import Explainer
 from app.classifier.image_classifier import Classifier
 from app.classifier.manifest import read_model
 from app.classifier.registry import Registry
-from app.domain import ImageUnreadable, ServiceError
+from app.domain import ImageUnreadable, NotAnImage, ServiceError
+from app.images import inspection
 from app.images.preprocessing import render_jpeg
 from app.observability.log_events import ENGINE_ERROR, IMAGE_OVERDUE
 
@@ -105,6 +108,9 @@ class Child:
             case "render":
                 with self._watchdog.watching(header):
                     return {}, render_jpeg(body, header["max_side"])
+            case "inspect":
+                with self._watchdog.watching(header):
+                    return _inspected(body, header["max_pixels"], keep=header["keep"])
             case "explain":
                 explainer = Explainer(self._registry.get(header["model"]))
                 with self._watchdog.watching(header):
@@ -131,6 +137,15 @@ def _classified(classifier: Classifier, image: bytes) -> Header:
     }
 
 
+def _inspected(data: bytes, max_pixels: int, *, keep: bool) -> tuple[Header, bytes]:
+    try:
+        info = inspection.inspect(data, max_pixels)
+        return {"info": astuple(info)}, data if keep else inspection.strip_metadata(data, info)
+    except MemoryError as error:
+        # The process has a memory limit, which no real file reaches.
+        raise NotAnImage from error
+
+
 def _error(error: ServiceError) -> Header:
     return {"error": type(error).__name__, "message": error.message}
 
@@ -147,6 +162,8 @@ def main() -> None:
     config = EngineConfig(**first[0])
     logging.config.dictConfig(config.log_config)
     os.nice(NICENESS)
+    if config.max_memory_bytes:
+        resource.setrlimit(resource.RLIMIT_DATA, (config.max_memory_bytes, config.max_memory_bytes))
     folder = Path(config.models_dir)
     registry = Registry(
         folder,

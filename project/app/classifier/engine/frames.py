@@ -32,6 +32,8 @@ class EngineConfig:
     image_seconds: float
     """Time limit for one image."""
     log_config: dict[str, Any]
+    max_memory_bytes: int = 0
+    """Memory limit of the process; 0: none."""
 
     @property
     def logs_json(self) -> bool:

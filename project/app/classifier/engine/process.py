@@ -16,10 +16,13 @@ from app.config import PROJECT_DIR
 from app.domain import (
     EngineDied,
     EngineFailed,
+    ImageInfo,
+    ImageTooLarge,
     ImageUnreadable,
     LabelScore,
     ModelBroken,
     ModelUnknown,
+    NotAnImage,
     NotExplainable,
     ServiceError,
 )
@@ -29,7 +32,8 @@ from app.observability.log_events import ENGINE_DIED, ENGINE_NOT_STARTED, ENGINE
 log = logging.getLogger(__name__)
 
 ERRORS: Final[dict[str, type[ServiceError]]] = {
-    error.__name__: error for error in (ImageUnreadable, ModelBroken, ModelUnknown, NotExplainable)
+    error.__name__: error
+    for error in (ImageTooLarge, ImageUnreadable, ModelBroken, ModelUnknown, NotAnImage, NotExplainable)
 }
 MAX_SENT_PER_THREAD: Final = 2
 """Images sent to the engine per thread: the current one and the next. If it dies, all of them are retried."""
@@ -84,8 +88,7 @@ class Engine:
                 await asyncio.wait([self._start_task])
             if self._has_started:
                 # Killing it loses nothing, while a graceful stop could wait for a start or an image.
-                with suppress(ProcessLookupError):
-                    self._process.kill()
+                self.kill()
                 # Also completes a stop that the supervisor had begun.
                 await self._stop()
 
@@ -119,6 +122,23 @@ class Engine:
         Raises ImageUnreadable, EngineFailed or EngineDied.
         """
         return await self._request_rendering({"do": "render", "max_side": max_side}, data)
+
+    async def inspect(self, data: bytes, max_pixels: int, *, keep: bool) -> tuple[ImageInfo, bytes]:
+        """Format and size of a file, and the file without its metadata, or as it is with ``keep``.
+
+        Raises NotAnImage, ImageTooLarge, EngineFailed or EngineDied.
+        """
+        header: Header = {"do": "inspect", "max_pixels": max_pixels, "keep": keep}
+        result = await _result(await self._send(header, data))
+        return ImageInfo(*result["info"]), result["body"]
+
+    def kill(self) -> None:
+        """End the process at once; it is restarted, and pending requests fail with EngineDied."""
+        if self._has_started:
+            # Requests from now on are for the next process.
+            self._ready.clear()
+            with suppress(ProcessLookupError):
+                self._process.kill()
 
     async def explain(self, model: str, label: str, data: bytes) -> bytes:
         """A PNG of an image with the heat map of a label.
