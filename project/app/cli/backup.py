@@ -19,6 +19,7 @@ def add_backup_options(parser: argparse.ArgumentParser) -> None:
 def add_restore_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("file", type=Path, help="file written by `backup`")
+    parser.add_argument("--with-keys", action="store_true", help="keep its API keys valid (default: revoke them)")
 
 
 def add_retain_options(parser: argparse.ArgumentParser) -> None:
@@ -77,10 +78,16 @@ def restore(settings: Settings, options: argparse.Namespace) -> int:
         async with database_url(settings) as url:
             await migrate(url, settings)
             async with connected(url, settings):
-                counts = await restore_backup(storage, options.file)
-                details = {"file": options.file.name, **asdict(counts)}
+                counts, keys = await restore_backup(
+                    storage, options.file, settings.max_upload_bytes, with_keys=options.with_keys
+                )
+                details = {"file": options.file.name, "with_keys": options.with_keys, **asdict(counts)}
                 await audit_log.record("backup.restored", operator(), details=details)
         print(f"Restored {counts.rows} rows and {counts.images} images")
+        if keys and options.with_keys:
+            print(f"These API keys are valid: {', '.join(keys)}")
+        elif keys:
+            print(f"These API keys were revoked (--with-keys keeps them): {', '.join(keys)}")
 
     _run(act)
     return 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 from app import __version__
-from app.db.crud import dump
+from app.db.crud import api_keys, dump
 from app.db.migrations import migration_files
 from app.db.transactions import transaction
 from app.domain import ImageMissing, StartupError
@@ -34,6 +34,8 @@ MANIFEST: Final = "manifest.json"
 END: Final = "end.json"
 """The last file: a backup without it is incomplete."""
 IMAGES: Final = "images/"
+MAX_MANIFEST_BYTES: Final = 2**20
+MAX_HEADER_BYTES: Final = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +104,15 @@ def _add_file(archive: tarfile.TarFile, name: str, file: BinaryIO) -> None:
     archive.addfile(entry, file)
 
 
-async def restore(storage: Storage, source: Path) -> BackupCounts:
+async def restore(
+    storage: Storage, source: Path, max_image_bytes: int, *, with_keys: bool
+) -> tuple[BackupCounts, list[str]]:
     """Restore a backup into an empty, migrated database and an empty storage.
 
-    All rows are restored, or none. Raises StartupError if the file is not a backup or the target is not empty.
+    The file may come from anybody: its images must have names as this service gives them, and its API keys are revoked
+    unless ``with_keys``. All rows are restored, or none. Returns the counts, and the names of its valid keys.
+
+    Raises StartupError if the file is not a backup, an image exceeds ``max_image_bytes``, or the target is not empty.
     """
     if not await dump.is_empty():
         raise StartupError("The database is not empty: a backup can only be restored into an empty database.")
@@ -113,20 +120,31 @@ async def restore(storage: Storage, source: Path) -> BackupCounts:
     rows = images = 0
     try:
         with tarfile.open(source, mode="r:") as archive:
-            _check(json.loads(_open(archive, MANIFEST).read()))
-            _open(archive, END)
+            _check(json.loads(_open(archive, MANIFEST, MAX_MANIFEST_BYTES).read()))
+            _open(archive, END, MAX_MANIFEST_BYTES)
             async with transaction():
                 for table in TABLES:
                     rows += await _restore_table(table, archive)
+                await _check_image_paths()
+                keys = await api_keys.names_of_valid()
+                if not with_keys:
+                    await api_keys.revoke_all()
                 # Images are stored before the rows are committed, so every visible row has its image.
                 for entry in archive:
                     key = entry.name.removeprefix(IMAGES)
-                    if entry.name != key and entry.isfile() and is_key(key):
-                        await storage.put_at(key, _open(archive, entry).read())
+                    if entry.name != key and is_key(key):
+                        await storage.put_at(key, _open(archive, entry, max_image_bytes).read())
                         images += 1
-    except (OSError, tarfile.TarError, KeyError, ValueError, *dump.LOAD_ERRORS) as error:
+    except (OSError, tarfile.TarError, KeyError, TypeError, ValueError, *dump.LOAD_ERRORS) as error:
         raise StartupError(f"{source} cannot be restored: {error}.") from error
-    return BackupCounts(rows, images)
+    return BackupCounts(rows, images), keys
+
+
+async def _check_image_paths() -> None:
+    """Every restored row must name an image as the service does: rows decide which files are deleted later."""
+    async for path in dump.image_paths():
+        if not is_key(path):
+            raise ValueError(f"it has an image with the invalid name {path[:100]!r}")
 
 
 def _check(manifest: dict[str, Any]) -> None:
@@ -136,7 +154,13 @@ def _check(manifest: dict[str, Any]) -> None:
         )
 
 
-def _open(archive: tarfile.TarFile, entry: str | tarfile.TarInfo) -> BinaryIO:
+def _open(archive: tarfile.TarFile, name: str | tarfile.TarInfo, max_bytes: int | None = None) -> BinaryIO:
+    entry = archive.getmember(name) if isinstance(name, str) else name
+    # tarfile would follow links, and fill sparse files with zeros.
+    if not entry.isfile() or entry.issparse():
+        raise ValueError(f"{entry.name} is not a regular file")
+    if max_bytes is not None and entry.size > max_bytes:
+        raise ValueError(f"{entry.name} has {entry.size} bytes, and the limit is {max_bytes}")
     file = archive.extractfile(entry)
     if file is None:
         raise KeyError(entry)
@@ -146,6 +170,6 @@ def _open(archive: tarfile.TarFile, entry: str | tarfile.TarInfo) -> BinaryIO:
 async def _restore_table(table: str, archive: tarfile.TarFile) -> int:
     file = _open(archive, f"tables/{table}.csv")
     # An older version's table may have fewer columns; the CSV's header names them.
-    columns = file.readline().decode().strip().split(",")
+    columns = file.readline(MAX_HEADER_BYTES).decode().strip().split(",")
     file.seek(0)
     return await dump.copy_in(table, file, columns)

@@ -1,6 +1,8 @@
 """Backup, restore and retention by their commands."""
 
+import re
 import tarfile
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -44,9 +46,9 @@ def test_backup_is_restored_into_an_empty_installation(server: Server, settings:
     server.stop()
 
     elsewhere = Server(settings.model_copy(update={"data_dir": tmp_path / "elsewhere"}), tmp_path / "elsewhere.log")
-    restored = elsewhere.command("restore", str(file))
+    restored = elsewhere.command("restore", str(file), "--with-keys")
     assert restored.returncode == 0, restored.stderr
-    assert restored.stdout.endswith("rows and 4 images\n")
+    assert restored.stdout.endswith("rows and 4 images\nThese API keys are valid: anna (key 1)\n")
     refused = elsewhere.command("restore", str(file))
     assert refused.returncode == 1
     assert "The database is not empty" in refused.stderr
@@ -58,6 +60,23 @@ def test_backup_is_restored_into_an_empty_installation(server: Server, settings:
             assert new["id"] == 6
             assert new["status"] == "succeeded"
             assert client.get("/predictions/4/history").json()[0]["action"] == "prediction.deleted"
+    finally:
+        elsewhere.stop()
+
+
+def test_keys_of_a_backup_are_revoked(server: Server, settings: Settings, tmp_path: Path) -> None:
+    server.start()
+    httpx.post(f"{server.url}/predictions/", files={"file": jpeg()}, headers={"Prefer": "wait=30"}, timeout=60)
+    key = server.command("keys", "create", "anna").stdout.splitlines()[-1]
+    assert server.command("backup", str(tmp_path / "all.tar")).returncode == 0
+    server.stop()
+    elsewhere = Server(settings.model_copy(update={"data_dir": tmp_path / "elsewhere"}), tmp_path / "elsewhere.log")
+    restored = elsewhere.command("restore", str(tmp_path / "all.tar"))
+    assert restored.stdout.splitlines()[-1] == "These API keys were revoked (--with-keys keeps them): anna (key 1)"
+    elsewhere.start()
+    try:
+        assert httpx.get(f"{elsewhere.url}/predictions/", headers={"X-API-Key": key}).status_code == 401
+        assert len(httpx.get(f"{elsewhere.url}/predictions/").json()) == 1
     finally:
         elsewhere.stop()
 
@@ -85,22 +104,49 @@ def backup(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> P
     return file
 
 
-@pytest.mark.parametrize("kind", ["nothing", "text", "cut", "newer", "rows"])
-def test_invalid_backup_changes_nothing(server: Server, backup: Path, tmp_path: Path, kind: str) -> None:
-    other = tmp_path / "other.tar"
-    if kind == "text":
-        other.write_text("no backup")
-    if kind == "cut":
-        other.write_bytes(backup.read_bytes()[:9000])
-    if kind == "newer":
-        changed(backup, other, manifest_json=b'{"version": "99", "migrations": ["99_future.py"]}')
-    if kind == "rows":
-        changed(backup, other, tables_changes_csv=b"id,nothing\n1,2\n")
+def with_entry(source: Path, to: Path, name: str, kind: bytes, size: int = 0) -> Path:
+    """A copy of a backup in which an entry is of another kind, such as a link, or declares another size."""
+    with tarfile.open(source) as old, tarfile.open(to, "w", format=tarfile.GNU_FORMAT) as new:
+        for entry in old:
+            data = old.extractfile(entry)
+            if entry.name == name:
+                entry.type, entry.linkname, entry.size = kind, "tables/api_keys.csv", size
+                data = BytesIO(bytes(size))
+            new.addfile(entry, data)
+    return to
+
+
+def invalid_backups(backup: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Files that are no backups, or not of this service."""
+    yield "nothing", folder / "nothing.tar"
+    (folder / "text.tar").write_text("no backup")
+    yield "text", folder / "text.tar"
+    (folder / "cut.tar").write_bytes(backup.read_bytes()[:9000])
+    yield "cut", folder / "cut.tar"
+    newer = b'{"version": "99", "migrations": ["99_future.py"]}'
+    yield "newer", changed(backup, folder / "newer.tar", manifest_json=newer)
+    yield "rows", changed(backup, folder / "rows.tar", tables_changes_csv=b"id,nothing\n1,2\n")
+    with tarfile.open(backup) as archive:
+        table = archive.extractfile("tables/predictions.csv")
+        assert table is not None
+        rows = re.sub(rb",\d{4}/\d\d/\d\d/\w+\.jpg,", b",.owner,", table.read())
+    assert b",.owner," in rows
+    yield "path", changed(backup, folder / "path.tar", tables_predictions_csv=rows)
+    for name, kind in {"link": tarfile.LNKTYPE, "symlink": tarfile.SYMTYPE, "device": tarfile.CHRTYPE}.items():
+        yield name, with_entry(backup, folder / f"{name}.tar", "tables/changes.csv", kind)
+    yield "large", with_entry(backup, folder / "large.tar", "manifest.json", tarfile.REGTYPE, 2_000_000)
+
+
+def test_invalid_backup_changes_nothing(
+    server: Server, backup: Path, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
     server.environment["DATA_DIR"] = str(tmp_path / "elsewhere")
-    done = server.command("restore", str(other))
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("error: ")
-    assert "Traceback" not in done.stderr
+    for name, file in invalid_backups(backup, tmp_path):
+        with subtests.test(name):
+            done = server.command("restore", str(file))
+            assert done.returncode == 1
+            assert done.stderr.splitlines()[-1].startswith("error: ")
+            assert "Traceback" not in done.stderr
     server.command("migrate")
     server.start()
     assert httpx.get(f"{server.url}/predictions/").json() == []

@@ -82,6 +82,19 @@ async def revoke(key_id: int, actor: str) -> bool:
 
 
 @translate_connection_errors()
+async def names_of_valid() -> list[str]:
+    """Names and IDs of all valid keys, for people."""
+    rows = await execute("SELECT id, name FROM valid_api_keys ORDER BY id")
+    return [f"{row['name']} (key {row['id']})" for row in rows]
+
+
+@translate_connection_errors()
+async def revoke_all() -> None:
+    """Revoke all keys and their sessions, without audit entries."""
+    await execute("UPDATE api_keys SET revoked_at = now() WHERE revoked_at IS NULL")
+
+
+@translate_connection_errors()
 async def any_valid() -> bool:
     """Whether a valid key exists."""
     (row,) = await execute("SELECT EXISTS (SELECT FROM valid_api_keys) AS exists")
