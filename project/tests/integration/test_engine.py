@@ -1,6 +1,7 @@
 """The engine process: its results, its errors and its death."""
 
 import asyncio
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 from app.classifier.engine.frames import EngineConfig
 from app.classifier.engine.process import Classification, Engine
+from app.classifier.engine.sandbox import MAX_OPEN_FILES
 from app.config import Settings
 from app.domain import EngineDied, ImageUnreadable, ModelBroken, ModelUnknown
 from app.observability.log_format import log_config
@@ -183,7 +185,9 @@ async def test_signals_to_the_group_do_not_stop_the_engine(engine: Engine, numbe
 
 
 async def test_engine_ends_with_the_service(models_dir: Path) -> None:
-    async with Engine(orders(models_dir)).running():
+    engine = Engine(orders(models_dir))
+    async with engine.running():
+        await engine.loaded()
         child = process()
     assert not child.is_running()
 
@@ -209,3 +213,20 @@ async def test_engine_can_be_stopped_while_it_dies(models_dir: Path, turns: int)
         for _ in range(turns):
             await asyncio.sleep(0)
     assert not [one for one in psutil.Process().children() if "app.classifier.engine.child" in one.cmdline()]
+
+
+async def test_engine_has_no_secrets_and_no_way_to_privileges(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(orders(models_dir))
+    for name in ("DATABASE_URL", "WEBHOOK_SECRET", "AWS_SECRET_ACCESS_KEY", "STORAGE_URL", "ANYTHING_ELSE"):
+        monkeypatch.setenv(name, "confidential")
+    async with engine.running():
+        assert (await engine.classify(FALLBACK, jpeg())).scores
+        child = process()
+        assert "confidential" not in child.environ().values()
+        assert not {name for name in child.environ() if name.lower() in Settings.model_fields}
+        status = Path(f"/proc/{child.pid}/status").read_text()
+        assert re.search(r"^NoNewPrivs:\s*1$", status, re.MULTILINE)
+        assert child.rlimit(psutil.RLIMIT_CORE) == (0, 0)
+        assert child.rlimit(psutil.RLIMIT_NOFILE)[1] <= MAX_OPEN_FILES

@@ -8,7 +8,6 @@ import contextlib
 import gc
 import logging.config
 import os
-import resource
 import signal
 import socket
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from app.classifier.engine.frames import EngineConfig, Header, packed, receive
+from app.classifier.engine.sandbox import restrict
 from app.classifier.engine.watchdog import Watchdog
 from app.classifier.heat_map import Explainer
 from app.classifier.image_classifier import Classifier
@@ -162,8 +162,7 @@ def main() -> None:
     config = EngineConfig(**first[0])
     logging.config.dictConfig(config.log_config)
     os.nice(NICENESS)
-    if config.max_memory_bytes:
-        resource.setrlimit(resource.RLIMIT_DATA, (config.max_memory_bytes, config.max_memory_bytes))
+    restrict(config.max_memory_bytes)
     folder = Path(config.models_dir)
     registry = Registry(
         folder,

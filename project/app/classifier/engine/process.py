@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -12,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from app.classifier.engine.frames import LENGTHS, EngineConfig, Header, packed
+from app.classifier.engine.sandbox import minimal_environment
 from app.config import PROJECT_DIR
 from app.domain import (
     EngineDied,
@@ -195,7 +195,7 @@ class Engine:
                 # Ctrl-C in the terminal is for the service, which stops the engine.
                 start_new_session=True,
                 limit=MAX_LOG_LINE,
-                env={**os.environ, "PYTHONPATH": str(PROJECT_DIR)},
+                env={**minimal_environment(), "PYTHONPATH": str(PROJECT_DIR)},
             )
         assert self._process.stderr is not None
         self._relay_task = asyncio.create_task(_relay_output(self._process.stderr, self._config.logs_json))
