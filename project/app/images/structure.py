@@ -91,11 +91,14 @@ def _check_directory(data: bytes, order: str, *, is_big: bool) -> None:
         (count,) = struct.unpack_from(f"{order}Q" if is_big else f"{order}H", data, directory)
         if count > MAX_TAGS:
             raise ValueError(f"the TIFF has more than {MAX_TAGS} tags")
-        form, step = (f"{order}HHQ", 20) if is_big else (f"{order}HHL", 12)
+        form, offset, step = (f"{order}HHQ", f"{order}Q", 20) if is_big else (f"{order}HHL", f"{order}L", 12)
         begin = directory + (8 if is_big else 2)
         for position in range(begin, begin + count * step, step):
             _, kind, length = struct.unpack_from(form, data, position)
-            if kind not in _BYTE_KINDS and length * _UNIT_BYTES.get(kind, 8) > MAX_TAG_BYTES:
+            size = length * _UNIT_BYTES.get(kind, 8)
+            (place,) = struct.unpack_from(offset, data, position + step - struct.calcsize(offset))
+            # Readers ignore values outside of the file.
+            if kind not in _BYTE_KINDS and size > MAX_TAG_BYTES and place + size <= len(data):
                 raise ValueError("a tag of the TIFF has too many values")
     except (struct.error, OverflowError) as error:
         raise ValueError("the TIFF is truncated") from error

@@ -41,7 +41,7 @@ def test_keys_are_created_listed_and_revoked_while_the_service_runs(server: Serv
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["create", "x", "--scopes", "everything"], "scopes must be read, write or admin"),
+        (["create", "x", "--scopes", "everything"], "scopes must be upload, read, write or admin"),
         (["create", "x", "--expires", "soon"], "12h, 30d, 52w"),
         (["create", ""], "1 to 64 printable characters"),
         (["create", "a\nb"], "1 to 64 printable characters"),

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def service(server: Server) -> str:
-    return server.start().url
+def service(shared_server: Server) -> str:
+    return shared_server.url
 
 
 @pytest.mark.parametrize(("width", "scheme"), VIEWS)

@@ -43,7 +43,7 @@ async def upload_and_work(cluster: Cluster, count: int, workers: int = 1) -> Non
 
 async def test_sigterm_finishes_active_jobs_and_takes_no_more(new_cluster: NewCluster) -> None:
     cluster = await new_cluster().start(1)
-    await upload_and_work(cluster, 300)
+    await upload_and_work(cluster, 150)
     began = time.monotonic()
     assert cluster.workers[0].stop() == 0
     log.info("SIGTERM: ended after %.2f s", time.monotonic() - began)
@@ -59,26 +59,26 @@ async def test_sigterm_finishes_active_jobs_and_takes_no_more(new_cluster: NewCl
     cluster.add_worker()
     await cluster.finished()
     books = await cluster.books()
-    all_right(books, 300)
+    all_right(books, 150)
     assert books.most_attempts == 1
 
 
 async def test_shutdown_releases_unfinished_jobs_without_counting_the_attempt(new_cluster: NewCluster) -> None:
     cluster = await new_cluster(SHUTDOWN_SECONDS="0").start(1)
-    await upload_and_work(cluster, 300)
+    await upload_and_work(cluster, 150)
     assert cluster.workers[0].stop() == 0
     assert "Traceback" not in cluster.workers[0].log.read_text()
     assert "processing" not in await statuses(cluster)
     cluster.add_worker()
     await cluster.finished()
     books = await cluster.books()
-    all_right(books, 300)
+    all_right(books, 150)
     assert books.most_attempts == 1
 
 
 async def test_second_sigterm_ends_the_worker_at_once(new_cluster: NewCluster) -> None:
     cluster = await new_cluster(SHUTDOWN_SECONDS="3600", **QUICK).start(1)
-    await upload_and_work(cluster, 300)
+    await upload_and_work(cluster, 150)
     worker = cluster.workers[0]
     # Its engine stands still, so what is in hand would never be finished.
     children = await asyncio.to_thread(_children, worker.process.pid)
@@ -93,7 +93,7 @@ async def test_second_sigterm_ends_the_worker_at_once(new_cluster: NewCluster) -
         os.kill(child, signal.SIGKILL)
     cluster.add_worker()
     await cluster.finished()
-    all_right(await cluster.books(), 300)
+    all_right(await cluster.books(), 150)
 
 
 async def _says(message: str, what: str) -> bool:
@@ -158,7 +158,7 @@ async def _all_finished(cluster: Cluster, uploading: "asyncio.Task[None]") -> No
 @pytest.mark.alone
 async def test_worker_waits_for_an_unavailable_database(new_cluster: NewCluster) -> None:
     cluster = await new_cluster().start(1)
-    await upload_and_work(cluster, 300, workers=2)
+    await upload_and_work(cluster, 150, workers=2)
     # Who would start it again stands still.
     cluster.database.send(signal.SIGSTOP)
     os.kill(cluster.postmaster(), signal.SIGKILL)
@@ -167,7 +167,7 @@ async def test_worker_waits_for_an_unavailable_database(new_cluster: NewCluster)
     took = await cluster.finished()
     books = await cluster.books()
     log.info("PostgreSQL away for %d s: finished %.1f s after, %s", AWAY_SECONDS, took, books)
-    all_right(books, 300)
+    all_right(books, 150)
     assert books.most_attempts == 1
     for process in [*cluster.workers, *cluster.webs]:
         assert process.process.poll() is None, process.log.read_text()

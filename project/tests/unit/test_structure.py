@@ -54,7 +54,7 @@ HOSTILE = {
     "rationals": tiff("<", 5, LARGEST // 8 + 1, LARGEST + 8),
     "rationals, big-endian": tiff(">", 5, LARGEST // 8 + 1, LARGEST + 8),
     "shorts": tiff("<", 3, LARGEST // 2 + 1, LARGEST + 2),
-    "unknown type": tiff("<", 99, LARGEST, LARGEST),
+    "unknown type": tiff("<", 99, LARGEST, 8 * LARGEST),
     "BigTIFF": tiff("<", 5, LARGEST // 8 + 1, LARGEST + 8, big=True),
     "no directory": b"II*\0" + struct.pack("<L", 10_000),
 }
