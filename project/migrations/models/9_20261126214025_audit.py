@@ -6,11 +6,14 @@ RUN_IN_TRANSACTION = True
 async def upgrade(db: BaseDBAsyncClient) -> str:
     return """
         ALTER TABLE "changes" ADD "address" VARCHAR(64);
+        -- By default, statistics cover the 100 most frequent labels, and those of the others are guesses.
+        ALTER TABLE "predictions" ALTER COLUMN "top_prediction" SET STATISTICS 1000;
         COMMENT ON COLUMN changes."address" IS 'Network address of the client.';"""
 
 
 async def downgrade(db: BaseDBAsyncClient) -> str:
     return """
+        ALTER TABLE "predictions" ALTER COLUMN "top_prediction" SET STATISTICS -1;
         ALTER TABLE "changes" DROP COLUMN "address";"""
 
 

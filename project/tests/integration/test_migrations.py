@@ -19,13 +19,14 @@ from app.db.migrations import migrate, migration_files, pending_migrations
 def schema(url: str) -> str:
     """Tables and indexes as ``pg_dump`` writes them, without parts that differ between runs.
 
-    Without functions, triggers and indexes of expressions too, of which Tortoise's models know nothing.
+    Without functions, triggers, statistics and indexes of expressions too, of which Tortoise's models know nothing.
     """
     done = subprocess.run(
         [str(binaries() / "pg_dump"), "--schema-only", "--no-owner", url], capture_output=True, text=True, check=True
     )
     tables_only = re.sub(
-        r"^CREATE (FUNCTION .*?^\$\$;|VIEW .*?;|TRIGGER [^\n]*;|INDEX [^\n]* USING gin [^\n]*;)$",
+        r"^(CREATE (FUNCTION .*?^\$\$;|VIEW .*?;|TRIGGER [^\n]*;|INDEX [^\n]* USING gin [^\n]*;)"
+        r"|ALTER TABLE [^\n]* SET STATISTICS \d+;)$",
         "",
         done.stdout,
         flags=re.DOTALL | re.MULTILINE,
