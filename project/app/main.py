@@ -62,7 +62,7 @@ def create_application(settings: Settings) -> FastAPI:
         storage = make_storage(settings)
         await storage.prepare()
         backlog = Backlog(settings.max_pending)
-        inspectors = Inspectors(engine_config(settings, None))
+        inspectors = Inspectors(engine_config(settings, None), settings.max_upload_bytes)
         async with (
             tracing.sending(settings.traces_url),
             _dispatching(settings, storage) as backend,

@@ -17,15 +17,18 @@ INSPECT_SECONDS: Final = 2.0
 START_SECONDS: Final = 30.0
 ATTEMPTS: Final = 2
 """A process may also die, or be suspended, for other reasons: a file is blamed the second time."""
-MEMORY_BYTES: Final = 2**30
-"""Memory limit of a process. Files have up to ``MAX_UPLOAD_BYTES``, and removing metadata copies them a few times."""
+BASE_MEMORY_BYTES: Final = 256 * 2**20
+COPIES: Final = 8
+"""Memory limit of a process: the above, and this many times the largest file, which is copied a few times."""
 
 
 class Inspectors:
     """Starts processes with the first file, and restarts those that die."""
 
-    def __init__(self, config: EngineConfig) -> None:
-        limits = replace(config, default="", threads=1, image_seconds=INSPECT_SECONDS, max_memory_bytes=MEMORY_BYTES)
+    def __init__(self, config: EngineConfig, max_upload_bytes: int) -> None:
+        """``max_upload_bytes``: of a file."""
+        memory = BASE_MEMORY_BYTES + COPIES * max_upload_bytes
+        limits = replace(config, default="", threads=1, image_seconds=INSPECT_SECONDS, max_memory_bytes=memory)
         self._engines = [Engine(limits, "A process that inspects files") for _ in range(PROCESSES)]
         self._idle: asyncio.LifoQueue[Engine] = asyncio.LifoQueue()
 
