@@ -34,7 +34,7 @@ export DO_NOT_TRACK := 1
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Twice as many processes as two cores, because many tests wait. Exit status 5: the options select no test.
+# More processes than cores, because many tests wait. Exit status 5: the options select no test.
 PARALLEL := --numprocesses $(shell expr $$(nproc) + 2) --dist loadgroup --no-loadscope-reorder
 PYTEST = cd project && TEST_MODELS_DIR=$(TEST_MODELS) TEST_WEIGHTS=$(TEST_WEIGHTS) \
 	TEST_EXPORT_PYTHON=$(CURDIR)/$(EXPORT_VENV)/bin/python ../$(BIN)/python -m pytest

@@ -7,7 +7,7 @@ from typing import Final
 from app.config import AddressLogging
 
 PREFIX_LENGTHS: Final = {4: 24, 6: 48}
-"""Of what remains of a shortened address, by IP version: a network of many subscribers."""
+"""Bits that remain of a shortened address, by IP version: enough for a network, too few for a person."""
 
 
 def logged_address(address: str, setting: AddressLogging) -> str | None:

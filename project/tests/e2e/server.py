@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.config import PROJECT_DIR, Settings
@@ -17,8 +18,10 @@ START_SECONDS = 60
 class Server:
     """One run of ``./classifier serve``; its log goes to a file."""
 
-    def __init__(self, settings: Settings, log: Path, **environment: str) -> None:
+    def __init__(self, settings: Settings, log: Path, *, before: Sequence[str] = (), **environment: str) -> None:
+        """``before``: a prefix of the command, such as a tracer."""
         self.log = log
+        self._before = before
         self.environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(PROJECT_DIR),
@@ -44,15 +47,24 @@ class Server:
         """Start it and wait until it serves."""
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", "serve"], env=self.environment, stdout=output, stderr=output
+                [*self._before, sys.executable, "-m", "app", "serve"],
+                env=self.environment,
+                stdout=output,
+                stderr=output,
             )
+        self.wait_until(lambda: STARTED.search(self.log_text()) is not None)
+        found = STARTED.search(self.log_text())
+        assert found
+        self.url = found[1]
+        return self
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition while the server runs."""
         deadline = time.monotonic() + START_SECONDS
-        while not (found := STARTED.search(self.log_text())):
+        while not condition():
             assert self.process.poll() is None, self.log_text()
             assert time.monotonic() < deadline, self.log_text()
             time.sleep(0.02)
-        self.url = found[1]
-        return self
 
     def log_text(self) -> str:
         return self.log.read_text()

@@ -5,21 +5,17 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 
-from app.config import PROJECT_DIR
-from tests.conftest import FALLBACK
+from app.config import Settings
+from tests.e2e.server import START_SECONDS, Server
 from tests.pictures import jpeg
 
 pytestmark = [pytest.mark.slow, pytest.mark.all_models]
 
-START_SECONDS = 120
 CALLS = "trace=connect,sendto,sendmsg,sendmmsg,open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2,link,symlink"
 ADDRESS = re.compile(r'sa_family=AF_INET6?, .*?port=htons\((\d+)\).*?(?:inet_addr\("|inet_pton\(AF_INET6, ")([^"]+)')
 WRITING = re.compile(r"\bO_(?:WRONLY|RDWR|CREAT)\b")
@@ -44,41 +40,30 @@ def models(all_models: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def trace(tmp_path: Path, models: Path) -> list[str]:
+def trace(settings: Settings, tmp_path: Path, models: Path) -> list[str]:
     """The system calls of a service that loads every model and uses each once, as a user would run it."""
     if not shutil.which("strace"):
         pytest.skip("strace is not installed (apt-get install strace)")
     for name in ("home", "tmp"):
         (tmp_path / name).mkdir()
         (tmp_path / name).chmod(0o777)
-    log, calls = tmp_path / "server.log", tmp_path / "trace"
+    calls = tmp_path / "trace"
+    tracer = ["strace", "-f", "-qq", "-yy", "-s", "300", "-e", CALLS, "-o", str(calls)]
+    settings = settings.model_copy(update={"data_dir": tmp_path / "data", "models_dir": models})
     # Without CI, with which some libraries report nothing.
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(PROJECT_DIR),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "HOME": str(tmp_path / "home"),
-        "TMPDIR": str(tmp_path / "tmp"),
-        "DATA_DIR": str(tmp_path / "data"),
-        "MODELS_DIR": str(models),
-        "MODEL": FALLBACK,
-        "MODELS_LOADING": "start",
-        "PORT": "0",
-    }
-    service = [sys.executable, "-m", "app"]
-    subprocess.run([*service, "migrate"], env=environment, check=True, capture_output=True)
-    with log.open("w") as output:
-        tracer = ["strace", "-f", "-qq", "-yy", "-s", "300", "-e", CALLS, "-o", str(calls)]
-        process = subprocess.Popen([*tracer, *service, "serve"], env=environment, stdout=output, stderr=output)
-    deadline = time.monotonic() + START_SECONDS
-    while not (found := re.search(r"Serving on (http://\S+)", log.read_text())):
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
-    use(found[1])
-    pid = int((tmp_path / "data" / "service.lock").read_text())
-    os.kill(pid, signal.SIGTERM)
-    assert process.wait(START_SECONDS) == 0
+    server = Server(
+        settings,
+        tmp_path / "server.log",
+        before=tracer,
+        PYTHONDONTWRITEBYTECODE="1",
+        HOME=str(tmp_path / "home"),
+        TMPDIR=str(tmp_path / "tmp"),
+        MODELS_LOADING="start",
+    )
+    assert server.command("migrate").returncode == 0
+    use(server.start().url)
+    os.kill(int((tmp_path / "data" / "service.lock").read_text()), signal.SIGTERM)
+    assert server.process.wait(START_SECONDS) == 0
     return calls.read_text().splitlines()
 
 

@@ -1,4 +1,4 @@
-"""Counts refused API keys, and logs them rarely enough that whoever tries keys cannot fill the log."""
+"""Counts refused API keys, and limits their log lines, so that guessing keys does not fill the log."""
 
 import logging
 from typing import Final
