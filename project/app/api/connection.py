@@ -76,7 +76,7 @@ class ConnectionProtocol(HttpToolsProtocol):
             return
         if self.in_body and not was_in_body and not self.cycle.response_complete:
             self.flow.pause_reading()
-        if self._head_timer is None and not self._in_head and (self.cycle is None or self.cycle.response_complete):
+        if self._head_timer is None and not self._in_head and not self._is_responding():
             # Empty lines before a request: they would keep the connection open without end.
             self._wait_for_head()
 
@@ -92,9 +92,9 @@ class ConnectionProtocol(HttpToolsProtocol):
     def _refuse(self, status: HTTPStatus, message: str) -> None:
         """Respond with an ID, a log line and metrics, and read nothing more."""
         self._cancel_head_timer()
-        is_responding = self.cycle is not None and not self.cycle.response_complete
-        if is_responding and (self.cycle.response_started or not self.in_body):
-            # Anything sent now would be taken for a part of that response.
+        running = self._responding
+        if self._is_responding() and (running is not self.cycle or self.cycle.response_started or not self.in_body):
+            # The client would take anything sent now for a part of that response, or for the whole.
             self._close("exceeded a limit before the response was complete")
             return
         request_id = new_request_id()
@@ -122,7 +122,7 @@ class ConnectionProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head = True
         self._limits.begin()
-        if self._head_timer is None:
+        if self._head_timer is None and not self._is_responding():
             self._wait_for_head()
 
     def on_url(self, url: bytes) -> None:
@@ -153,6 +153,13 @@ class ConnectionProtocol(HttpToolsProtocol):
         self.in_body = False
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Start the next request, or the time limit for the rest of its headers."""
+        self._responding = None
+        super().on_response_complete()
+        if self._in_head and not self._is_responding() and self._head_timer is None:
+            self._wait_for_head()
+
     def pause_writing(self) -> None:
         """Start the time limit for the client to read."""
         super().pause_writing()
@@ -173,6 +180,9 @@ class ConnectionProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._responding = cycle
         super()._start_asgi_task(cycle, app)
+
+    def _is_responding(self) -> bool:
+        return self._responding is not None
 
     def _disconnect(self) -> None:
         """Tell every request of the connection; uvicorn only tells the last one, which may still wait for its turn."""

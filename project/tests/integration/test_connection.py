@@ -200,3 +200,27 @@ async def test_empty_lines_do_not_keep_a_connection_open(monkeypatch: pytest.Mon
             await asyncio.wait([ended], timeout=0.01)
         with pytest.raises(ConnectionResetError):
             await ended
+
+
+async def test_next_request_has_its_time_limit_only_after_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.2)
+    application = Hesitant()
+    async with asyncio.timeout(30), served(application) as server:
+        reader, writer = await asyncio.open_connection(*address(server))
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHo")
+        await application.begun.wait()
+        await asyncio.sleep(0.5)  # longer than the time limit
+        application.may_read.set()
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204")
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+
+
+async def test_refusal_is_never_taken_for_the_response_to_another_request() -> None:
+    application = Hesitant()
+    async with asyncio.timeout(30), served(application) as server:
+        reader, writer = await asyncio.open_connection(*address(server))
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + CHUNKED + b"this is no size\r\n")
+        received = await asyncio.gather(reader.read(), return_exceptions=True)
+        application.may_read.set()
+    assert isinstance(received[0], ConnectionResetError), received
