@@ -30,6 +30,8 @@ export ORT_DISABLE_TELEMETRY := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export BENTOML_DO_NOT_TRACK := True
 export DO_NOT_TRACK := 1
+# Bytecode is kept, or each of the many processes would compile the application again: 0.6 s.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
