@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     retention_bytes: Annotated[
         int, Field(ge=0, description="Delete the oldest predictions when images exceed this many bytes; 0: never.")
     ] = 0
+    renditions_bytes: Annotated[
+        int, Field(ge=0, description="Disk space for images rendered for pages and GET .../image; 0: none.")
+    ] = 2**30
     sweep_seconds: Annotated[
         float, Field(ge=0, description="Interval between removals of images without a prediction; 0: never.")
     ] = 6 * 3600
@@ -304,6 +307,11 @@ class Settings(BaseSettings):
     def uploads(self) -> Path:
         """Folder of the uploaded images."""
         return self.uploads_dir or self.data_dir / "uploads"
+
+    @property
+    def renditions(self) -> Path:
+        """Folder of rendered images."""
+        return self.data_dir / "renditions"
 
     @property
     def models(self) -> Path:

@@ -290,6 +290,10 @@ class EngineDied(ServiceError):
     code = "engine_died"
 
 
+class EngineRestarted(EngineDied):
+    """The inference process restarted because of another image. Try again shortly."""
+
+
 class EngineFailed(ServiceError):
     """The inference process reported an unexpected error."""
 

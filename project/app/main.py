@@ -23,6 +23,7 @@ from app.api.middleware.startup_errors import StartupErrorMiddleware
 from app.api.middleware.trailing_slash import accept_both_slashes
 from app.api.openapi import complete_openapi
 from app.classifier.engine.inspectors import Inspectors
+from app.classifier.engine.renderer import Renderer
 from app.classifier.engine.startup import engine_config
 from app.config import Settings
 from app.db.crud import api_keys
@@ -34,6 +35,7 @@ from app.pages import classify, gallery, sign_in, statistics
 from app.pages import models as model_pages
 from app.pages.rendering import add_static_files
 from app.storage import Storage, make_storage
+from app.storage.renditions import Renditions
 from app.uploads.backlog import Backlog
 from app.worker.dispatch import Backend
 
@@ -62,16 +64,21 @@ def create_application(settings: Settings) -> FastAPI:
         storage = make_storage(settings)
         await storage.prepare()
         backlog = Backlog(settings.max_pending)
-        inspectors = Inspectors(engine_config(settings, None), settings.max_upload_bytes)
+        config, renditions = engine_config(settings, None), Renditions(settings)
+        inspectors, renderer = Inspectors(config, settings.max_upload_bytes), Renderer(config)
         async with (
             tracing.sending(settings.traces_url),
             _dispatching(settings, storage) as backend,
             backlog.measured(),
             inspectors.running(),
+            renderer.running(),
+            renditions.running(),
         ):
             await _check_keys(settings)
             await anonymous.refresh()
-            yield LifespanState(app_state=make_state(settings, storage, backend, backlog, inspectors))
+            yield LifespanState(
+                app_state=make_state(settings, storage, backend, backlog, inspectors, renderer, renditions)
+            )
 
     # Serves Swagger UI and ReDoc from a package instead of a CDN, so that they work without the internet.
     app = FastAPIOffline(

@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 
 from app.api.middleware.body_limit import MULTIPART_OVERHEAD
 from app.classifier.engine.inspectors import Inspectors
-from app.classifier.engine.process import Engine
+from app.classifier.engine.renderer import Renderer
 from app.classifier.registry import Registry
 from app.concurrency import Batcher
 from app.config import Settings
@@ -18,6 +18,7 @@ from app.domain import Caller, LabelScore, PredictionNotFound
 from app.models.pydantic_system import Ready
 from app.models.tortoise import Prediction
 from app.storage import Storage
+from app.storage.renditions import Renditions
 from app.uploads.backlog import Backlog
 from app.uploads.intake import Intake
 from app.uploads.memory_budget import MemoryBudget
@@ -44,7 +45,8 @@ class AppState:
     registry: Registry
     dispatch: Dispatch
     notifications: NotificationListener
-    engine: Engine
+    renderer: Renderer
+    renditions: Renditions
     backlog: Backlog
     intake: Intake
     unpacker: ZipUnpacker
@@ -61,7 +63,13 @@ class AppState:
 
 
 def make_state(
-    settings: Settings, storage: Storage, backend: Backend, backlog: Backlog, inspectors: Inspectors
+    settings: Settings,
+    storage: Storage,
+    backend: Backend,
+    backlog: Backlog,
+    inspectors: Inspectors,
+    renderer: Renderer,
+    renditions: Renditions,
 ) -> AppState:
     """Create the state around a running backend."""
     budget = max(settings.max_receiving_bytes, settings.max_upload_bytes)
@@ -71,7 +79,8 @@ def make_state(
         backend.registry,
         backend.dispatch,
         backend.notifications,
-        backend.engine,
+        renderer,
+        renditions,
         backlog,
         intake=Intake(settings, storage, backend.dispatch, backlog, _downloader(settings), inspectors),
         unpacker=ZipUnpacker(),

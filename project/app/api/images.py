@@ -54,8 +54,12 @@ async def read_image(
     etag = f'"{prediction.sha256[:32]}-{size}"'
     if _is_cached(request, etag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cache_headers(etag))
-    async with state.rendering_budget.reserve(prediction.size_bytes):
-        image = await state.engine.render(await _read_stored(prediction, state), size)
+
+    async def render() -> bytes:
+        async with state.rendering_budget.reserve(prediction.size_bytes):
+            return await state.renderer.render(await _read_stored(prediction, state), size)
+
+    image = await state.renditions.get(prediction.image_path, f"image {size}", render)
     return Response(image, headers=_cache_headers(etag), media_type="image/jpeg")
 
 
@@ -86,8 +90,12 @@ async def read_heat_map(
     etag = f'"{prediction.sha256[:32]}-{version}-{label.encode().hex()}"'
     if _is_cached(request, etag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cache_headers(etag))
-    async with state.rendering_budget.reserve(prediction.size_bytes):
-        image = await state.engine.explain(prediction.model, label, await _read_stored(prediction, state))
+
+    async def explain() -> bytes:
+        async with state.rendering_budget.reserve(prediction.size_bytes):
+            return await state.renderer.explain(prediction.model, label, await _read_stored(prediction, state))
+
+    image = await state.renditions.get(prediction.image_path, f"heat map {version} {label}", explain)
     return Response(image, headers=_cache_headers(etag), media_type="image/png")
 
 

@@ -100,7 +100,7 @@ async def correct_prediction(
 )
 async def delete_prediction(id: Id, state: State, caller: CurrentCaller) -> PredictionDeleted | Response:
     """Permanently deletes the prediction and its image."""
-    deleted = await deletion.delete_prediction(state.storage, id, caller)
+    deleted = await deletion.delete_prediction(state.storage, state.renditions, id, caller)
     return PredictionDeleted(id=deleted.id, filename=deleted.filename) if caller.may(Scope.READ) else no_content()
 
 

@@ -4,6 +4,7 @@ from functools import cache
 from io import BytesIO
 from typing import Final
 
+import numpy as np
 import pillow_heif
 from PIL import (
     AvifImagePlugin,
@@ -16,6 +17,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from app.images import jpeg
 from app.images.exif import read_orientation
 
 FORMATS: Final[dict[str | None, tuple[str, str]]] = {
@@ -38,6 +40,11 @@ MAX_READS_PER_BYTE: Final = 4
 """Maximum average number of reads per byte: one is usual, hostile files refer to the same bytes many times."""
 
 
+_COMPRESSION: Final = TiffImagePlugin.COMPRESSION
+_JPEG_IN_TIFF: Final = frozenset((6, 7))
+"""Values of the compression tag: old and new style (TIFF Technical Note 2)."""
+
+
 @cache
 def _configure_pillow() -> None:
     # Our own limit is checked before decoding; Pillow's would only warn, or reject what a setting allows.
@@ -57,6 +64,21 @@ def orientation_of(image: ImageFile.ImageFile) -> int:
         # Pillow and libheif rotate these during decoding.
         return 1
     return read_orientation(image.info.get("exif", b""))
+
+
+def jpeg_scans_in_tiff(data: bytes, image: ImageFile.ImageFile) -> float:
+    """Average number of scans of the strips or tiles of a TIFF that contains JPEGs; 0 for other files."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or image.tag_v2.get(_COMPRESSION) not in _JPEG_IN_TIFF:
+        return 0
+    offsets, sizes = (
+        (TiffImagePlugin.TILEOFFSETS, TiffImagePlugin.TILEBYTECOUNTS)
+        if TiffImagePlugin.TILEOFFSETS in image.tag_v2
+        else (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.STRIPBYTECOUNTS)
+    )
+    begins = np.asarray(image.tag_v2[offsets], np.int64)
+    scans = jpeg.scan_markers(data)
+    counts = np.searchsorted(scans, begins + np.asarray(image.tag_v2[sizes], np.int64)) - np.searchsorted(scans, begins)
+    return float(counts.mean())
 
 
 class MeteredFile(BytesIO):

@@ -4,7 +4,7 @@ import sys
 
 from app.domain import ImageInfo, ImageTooLarge, NotAnImage
 from app.images import exif, jpeg, metadata
-from app.images.formats import FORMATS, MeteredFile, open_image, orientation_of
+from app.images.formats import FORMATS, MeteredFile, jpeg_scans_in_tiff, open_image, orientation_of
 from app.images.structure import check_structure
 
 
@@ -23,7 +23,9 @@ def inspect(data: bytes, max_pixels: int) -> ImageInfo:
                 width, height = image.size
                 content_type, extension = FORMATS[image.format]
                 orientation = orientation_of(image)
-    except MemoryError:
+                if scans := jpeg_scans_in_tiff(data, image):
+                    jpeg.check_scanned_pixels(scans, width, height)
+    except (MemoryError, ImageTooLarge):
         raise
     except Exception as error:
         # Readers raise many kinds of exceptions for broken headers; all of them mean the same.

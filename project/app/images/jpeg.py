@@ -10,6 +10,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from app.domain import ImageTooLarge
 from app.images.exif import SIGNATURE as EXIF_SIGNATURE
 from app.images.exif import UPRIGHT, read_orientation
 
@@ -18,6 +19,8 @@ MAX_SEGMENTS: Final = 5_000
 MIN_SEGMENT: Final = 2
 MAX_SCANS: Final = 100
 """Each scan of a progressive file is decoded separately; encoders write about ten, hostile files thousands."""
+MAX_SCANNED_PIXELS: Final = 10**9
+"""Limit on scans times pixels, which cost about 1.5 s; ten scans of 50 megapixels are half of it."""
 
 
 _END: Final = b"\xff\xd9"
@@ -30,18 +33,49 @@ _SCALES: Final = (8, 4, 2)
 
 
 def size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels, as stored. Raises ValueError if the header cannot be read."""
+    """Width and height in pixels, as stored.
+
+    Raises ValueError if the header cannot be read or there are too many scans; ImageTooLarge if there are too many for
+    the size.
+    """
     # Data after the image, such as a video appended by a phone, may also look like scans.
-    if _looking_like_scans(data) > MAX_SCANS and _scans(data) > MAX_SCANS:
+    likely_scans = _looking_like_scans(data)
+    if likely_scans > MAX_SCANS and _scans(data) > MAX_SCANS:
         raise ValueError(f"the JPEG has more than {MAX_SCANS} scans")
     height, width, _colours, _subsampling = simplejpeg.decode_jpeg_header(data, strict=False)
+    if exceeds_scanned_pixels(likely_scans, width * height):
+        check_scanned_pixels(_scans(data), width, height)
     return int(width), int(height)
+
+
+def exceeds_scanned_pixels(scans: float, pixels: int) -> bool:
+    """Whether decoding takes too long; a single scan never does, because pixels have a limit of their own."""
+    return scans > 1 and scans * pixels > MAX_SCANNED_PIXELS
+
+
+def check_scanned_pixels(scans: float, width: int, height: int) -> None:
+    """Raises ImageTooLarge if decoding would take too long."""
+    if exceeds_scanned_pixels(scans, width * height):
+        raise ImageTooLarge(
+            f"The image has {width} x {height} pixels in {scans:.0f} scans, which take too long to decode: "
+            "save it without progressive encoding."
+        )
+
+
+def scan_markers(data: bytes) -> NDArray[np.intp]:
+    """Positions of what looks like the start of a scan, ascending: shape (count,)."""
+    return np.flatnonzero(_looks_like_scan(data))
 
 
 def _looking_like_scans(data: bytes) -> int:
     """Upper bound of the number of scans; ``bytes.count`` takes six times as long for a photograph of 100 kB."""
+    return int(np.count_nonzero(_looks_like_scan(data)))
+
+
+def _looks_like_scan(data: bytes) -> NDArray[np.bool_]:
     octets = np.frombuffer(data, np.uint8)
-    return int(np.count_nonzero((octets[:-1] == _SCAN[0]) & (octets[1:] == _SCAN[1])))
+    looks: NDArray[np.bool_] = (octets[:-1] == _SCAN[0]) & (octets[1:] == _SCAN[1])
+    return looks
 
 
 def _scans(data: bytes) -> int:

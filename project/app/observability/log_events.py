@@ -98,15 +98,16 @@ PREDICTIONS_HANDED_BACK: Final = Event(
 PREDICTIONS_RECOVERED: Final = Event(
     "predictions_recovered", "Recovered lost predictions: %d pending again, %d failed", "orphaned", "failed"
 )
-PREDICTION_DELAYED: Final = Event(
-    "prediction_delayed", "Prediction %d is delayed: the storage is unavailable", "prediction_id"
-)
+PREDICTION_DELAYED: Final = Event("prediction_delayed", "Prediction %d is delayed: %s", "prediction_id", "reason")
 PREDICTION_ERROR: Final = Event("prediction_error", "Attempt %d at prediction %d failed", "attempt", "prediction_id")
 PREDICTION_LOST: Final = Event(
     "prediction_lost", "Prediction %d was deleted or taken over by another attempt", "prediction_id"
 )
 PREDICTION_UNAWAITED: Final = Event("prediction_unawaited", "Stopped waiting for prediction %d", "prediction_id")
 QUEUE_NOT_TIDY: Final = Event("queue_not_tidy", "More queue log rows to delete")
+RENDITION_NOT_CACHED: Final = Event(
+    "rendition_not_cached", "Rendered images cannot be cached in %s: %s", "folder", "reason"
+)
 REQUEST: Final = Event("request", "%s %s %d after %.1f ms", "method", "route", "status", "duration_ms")
 REQUEST_ERROR: Final = Event("request_error", "Unexpected error while handling a request")
 REQUEST_FAILED: Final = Event("request_failed", "%s %s: %s", "method", "path", "reason")

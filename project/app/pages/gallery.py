@@ -118,7 +118,7 @@ async def delete(
     """Ask for confirmation, then delete."""
     if sure != "yes":
         return page(request, "deletion.html", prediction=PredictionRead.from_row(await state.get_prediction(id)))
-    await delete_prediction(state.storage, id, caller)
+    await delete_prediction(state.storage, state.renditions, id, caller)
     return _redirect(request, "/history")
 
 

@@ -6,22 +6,29 @@ from app.db.crud import predictions
 from app.db.crud.predictions import DeletedPrediction
 from app.domain import Caller, PredictionNotFound
 from app.storage import Storage
+from app.storage.renditions import Renditions
 
 
-async def delete_predictions(storage: Storage, prediction_ids: Sequence[int], actor: Caller) -> list[DeletedPrediction]:
-    """Delete rows and images; missing predictions are ignored.
+async def delete_predictions(
+    storage: Storage, renditions: Renditions, prediction_ids: Sequence[int], actor: Caller
+) -> list[DeletedPrediction]:
+    """Delete rows, images and what was rendered of them on this machine; missing predictions are ignored.
 
     Raises DatabaseUnavailable. Images that cannot be deleted are logged, and the sweeper deletes them later.
     """
     deleted = await predictions.delete_all(list(prediction_ids), actor)
     if deleted:
-        await storage.delete([prediction.image_path for prediction in deleted])
+        image_paths = [prediction.image_path for prediction in deleted]
+        await storage.delete(image_paths)
+        await renditions.forget(image_paths)
     return deleted
 
 
-async def delete_prediction(storage: Storage, prediction_id: int, actor: Caller) -> DeletedPrediction:
+async def delete_prediction(
+    storage: Storage, renditions: Renditions, prediction_id: int, actor: Caller
+) -> DeletedPrediction:
     """Delete one prediction and its image. Raises PredictionNotFound or DatabaseUnavailable."""
-    deleted = await delete_predictions(storage, [prediction_id], actor)
+    deleted = await delete_predictions(storage, renditions, [prediction_id], actor)
     if not deleted:
         raise PredictionNotFound
     return deleted[0]

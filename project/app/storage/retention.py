@@ -13,6 +13,7 @@ from app.domain import Caller
 from app.observability.log_events import RETENTION_REMOVED
 from app.storage import Storage
 from app.storage.deletion import delete_predictions
+from app.storage.renditions import Renditions
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ async def retain(storage: Storage, settings: Settings, *, dry_run: bool = False,
                 chosen.append(row["id"])
                 size += row["size_bytes"]
         if chosen and not dry_run:
-            await delete_predictions(storage, chosen, actor)
+            await delete_predictions(storage, Renditions(settings), chosen, actor)
         count += len(chosen)
         if not any(row["expired"] for row in rows) and size >= excess:
             break

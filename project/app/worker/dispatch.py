@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.classifier.engine.process import Engine
 from app.classifier.registry import Registry
 from app.db.crud.new_predictions import InlineResult, NewPrediction
 from app.db.notifications import NotificationListener
@@ -75,5 +74,3 @@ class Backend:
     """Contains at least the tabular models."""
     dispatch: Dispatch
     notifications: NotificationListener
-    engine: Engine
-    """Renders images, wherever they are classified."""

@@ -130,4 +130,4 @@ async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[
         notifications, webhook_worker = NotificationListener(url), make_webhook_worker(settings)
         dispatch = LocalDispatch(registry, probe, engine, worker, inline, recovery)
         async with notifications.listening(), webhook_worker.running() if webhook_worker else nullcontext():
-            yield Backend(registry, dispatch, notifications, engine)
+            yield Backend(registry, dispatch, notifications)

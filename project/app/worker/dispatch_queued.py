@@ -9,8 +9,6 @@ from typing import Final
 
 from cachetools import TTLCache
 
-from app.classifier.engine.process import Engine
-from app.classifier.engine.startup import engine_config
 from app.classifier.listing import read_models
 from app.classifier.registry import Registry
 from app.concurrency import Batcher
@@ -150,10 +148,8 @@ async def _create_all(new: list[NewPrediction]) -> list[Prediction | Idempotency
 async def queued_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[Backend]:
     """Connect to the database while inside; no image model is loaded. Raises StartupError."""
     registry = await asyncio.to_thread(Registry, settings.models, None, memory_bytes=settings.models_memory_bytes)
-    # Renders images in a process of its own, so that a file that crashes a decoder affects nothing else.
-    engine = Engine(engine_config(settings, None))
-    async with engine.running(on_demand=True), database_url(settings) as url, connected(url, settings):
+    async with database_url(settings) as url, connected(url, settings):
         await job_queue.check_installed()
         notifications = NotificationListener(url)
         async with claim_storage(storage, settings.recover_seconds), notifications.listening():
-            yield Backend(registry, QueuedDispatch(notifications, registry), notifications, engine)
+            yield Backend(registry, QueuedDispatch(notifications, registry), notifications)

@@ -9,7 +9,7 @@ from app.classifier.engine.process import Classification
 from app.concurrency import Batcher
 from app.db.crud import new_predictions
 from app.db.crud.new_predictions import InlineResult, NewPrediction
-from app.domain import AttemptsExhausted, IdempotencyKeyInFlight, RetryPolicy
+from app.domain import AttemptsExhausted, EngineRestarted, IdempotencyKeyInFlight, RetryPolicy
 from app.models.tortoise import Prediction
 from app.observability.log_events import ATTEMPT_ERROR
 from app.worker.engine_requests import EngineRequests
@@ -33,9 +33,10 @@ class InlineClassifier:
         """Creates the row of an image that was classified inline."""
 
     async def classify(self, model: str, data: bytes, seconds: float) -> InlineResult | None:
-        """Classify an image; None if that takes longer than ``seconds`` or too many bytes are in memory.
+        """Classify an image; None if its row has to come first.
 
-        In that case, the image needs its row first.
+        That is so if it takes longer than ``seconds``, too many bytes are in memory, or the engine restarted because of
+        another image.
         """
         with self._buffer.reserved(data) as has_room:
             if not has_room:
@@ -48,11 +49,13 @@ class InlineClassifier:
             finally:
                 request.cancel()
 
-    def _result(self, request: asyncio.Task[Classification], started_at: float) -> InlineResult:
+    def _result(self, request: asyncio.Task[Classification], started_at: float) -> InlineResult | None:
         try:
             classification = request.result()
         except PERMANENT_ERRORS as error:
             return InlineResult(started_at, error=error)
+        except EngineRestarted:
+            return None
         except Exception:
             log.exception(ATTEMPT_ERROR)
             return InlineResult(started_at, error=AttemptsExhausted() if self._policy.max_attempts == 1 else None)

@@ -14,6 +14,7 @@ from app.db.crud.claims import ClassificationResult
 from app.domain import (
     AttemptsExhausted,
     Claim,
+    EngineRestarted,
     ImageMissing,
     ImageUnreadable,
     ModelBroken,
@@ -152,9 +153,9 @@ class Worker:
             classification = await self.requests.classify(claim.model, data)
         except PERMANENT_ERRORS as error:
             return await self._fail(claim, error, started_at)
-        except StorageUnavailable:
-            # Not the image's fault: it is retried until the storage is back.
-            log.info(PREDICTION_DELAYED, claim.prediction_id)
+        except (StorageUnavailable, EngineRestarted) as error:
+            # Not the image's fault: the attempt does not count.
+            log.info(PREDICTION_DELAYED, claim.prediction_id, error.message)
             await self._release_claim(claim, count_attempt=False)
             return None
         except asyncio.CancelledError:

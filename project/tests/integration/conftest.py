@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import httpx
+import psutil
 import pytest
 from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
@@ -109,6 +110,11 @@ async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 def uploaded_files(settings: Settings) -> list[Path]:
     """Paths of all stored images."""
     return [path for path in settings.uploads.rglob("*") if path.is_file() and path.name != OWNER]
+
+
+def processes() -> list[psutil.Process]:
+    """The running processes that read images for the service."""
+    return [one for one in psutil.Process().children() if "app.classifier.engine.child" in one.cmdline()]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from app.observability import metrics
 from app.observability.log_events import KEY_REFUSED
 from app.storage import make_storage
 from app.storage.deletion import delete_prediction
+from app.storage.renditions import Renditions
 from tests.integration.conftest import Upload, serving
 from tests.pictures import jpeg
 
@@ -64,7 +65,7 @@ async def test_unchanged_correction_is_not_recorded(settings: Settings) -> None:
     with pytest.raises(PredictionNotFound):
         await predictions.correct(1, "my cat", 1.0, ANYBODY)
     with pytest.raises(PredictionNotFound):
-        await delete_prediction(storage, 1, ANYBODY)
+        await delete_prediction(storage, Renditions(settings), 1, ANYBODY)
     assert not await api_keys.revoke(1, "an operator")
     assert await audit_log.page(10, None, None) == []
 

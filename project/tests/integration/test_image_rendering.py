@@ -1,13 +1,16 @@
 """Rendered images and heat maps."""
 
+import asyncio
 from io import BytesIO
 from pathlib import Path
+from unittest.mock import patch
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
+from app.classifier.engine.renderer import Renderer
 from app.classifier.heat_map import Explainer
 from app.classifier.image_classifier import Classifier
 from app.classifier.manifest import ImageManifest, read_model
@@ -15,7 +18,7 @@ from app.config import Settings
 from app.domain import NotExplainable
 from app.images.preprocessing import to_tensor
 from tests.conftest import FALLBACK
-from tests.integration.conftest import uploaded_files
+from tests.integration.conftest import processes, uploaded_files
 from tests.pictures import encoded, jpeg, scene, turned
 from tests.uploading import WAIT, classify
 
@@ -69,6 +72,39 @@ async def test_unchanged_image_is_304(client: httpx.AsyncClient) -> None:
         assert kept in first.headers["cache-control"]
     other = await client.get(f"{path}/image?size=101", headers={"If-None-Match": first.headers["etag"]})
     assert other.status_code == 200
+
+
+async def test_rendering_survives_its_process_and_leaves_classification_alone(client: httpx.AsyncClient) -> None:
+    path = f"/predictions/{(await classify(client, jpeg()))['id']}/image/"
+    (engine,) = processes()
+    assert opened(await client.get(path)).size == (400, 300)
+    (renderer,) = set(processes()) - {engine}
+    renderer.suspend()
+    viewing = asyncio.create_task(client.get(path, params={"size": 100}))
+    assert (await classify(client, jpeg(50)))["status"] == "succeeded"
+    renderer.kill()
+    assert opened(await viewing).size == (100, 75)
+    assert engine.is_running()
+
+
+async def test_image_is_rendered_once_until_it_is_deleted(client: httpx.AsyncClient, settings: Settings) -> None:
+    def cached() -> list[Path]:
+        return [path for path in settings.renditions.rglob("*") if path.is_file()]
+
+    prediction_id = (await classify(client, jpeg()))["id"]
+    path = f"/predictions/{prediction_id}/image/"
+    with patch.object(Renderer, "render", autospec=True, side_effect=Renderer.render) as render:
+        answers = await asyncio.gather(*(client.get(path) for _ in range(12)))
+        again = await client.get(path)
+        assert render.call_count == 1
+        assert {answer.content for answer in answers} == {again.content}
+        assert (await client.get(path, params={"size": 99})).content != again.content
+        assert render.call_count == 2
+    await client.get(f"/predictions/{prediction_id}/heatmap/")
+    assert len(cached()) == 3
+    assert (await client.delete(f"/predictions/{prediction_id}/")).status_code == 200
+    assert cached() == []
+    assert (await client.get(path)).status_code == 404
 
 
 @pytest.mark.parametrize("size", [(3, 2000), (2000, 1), (1, 1)])

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import time
 
 import httpx
 import psutil
@@ -16,15 +15,11 @@ from app.classifier.engine.startup import engine_config
 from app.config import Settings
 from app.domain import NotAnImage
 from app.images.metadata import strip_metadata
+from tests.integration.conftest import processes
 from tests.pictures import encoded, jpeg, scene
 from tests.unit.test_structure import avif, items
 
 pytestmark = pytest.mark.process
-
-
-def processes() -> list[psutil.Process]:
-    """The inspecting processes."""
-    return [one for one in psutil.Process().children() if "app.classifier.engine.child" in one.cmdline()]
 
 
 async def inspect(inspectors: Inspectors, data: bytes) -> tuple[tuple[str, int, int], bytes]:
@@ -103,24 +98,3 @@ async def test_no_other_file_is_parsed_by_the_service_itself(
     answer = await client.post("/predictions/", files={"file": avif(items(60_000))})
     assert answer.status_code == 400
     assert answer.json()["code"] == "not_an_image"
-
-
-async def test_event_loop_is_not_blocked_by_hostile_files(client: httpx.AsyncClient) -> None:
-    longest, over = 0.0, asyncio.Event()
-
-    async def measure() -> None:
-        nonlocal longest
-        while not over.is_set():
-            began = time.monotonic()
-            await asyncio.sleep(0.005)
-            longest = max(longest, time.monotonic() - began)
-
-    await client.post("/predictions/", files={"file": encoded(scene(300, 200), "PNG")})
-    measuring = asyncio.create_task(measure())
-    # With 60,000 items, libavif held Python's lock for seconds.
-    hostile = avif(items(60_000))
-    answers = await asyncio.gather(*(client.post("/predictions/", files={"file": hostile}) for _ in range(8)))
-    over.set()
-    await measuring
-    assert {answer.status_code for answer in answers} == {400}
-    assert longest < 2

@@ -1,10 +1,11 @@
+import struct
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from app.domain import ImageUnreadable, NotAnImage
+from app.domain import ImageTooLarge, ImageUnreadable, NotAnImage
 from app.images import jpeg
 from app.images.inspection import inspect
 from app.images.preprocessing import to_tensor
@@ -20,6 +21,25 @@ def noise_as_jpeg(**options: Any) -> bytes:
     """A JPEG without uniform areas."""
     pixels = np.random.default_rng(1).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     return encoded(Image.fromarray(pixels), "JPEG", **options)
+
+
+def as_tiff(data: bytes, width: int, height: int) -> bytes:
+    """A TIFF whose only strip is a JPEG."""
+    data += b"\0" * (len(data) % 2)
+    tags = [
+        (256, width),
+        (257, height),
+        (258, 8),
+        (259, 7),
+        (262, 6),
+        (273, 8),
+        (277, 3),
+        (278, height),
+        (279, len(data)),
+    ]
+    fields = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in tags)
+    header = struct.pack("<2sHL", b"II", 42, 8 + len(data))
+    return header + data + struct.pack("<H", len(tags)) + fields + bytes(4)
 
 
 @pytest.mark.parametrize("progressive", [False, True])
@@ -85,6 +105,26 @@ def test_countless_scans_are_rejected() -> None:
     with pytest.raises(NotAnImage):
         inspect(data[: -len(END)] + last * jpeg.MAX_SCANS + END, PLENTY)
     assert inspect(data[: -len(END)] + last + END, PLENTY).width == 400
+
+
+def test_scans_are_limited_by_the_size_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty scans of a small image cost nothing; those of a large one cost seconds each time it is decoded."""
+    monkeypatch.setattr(jpeg, "MAX_SCANNED_PIXELS", 10**7)
+
+    def scanned(width: int, height: int, scans: int) -> bytes:
+        data = encoded(Image.new("RGB", (width, height), "teal"), "JPEG", progressive=True)
+        last = data[data.rindex(SCAN) : -len(END)]
+        return data[: -len(END)] + last * (scans - data.count(SCAN)) + END
+
+    side = 450
+    most = jpeg.MAX_SCANNED_PIXELS // side**2
+    for made in (scanned, lambda *size: as_tiff(scanned(*size), *size[:2])):
+        assert inspect(made(side, side, most), PLENTY).width == side
+        with pytest.raises(ImageTooLarge, match=rf"{side} x {side} pixels in {most + 1} scans"):
+            inspect(made(side, side, most + 1), PLENTY)
+        assert inspect(made(440, 440, most + 1), PLENTY).width == 440
+    # One scan may have as many pixels as the setting allows.
+    assert inspect(encoded(Image.new("L", (4_000, 3_000)), "JPEG"), PLENTY).width == 4_000
 
 
 @pytest.mark.parametrize(

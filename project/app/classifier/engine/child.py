@@ -17,7 +17,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Final
 
-from app.classifier.engine.frames import EngineConfig, Header, packed, receive
+from app.classifier.engine.frames import OVERDUE_STATUS, EngineConfig, Header, packed, receive
 from app.classifier.engine.sandbox import restrict
 from app.classifier.engine.watchdog import Watchdog
 from app.classifier.heat_map import Explainer
@@ -31,8 +31,6 @@ from app.observability.log_events import ENGINE_ERROR, IMAGE_OVERDUE
 
 log = logging.getLogger(__name__)
 
-OVERDUE_STATUS: Final = 3
-"""Exit status if an image exceeded its time limit."""
 NICENESS: Final = 10
 """Requests and the database get the CPU first: they need little, and here there is always work."""
 

@@ -9,6 +9,9 @@ from typing import Any, Final
 LENGTHS: Final = struct.Struct("<II")
 """Precedes each frame: lengths of its header and its body in bytes."""
 
+OVERDUE_STATUS: Final = 3
+"""Exit status of an engine whose image exceeded its time limit; that image's error was sent before."""
+
 Header = dict[str, Any]
 
 

@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from app.classifier.engine.frames import LENGTHS, EngineConfig, Header, packed
+from app.classifier.engine.frames import LENGTHS, OVERDUE_STATUS, EngineConfig, Header, packed
 from app.classifier.engine.sandbox import minimal_environment
 from app.config import PROJECT_DIR
 from app.domain import (
     EngineDied,
     EngineFailed,
+    EngineRestarted,
     ImageInfo,
     ImageTooLarge,
     ImageUnreadable,
@@ -100,7 +101,8 @@ class Engine:
     async def classify(self, model: str, data: bytes) -> Classification:
         """The best labels of an image.
 
-        Raises ImageUnreadable, ModelUnknown or ModelBroken, EngineFailed, or EngineDied if the process died.
+        Raises ImageUnreadable, ModelUnknown or ModelBroken, EngineFailed, or EngineDied if the process died:
+        EngineRestarted if another image was the cause.
         """
         await self._slots.acquire()
         try:
@@ -259,14 +261,12 @@ class Engine:
             status = await self._process.wait()
         if self._relay_task:
             await self._relay_task
-        self._fail_all()
-        return status
-
-    def _fail_all(self) -> None:
+        error = EngineRestarted if status == OVERDUE_STATUS else EngineDied
         for future in self._pending.values():
             if not future.done():
-                future.set_exception(EngineDied())
+                future.set_exception(error())
         self._pending.clear()
+        return status
 
 
 async def _result(response: asyncio.Future[Header]) -> Header:

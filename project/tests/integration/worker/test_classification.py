@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from app.db.crud import predictions
-from app.domain import ANYBODY, EngineDied, PredictionNotFound, Status
+from app.domain import ANYBODY, EngineDied, EngineRestarted, PredictionNotFound, Status
 from app.storage import Storage
 from app.worker.worker import Worker
 from tests.integration.worker.rows import FakeEngine, finished, pending, running, set_columns
@@ -49,6 +49,21 @@ async def test_classification_is_retried_after_the_engine_died(
         row = await finished(row)
     assert row.status == Status.SUCCEEDED
     assert row.attempts == 2
+
+
+async def test_attempt_beside_an_overdue_image_does_not_count(
+    worker: Worker, storage: Storage, fake: FakeEngine
+) -> None:
+    def died_often() -> None:
+        if fake.calls <= 5:
+            raise EngineRestarted
+
+    fake.meanwhile = died_often
+    row = await pending(storage)
+    async with running(worker):
+        row = await finished(row)
+    assert row.status == Status.SUCCEEDED
+    assert row.attempts == 1
 
 
 async def test_prediction_with_an_earlier_attempt_runs_alone(

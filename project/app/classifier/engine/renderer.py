@@ -1,0 +1,54 @@
+"""The process that renders images for people, so that no image they view delays or interrupts classification."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import Final
+
+from app.classifier.engine.frames import EngineConfig
+from app.classifier.engine.process import Engine
+from app.domain import EngineDied, EngineRestarted
+
+ATTEMPTS: Final = 2
+"""The process may have died because of another image; an image that exceeds the time limit fails the first time."""
+
+
+class Renderer:
+    """Starts the process with the first image, and restarts it when it dies."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        # One core is left to classification and requests, if there are several.
+        self._engine = Engine(
+            replace(config, default="", threads=max(1, config.threads - 1)), "The process that renders images"
+        )
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Run the process while inside, from its first image on."""
+        return self._engine.running(on_demand=True)
+
+    async def render(self, data: bytes, max_side: int) -> bytes:
+        """An image as a JPEG, its longer side at most ``max_side`` pixels.
+
+        Raises ImageUnreadable, EngineFailed or EngineDied.
+        """
+        return await _retried(lambda: self._engine.render(data, max_side))
+
+    async def explain(self, model: str, label: str, data: bytes) -> bytes:
+        """A PNG of an image with the heat map of a label.
+
+        Raises ImageUnreadable, ModelUnknown, NotExplainable, EngineFailed or EngineDied.
+        """
+        return await _retried(lambda: self._engine.explain(model, label, data))
+
+
+async def _retried(request: Callable[[], Awaitable[bytes]]) -> bytes:
+    attempts = 0
+    while True:
+        try:
+            return await request()
+        except EngineRestarted:
+            continue
+        except EngineDied:
+            attempts += 1
+            if attempts == ATTEMPTS:
+                raise
