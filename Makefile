@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help docs run test quick check audit lint migrate model iris openvino telemetry bench fuzz vitals scaling accuracy openapi lock format verify-containers clean
+.PHONY: help docs run test quick check audit lint migrate model iris openvino telemetry bench fuzz vitals hostile memory scaling accuracy openapi lock format verify-containers clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -111,6 +111,13 @@ vitals: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure startup, latencies and
 	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; false; } $(QUIETLY)
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
 	@cd project && exec ../$(BIN)/python -m benchmarks.vitals --models $(TEST_MODELS) --images $(BENCH_FOLDER)
+
+hostile: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure how long others wait while clients send and view hostile files
+	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
+	@cd project && exec ../$(BIN)/python -m benchmarks.hostile --models $(TEST_MODELS) $(BENCH_ARGS)
+
+memory: $(VENV)/dev.stamp ## Measure the memory that each image format takes at MAX_IMAGE_PIXELS
+	@cd project && exec ../$(BIN)/python -m benchmarks.memory $(BENCH_ARGS)
 
 accuracy: $(VENV)/dev.stamp ## Compare MODELS="folder folder" on labelled images (BENCH_IMAGES=folder, with labels.csv)
 	@[ -n "$(MODELS)" -a -n "$(BENCH_IMAGES)" ] || { echo "error: set MODELS=\"folder folder\" and BENCH_IMAGES=folder" >&2; false; } $(QUIETLY)

@@ -226,6 +226,13 @@ class Settings(BaseSettings):
     max_image_seconds: Annotated[
         float, Field(ge=0.1, le=_DAY, description="Time limit for decoding and classifying one image.")
     ] = 10
+    max_decoding_bytes: Annotated[
+        PositiveInt,
+        Field(
+            description="Memory for images being decoded, in each process that does so; further ones wait. WebP "
+            "takes 16 bytes per pixel, other formats less."
+        ),
+    ] = 800 * 2**20
     max_pending: Annotated[
         PositiveInt,
         Field(description="Maximum number of unfinished predictions; further uploads get 503 and Retry-After."),

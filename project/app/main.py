@@ -65,7 +65,10 @@ def create_application(settings: Settings) -> FastAPI:
         await storage.prepare()
         backlog = Backlog(settings.max_pending)
         config, renditions = engine_config(settings, None), Renditions(settings)
-        inspectors, renderer = Inspectors(config, settings.max_upload_bytes), Renderer(config)
+        inspectors, renderer = (
+            Inspectors(config, settings.max_upload_bytes, settings.max_image_pixels),
+            Renderer(config),
+        )
         async with (
             tracing.sending(settings.traces_url),
             _dispatching(settings, storage) as backend,

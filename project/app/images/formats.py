@@ -40,6 +40,8 @@ MAX_READS_PER_BYTE: Final = 4
 """Maximum average number of reads per byte: one is usual, hostile files refer to the same bytes many times."""
 
 
+_WEBP_HEADER: Final = 30
+_14_BITS: Final = 2**14 - 1
 _COMPRESSION: Final = TiffImagePlugin.COMPRESSION
 _JPEG_IN_TIFF: Final = frozenset((6, 7))
 """Values of the compression tag: old and new style (TIFF Technical Note 2)."""
@@ -64,6 +66,23 @@ def orientation_of(image: ImageFile.ImageFile) -> int:
         # Pillow and libheif rotate these during decoding.
         return 1
     return read_orientation(image.info.get("exif", b""))
+
+
+def webp_pixels(data: bytes) -> int:
+    """Pixels of a WebP's canvas, from its first chunk (RFC 9649, 2.5 to 2.7); 0 for other files."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < _WEBP_HEADER:
+        return 0
+    match data[12:16]:
+        case b"VP8X":
+            return (1 + int.from_bytes(data[24:27], "little")) * (1 + int.from_bytes(data[27:30], "little"))
+        case b"VP8L":
+            bits = int.from_bytes(data[21:25], "little")
+            return (1 + (bits & _14_BITS)) * (1 + (bits >> 14 & _14_BITS))
+        case b"VP8 ":
+            return (int.from_bytes(data[26:28], "little") & _14_BITS) * (
+                int.from_bytes(data[28:30], "little") & _14_BITS
+            )
+    return 0
 
 
 def jpeg_scans_in_tiff(data: bytes, image: ImageFile.ImageFile) -> float:

@@ -19,6 +19,10 @@ MAX_SEGMENTS: Final = 5_000
 MIN_SEGMENT: Final = 2
 MAX_SCANS: Final = 100
 """Each scan of a progressive file is decoded separately; encoders write about ten, hostile files thousands."""
+PROGRESSIVE_BYTES: Final = 8
+"""Memory for each pixel of a file with several scans: coefficients of 16 bits, in up to four channels."""
+PIXEL_BYTES: Final = 4
+"""Memory for each pixel of other files, once it is reduced."""
 MAX_SCANNED_PIXELS: Final = 10**9
 """Limit on scans times pixels, which cost about 1.5 s; ten scans of 50 megapixels are half of it."""
 
@@ -103,6 +107,17 @@ def _scans(data: bytes) -> int:
     return scans
 
 
+def decoding_bytes(data: bytes, short_side: int) -> int:
+    """Upper bound of the memory that ``decode`` takes: a file with several scans keeps all coefficients until the end.
+
+    Raises ValueError if the header cannot be read.
+    """
+    height, width, _colours, _subsampling = simplejpeg.decode_jpeg_header(data, strict=False)
+    if _looking_like_scans(data) > 1 and _scans(data) > 1:
+        return int(width) * int(height) * PROGRESSIVE_BYTES
+    return int(width) * int(height) * PIXEL_BYTES // _scale(width, height, short_side) ** 2
+
+
 def orientation(data: bytes) -> int:
     """EXIF orientation, 1..8; 1 (upright) if there is none."""
     position = 2
@@ -130,7 +145,7 @@ def decode(data: bytes, short_side: int) -> NDArray[np.uint8]:
     ``short_side`` pixels. Raises ValueError if the file is truncated or damaged beyond what viewers tolerate.
     """
     width, height = size(data)
-    scale = next((scale for scale in _SCALES if min(width, height) >= scale * short_side), 1)
+    scale = _scale(width, height, short_side)
     try:
         return _decode(data, width, height, scale)
     except ValueError as error:
@@ -142,6 +157,11 @@ def decode(data: bytes, short_side: int) -> NDArray[np.uint8]:
         raise ValueError(message)
     # The rest are warnings about images that every viewer shows, such as stray bytes before a marker.
     return _decode(data, width, height, scale, strict=False)
+
+
+def _scale(width: int, height: int, short_side: int) -> int:
+    """The largest reduction at which the shorter side keeps ``short_side`` pixels."""
+    return next((scale for scale in _SCALES if min(width, height) >= scale * short_side), 1)
 
 
 def _decode(data: bytes, width: int, height: int, scale: int, *, strict: bool = True) -> NDArray[np.uint8]:

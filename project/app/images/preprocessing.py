@@ -4,7 +4,7 @@ Geometry (record 4): the short side is scaled to 256 and the central 224 x 224 c
 Both are one ``resize(box=...)`` of the visible part, so that no image shape costs more than its own pixels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -16,12 +16,21 @@ from PIL import Image
 
 from app.domain import ImageUnreadable
 from app.images import jpeg
-from app.images.formats import MAX_READS, MeteredFile, open_image, orientation_of
+from app.images.formats import MAX_READS, MeteredFile, open_image, orientation_of, webp_pixels
+from app.images.memory import BUDGET, BYTES_PER_PIXEL
 
 JPEG_QUALITY: Final = 85
 SPARE: Final = 1.5
+_BICUBIC_SUPPORT: Final = 2
+"""Distance, in pixels of the result, of the farthest pixel that a bicubic filter uses."""
+_BAND_PIXELS: Final = 2**21
+"""Pixels that are converted at once."""
+_MAX_8_BIT: Final = 255.0
+_MAX_16_BIT: Final = 65535.0
 
 _Box = tuple[float, float, float, float]
+_Target = Callable[[int, int], tuple[tuple[int, int], _Box]]
+"""For an image's width and height: the size to scale to, and the part to take."""
 
 _TRANSPOSE: Final[dict[int, Image.Transpose]] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -77,10 +86,7 @@ def to_tensor(data: bytes, spec: InputSpec = InputSpec()) -> NDArray[np.float32]
     Returns float32 of shape (size, size, 3), channels and range as in ``spec`` (RGB in -1..1 by default). Raises
     ImageUnreadable if the bytes cannot be decoded.
     """
-    with _decoding():
-        image, orientation = _decoded_jpeg(data, spec.enough) if data.startswith(jpeg.SIGNATURE) else _decoded(data)
-        region, box = _cut(image, spec.box(image.width, image.height))
-        square = _to_rgb(region).resize((spec.size, spec.size), Image.Resampling.BICUBIC, box=box)
+    square, orientation = _scaled(data, spec.enough, lambda *size: ((spec.size, spec.size), spec.box(*size)))
     # The crop is central, so rotating it equals rotating the image, with far fewer pixels.
     if orientation in _TRANSPOSE:
         square = square.transpose(_TRANSPOSE[orientation])
@@ -97,13 +103,13 @@ def render_upright(data: bytes, max_side: int) -> Image.Image:
 
     Raises ImageUnreadable if the bytes cannot be decoded.
     """
-    with _decoding():
-        # The shorter side also keeps ``max_side`` pixels: of a thin image, a smaller decoding would blur the longer
-        # side.
-        image, orientation = _decoded_jpeg(data, max_side) if data.startswith(jpeg.SIGNATURE) else _decoded(data)
-        scale = min(1.0, max_side / max(image.size))
-        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-        smaller = _to_rgb(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+
+    def target(width: int, height: int) -> tuple[tuple[int, int], _Box]:
+        scale = min(1.0, max_side / max(width, height))
+        return (max(1, round(width * scale)), max(1, round(height * scale))), (0, 0, width, height)
+
+    # The shorter side also keeps ``max_side`` pixels: of a thin image, a smaller decoding would blur the longer side.
+    smaller, orientation = _scaled(data, max_side, target, reducing_gap=2.0)
     shown = smaller.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else smaller
     shown.info.clear()
     return shown
@@ -130,55 +136,112 @@ def _decoding() -> Iterator[None]:
         raise ImageUnreadable from error
 
 
-def _decoded_jpeg(data: bytes, short_side: int) -> tuple[Image.Image, int]:
-    """A JPEG's pixels, reduced as far as ``short_side`` allows, and the orientation to apply."""
+def _scaled(
+    data: bytes, short_side: int, target: _Target, *, reducing_gap: float | None = None
+) -> tuple[Image.Image, int]:
+    """The image as stored, decoded and scaled, and the orientation to apply.
+
+    A JPEG may be decoded at a reduced size whose shorter side has ``short_side`` pixels. The memory is reserved, and is
+    free again when this returns. Raises ImageUnreadable.
+    """
+    with _decoding():
+        if data.startswith(jpeg.SIGNATURE):
+            with BUDGET.reserved(jpeg.decoding_bytes(data, short_side)):
+                return _scaled_jpeg(data, short_side, target, reducing_gap)
+        # libwebp allocates most of it when the file is opened.
+        with BUDGET.reserved(webp_pixels(data) * BYTES_PER_PIXEL["WEBP"]):
+            return _scaled_other(data, target, reducing_gap)
+
+
+def _scaled_jpeg(data: bytes, short_side: int, target: _Target, reducing_gap: float | None) -> tuple[Image.Image, int]:
     pixels = jpeg.decode(data, short_side)
     height, width, _ = pixels.shape
-    return Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1), jpeg.orientation(data)
+    image = Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1)
+    return _resized(image, *target(width, height), reducing_gap), jpeg.orientation(data)
 
 
-def _decoded(data: bytes) -> tuple[Image.Image, int]:
-    """The pixels of any other format, and the orientation to apply."""
+def _scaled_other(data: bytes, target: _Target, reducing_gap: float | None) -> tuple[Image.Image, int]:
     file = MeteredFile(data)
     with open_image(file) as image:
         orientation = orientation_of(image)
         file.reads_left = MAX_READS
-        image.load()
-        return image, orientation
+        # A WebP's memory is reserved already.
+        per_pixel = 0 if image.format == "WEBP" else BYTES_PER_PIXEL[image.format]
+        with BUDGET.reserved(image.width * image.height * per_pixel):
+            image.load()
+            scaled = _resized(image, *target(*image.size), reducing_gap)
+            # Frees the pixels, while leaving the block only closes the file.
+            image.close()
+    return scaled, orientation
 
 
-def _cut(image: Image.Image, box: _Box) -> tuple[Image.Image, _Box]:
-    """Crop to a margin around ``box``, so that only the visible part is converted; returns the moved box."""
+def _resized(image: Image.Image, size: tuple[int, int], box: _Box, reducing_gap: float | None) -> Image.Image:
+    """The part of an image within ``box``, scaled to ``size``, as RGB.
+
+    Other modes are converted in bands, because copies of a whole large image would take a gigabyte. Each band has all
+    rows that its part of the result depends on. ``reducing_gap``: of ``Image.resize``, for RGB.
+    """
     if image.mode == "RGB":
-        return image, box
-    margin = 2 + int((box[2] - box[0]) / 64)
-    left, top = max(0, int(box[0]) - margin), max(0, int(box[1]) - margin)
-    right, bottom = min(image.width, int(box[2]) + 1 + margin), min(image.height, int(box[3]) + 1 + margin)
-    region = image.crop((left, top, right, bottom))
-    return region, (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+        return image.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=reducing_gap)
+    converted = _Converter(image)
+    width, height = size
+    left, top, right, bottom = box
+    scale = (bottom - top) / height
+    margin = _BICUBIC_SUPPORT * max(1.0, scale) + 1
+    columns = _BICUBIC_SUPPORT * max(1.0, (right - left) / width) + 1
+    first, last = max(0, int(left - columns)), min(image.width, int(right + columns) + 1)
+    rows_at_once = max(1, int(_BAND_PIXELS / (last - first) / scale))
+    result = Image.new("RGB", size)
+    for begin in range(0, height, rows_at_once):
+        end = min(height, begin + rows_at_once)
+        above, below = top + begin * scale, top + end * scale
+        upper, lower = max(0, int(above - margin)), min(image.height, int(below + margin) + 1)
+        band = converted.to_rgb(image.crop((first, upper, last, lower)))
+        part = (left - first, above - upper, right - first, min(below - upper, lower - upper))
+        result.paste(band.resize((width, end - begin), Image.Resampling.BICUBIC, box=part), (0, begin))
+    return result
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        return _deep_grey_to_rgb(image)
-    if image.has_transparency_data:
-        # Browsers show transparent pixels on white; the colours below them were never meant to be seen.
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+class _Converter:
+    """Converts parts of an image to RGB in the same way."""
+
+    def __init__(self, image: Image.Image) -> None:
+        self._range = _grey_range(image) if image.mode in {"I", "F"} or image.mode.startswith("I;16") else None
+
+    def to_rgb(self, part: Image.Image) -> Image.Image:
+        """A part of the image as RGB, transparent pixels on white."""
+        if self._range:
+            return _deep_grey_to_rgb(part, *self._range)
+        if part.has_transparency_data:
+            # Browsers show transparent pixels on white; the colours below them were never meant to be seen.
+            rgba = part.convert("RGBA")
+            white = Image.new("RGBA", rgba.size, "white")
+            return Image.alpha_composite(white, rgba).convert("RGB")
+        return part.convert("RGB")
 
 
-def _deep_grey_to_rgb(image: Image.Image) -> Image.Image:
-    """Converts 16-bit, 32-bit and floating-point grey; ``convert("RGB")`` would clip it to white."""
-    grey = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0, neginf=0)
-    if image.mode.startswith("I;16") or (image.mode == "I" and 255 < grey.max(initial=0) <= 65535):
-        low, high = 0.0, 65535.0
-    elif image.mode == "F" and grey.min(initial=0) >= 0 and grey.max(initial=0) <= 1:
-        low, high = 0.0, 1.0
-    else:
-        low, high = min(0.0, float(grey.min(initial=0))), max(255.0, float(grey.max(initial=0)))
-    scaled = ((grey - low) * (255 / (high - low))).round().astype(np.uint8)
+def _grey_range(image: Image.Image) -> tuple[float, float]:
+    """Values that stand for black and white in 16-bit, 32-bit or floating-point grey."""
+    if image.mode.startswith("I;16"):
+        return 0.0, _MAX_16_BIT
+    rows = max(1, _BAND_PIXELS // image.width)
+    lowest = highest = 0.0
+    for top in range(0, image.height, rows):
+        grey = _finite(image.crop((0, top, image.width, min(image.height, top + rows))))
+        lowest, highest = min(lowest, float(grey.min(initial=0))), max(highest, float(grey.max(initial=0)))
+    if image.mode == "I" and _MAX_8_BIT < highest <= _MAX_16_BIT:
+        return 0.0, _MAX_16_BIT
+    if image.mode == "F" and lowest >= 0 and highest <= 1:
+        return 0.0, 1.0
+    return lowest, max(_MAX_8_BIT, highest)
+
+
+def _finite(image: Image.Image) -> NDArray[np.float32]:
+    grey: NDArray[np.float32] = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0, neginf=0)
+    return grey
+
+
+def _deep_grey_to_rgb(image: Image.Image, low: float, high: float) -> Image.Image:
+    """Converts deep grey; ``convert("RGB")`` would clip it to white."""
+    scaled = ((_finite(image) - low) * (_MAX_8_BIT / (high - low))).round().astype(np.uint8)
     return Image.fromarray(scaled).convert("RGB")

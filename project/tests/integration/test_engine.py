@@ -4,6 +4,7 @@ import asyncio
 import re
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from app.classifier.engine.process import Classification, Engine
 from app.classifier.engine.sandbox import MAX_OPEN_FILES
 from app.config import Settings
 from app.domain import EngineDied, EngineRestarted, ImageUnreadable, ModelBroken, ModelUnknown
+from app.images.memory import BYTES_PER_PIXEL
 from app.observability.log_format import log_config
 from tests.conftest import FALLBACK
 from tests.integration.conftest import AddModel
@@ -29,7 +31,7 @@ PLENTY = 2**40
 
 
 def orders(models: Path, threads: int = 2, image_seconds: float = 60) -> EngineConfig:
-    return EngineConfig(str(models), FALLBACK, threads, PLENTY, image_seconds, log_config(Settings()))
+    return EngineConfig(str(models), FALLBACK, threads, PLENTY, image_seconds, log_config(Settings()), PLENTY)
 
 
 @pytest.fixture
@@ -162,6 +164,47 @@ async def test_image_above_the_time_limit_fails_and_others_succeed(models_dir: P
                 pass
         assert said.scores
         assert process().pid != first.pid
+
+
+@pytest.mark.slow
+async def test_largest_images_of_all_formats_fit_into_the_memory_that_is_documented(models_dir: Path) -> None:
+    side = 7_000
+    one_image = max(BYTES_PER_PIXEL.values()) * side**2
+    # Two at once would exceed the limit, so that decoding would fail.
+    config = replace(orders(models_dir), decoding_bytes=one_image, max_memory_bytes=one_image + 300 * 2**20)
+    uniform = Image.new("RGB", (side, side), "teal")
+    transparent = uniform.convert("RGBA")
+    deep = Image.fromarray(np.full((side, side), 40_000, np.uint16))
+    largest = [
+        encoded(uniform, "WEBP", lossless=True),
+        encoded(transparent, "PNG", compress_level=1),
+        encoded(deep, "PNG", compress_level=1),
+        encoded(Image.new("F", (side, side), 0.5), "TIFF", compression="tiff_adobe_deflate"),
+        encoded(uniform.convert("CMYK"), "JPEG", progressive=True),
+    ]
+    engine = Engine(config)
+    async with engine.running():
+        await engine.load([FALLBACK])
+        await asyncio.gather(*(engine.classify(FALLBACK, jpeg()) for _ in range(10)))
+        child = process()
+        before = child.memory_info().rss
+        results = await asyncio.gather(*(engine.classify(FALLBACK, data) for data in largest * 2))
+        assert len({result.scores[0].label for result in results}) <= 3
+        assert child.is_running()
+        # Freed memory is given back, also by threads.
+        assert child.memory_info().rss - before < 50 * 2**20
+
+
+async def test_waiting_for_memory_does_not_count_towards_the_time_limit(models_dir: Path) -> None:
+    noise = np.tile(np.asarray(Image.effect_noise((3_000, 1_000), 50)), (4, 1))
+    data = encoded(Image.fromarray(noise), "PNG", compress_level=1)
+    engine = Engine(replace(orders(models_dir, threads=4, image_seconds=1.5), decoding_bytes=1))
+    async with engine.running():
+        await engine.load([FALLBACK])
+        # One after the other they take several times the limit.
+        results = await asyncio.gather(*(engine.classify(FALLBACK, data) for _ in range(16)))
+        assert {result.scores[0].label for result in results} == {results[0].scores[0].label}
+        assert sum(sum(result.seconds) for result in results) > 1.5
 
 
 async def test_suspended_time_does_not_count_towards_the_time_limit(models_dir: Path) -> None:

@@ -28,7 +28,7 @@ async def inspect(inspectors: Inspectors, data: bytes) -> tuple[tuple[str, int, 
 
 
 async def test_processes_start_with_the_first_file(settings: Settings) -> None:
-    pool = Inspectors(engine_config(settings, None), settings.max_upload_bytes)
+    pool = Inspectors(engine_config(settings, None), settings.max_upload_bytes, settings.max_image_pixels)
     png = encoded(scene(300, 200), "PNG")
     async with pool.running():
         assert processes() == []
@@ -38,7 +38,7 @@ async def test_processes_start_with_the_first_file(settings: Settings) -> None:
         assert [result[0] for result in results] == [("image/webp", 300 + n, 200) for n in range(20)]
         assert len(processes()) == inspectors.PROCESSES
         # The limit holds in the process itself.
-        limit = inspectors.BASE_MEMORY_BYTES + inspectors.COPIES * settings.max_upload_bytes
+        limit = inspectors.memory_limit(settings.max_upload_bytes, settings.max_image_pixels)
         assert {one.rlimit(psutil.RLIMIT_DATA)[0] for one in processes()} == {limit}
         # The largest file of the format that is copied most often.
         noise = Image.effect_noise((settings.max_upload_bytes // 3_000 - 10, 1_000), 50).convert("RGB")
@@ -52,7 +52,7 @@ async def test_file_that_takes_too_long_is_refused_and_others_are_not(
     """A stopped process stands for a library that does not return."""
     monkeypatch.setattr(inspectors, "PROCESSES", 1)
     monkeypatch.setattr(inspectors, "INSPECT_SECONDS", 1.0)
-    pool = Inspectors(engine_config(settings, None), settings.max_upload_bytes)
+    pool = Inspectors(engine_config(settings, None), settings.max_upload_bytes, settings.max_image_pixels)
     png = encoded(scene(300, 200), "PNG")
     async with asyncio.timeout(60), pool.running():
         await inspect(pool, png)

@@ -121,7 +121,7 @@ def killing(name: str, times: int) -> Iterator[None]:
 
 
 def checker_of(folder: Path, registry: Registry) -> ModelProbe:
-    return ModelProbe(EngineConfig(str(folder), FALLBACK, 1, PLENTY, 60, log_config(Settings())), registry)
+    return ModelProbe(EngineConfig(str(folder), FALLBACK, 1, PLENTY, 60, log_config(Settings()), PLENTY), registry)
 
 
 async def test_model_that_kills_its_process_is_left_out(folder: Path, add_model: AddModel) -> None:

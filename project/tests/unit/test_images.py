@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from app.domain import ImageTooLarge, ImageUnreadable, NotAnImage
+from app.images.formats import webp_pixels
 from app.images.inspection import inspect
 from app.images.preprocessing import InputSpec, to_tensor
 from tests.pictures import bomb, encoded, jpeg, jpeg_with, scene, turned
@@ -197,6 +198,15 @@ def test_large_jpeg_decoded_at_a_reduced_size_looks_the_same() -> None:
 def test_unsupported_file_is_rejected(data: bytes) -> None:
     with pytest.raises(NotAnImage):
         inspect(data, PLENTY)
+
+
+def test_size_of_a_webp_is_known_before_it_is_opened() -> None:
+    for size in ((1, 1), (300, 200), (16_383, 3)):
+        images = [scene(*size), scene(*size).convert("RGBA")]
+        extended = encoded(images[0], "WEBP", exif=b"Exif\0\0")
+        for data in (*(encoded(image, "WEBP", lossless=lossless) for image in images for lossless in (0, 1)), extended):
+            assert webp_pixels(data) == size[0] * size[1]
+    assert webp_pixels(jpeg()) == webp_pixels(b"RIFF\0\0\0\0WEBPVP8 ") == 0
 
 
 def test_decompression_bomb_is_rejected_by_its_header() -> None:

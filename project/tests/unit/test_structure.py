@@ -21,7 +21,8 @@ def avif(*boxes: bytes) -> bytes:
 
 def items(count: int) -> bytes:
     entry = box(b"infe", b"\2\0\0\0" + struct.pack(">HH4s", 1, 0, b"av01") + b"\0")
-    return box(b"iinf", bytes(4) + struct.pack(">H", count) + entry * count)
+    head = struct.pack(">LH", 0, count) if count < 2**16 else struct.pack(">LL", 1 << 24, count)
+    return box(b"iinf", head + entry * count)
 
 
 def entries(kind: bytes, count: int) -> bytes:

@@ -26,6 +26,7 @@ from app.classifier.manifest import read_model
 from app.classifier.registry import Registry
 from app.domain import ImageUnreadable, NotAnImage, ServiceError
 from app.images import inspection
+from app.images.memory import BUDGET
 from app.images.preprocessing import render_jpeg
 from app.observability.log_events import ENGINE_ERROR, IMAGE_OVERDUE
 
@@ -36,15 +37,18 @@ NICENESS: Final = 10
 
 
 class Child:
-    """Answers frames in ``threads`` threads, each of which reads its own."""
+    """Answers frames in threads, each of which reads its own."""
 
-    def __init__(self, service: socket.socket, registry: Registry, threads: int, image_seconds: float) -> None:
+    def __init__(self, service: socket.socket, registry: Registry, config: EngineConfig) -> None:
         self._service = service
         self._registry = registry
-        self._image_seconds = image_seconds
-        self._watchdog = Watchdog(image_seconds, self._report_overdue)
+        self._image_seconds = config.image_seconds
+        self._watchdog = Watchdog(config.image_seconds, self._report_overdue)
+        BUDGET.limit(config.decoding_bytes, waiting=self._watchdog.paused)
         self._receiving, self._sending = threading.Lock(), threading.Lock()
-        self._threads = [threading.Thread(target=self._work, name=f"classify-{n}", daemon=True) for n in range(threads)]
+        self._threads = [
+            threading.Thread(target=self._work, name=f"classify-{n}", daemon=True) for n in range(config.threads)
+        ]
 
     def run(self) -> None:
         """Answer frames until the service closes the connection; unfinished images are abandoned."""
@@ -170,7 +174,7 @@ def main() -> None:
         level=logging.DEBUG,
     )
     gc.freeze()
-    Child(service, registry, config.threads, config.image_seconds).run()
+    Child(service, registry, config).run()
 
 
 if __name__ == "__main__":

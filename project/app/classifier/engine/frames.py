@@ -35,6 +35,8 @@ class EngineConfig:
     image_seconds: float
     """Time limit for one image."""
     log_config: dict[str, Any]
+    decoding_bytes: int
+    """Memory for images being decoded."""
     max_memory_bytes: int = 0
     """Memory limit of the process; 0: none."""
 

@@ -19,15 +19,22 @@ ATTEMPTS: Final = 2
 """A process may also die, or be suspended, for other reasons: a file is blamed the second time."""
 BASE_MEMORY_BYTES: Final = 256 * 2**20
 COPIES: Final = 8
-"""Memory limit of a process: the above, and this many times the largest file, which is copied a few times."""
+CANVAS_BYTES: Final = 8
+"""Memory limit of a process: the base, so many copies of the largest file, and so much for each pixel of the largest
+image, because libwebp allocates two canvases, although it does not use them before it decodes."""
+
+
+def memory_limit(max_upload_bytes: int, max_pixels: int) -> int:
+    """Memory of each process, in bytes."""
+    return BASE_MEMORY_BYTES + COPIES * max_upload_bytes + CANVAS_BYTES * max_pixels
 
 
 class Inspectors:
     """Starts processes with the first file, and restarts those that die."""
 
-    def __init__(self, config: EngineConfig, max_upload_bytes: int) -> None:
-        """``max_upload_bytes``: of a file."""
-        memory = BASE_MEMORY_BYTES + COPIES * max_upload_bytes
+    def __init__(self, config: EngineConfig, max_upload_bytes: int, max_pixels: int) -> None:
+        """``max_upload_bytes``: of a file; ``max_pixels``: of an image."""
+        memory = memory_limit(max_upload_bytes, max_pixels)
         limits = replace(config, default="", threads=1, image_seconds=INSPECT_SECONDS, max_memory_bytes=memory)
         self._engines = [Engine(limits, "A process that inspects files") for _ in range(PROCESSES)]
         self._idle: asyncio.LifoQueue[Engine] = asyncio.LifoQueue()

@@ -13,12 +13,16 @@ MAX_OPEN_FILES: Final = 256
 _PASSED_ON: Final = frozenset(("PATH", "TMPDIR", "TZ", "LANG", "LD_LIBRARY_PATH", "ORT_DISABLE_TELEMETRY"))
 _PASSED_ON_PREFIXES: Final = ("LC_", "PYTHON", "OMP_", "OPENBLAS_", "MALLOC_", "GLIBC_")
 
+_ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": f"{8 * 2**20}", "MALLOC_TRIM_THRESHOLD_": f"{16 * 2**20}"}
+"""glibc returns the memory of large images at once; by default each thread keeps up to 32 MiB for each allocation."""
+
 
 def minimal_environment() -> dict[str, str]:
     """The environment variables that Python and the native libraries need: no settings, and so no secrets."""
-    return {
+    passed_on = {
         name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
     }
+    return {**_ALLOCATOR, **passed_on}
 
 
 def restrict(max_memory_bytes: int) -> None:

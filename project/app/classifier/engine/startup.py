@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from app.classifier.engine.frames import EngineConfig
 from app.classifier.engine.model_check import ModelProbe
@@ -12,6 +13,7 @@ from app.classifier.registry import EXPORT_HINT, Registry, find_default
 from app.concurrency import in_background
 from app.config import Settings
 from app.domain import EngineDied, EngineFailed, ModelBroken, StartupError
+from app.images.memory import BYTES_PER_PIXEL
 from app.observability.log_events import MODEL_FALLBACK, MODEL_NOT_LOADED
 from app.observability.log_format import log_config
 
@@ -26,6 +28,21 @@ def load_registry(settings: Settings) -> Registry:
     return Registry(settings.models, default, note, memory_bytes=settings.models_memory_bytes)
 
 
+BASE_MEMORY_BYTES: Final = 2**30
+THREAD_MEMORY_BYTES: Final = 128 * 2**20
+"""Memory of a process besides models and images, with interpreters and stacks; about three times what was measured."""
+LOADING: Final = 2
+"""Copies of a model while it is loaded."""
+
+
+def memory_limit(settings: Settings) -> int:
+    """What the engine may allocate in bytes: far above what images and models take, and far below endless."""
+    # A single image may take more than the budget of all.
+    decoding = max(settings.max_decoding_bytes, max(BYTES_PER_PIXEL.values()) * settings.max_image_pixels)
+    threads = settings.worker_threads * THREAD_MEMORY_BYTES
+    return BASE_MEMORY_BYTES + threads + LOADING * settings.models_memory_bytes + decoding
+
+
 def engine_config(settings: Settings, default: Model | None) -> EngineConfig:
     """The engine's configuration. ``default``: None if it does not classify."""
     return EngineConfig(
@@ -35,6 +52,8 @@ def engine_config(settings: Settings, default: Model | None) -> EngineConfig:
         memory_bytes=settings.models_memory_bytes,
         image_seconds=settings.max_image_seconds,
         log_config=log_config(settings),
+        decoding_bytes=settings.max_decoding_bytes,
+        max_memory_bytes=memory_limit(settings),
     )
 
 

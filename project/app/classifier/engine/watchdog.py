@@ -41,6 +41,19 @@ class Watchdog:
             with self._lock:
                 del self._checks[thread]
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count this thread's time while inside."""
+        thread = threading.get_ident()
+        with self._lock:
+            watched = self._checks.pop(thread, None)
+        try:
+            yield
+        finally:
+            if watched:
+                with self._lock:
+                    self._checks[thread] = watched
+
     def is_watching(self, header: Header) -> bool:
         """Whether a thread still works on this request."""
         with self._lock:
