@@ -3,10 +3,9 @@
 import importlib.util
 import os
 import pwd
-import shutil
-import subprocess
 from pathlib import Path
 
+from app.accounts import Account, as_account, setpriv
 from app.domain import StartupError
 
 
@@ -37,28 +36,17 @@ def environment() -> dict[str, str]:
 
 def run_as(account: pwd.struct_passwd | None, data_dir: Path) -> list[str]:
     """The prefix of a PostgreSQL command: it makes the command end with its parent, and not run as root."""
-    setpriv = shutil.which("setpriv")
-    if not setpriv:
-        if account:
-            raise StartupError(
-                "To run the embedded PostgreSQL as root, install the command setpriv (package util-linux), "
-                "run the service as an ordinary user, or set DATABASE_URL."
-            )
-        return []
+    command = setpriv()
     if not account:
-        return [setpriv, "--pdeathsig=INT", "--"]
-    user = [
-        setpriv,
-        f"--reuid={account.pw_uid}",
-        f"--regid={account.pw_gid}",
-        "--clear-groups",
-    ]
-    needed = [str(binaries() / "postgres"), str(data_dir)]
-    if subprocess.run([*user, "--", "test", "-x", needed[0], "-a", "-x", needed[1]], cwd="/").returncode:
-        # A parent folder is closed to other accounts (/root, say). This process alone may pass through it.
-        only = "-all,+dac_override"
-        user += [f"--bounding-set={only}", f"--inh-caps={only}", f"--ambient-caps={only}"]
-    return [*user, "--pdeathsig=INT", "--"]
+        return [command, "--pdeathsig=INT", "--"] if command else []
+    needed = [binaries() / "postgres", data_dir]
+    prefix = as_account(Account(account.pw_uid, account.pw_gid), needed, "dac_override")
+    if prefix is None:
+        raise StartupError(
+            "To run the embedded PostgreSQL as root, install the command setpriv (package util-linux), "
+            "run the service as an ordinary user, or set DATABASE_URL."
+        )
+    return [*prefix, "--pdeathsig=INT", "--"]
 
 
 def last_line(text: str) -> str:

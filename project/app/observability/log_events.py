@@ -35,6 +35,10 @@ ENGINE_DIED: Final = Event(
     "engine_died", "%s died (%s) with %d active requests; restarting it", "engine", "exit_status", "in_hand"
 )
 ENGINE_ERROR: Final = Event("engine_error", "The engine failed to %s", "asked")
+ENGINE_IS_ROOT: Final = Event(
+    "engine_is_root",
+    "Images are decoded as root: install the command setpriv (package util-linux), or run as another user",
+)
 ENGINE_NOT_STARTED: Final = Event("engine_not_started", "%s could not be started; trying again", "engine")
 ENGINE_SAID: Final = Event("engine_said", "Engine output: %s", "said")
 EXPORT_CALIBRATING: Final = Event("export_calibrating", "Calibrating with %d images", "count")

@@ -117,6 +117,13 @@ def processes() -> list[psutil.Process]:
     return [one for one in psutil.Process().children() if "app.classifier.engine.child" in one.cmdline()]
 
 
+def limit(process: psutil.Process, name: str) -> int:
+    """A hard limit of a process, as its name in /proc/PID/limits; prlimit(2) may not be allowed for other accounts."""
+    lines = Path(f"/proc/{process.pid}/limits").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith(name))
+    return int(line.removeprefix(name).split()[1])
+
+
 @pytest.fixture
 async def connected(settings: Settings, database_url: str) -> AsyncIterator[None]:
     """A database connection without an application."""

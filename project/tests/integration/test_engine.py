@@ -21,7 +21,7 @@ from app.domain import EngineDied, EngineRestarted, ImageUnreadable, ModelBroken
 from app.images.memory import BYTES_PER_PIXEL
 from app.observability.log_format import log_config
 from tests.conftest import FALLBACK
-from tests.integration.conftest import AddModel
+from tests.integration.conftest import AddModel, limit
 from tests.integration.test_registry import damage
 from tests.pictures import encoded, jpeg
 
@@ -275,5 +275,5 @@ async def test_engine_has_no_secrets_and_no_way_to_privileges(
         assert not {name for name in child.environ() if name.lower() in Settings.model_fields}
         status = Path(f"/proc/{child.pid}/status").read_text()
         assert re.search(r"^NoNewPrivs:\s*1$", status, re.MULTILINE)
-        assert child.rlimit(psutil.RLIMIT_CORE) == (0, 0)
-        assert child.rlimit(psutil.RLIMIT_NOFILE)[1] <= MAX_OPEN_FILES
+        assert limit(child, "Max core file size") == 0
+        assert limit(child, "Max open files") <= MAX_OPEN_FILES

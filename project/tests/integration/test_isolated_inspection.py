@@ -5,7 +5,6 @@ import os
 import signal
 
 import httpx
-import psutil
 import pytest
 from PIL import Image
 
@@ -15,7 +14,7 @@ from app.classifier.engine.startup import engine_config
 from app.config import Settings
 from app.domain import NotAnImage
 from app.images.metadata import strip_metadata
-from tests.integration.conftest import processes
+from tests.integration.conftest import limit, processes
 from tests.pictures import encoded, jpeg, scene
 from tests.unit.test_structure import avif, items
 
@@ -38,8 +37,8 @@ async def test_processes_start_with_the_first_file(settings: Settings) -> None:
         assert [result[0] for result in results] == [("image/webp", 300 + n, 200) for n in range(20)]
         assert len(processes()) == inspectors.PROCESSES
         # The limit holds in the process itself.
-        limit = inspectors.memory_limit(settings.max_upload_bytes, settings.max_image_pixels)
-        assert {one.rlimit(psutil.RLIMIT_DATA)[0] for one in processes()} == {limit}
+        memory = inspectors.memory_limit(settings.max_upload_bytes, settings.max_image_pixels)
+        assert {limit(one, "Max data size") for one in processes()} == {memory}
         # The largest file of the format that is copied most often.
         noise = Image.effect_noise((settings.max_upload_bytes // 3_000 - 10, 1_000), 50).convert("RGB")
         assert (await inspect(pool, encoded(noise, "TIFF")))[0][0] == "image/tiff"

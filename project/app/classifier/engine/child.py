@@ -164,8 +164,8 @@ def main() -> None:
     config = EngineConfig(**first[0])
     logging.config.dictConfig(config.log_config)
     os.nice(NICENESS)
-    restrict(config.max_memory_bytes)
     folder = Path(config.models_dir)
+    restrict(folder, config.max_memory_bytes)
     registry = Registry(
         folder,
         read_model(folder / config.default) if config.default else None,

@@ -8,10 +8,11 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from app.classifier.engine.frames import LENGTHS, OVERDUE_STATUS, EngineConfig, Header, packed
-from app.classifier.engine.sandbox import minimal_environment
+from app.classifier.engine.sandbox import minimal_environment, unprivileged
 from app.config import PROJECT_DIR
 from app.domain import (
     EngineDied,
@@ -187,7 +188,9 @@ class Engine:
         ours.setblocking(False)
         reader, self._writer = await asyncio.open_connection(sock=ours)
         with theirs, _closed_on_error(self._writer):
+            prefix = await asyncio.to_thread(unprivileged, Path(self._config.models_dir))
             self._process = await asyncio.create_subprocess_exec(
+                *prefix,
                 *(sys.executable, "-m", "app.classifier.engine.child", str(theirs.fileno())),
                 pass_fds=[theirs.fileno()],
                 cwd=PROJECT_DIR,
