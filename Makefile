@@ -64,7 +64,7 @@ lint: $(VENV)/dev.stamp ## Format, lint, types, imports, dependencies and contai
 	&& ruff format --check . && ruff check . && mypy && lint-imports --no-cache && deptry . && vulture \
 	&& hadolint Dockerfile db/Dockerfile && docker-compose -f ../docker-compose.yml config --quiet \
 	&& POSTGRES_PASSWORD=x docker-compose -f ../docker-compose.prod.yml config --quiet \
-	&& kubernetes-validate --strict --quiet $(addprefix deploy/kubernetes/,settings.yaml migrate.yaml web.yaml worker.yaml)
+	&& kubernetes-validate --strict --quiet $(addprefix deploy/kubernetes/,settings.yaml migrate.yaml web.yaml worker.yaml network-policies.yaml)
 
 audit: $(VENV)/dev.stamp ## Check the code and the installed packages for known vulnerabilities
 	@cd project && ../$(BIN)/bandit --quiet --recursive -ll app client 2> >(grep -v "nosec encountered" >&2) && ../$(BIN)/python -m tools.vulnerabilities

@@ -104,6 +104,13 @@ class Settings(BaseSettings):
     data_dir: Annotated[Path, Field(description="Folder of the embedded database, images and models.")] = (
         PROJECT_DIR.parent / "data"
     )
+    file_group: Annotated[
+        str | None,
+        Field(
+            description="Group, by name or number, that may read images, backups and other files of the service; "
+            "by default only its own account may."
+        ),
+    ] = None
     uploads_dir: Annotated[Path | None, Field(description="Folder of uploaded images (default: DATA_DIR/uploads).")] = (
         None
     )
@@ -271,8 +278,10 @@ class Settings(BaseSettings):
                 "must be postgres://user:password@host:port/database, with special characters percent-encoded"
             )
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        if options.keys() - {"sslmode"} or options.get("sslmode", "prefer") not in SSL_MODES:
-            raise ValueError(f"only supports the option sslmode, one of {', '.join(SSL_MODES)}")
+        if options.keys() - {"sslmode", "host"} or options.get("sslmode", "prefer") not in SSL_MODES:
+            raise ValueError(
+                f"only supports the options sslmode, one of {', '.join(SSL_MODES)}, and host, the folder of a socket"
+            )
         return value
 
     @field_validator("webhook_secret")

@@ -13,6 +13,7 @@ from app.cli import audit, backup, classify, doctor, keys, migrate, models, work
 from app.config import Settings
 from app.domain import DatabaseUnavailable, StartupError
 from app.observability.log_format import log_config
+from app.permissions import keep_files_private
 
 INTERRUPTED: Final = 130
 SECRETS: Final = frozenset({"DATABASE_URL", "WEBHOOK_SECRET"})
@@ -23,6 +24,8 @@ class _Command(NamedTuple):
     run: Callable[[Settings, argparse.Namespace], int]
     description: str
     add_options: Callable[[argparse.ArgumentParser], None] | None = None
+    is_for_everybody: bool = False
+    """Whether others may read what the command writes: models are no secret."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         settings = Settings()
         logging.config.dictConfig(log_config(settings))
+        if not COMMANDS[options.command].is_for_everybody:
+            keep_files_private(settings)
         return int(options.run(settings, options))
     except ValidationError as error:
         for item in error.errors():
@@ -93,10 +98,15 @@ COMMANDS: Final = {
     "retain": _Command(backup.retain, "Apply RETENTION_DAYS and RETENTION_BYTES now.", backup.add_retain_options),
     "sweep": _Command(backup.sweep, "Delete images without a prediction.", backup.add_sweep_options),
     "export-model": _Command(
-        models.export_model, "Export a model to MODELS_DIR (needs TensorFlow).", models.add_export_options
+        models.export_model,
+        "Export a model to MODELS_DIR (needs TensorFlow).",
+        models.add_export_options,
+        is_for_everybody=True,
     ),
     "export-iris-models": _Command(
-        models.export_iris_models, "Train and export two tabular models (needs scikit-learn)."
+        models.export_iris_models,
+        "Train and export two tabular models (needs scikit-learn).",
+        is_for_everybody=True,
     ),
     "has-model": _Command(models.has_model, "Check whether the default model is exported."),
 }

@@ -55,13 +55,15 @@ async def skip_reset(_connection: object) -> None:
 def connection_options(url: str) -> dict[str, Any]:
     """Keyword arguments of asyncpg for a database URL."""
     parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
     return {
-        "host": parts.hostname or "localhost",
+        # The option names the folder of a Unix socket, as in libpq.
+        "host": options.get("host") or parts.hostname or "localhost",
         "port": parts.port or 5432,
         "user": unquote(parts.username or "postgres"),
         "password": unquote(parts.password or ""),
         "database": unquote(parts.path.lstrip("/")) or "postgres",
-        "ssl": dict(parse_qsl(parts.query)).get("sslmode", "prefer"),
+        "ssl": options.get("sslmode", "prefer"),
     }
 
 
@@ -105,8 +107,8 @@ async def connected(url: str, settings: Settings) -> AsyncIterator[None]:
 
 
 async def _wait_until_ready(url: str, seconds: float) -> None:
-    where = urlsplit(url)
-    address = f"{where.hostname}:{where.port or 5432}"
+    options = connection_options(url)
+    address = f"{options['host']}:{options['port']}"
     reason = ""
     try:
         async with asyncio.timeout(seconds):

@@ -11,12 +11,13 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO, Final
+from urllib.parse import quote
 
 import asyncpg
 
@@ -33,10 +34,15 @@ from app.observability.log_events import (
     POSTGRES_STARTED,
     POSTGRES_STOPPED,
 )
+from app.permissions import private_folder
 
 log = logging.getLogger(__name__)
 
-PORT_ATTEMPTS: Final = 5
+PORT: Final = 5432
+"""A part of the socket's name."""
+MAX_SOCKET_FOLDER: Final = 85
+"""Bytes of a folder's path: with the socket's name, macOS allows 103."""
+TEMPORARY_PREFIX: Final = "image-classifier-"
 OLD_SERVER_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 30.0
 WATCH_SECONDS: Final = 0.5
@@ -68,23 +74,30 @@ def running_postgres(data_dir: Path) -> str | None:
         with (data_dir / "service.lock").open("a+") as lock:
             if _try_lock(lock):
                 return None
-        # Its fourth line is the port (miscadmin.h, LOCK_FILE_LINE_PORT).
-        port = int((data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[3])
+        folder = _socket_folder_of(data_dir / "postgres")
         password = (data_dir / "postgres.password").read_text()
-    except (OSError, ValueError, IndexError):
+    except (OSError, IndexError):
         return None
-    return _url(password, port)
+    return _url(password, folder)
 
 
-def _url(password: str, port: int) -> str:
-    return f"postgres://postgres:{password}@127.0.0.1:{port}/postgres?sslmode=disable"
+def _socket_folder_of(cluster: Path) -> Path:
+    """The folder of a server's socket: the fifth line of its file (miscadmin.h, LOCK_FILE_LINE_SOCKET_DIR).
+
+    Raises OSError or IndexError if no server has started.
+    """
+    return Path((cluster / "postmaster.pid").read_text().splitlines()[4])
+
+
+def _url(password: str, folder: Path) -> str:
+    return f"postgres://postgres:{password}@/postgres?sslmode=disable&host={quote(str(folder), safe='')}"
 
 
 @contextmanager
 def _only_user_of(data_dir: Path) -> Iterator[None]:
     """Lock ``data_dir`` for this process. The kernel releases the lock when the process ends, even if it is killed."""
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        private_folder(data_dir)
         lock = (data_dir / "service.lock").open("a+")
     except OSError as error:
         raise StartupError(
@@ -123,7 +136,7 @@ class _Cluster:
         self._bin = binaries()
         self._account = server_account() if os.geteuid() == 0 else None
         self._prefix = run_as(self._account, self._dir.parent)
-        self._port = 0
+        self._socket_folder = Path()
         self._server: subprocess.Popen[bytes] | None = None
 
     @asynccontextmanager
@@ -134,6 +147,7 @@ class _Cluster:
                 log.info(POSTGRES_AWAITED, self._dir)
                 await self._old_server_ended(file)
             # No server is alive while this process has the lock: the file is stale. Another program may have its PID.
+            self._remove_old_socket_folder()
             (self._dir / "postmaster.pid").unlink(missing_ok=True)
             yield file
 
@@ -191,21 +205,34 @@ class _Cluster:
         staging.rename(self._dir)
 
     async def start(self, lock: IO[str], wait_seconds: float) -> str:
-        """Start the server on a free port of 127.0.0.1, wait until it answers, and return its URL."""
-        for attempt in range(1, PORT_ATTEMPTS + 1):
-            self._port = _free_port()
-            if self._log_file.exists():
-                self._log_file.replace(self._log_file.with_suffix(".log.old"))
-            try:
-                return await self._start(lock, wait_seconds)
-            except StartupError as error:
-                # Another program may have taken the port before the server did.
-                if "could not create any TCP/IP sockets" not in error.message or attempt == PORT_ATTEMPTS:
-                    raise
-        raise AssertionError
+        """Start the server, wait until it answers, and return its URL."""
+        if self._log_file.exists():
+            self._log_file.replace(self._log_file.with_suffix(".log.old"))
+        self._socket_folder = self._make_socket_folder()
+        return await self._start(lock, wait_seconds)
+
+    def _make_socket_folder(self) -> Path:
+        """A folder that only the server's account and this one may enter: no other program can answer in its place."""
+        folder = self._dir.with_name("postgres.socket")
+        if len(os.fsencode(folder)) > MAX_SOCKET_FOLDER:
+            folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
+        if self._account:
+            os.chown(folder, self._account.pw_uid, self._account.pw_gid)
+        return folder
+
+    def _remove_old_socket_folder(self) -> None:
+        """Remove the temporary folder of a server that was killed."""
+        try:
+            folder = _socket_folder_of(self._dir)
+        except (OSError, IndexError):
+            return
+        if folder.name.startswith(TEMPORARY_PREFIX):
+            shutil.rmtree(folder, ignore_errors=True)
 
     async def restart_when_ended(self, lock: IO[str], wait_seconds: float) -> None:
-        """Restart the server on the same port when it ends. Runs until it is cancelled."""
+        """Restart the server on the same socket when it ends. Runs until it is cancelled."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             if self._server is None or self._server.poll() is None:
@@ -232,14 +259,16 @@ class _Cluster:
                 self._server.send_signal(signal.SIGQUIT)
                 await asyncio.to_thread(self._server.wait)
             log.info(POSTGRES_STOPPED)
+        if self._socket_folder.name.startswith(TEMPORARY_PREFIX):
+            shutil.rmtree(self._socket_folder, ignore_errors=True)
 
     async def _start(self, lock: IO[str], wait_seconds: float) -> str:
         try:
             password = self._password_file.read_text()
         except OSError as error:
             raise StartupError(f"The database's password cannot be read: {error}.") from error
-        url = _url(password, self._port)
-        self._server = self._spawn(self._port, lock)
+        url = _url(password, self._socket_folder)
+        self._server = self._spawn(lock)
         try:
             await _until_ready(self._server, url, wait_seconds)
         except _ServerEnded:
@@ -248,16 +277,16 @@ class _Cluster:
         except BaseException:
             await self.stop()
             raise
-        log.info(POSTGRES_STARTED, self._port, self._dir)
+        log.info(POSTGRES_STARTED, self._socket_folder, self._dir)
         return url
 
-    def _spawn(self, port: int, lock: IO[str]) -> "subprocess.Popen[bytes]":
+    def _spawn(self, lock: IO[str]) -> "subprocess.Popen[bytes]":
         with self._log_file.open("ab") as output:
             return subprocess.Popen(
                 [
                     *self._prefix,
                     str(self._bin / "postgres"),
-                    *("-D", str(self._dir), "-h", "127.0.0.1", "-p", str(port), "-k", ""),
+                    *("-D", str(self._dir), "-h", "", "-p", str(PORT), "-k", str(self._socket_folder)),
                     # Compiling a query takes longer than running any of this service.
                     *("-c", "jit=off"),
                 ],
@@ -292,9 +321,3 @@ async def _until_ready(server: "subprocess.Popen[bytes]", url: str, seconds: flo
                     return
     except TimeoutError:
         raise StartupError(f"The embedded PostgreSQL did not respond within {seconds:.0f} s.") from None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

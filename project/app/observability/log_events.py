@@ -50,6 +50,7 @@ EXPORT_FEW_IMAGES: Final = Event(
 )
 EXPORT_NO_IMAGE: Final = Event("export_no_image", "Skipping %s: not an image", "path")
 EXPORT_QUANTISING: Final = Event("export_quantising", "Quantizing to int8")
+FOLDER_IS_OPEN: Final = Event("folder_is_open", "The permissions of %s cannot be restricted: %s", "folder", "reason")
 IMAGES_NOT_REMOVED: Final = Event("images_not_removed", "Images could not be deleted (%s): %s", "reason", "keys")
 IMAGE_MISSING: Final = Event("image_missing", "Image %s is missing", "key")
 IMAGE_NOT_FETCHED: Final = Event("image_not_fetched", "Image download failed: %s", "reason")
@@ -92,7 +93,7 @@ POSTGRES_KILLED: Final = Event(
 POSTGRES_LEAVING: Final = Event("postgres_leaving", "The previous PostgreSQL is already stopping")
 POSTGRES_NOT_STARTED: Final = Event("postgres_not_started", "%s Trying again.", "reason")
 POSTGRES_STARTED: Final = Event(
-    "postgres_started", "Embedded PostgreSQL started on port %d, data in %s", "port", "folder"
+    "postgres_started", "Embedded PostgreSQL started on the socket in %s, data in %s", "socket", "folder"
 )
 POSTGRES_STOPPED: Final = Event("postgres_stopped", "Embedded PostgreSQL stopped")
 PREDICTION: Final = Event("prediction", "Prediction %d %s after %.1f ms", "prediction_id", "status", "duration_ms")

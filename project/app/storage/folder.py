@@ -181,7 +181,7 @@ def _write(path: Path, data: bytes) -> StorageUnavailable | None:
 
 
 def _create(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
 
 
 def _make_folder(folder: Path) -> None:

@@ -5,8 +5,8 @@ import contextlib
 import hashlib
 import logging
 import os
-import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -98,15 +98,14 @@ class Renditions:
     def _write(self, path: Path, data: bytes) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=UNFINISHED, delete=False) as file:
-                try:
-                    file.write(hashlib.sha256(data).digest() + data)
-                    file.close()
-                    Path(file.name).replace(path)
-                except BaseException:
-                    with contextlib.suppress(OSError):
-                        Path(file.name).unlink()
-                    raise
+            unfinished = path.with_name(uuid.uuid4().hex + UNFINISHED)
+            try:
+                unfinished.write_bytes(hashlib.sha256(data).digest() + data)
+                unfinished.replace(path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    unfinished.unlink()
+                raise
         except OSError as error:
             self._warn(error)
             return

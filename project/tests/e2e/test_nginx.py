@@ -124,6 +124,17 @@ async def test_limits_have_the_services_error_format(nginx: Nginx) -> None:
             assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_scheme_of_an_outer_proxy_is_kept(nginx: Nginx) -> None:
+    async with nginx.client() as client:
+        for sent, is_https in (
+            ({"X-Forwarded-Proto": "https"}, True),
+            ({}, False),
+            ({"X-Forwarded-Proto": "ftp"}, False),
+        ):
+            answer = await client.get("/ping", headers=sent)
+            assert ("strict-transport-security" in answer.headers) == is_https, sent
+
+
 async def test_connections_to_the_service_are_reused(cluster: Cluster, nginx: Nginx) -> None:
     async with nginx.client() as client:
         for _ in range(200):

@@ -13,10 +13,10 @@ import landlockpy
 import psutil
 import pytest
 
-from app.accounts import Account, as_account
 from app.classifier.engine.process import Engine
 from app.classifier.engine.startup import engine_config
 from app.config import PROJECT_DIR, Settings
+from app.permissions import Account, as_account
 from tests.conftest import FALLBACK
 from tests.integration.conftest import limit, processes
 from tests.pictures import jpeg
@@ -128,7 +128,7 @@ def test_service_without_setpriv_says_that_images_are_decoded_as_root(
     def nothing(*_: Any) -> None:
         return None
 
-    monkeypatch.setattr("app.accounts.setpriv", nothing)
+    monkeypatch.setattr("app.permissions.setpriv", nothing)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert sandbox.unprivileged(tmp_path) == []
     assert "install the command setpriv" in caplog.text

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from app.db.connection import connection_options
 from tests.resilience.cluster import QUICK, Cluster, all_right
 from tests.resilience.conftest import NewCluster
 
@@ -68,8 +69,10 @@ def hosts() -> Iterator[list[Host]]:
 
 
 @asynccontextmanager
-async def forwarding(address: str, port: int) -> AsyncIterator[int]:
-    """Forwards another address to the database, which listens on loopback only; returns the port."""
+async def forwarding(address: str, database_url: str) -> AsyncIterator[int]:
+    """Forwards another address to the database, which listens on a Unix socket only; returns the port."""
+    options = connection_options(database_url)
+    path = f"{options['host']}/.s.PGSQL.{options['port']}"
     pipes: set[asyncio.Task[None]] = set()
 
     async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -83,7 +86,7 @@ async def forwarding(address: str, port: int) -> AsyncIterator[int]:
             writer.close()
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", port)
+        there, back = await asyncio.open_unix_connection(path)
         for task in (asyncio.create_task(pipe(reader, back)), asyncio.create_task(pipe(there, writer))):
             pipes.add(task)
             task.add_done_callback(pipes.discard)
@@ -102,7 +105,8 @@ async def forwarding(address: str, port: int) -> AsyncIterator[int]:
 def add_worker_on(cluster: Cluster, host: Host, port: int) -> None:
     """A worker that connects to the database over the host's link."""
     parts = urlsplit(cluster.url)
-    there = urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@{host.address}:{port}"))
+    address = f"{parts.username}:{parts.password}@{host.address}:{port}"
+    there = urlunsplit(parts._replace(netloc=address, query="sslmode=disable"))
     cluster.add_worker(before=["ip", "netns", "exec", host.name], DATABASE_URL=there)
 
 
@@ -120,8 +124,7 @@ async def test_worker_host_is_cut_off_and_rejoins_without_double_writes(
     new_cluster: NewCluster, hosts: list[Host]
 ) -> None:
     cluster = await new_cluster(**QUICK).start(0)
-    port = urlsplit(cluster.url).port or 0
-    async with forwarding(hosts[0].address, port) as first, forwarding(hosts[1].address, port) as second:
+    async with forwarding(hosts[0].address, cluster.url) as first, forwarding(hosts[1].address, cluster.url) as second:
         await asyncio.to_thread(add_worker_on, cluster, hosts[0], first)
         await asyncio.to_thread(add_worker_on, cluster, hosts[1], second)
         await cluster.ready()

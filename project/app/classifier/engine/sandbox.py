@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from app.accounts import Account, as_account
 from app.config import PROJECT_DIR
 from app.observability.log_events import ENGINE_IS_ROOT
+from app.permissions import Account, as_account
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,9 @@ def _restrict_files(models: Path) -> None:
     with landlockpy.Ruleset(scoped=scope) as ruleset:
         searched = [*sys.path, *os.environ.get("LD_LIBRARY_PATH", "").split(":")]
         libraries = [Path(name) for name in (*_READ_BY_LIBRARIES, sys.prefix, sys.base_prefix, *searched) if name]
-        for path in (*libraries, PROJECT_DIR, models):
+        # A model's folder may be a link to another place.
+        linked = [path for path in models.iterdir() if path.is_symlink()] if models.is_dir() else []
+        for path in (*libraries, PROJECT_DIR, models, *linked):
             if path.exists():
                 ruleset.allow_path(path, read_file | landlockpy.AccessFS.READ_DIR if path.is_dir() else read_file)
         ruleset.allow_path(os.devnull, read_file | landlockpy.AccessFS.WRITE_FILE)

@@ -1,0 +1,106 @@
+"""Permissions: who may read the service's files, and accounts and privileges of its child processes."""
+
+import grp
+import logging
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from app.config import Settings
+from app.domain import StartupError
+from app.observability.log_events import FOLDER_IS_OPEN
+
+log = logging.getLogger(__name__)
+
+_OWN: Final = stat.S_IRWXU
+_GROUP: Final = stat.S_IRGRP | stat.S_IXGRP | stat.S_ISGID
+"""New files and folders belong to the folder's group."""
+_PASS: Final = stat.S_IXGRP | stat.S_IXOTH
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account by number."""
+
+    uid: int
+    gid: int
+
+
+def setpriv() -> str | None:
+    """Path of the command setpriv (util-linux); None if it is missing."""
+    return shutil.which("setpriv")
+
+
+def as_account(account: Account, needed: Sequence[Path], capability: str) -> list[str] | None:
+    """The beginning of a command that runs as another account; None if that is not possible.
+
+    ``needed``: files to read and folders to enter. If one of them is closed to other accounts (below /root,
+    say), the command keeps ``capability``, and no other.
+    """
+    command = setpriv()
+    if command is None:
+        return None
+    user = [command, f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups"]
+    only = f"-all,+{capability}"
+    capable = [*user, f"--bounding-set={only}", f"--inh-caps={only}", f"--ambient-caps={only}"]
+    tests = [argument for path in needed for argument in ("-a", "-x" if path.is_dir() else "-r", str(path))]
+    if _succeeds([*user, "--", "test", *tests[1:]]):
+        return user
+    # The same test would ignore capabilities (access(2)).
+    return capable if _succeeds([*capable, "--", "true"]) else None
+
+
+def _succeeds(command: list[str]) -> bool:
+    return subprocess.run(command, cwd="/", stderr=subprocess.DEVNULL).returncode == 0
+
+
+def keep_files_private(settings: Settings) -> None:
+    """Let nobody else read what this process and its children write, except for FILE_GROUP.
+
+    Raises StartupError if that group does not exist.
+    """
+    group = _group_id(settings.file_group) if settings.file_group else None
+    os.umask(0o077 if group is None else 0o027)
+    # The accounts of PostgreSQL and of the processes that read images pass through the folder to their own.
+    mode = _OWN | (_PASS if os.geteuid() == 0 else 0)
+    for folder, own_mode in ((settings.data_dir, mode), (settings.uploads, _OWN), (settings.renditions, _OWN)):
+        if group is not None:
+            # Before its first file, which gets the folder's group. Whoever needs the folder reports an error.
+            with suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+        if folder.is_dir():
+            _set_mode(folder, own_mode | (_GROUP if group is not None else 0), group)
+
+
+def private_folder(folder: Path) -> None:
+    """Create a folder that nobody else may read. Raises OSError."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return
+    if os.geteuid() == 0:
+        folder.chmod(folder.stat().st_mode | _PASS)
+
+
+def _set_mode(folder: Path, mode: int, group: int | None) -> None:
+    try:
+        if group is not None:
+            os.chown(folder, -1, group)
+        if stat.S_IMODE(folder.stat().st_mode) != mode:
+            folder.chmod(mode)
+    except OSError as error:
+        # A mounted folder of another account, say, whose permissions are that account's business.
+        log.warning(FOLDER_IS_OPEN, folder, error.strerror)
+
+
+def _group_id(name: str) -> int:
+    try:
+        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise StartupError(f"FILE_GROUP: the group {name} does not exist.") from None
