@@ -104,6 +104,7 @@ BENCH_FOLDER = $(abspath $(BENCH_IMAGES))
 
 fuzz: $(VENV)/dev.stamp ## Fuzz the decoders and the API at FUZZ_URL (its data may be lost), FUZZ_SECONDS each (default: 120)
 	@cd project && ../$(BIN)/python -m tests.fuzz.decoders $(or $(FUZZ_SECONDS),120)
+	@cd project && ../$(BIN)/python -W ignore -m tests.fuzz.shapes $(or $(FUZZ_SECONDS),120)
 	@[ -n "$(FUZZ_URL)" ] || { echo "error: set FUZZ_URL=http://localhost:8004, a service whose data may be lost" >&2; false; } $(QUIETLY)
 	@cd project && ../$(BIN)/python -m tests.fuzz.api $(FUZZ_URL) $(or $(FUZZ_SECONDS),120)
 

@@ -22,7 +22,7 @@ from benchmarks.machine import machine
 from benchmarks.processes import free_port
 from benchmarks.vitals import until_ready
 from tests.pictures import encoded, jpeg
-from tests.unit.test_structure import avif, items, tiff
+from tests.structures import avif, items, tiff
 
 UPLOADERS: Final = 8
 VIEWERS: Final = 12

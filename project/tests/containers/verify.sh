@@ -9,6 +9,7 @@
 # Needs docker and compose. It uses its own compose projects and removes their volumes at the end.
 # For unusual engines, these variables replace the usual commands:
 #   DOCKER_BUILD  (docker build -t)                                    followed by TAG FOLDER
+#   BUILD_ARGS    further arguments of DOCKER_BUILD                    such as --build-arg PYTHON_IMAGE=…
 #   COMPOSE_UP    (docker compose -f FILE up --detach --wait --no-build)   followed by FILE and further arguments
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
@@ -17,6 +18,7 @@ say() { printf '\n==> %s\n' "$1"; }
 fail() { echo "error: $1" >&2; exit 1; }
 
 read -ra docker_build <<<"${DOCKER_BUILD:-docker build -t}"
+read -ra build_args <<<"${BUILD_ARGS:-}"
 read -ra compose_up <<<"${COMPOSE_UP:-}"
 
 command -v docker >/dev/null || fail "there is no docker: install a container engine with compose"
@@ -27,9 +29,9 @@ fi
 
 build() {
   say "Building image-classifier-web"
-  "${docker_build[@]}" image-classifier-web project
+  "${docker_build[@]}" image-classifier-web project "${build_args[@]}"
   say "Building image-classifier-db"
-  "${docker_build[@]}" image-classifier-db project/db
+  "${docker_build[@]}" image-classifier-db project/db "${build_args[@]}"
 }
 
 in_image() { docker run --rm --network none --entrypoint sh image-classifier-web -c "$1"; }
@@ -83,10 +85,22 @@ prod() {
   say "Others are let in with a key, or where it is said that they are"
   { docker run --rm --network none image-classifier-web || true; } 2>&1 | grep "there are no API keys" ||
     fail "it starts without a key"
-  export ALLOW_ANONYMOUS=1
+  export ALLOW_ANONYMOUS=1 ALLOWED_HOSTS=nginx
   say "docker-compose.prod.yml up --wait, with two workers"
   up docker-compose.prod.yml --scale worker=2
   "${prod_compose[@]}" ps
+  say "Containers are confined, and the service's role is no superuser"
+  for container in $("${prod_compose[@]}" ps --quiet); do
+    docker exec "$container" sh -c '! touch /verify 2>/dev/null && grep -q "^NoNewPrivs:.*1" /proc/self/status' ||
+      fail "a container can write to its root file system, or gain privileges"
+  done
+  for service in web worker nginx; do
+    "${prod_compose[@]}" exec -T "$service" grep -q "^CapEff:[[:space:]]*0*$" /proc/self/status || fail "$service has capabilities"
+  done
+  "${prod_compose[@]}" exec -T nginx sh -c '! getent hosts db' || fail "nginx reaches the database"
+  superusers=$("${prod_compose[@]}" exec -T db psql -U postgres -tAc \
+    "SELECT string_agg(rolname, ',') FROM pg_roles WHERE rolsuper; SELECT count(*) FROM pg_stat_activity WHERE usename = 'classifier'")
+  grep -qx postgres <<<"$superusers" && grep -qx '[1-9][0-9]*' <<<"$superusers" || fail "the service connects as a superuser: $superusers"
   say "Images through nginx, while a worker is killed and a web process restarted"
   mapfile -t workers < <("${prod_compose[@]}" ps --quiet worker)
   mapfile -t webs < <("${prod_compose[@]}" ps --quiet web)

@@ -31,6 +31,18 @@ def test_decoders_accept_any_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_boxes_directories_archives_and_requests_of_any_shape_are_handled_within_limits() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.fuzz.shapes", str(SECONDS)],
+        cwd=PROJECT_DIR,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert int(done.stdout.split()[0]) > 50
+
+
+@pytest.mark.slow
 def test_api_keeps_its_contract_for_any_request(server: Server, tmp_path: Path) -> None:
     server.environment["MAX_WAIT_SECONDS"] = "1"
     url = server.start().url

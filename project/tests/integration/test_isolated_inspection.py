@@ -16,7 +16,7 @@ from app.domain import NotAnImage
 from app.images.metadata import strip_metadata
 from tests.integration.conftest import limit, processes
 from tests.pictures import encoded, jpeg, scene
-from tests.unit.test_structure import avif, items
+from tests.structures import avif, items
 
 pytestmark = pytest.mark.process
 

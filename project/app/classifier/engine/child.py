@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from dataclasses import astuple
 from pathlib import Path
 from typing import Final
@@ -163,6 +164,8 @@ def main() -> None:
         return
     config = EngineConfig(**first[0])
     logging.config.dictConfig(config.log_config)
+    # Pillow warns of each strange tag: a file could write thousands of lines into the log.
+    warnings.simplefilter("ignore")
     os.nice(NICENESS)
     folder = Path(config.models_dir)
     restrict(folder, config.max_memory_bytes)
