@@ -2,8 +2,8 @@
 
     python -m tests.fuzz.shapes SECONDS
 
-Ends with another status than 0, and says how to repeat it, where an input takes longer than the limits promise or causes
-an error that is not meant to be.
+Ends with another status than 0, and says how to repeat it, if an input takes longer than the limits promise or causes an
+unexpected error.
 """
 
 import asyncio
