@@ -50,7 +50,8 @@ class AnonymousAccess:
 
         Raises HostNotAllowed.
         """
-        if self._setting is None and self._is_outdated():
+        is_refreshing = self._refresh_task is not None and not self._refresh_task.done()
+        if self._setting is None and self._is_outdated() and not is_refreshing:
             self._refresh_task = asyncio.create_task(self.refresh())
         self._check_host(request)
 
