@@ -2,8 +2,7 @@
 
     python -m tests.fuzz.shapes SECONDS
 
-Ends with another status than 0, and says how to repeat it, if an input takes longer than the limits promise or causes an
-unexpected error.
+Ends with another status than 0, and says how to repeat it, if an input takes too long or causes an unexpected error.
 """
 
 import asyncio
