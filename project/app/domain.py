@@ -290,7 +290,7 @@ class EngineDied(ServiceError):
     code = "engine_died"
 
 
-class EngineRestarted(EngineDied):
+class EngineInterrupted(EngineDied):
     """The inference process restarted because of another image. Try again shortly."""
 
 

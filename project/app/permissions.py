@@ -90,13 +90,28 @@ def private_folder(folder: Path) -> None:
 
 def _set_mode(folder: Path, mode: int, group: int | None) -> None:
     try:
-        if group is not None:
-            os.chown(folder, -1, group)
         if stat.S_IMODE(folder.stat().st_mode) != mode:
+            # Closed first: the group may be another one so far.
+            folder.chmod(mode & ~_GROUP)
+            if group is not None:
+                _give(folder, group)
             folder.chmod(mode)
     except OSError as error:
         # A mounted folder of another account, say, whose permissions are that account's business.
         log.warning(FOLDER_IS_OPEN, folder, error.strerror)
+
+
+def share_with_group(file: Path, settings: Settings) -> None:
+    """Give a file that is outside of the service's folders to FILE_GROUP. Raises StartupError."""
+    if settings.file_group:
+        _give(file, _group_id(settings.file_group))
+
+
+def _give(path: Path, group: int) -> None:
+    try:
+        os.chown(path, -1, group)
+    except PermissionError:
+        raise StartupError(f"FILE_GROUP: this account is not a member of the group {group}.") from None
 
 
 def _group_id(name: str) -> int:

@@ -35,6 +35,7 @@ STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
     domain.ImageUnreadable: HTTPStatus.NOT_FOUND,
     domain.NotExplainable: HTTPStatus.NOT_FOUND,
     domain.EngineDied: HTTPStatus.SERVICE_UNAVAILABLE,
+    domain.EngineInterrupted: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.ModelBroken: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.NotAnImage: HTTPStatus.BAD_REQUEST,
     domain.UploadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

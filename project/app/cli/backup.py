@@ -42,6 +42,7 @@ def backup(settings: Settings, options: argparse.Namespace) -> int:
     from app.cli.operator import operator
     from app.db.connection import database_in_use
     from app.db.crud import audit_log
+    from app.permissions import share_with_group
     from app.storage import make_storage
     from app.storage.backup import write_backup
 
@@ -52,6 +53,7 @@ def backup(settings: Settings, options: argparse.Namespace) -> int:
         async with database_in_use(settings):
             counts = await write_backup(make_storage(settings), options.file)
             await audit_log.record("backup.written", operator(), details={"file": options.file.name, **asdict(counts)})
+        share_with_group(options.file, settings)
         print(f"Wrote {counts.rows} rows and {counts.images} images to {options.file}")
         if counts.missing:
             print(f"{counts.missing} images were missing: see the log lines above")

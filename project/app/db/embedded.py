@@ -42,6 +42,7 @@ PORT: Final = 5432
 """A part of the socket's name."""
 MAX_SOCKET_FOLDER: Final = 85
 """Bytes of a folder's path: with the socket's name, macOS allows 103."""
+SOCKET_FOLDER: Final = "postgres.socket"
 TEMPORARY_PREFIX: Final = "image-classifier-"
 OLD_SERVER_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 30.0
@@ -58,14 +59,15 @@ async def embedded_postgres(data_dir: Path, wait_seconds: float) -> AsyncIterato
         cluster = _Cluster(data_dir)
         async with cluster.lock() as lock:
             cluster.create()
-            url = await cluster.start(lock, wait_seconds)
-            watching = asyncio.create_task(cluster.restart_when_ended(lock, wait_seconds))
-            try:
-                yield url
-            finally:
-                watching.cancel()
-                await asyncio.wait([watching])
-                await cluster.stop()
+            with cluster.socket_folder():
+                url = await cluster.start(lock, wait_seconds)
+                watching = asyncio.create_task(cluster.restart_when_ended(lock, wait_seconds))
+                try:
+                    yield url
+                finally:
+                    watching.cancel()
+                    await asyncio.wait([watching])
+                    await cluster.stop()
 
 
 def running_postgres(data_dir: Path) -> str | None:
@@ -146,7 +148,7 @@ class _Cluster:
             if not _try_lock(file):
                 log.info(POSTGRES_AWAITED, self._dir)
                 await self._old_server_ended(file)
-            # No server is alive while this process has the lock: the file is stale. Another program may have its PID.
+            # No server is alive while this process has the lock: its files are stale. Another program may have its PID.
             self._remove_old_socket_folder()
             (self._dir / "postmaster.pid").unlink(missing_ok=True)
             yield file
@@ -208,12 +210,20 @@ class _Cluster:
         """Start the server, wait until it answers, and return its URL."""
         if self._log_file.exists():
             self._log_file.replace(self._log_file.with_suffix(".log.old"))
-        self._socket_folder = self._make_socket_folder()
         return await self._start(lock, wait_seconds)
+
+    @contextmanager
+    def socket_folder(self) -> Iterator[None]:
+        """Keep the folder of the server's socket while inside."""
+        self._socket_folder = self._make_socket_folder()
+        try:
+            yield
+        finally:
+            shutil.rmtree(self._socket_folder, ignore_errors=True)
 
     def _make_socket_folder(self) -> Path:
         """A folder that only the server's account and this one may enter: no other program can answer in its place."""
-        folder = self._dir.with_name("postgres.socket")
+        folder = self._dir.with_name(SOCKET_FOLDER)
         if len(os.fsencode(folder)) > MAX_SOCKET_FOLDER:
             folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -223,7 +233,8 @@ class _Cluster:
         return folder
 
     def _remove_old_socket_folder(self) -> None:
-        """Remove the temporary folder of a server that was killed."""
+        """Remove the folder of a server that was killed: it contains a lock with a PID, too."""
+        shutil.rmtree(self._dir.with_name(SOCKET_FOLDER), ignore_errors=True)
         try:
             folder = _socket_folder_of(self._dir)
         except (OSError, IndexError):
@@ -259,8 +270,6 @@ class _Cluster:
                 self._server.send_signal(signal.SIGQUIT)
                 await asyncio.to_thread(self._server.wait)
             log.info(POSTGRES_STOPPED)
-        if self._socket_folder.name.startswith(TEMPORARY_PREFIX):
-            shutil.rmtree(self._socket_folder, ignore_errors=True)
 
     async def _start(self, lock: IO[str], wait_seconds: float) -> str:
         try:

@@ -86,7 +86,7 @@ def webp_pixels(data: bytes) -> int:
 
 
 def jpeg_scans_in_tiff(data: bytes, image: ImageFile.ImageFile) -> float:
-    """Average number of scans of the strips or tiles of a TIFF that contains JPEGs; 0 for other files."""
+    """Largest number of scans of a strip or tile of a TIFF that contains JPEGs; 0 for other files."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile) or image.tag_v2.get(_COMPRESSION) not in _JPEG_IN_TIFF:
         return 0
     offsets, sizes = (
@@ -97,7 +97,7 @@ def jpeg_scans_in_tiff(data: bytes, image: ImageFile.ImageFile) -> float:
     begins = np.asarray(image.tag_v2[offsets], np.int64)
     scans = jpeg.scan_markers(data)
     counts = np.searchsorted(scans, begins + np.asarray(image.tag_v2[sizes], np.int64)) - np.searchsorted(scans, begins)
-    return float(counts.mean())
+    return float(counts.max())
 
 
 class MeteredFile(BytesIO):

@@ -19,8 +19,8 @@ MAX_SEGMENTS: Final = 5_000
 MIN_SEGMENT: Final = 2
 MAX_SCANS: Final = 100
 """Each scan of a progressive file is decoded separately; encoders write about ten, hostile files thousands."""
-PROGRESSIVE_BYTES: Final = 8
-"""Memory for each pixel of a file with several scans: coefficients of 16 bits, in up to four channels."""
+PROGRESSIVE_BYTES: Final = 9
+"""Memory for each pixel of a file with several scans: coefficients of 16 bits in up to four channels, and pixels."""
 PIXEL_BYTES: Final = 4
 """Memory for each pixel of other files, once it is reduced."""
 MAX_SCANNED_PIXELS: Final = 10**9

@@ -2,12 +2,13 @@
 
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
 BYTES_PER_PIXEL: Final[dict[str | None, int]] = {
-    "WEBP": 16,
+    "WEBP": 17,
     "AVIF": 14,
     "HEIF": 9,
     "TIFF": 8,
@@ -15,8 +16,9 @@ BYTES_PER_PIXEL: Final[dict[str | None, int]] = {
     "BMP": 5,
     "GIF": 5,
 }
-"""Peak of decoding and scaling for each pixel, of the kind of file that takes most (``make memory``). JPEG has
-``jpeg.decoding_bytes``."""
+"""Peak bytes per pixel while decoding and scaling, for the most expensive variant of each format (``make memory``).
+
+JPEG has ``jpeg.decoding_bytes``."""
 
 
 class DecodingBudget:
@@ -24,23 +26,29 @@ class DecodingBudget:
 
     def __init__(self) -> None:
         self._total = self._free = sys.maxsize
-        self._waiting: Callable[[], AbstractContextManager[object]] = nullcontext
+        self._on_wait: Callable[[], AbstractContextManager[object]] = nullcontext
+        self._queue: deque[object] = deque()
         self._changed = threading.Condition()
 
-    def limit(self, total: int, waiting: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
-        """Set the number of bytes, before any is reserved. ``waiting``: entered by threads that have to wait."""
+    def configure(self, total: int, on_wait: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
+        """Set the number of bytes, before any is reserved. ``on_wait``: entered by threads that have to wait."""
         self._total = self._free = total
-        self._waiting = waiting
+        self._on_wait = on_wait
 
     @contextmanager
-    def reserved(self, count: int) -> Iterator[None]:
+    def reserve(self, count: int) -> Iterator[None]:
         """Hold ``count`` bytes while inside, or all of them if there are fewer. Free the memory before leaving."""
         count = min(count, self._total)
+        turn = object()
         with self._changed:
-            if count > self._free:
-                with self._waiting():
-                    self._changed.wait_for(lambda: count <= self._free)
+            # In order of arrival: small images would otherwise overtake a large one for ever.
+            self._queue.append(turn)
+            if count > self._free or self._queue[0] is not turn:
+                with self._on_wait():
+                    self._changed.wait_for(lambda: self._queue[0] is turn and count <= self._free)
+            self._queue.popleft()
             self._free -= count
+            self._changed.notify_all()
         try:
             yield
         finally:

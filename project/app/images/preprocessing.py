@@ -146,10 +146,10 @@ def _scaled(
     """
     with _decoding():
         if data.startswith(jpeg.SIGNATURE):
-            with BUDGET.reserved(jpeg.decoding_bytes(data, short_side)):
+            with BUDGET.reserve(jpeg.decoding_bytes(data, short_side)):
                 return _scaled_jpeg(data, short_side, target, reducing_gap)
         # libwebp allocates most of it when the file is opened.
-        with BUDGET.reserved(webp_pixels(data) * BYTES_PER_PIXEL["WEBP"]):
+        with BUDGET.reserve(webp_pixels(data) * BYTES_PER_PIXEL["WEBP"]):
             return _scaled_other(data, target, reducing_gap)
 
 
@@ -167,7 +167,7 @@ def _scaled_other(data: bytes, target: _Target, reducing_gap: float | None) -> t
         file.reads_left = MAX_READS
         # A WebP's memory is reserved already.
         per_pixel = 0 if image.format == "WEBP" else BYTES_PER_PIXEL[image.format]
-        with BUDGET.reserved(image.width * image.height * per_pixel):
+        with BUDGET.reserve(image.width * image.height * per_pixel):
             image.load()
             scaled = _resized(image, *target(*image.size), reducing_gap)
             # Frees the pixels, while leaving the block only closes the file.

@@ -113,6 +113,9 @@ QUEUE_NOT_TIDY: Final = Event("queue_not_tidy", "More queue log rows to delete")
 RENDITION_NOT_CACHED: Final = Event(
     "rendition_not_cached", "Rendered images cannot be cached in %s: %s", "folder", "reason"
 )
+RENDITION_NOT_DELETED: Final = Event(
+    "rendition_not_deleted", "A rendered image in %s cannot be deleted: %s", "folder", "reason"
+)
 REQUEST: Final = Event("request", "%s %s %d after %.1f ms", "method", "route", "status", "duration_ms")
 REQUEST_ERROR: Final = Event("request_error", "Unexpected error while handling a request")
 REQUEST_FAILED: Final = Event("request_failed", "%s %s: %s", "method", "path", "reason")

@@ -14,16 +14,16 @@ from typing import Final
 
 from app.concurrency import repeating
 from app.config import Settings
-from app.observability.log_events import RENDITION_NOT_CACHED
+from app.observability.log_events import RENDITION_NOT_CACHED, RENDITION_NOT_DELETED
 from app.storage.keys import UNFINISHED
 
 log = logging.getLogger(__name__)
 
 MAX_UNUSED_SECONDS: Final = 24 * 3600.0
-"""Another machine may have deleted the image: what nobody looks at is deleted after this time."""
+"""Deletes renditions unused for this long: another machine may have deleted their image."""
 TRIM_INTERVAL_SECONDS: Final = 3600.0
 TRIM_FRACTION: Final = 0.1
-"""Part of the limit to write between two checks of the size, and to make room for."""
+"""Fraction of the limit: how much is written between two trims, and how much a trim frees."""
 WARNING_INTERVAL: Final = 60.0
 _DIGEST_BYTES: Final = 32
 
@@ -46,7 +46,14 @@ class Renditions:
             await asyncio.to_thread(self._trim)
 
         async with repeating(step, TRIM_INTERVAL_SECONDS, "Deleting old renditions"):
-            yield
+            try:
+                yield
+            finally:
+                tasks = list(self._making.values())
+                for task in tasks:
+                    task.cancel()
+                if tasks:
+                    await asyncio.wait(tasks)
 
     async def get(self, image_key: str, kind: str, make: Callable[[], Coroutine[None, None, bytes]]) -> bytes:
         """The rendition from the cache, or else from ``make``, which concurrent callers share.
@@ -58,13 +65,14 @@ class Renditions:
         if task is None:
             task = self._making[path] = asyncio.create_task(self._read_or_make(path, make))
             task.add_done_callback(lambda done: self._finish(path, done))
-        # A caller that breaks off ends its own waiting only.
+        # Cancelling one caller does not cancel the rendering for the others.
         return await asyncio.shield(task)
 
     async def forget(self, image_keys: Iterable[str]) -> None:
         """Delete all renditions of deleted images; failures are logged."""
         prefixes = [self._prefix(key) for key in image_keys]
-        for path in [path for path in self._making if path.name.split("-")[0] in {prefix.name for prefix in prefixes}]:
+        names = {prefix.name for prefix in prefixes}
+        for path in [path for path in self._making if path.name.split("-")[0] in names]:
             del self._making[path]
         await asyncio.to_thread(self._delete_all, prefixes)
 
@@ -106,12 +114,13 @@ class Renditions:
                 with contextlib.suppress(OSError):
                     unfinished.unlink()
                 raise
+            self._written += len(data)
+            if self._written > self._max_bytes * TRIM_FRACTION:
+                self._trim()
         except OSError as error:
-            self._warn(error)
-            return
-        self._written += len(data)
-        if self._written > self._max_bytes * TRIM_FRACTION:
-            self._trim()
+            if time.monotonic() > self._warned_at + WARNING_INTERVAL:
+                self._warned_at = time.monotonic()
+                log.warning(RENDITION_NOT_CACHED, self._folder, error.strerror)
 
     def _trim(self) -> None:
         """Delete what was not used for a day, and the longest unused renditions above the limit."""
@@ -131,21 +140,19 @@ class Renditions:
             for prefix in prefixes:
                 for path in prefix.parent.glob(f"{prefix.name}*"):
                     path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            return
         except OSError as error:
-            self._warn(error)
-
-    def _warn(self, error: OSError) -> None:
-        if time.monotonic() > self._warned_at + WARNING_INTERVAL:
-            self._warned_at = time.monotonic()
-            log.warning(RENDITION_NOT_CACHED, self._folder, error.strerror)
+            log.warning(RENDITION_NOT_DELETED, self._folder, error.strerror)
 
 
 def _read(path: Path) -> bytes | None:
     try:
         content = path.read_bytes()
-        os.utime(path)
     except OSError:
         return None
+    with contextlib.suppress(OSError):
+        os.utime(path)
     # After a power failure a file may be incomplete: it was not synchronized.
     digest, data = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     return data if hashlib.sha256(data).digest() == digest else None

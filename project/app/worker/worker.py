@@ -14,7 +14,7 @@ from app.db.crud.claims import ClassificationResult
 from app.domain import (
     AttemptsExhausted,
     Claim,
-    EngineRestarted,
+    EngineInterrupted,
     ImageMissing,
     ImageUnreadable,
     ModelBroken,
@@ -153,7 +153,7 @@ class Worker:
             classification = await self.requests.classify(claim.model, data)
         except PERMANENT_ERRORS as error:
             return await self._fail(claim, error, started_at)
-        except (StorageUnavailable, EngineRestarted) as error:
+        except (StorageUnavailable, EngineInterrupted) as error:
             # Not the image's fault: the attempt does not count.
             log.info(PREDICTION_DELAYED, claim.prediction_id, error.message)
             await self._release_claim(claim, count_attempt=False)

@@ -17,7 +17,7 @@ from app.classifier.engine.frames import EngineConfig
 from app.classifier.engine.process import Classification, Engine
 from app.classifier.engine.sandbox import MAX_OPEN_FILES
 from app.config import Settings
-from app.domain import EngineDied, EngineRestarted, ImageUnreadable, ModelBroken, ModelUnknown
+from app.domain import EngineDied, EngineInterrupted, ImageUnreadable, ModelBroken, ModelUnknown
 from app.images.memory import BYTES_PER_PIXEL
 from app.observability.log_format import log_config
 from tests.conftest import FALLBACK
@@ -158,7 +158,7 @@ async def test_image_above_the_time_limit_fails_and_others_succeed(models_dir: P
         )
         assert isinstance(overdue, ImageUnreadable)
         assert "exceeded the time limit of 0.2 s" in overdue.message
-        assert isinstance(beside, EngineRestarted)
+        assert isinstance(beside, EngineInterrupted)
         async with asyncio.timeout(10):
             while not (said := await said_or_died(engine)):
                 pass

@@ -45,7 +45,7 @@ class Child:
         self._registry = registry
         self._image_seconds = config.image_seconds
         self._watchdog = Watchdog(config.image_seconds, self._report_overdue)
-        BUDGET.limit(config.decoding_bytes, waiting=self._watchdog.paused)
+        BUDGET.configure(config.decoding_bytes, on_wait=self._watchdog.paused)
         self._receiving, self._sending = threading.Lock(), threading.Lock()
         self._threads = [
             threading.Thread(target=self._work, name=f"classify-{n}", daemon=True) for n in range(config.threads)
@@ -99,7 +99,7 @@ class Child:
             return
         log.error(IMAGE_OVERDUE, self._image_seconds)
         with contextlib.suppress(OSError):
-            self._send(header, _error(ImageUnreadable(message)))
+            self._send(header, {**_error(ImageUnreadable(message)), "overdue": True})
         os._exit(OVERDUE_STATUS)
 
     def _respond(self, header: Header, body: bytes) -> tuple[Header, bytes]:

@@ -17,7 +17,7 @@ from app.config import PROJECT_DIR
 from app.domain import (
     EngineDied,
     EngineFailed,
-    EngineRestarted,
+    EngineInterrupted,
     ImageInfo,
     ImageTooLarge,
     ImageUnreadable,
@@ -73,6 +73,7 @@ class Engine:
         self._ready, self._requested = asyncio.Event(), asyncio.Event()
         self._start_task: asyncio.Task[None] | None = None
         self._has_started = False
+        self._was_overdue = False
 
     @asynccontextmanager
     async def running(self, *, on_demand: bool = False) -> AsyncIterator[None]:
@@ -103,7 +104,7 @@ class Engine:
         """The best labels of an image.
 
         Raises ImageUnreadable, ModelUnknown or ModelBroken, EngineFailed, or EngineDied if the process died:
-        EngineRestarted if another image was the cause.
+        EngineInterrupted if another image was the cause.
         """
         await self._slots.acquire()
         try:
@@ -219,6 +220,7 @@ class Engine:
                     header["body"] = await reader.readexactly(body_bytes)
                 for model, loads in header.pop("loads", {}).items():
                     metrics.MODEL_LOADS.labels(model).inc(loads)
+                self._was_overdue |= header.pop("overdue", False)
                 future = self._pending.pop(header["id"], None)
                 if future and not future.done():
                     future.set_result(header)
@@ -264,7 +266,9 @@ class Engine:
             status = await self._process.wait()
         if self._relay_task:
             await self._relay_task
-        error = EngineRestarted if status == OVERDUE_STATUS else EngineDied
+        # Only the process that has reported the image at fault clears the others.
+        error = EngineInterrupted if status == OVERDUE_STATUS and self._was_overdue else EngineDied
+        self._was_overdue = False
         for future in self._pending.values():
             if not future.done():
                 future.set_exception(error())

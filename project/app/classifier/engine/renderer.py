@@ -7,10 +7,12 @@ from typing import Final
 
 from app.classifier.engine.frames import EngineConfig
 from app.classifier.engine.process import Engine
-from app.domain import EngineDied, EngineRestarted
+from app.domain import EngineDied, EngineInterrupted
 
 ATTEMPTS: Final = 2
 """The process may have died because of another image; an image that exceeds the time limit fails the first time."""
+MAX_INTERRUPTIONS: Final = 5
+"""Attempts that other images may end before a viewer is asked to try again."""
 
 
 class Renderer:
@@ -42,13 +44,15 @@ class Renderer:
 
 
 async def _retried(request: Callable[[], Awaitable[bytes]]) -> bytes:
-    attempts = 0
+    deaths = interruptions = 0
     while True:
         try:
             return await request()
-        except EngineRestarted:
-            continue
+        except EngineInterrupted:
+            interruptions += 1
+            if interruptions == MAX_INTERRUPTIONS:
+                raise
         except EngineDied:
-            attempts += 1
-            if attempts == ATTEMPTS:
+            deaths += 1
+            if deaths == ATTEMPTS:
                 raise

@@ -81,7 +81,7 @@ def _restrict_files(models: Path) -> None:
     if not landlockpy.supported():
         ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         return
-    read_file = landlockpy.AccessFS.READ_FILE | landlockpy.AccessFS.EXECUTE
+    read_file = landlockpy.AccessFS.READ_FILE
     scope = landlockpy.Scope.SIGNAL | landlockpy.Scope.ABSTRACT_UNIX_SOCKET
     with landlockpy.Ruleset(scoped=scope) as ruleset:
         searched = [*sys.path, *os.environ.get("LD_LIBRARY_PATH", "").split(":")]

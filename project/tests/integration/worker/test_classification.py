@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from app.db.crud import predictions
-from app.domain import ANYBODY, EngineDied, EngineRestarted, PredictionNotFound, Status
+from app.domain import ANYBODY, EngineDied, EngineInterrupted, PredictionNotFound, Status
 from app.storage import Storage
 from app.worker.worker import Worker
 from tests.integration.worker.rows import FakeEngine, finished, pending, running, set_columns
@@ -56,7 +56,7 @@ async def test_attempt_beside_an_overdue_image_does_not_count(
 ) -> None:
     def died_often() -> None:
         if fake.calls <= 5:
-            raise EngineRestarted
+            raise EngineInterrupted
 
     fake.meanwhile = died_often
     row = await pending(storage)
