@@ -237,7 +237,7 @@ class Settings(BaseSettings):
         PositiveInt,
         Field(
             description="Memory for images being decoded, in each process that does so; further ones wait. WebP "
-            "takes 16 bytes per pixel, other formats less."
+            "takes 17 bytes per pixel, other formats less."
         ),
     ] = 800 * 2**20
     max_pending: Annotated[

@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 DEFAULT_HEAD_BYTES: Final = 64 * 1024
 HEAD_SECONDS: Final = 15.0
-"""From a new connection, or the first byte of another request, to the end of the request's headers."""
+"""From a new connection, the first byte of another request, or the end of the response before it, to the end of the
+request's headers."""
 READ_TIMEOUT_SECONDS: Final = 60.0
 """Time limit for the client to read what was sent, beyond what fits into buffers."""
 INITIAL_READ_BYTES: Final = 16 * 1024
@@ -94,7 +95,7 @@ class ConnectionProtocol(HttpToolsProtocol):
         self._cancel_head_timer()
         running = self._responding
         if self._is_responding() and (running is not self.cycle or self.cycle.response_started or not self.in_body):
-            # The client would take anything sent now for a part of that response, or for the whole.
+            # The client would read this as part of the running response, or as that response itself.
             self._close("exceeded a limit before the response was complete")
             return
         request_id = new_request_id()

@@ -33,7 +33,7 @@ class InlineClassifier:
         """Creates the row of an image that was classified inline."""
 
     async def classify(self, model: str, data: bytes, seconds: float) -> InlineResult | None:
-        """Classify an image; None if its row has to come first.
+        """Classify an image; None if it must be stored as pending first.
 
         That is so if it takes longer than ``seconds``, too many bytes are in memory, or the engine restarted because of
         another image.

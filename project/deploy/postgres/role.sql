@@ -1,5 +1,5 @@
--- Creates the role `classifier`, which is no superuser, and gives it the service's tables. Runs at each start, as the
--- superuser on the database's own socket.
+-- Creates the unprivileged role `classifier` and transfers the service's tables to it. Runs at each start, as the superuser
+-- on the database's own socket.
 \set ON_ERROR_STOP on
 \getenv password POSTGRES_PASSWORD
 
@@ -27,5 +27,5 @@ WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd') AND typown
   AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_type.oid AND deptype = 'e')
 \gexec
 
--- From here on, the superuser connects on the socket only.
+-- From here on, the superuser connects within the database's container only.
 ALTER ROLE postgres PASSWORD NULL;

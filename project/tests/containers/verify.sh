@@ -97,7 +97,7 @@ prod() {
   for service in web worker nginx; do
     "${prod_compose[@]}" exec -T "$service" grep -q "^CapEff:[[:space:]]*0*$" /proc/self/status || fail "$service has capabilities"
   done
-  "${prod_compose[@]}" exec -T nginx sh -c '! getent hosts db' || fail "nginx reaches the database"
+  "${prod_compose[@]}" exec -T nginx sh -c 'getent hosts web >/dev/null && ! getent hosts db' || fail "nginx reaches the database"
   superusers=$("${prod_compose[@]}" exec -T db psql -U postgres -tAc \
     "SELECT string_agg(rolname, ',') FROM pg_roles WHERE rolsuper; SELECT count(*) FROM pg_stat_activity WHERE usename = 'classifier'")
   grep -qx postgres <<<"$superusers" && grep -qx '[1-9][0-9]*' <<<"$superusers" || fail "the service connects as a superuser: $superusers"

@@ -19,7 +19,6 @@ from app.db.connection import connection_options
 from app.db.embedded import embedded_postgres
 from app.db.embedded_binaries import binaries
 from app.db.migrations import migrate
-from app.worker import job_queue
 from tests.integration.conftest import serving
 from tests.pictures import jpeg
 from tests.uploading import classify
@@ -96,7 +95,6 @@ async def test_role_migrates_an_empty_database(superuser: str, settings: Setting
     await migrate(url, settings)
     async with serving(settings) as client:
         assert (await classify(client, jpeg()))["status"] == "succeeded"
-    assert job_queue.CLASSIFY
 
 
 def composed() -> dict[str, Any]:
@@ -112,12 +110,14 @@ def test_every_container_of_production_is_confined(subtests: pytest.Subtests) ->
             assert service["cap_drop"] == ["ALL"]
             assert service["security_opt"] == ["no-new-privileges:true"]
             assert service["read_only"] is True
-            assert service["tmpfs"] == ["/tmp"]  # noqa: S108 - in the container
+            # nginx buffers uploads, which would fill the memory.
+            assert service["tmpfs"] == ([] if name == "nginx" else ["/tmp"])  # noqa: S108 - in the container
             assert "privileged" not in service
             assert ("cap_add" in service) == (name == "db")
     reached = {name: set(service.get("networks", [])) for name, service in services.items()}
     assert reached["nginx"].isdisjoint(reached["db"])
-    assert composed()["networks"]["database"] == {"internal": True}
+    assert reached["web"] & reached["worker"] == set()
+    assert all(composed()["networks"][name] == {"internal": True} for name in reached["db"])
     assert "postgres://classifier:" in services["web"]["environment"]["DATABASE_URL"]
     assert services["nginx"]["ports"] == ["${PUBLISH:-127.0.0.1}:${PORT:-8004}:8080"]
     assert not any("ports" in service for name, service in services.items() if name != "nginx")

@@ -160,3 +160,45 @@ async def test_server_runs_as_root_below_a_closed_folder(tmp_path: Path) -> None
         assert await query(url, "SELECT 1") == 1
         assert Path(f"/proc/{server_pid(tmp_path / 'closed')}").stat().st_uid != 0
     assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
+async def test_locks_of_a_killed_server_do_not_prevent_a_start(tmp_path: Path) -> None:
+    """Their PID may belong to another program by now, above all in containers."""
+    with owner(tmp_path) as process:
+        assert process.stdout
+        process.stdout.readline()
+        folder = Path((tmp_path / "postgres" / "postmaster.pid").read_text().splitlines()[4])
+        pid = server_pid(tmp_path)
+        os.kill(pid, signal.SIGKILL)
+        process.kill()
+    assert await ended(pid)
+    account = (tmp_path / "postgres").stat()
+    # A living process of the server's account.
+    other = subprocess.Popen(["sleep", "60"], user=account.st_uid, cwd="/")
+    try:
+        folder.mkdir(exist_ok=True)
+        lock = folder / ".s.PGSQL.5432.lock"
+        lock.write_text(f"{other.pid}\n{tmp_path / 'postgres'}\n0\n5432\n{folder}\n")
+        async with embedded_postgres(tmp_path, 30) as url:
+            assert await query(url, "SELECT 1") == 1
+    finally:
+        other.kill()
+        other.wait()
+
+
+async def test_socket_is_in_a_temporary_folder_if_the_path_is_too_long(tmp_path: Path) -> None:
+    folder = tmp_path / ("a long name " * 8)
+    for _ in range(2):
+        async with embedded_postgres(folder, 30) as url:
+            assert await query(url, "SELECT 1") == 1
+            sockets = Path((folder / "postgres" / "postmaster.pid").read_text().splitlines()[4])
+            os.kill(server_pid(folder), signal.SIGKILL)
+            # It is restarted in the same folder.
+            async with asyncio.timeout(30):
+                while True:
+                    try:
+                        assert await query(url, "SELECT 1") == 1
+                        break
+                    except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError):
+                        await asyncio.sleep(0.05)
+        assert not sockets.exists()

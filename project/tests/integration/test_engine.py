@@ -198,13 +198,13 @@ async def test_largest_images_of_all_formats_fit_into_the_memory_that_is_documen
 async def test_waiting_for_memory_does_not_count_towards_the_time_limit(models_dir: Path) -> None:
     noise = np.tile(np.asarray(Image.effect_noise((3_000, 1_000), 50)), (4, 1))
     data = encoded(Image.fromarray(noise), "PNG", compress_level=1)
-    engine = Engine(replace(orders(models_dir, threads=4, image_seconds=1.5), decoding_bytes=1))
+    engine = Engine(replace(orders(models_dir, threads=16, image_seconds=1.5), decoding_bytes=1))
     async with engine.running():
         await engine.load([FALLBACK])
         # One after the other they take several times the limit.
         results = await asyncio.gather(*(engine.classify(FALLBACK, data) for _ in range(16)))
         assert {result.scores[0].label for result in results} == {results[0].scores[0].label}
-        assert sum(sum(result.seconds) for result in results) > 1.5
+        assert max(result.seconds[0] for result in results) > 1.5
 
 
 async def test_suspended_time_does_not_count_towards_the_time_limit(models_dir: Path) -> None:

@@ -24,7 +24,7 @@ from tests.pictures import jpeg
 pytestmark = pytest.mark.process
 
 ATTEMPTS = """
-import json, os, socket, sys
+import json, os, socket, subprocess, sys
 from pathlib import Path
 from app.classifier.engine.sandbox import restrict
 
@@ -38,6 +38,7 @@ attempts = {
     "write a file": lambda: Path(folder, "written").write_text("x"),
     "write a model": lambda: next(Path(models).rglob("*.tflite")).open("ab"),
     "read the service's environment": lambda: Path("/proc", parent, "environ").read_bytes(),
+    "execute a program": lambda: subprocess.run(["/bin/true"]),
     "connect": lambda: socket.create_connection(("127.0.0.1", int(port))),
     "listen": lambda: socket.create_server(("127.0.0.1", 0)),
     "signal the service": lambda: os.kill(int(parent), 0),

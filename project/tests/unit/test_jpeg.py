@@ -23,23 +23,18 @@ def noise_as_jpeg(**options: Any) -> bytes:
     return encoded(Image.fromarray(pixels), "JPEG", **options)
 
 
-def as_tiff(data: bytes, width: int, height: int) -> bytes:
-    """A TIFF whose only strip is a JPEG."""
+def as_tiff(data: bytes, width: int, height: int, more_strips: int = 0) -> bytes:
+    """A TIFF whose only strip is a JPEG; ``more_strips``: entries of its table that no reader needs."""
     data += b"\0" * (len(data) % 2)
-    tags = [
-        (256, width),
-        (257, height),
-        (258, 8),
-        (259, 7),
-        (262, 6),
-        (273, 8),
-        (277, 3),
-        (278, height),
-        (279, len(data)),
-    ]
-    fields = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in tags)
-    header = struct.pack("<2sHL", b"II", 42, 8 + len(data))
-    return header + data + struct.pack("<H", len(tags)) + fields + bytes(4)
+    count = 1 + more_strips
+    offsets, sizes = [8] * count, [len(data), *[2] * more_strips]
+    table = struct.pack(f"<{2 * count}L", *offsets, *sizes) if more_strips else b""
+    places = (8 + len(data), 8 + len(data) + 4 * count) if more_strips else (8, len(data))
+    tags = [(256, 1, width), (257, 1, height), (258, 1, 8), (259, 1, 7), (262, 1, 6), (273, count, places[0])]
+    tags += [(277, 1, 3), (278, 1, height), (279, count, places[1])]
+    fields = b"".join(struct.pack("<HHLL", tag, 4, number, value) for tag, number, value in tags)
+    header = struct.pack("<2sHL", b"II", 42, 8 + len(data) + len(table))
+    return header + data + table + struct.pack("<H", len(tags)) + fields + bytes(4)
 
 
 @pytest.mark.parametrize("progressive", [False, True])
@@ -123,6 +118,10 @@ def test_scans_are_limited_by_the_size_of_the_image(monkeypatch: pytest.MonkeyPa
         with pytest.raises(ImageTooLarge, match=rf"{side} x {side} pixels in {most + 1} scans"):
             inspect(made(side, side, most + 1), PLENTY)
         assert inspect(made(440, 440, most + 1), PLENTY).width == 440
+    # Entries of the table beyond the image's own strips are not read.
+    padded = as_tiff(scanned(side, side, most + 1), side, side, more_strips=40)
+    with pytest.raises(ImageTooLarge):
+        inspect(padded, PLENTY)
     # One scan may have as many pixels as the setting allows.
     assert inspect(encoded(Image.new("L", (4_000, 3_000)), "JPEG"), PLENTY).width == 4_000
 

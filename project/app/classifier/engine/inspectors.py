@@ -19,9 +19,9 @@ ATTEMPTS: Final = 2
 """A process may also die, or be suspended, for other reasons: a file is blamed the second time."""
 BASE_MEMORY_BYTES: Final = 256 * 2**20
 COPIES: Final = 8
+"""Copies of the largest file that parsing and removing metadata make."""
 CANVAS_BYTES: Final = 8
-"""Memory limit of a process: the base, so many copies of the largest file, and so much for each pixel of the largest
-image, because libwebp allocates two canvases, although it does not use them before it decodes."""
+"""Bytes per pixel: libwebp allocates two canvases when it opens a file."""
 
 
 def memory_limit(max_upload_bytes: int, max_pixels: int) -> int:

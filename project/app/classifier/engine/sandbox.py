@@ -29,7 +29,7 @@ _READ_BY_LIBRARIES: Final = (
 _ACCOUNT: Final = Account(61_840, 61_840)
 """Numbers that no account has: nothing else on the machine belongs to it."""
 _ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": f"{8 * 2**20}", "MALLOC_TRIM_THRESHOLD_": f"{16 * 2**20}"}
-"""glibc returns the memory of large images at once; by default each thread keeps up to 32 MiB for each allocation."""
+"""Makes glibc return the memory of large images at once; by default, each thread keeps up to 32 MiB."""
 
 
 def minimal_environment() -> dict[str, str]:

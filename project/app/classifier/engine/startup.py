@@ -36,7 +36,7 @@ LOADING: Final = 2
 
 
 def memory_limit(settings: Settings) -> int:
-    """What the engine may allocate in bytes: far above what images and models take, and far below endless."""
+    """Memory limit of the engine in bytes, with a wide margin over what images and models need."""
     # A single image may take more than the budget of all.
     decoding = max(settings.max_decoding_bytes, max(BYTES_PER_PIXEL.values()) * settings.max_image_pixels)
     threads = settings.worker_threads * THREAD_MEMORY_BYTES
