@@ -218,6 +218,11 @@ class NotAnImage(ServiceError):
 
     code = "not_an_image"
 
+    def __init__(self, message: str | None = None, *, reason: str | None = None) -> None:
+        """``reason``: what the file is instead, and what to do, if that is known: a sentence."""
+        super().__init__(message)
+        self.reason = reason
+
 
 class UploadTooLarge(ServiceError):
     """The upload is too large."""

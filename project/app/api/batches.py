@@ -21,7 +21,7 @@ from app.api.params import IDEMPOTENCY_KEY, idempotency_key
 from app.api.upload_response import current_or_stored
 from app.db.crud import idempotency
 from app.db.crud.idempotency import Replay
-from app.domain import DatabaseUnavailable, ServiceError, UploadTooLarge
+from app.domain import DatabaseUnavailable, NotAnImage, ServiceError, UploadTooLarge
 from app.models.pydantic import Batch, BatchItem, PredictionError, PredictionRead
 from app.observability.log_events import BATCH_IMAGE_ERROR
 from app.uploads.intake import UploadBody, UploadOptions, display_filename
@@ -208,6 +208,8 @@ def _status(error: Exception) -> int:
 
 
 def _describe(error: Exception) -> PredictionError:
+    if isinstance(error, NotAnImage) and error.reason:
+        return PredictionError(code=error.code, message=f"{error.message}. {error.reason}")
     if isinstance(error, ServiceError):
         return PredictionError(code=error.code, message=error.message)
     if isinstance(error, HTTPException):

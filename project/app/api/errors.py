@@ -96,7 +96,12 @@ PREDICTION_RESPONSES: Final = problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus
 
 
 def problem(
-    status: HTTPStatus, detail: str, *, code: str | None = None, headers: dict[str, str] | None = None
+    status: HTTPStatus,
+    detail: str,
+    *,
+    code: str | None = None,
+    reason: str | None = None,
+    headers: dict[str, str] | None = None,
 ) -> Response:
     """A problem document (RFC 9457) as a response."""
     document: dict[str, Any] = {
@@ -107,6 +112,8 @@ def problem(
     }
     if code:
         document["code"] = code
+    if reason:
+        document["reason"] = reason
     return Response(json.dumps(document), status.value, headers, "application/problem+json")
 
 
@@ -120,7 +127,8 @@ def add_error_handlers(app: FastAPI) -> None:
 
 def service_problem(error: domain.ServiceError) -> Response:
     """The response to a domain error."""
-    return problem(status_of(error), error.message, code=error.code, headers=headers_of(error))
+    reason = error.reason if isinstance(error, domain.NotAnImage) else None
+    return problem(status_of(error), error.message, code=error.code, reason=reason, headers=headers_of(error))
 
 
 def unexpected_problem() -> Response:

@@ -17,7 +17,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from app.images import jpeg
+from app.images import bmp_masks, jpeg
+from app.images.colour import Colours, of_heif, of_png, of_profile
 from app.images.exif import read_orientation
 
 FORMATS: Final[dict[str | None, tuple[str, str]]] = {
@@ -34,12 +35,9 @@ FORMATS: Final[dict[str | None, tuple[str, str]]] = {
 # Only these of Pillow's forty readers: each one adds attack surface.
 _READERS: Final = [name for name in FORMATS if name]
 
-MAX_HEADER_READS: Final = 5_000
-MAX_READS: Final = 200_000
-MAX_READS_PER_BYTE: Final = 4
-"""Maximum average number of reads per byte: one is usual, hostile files refer to the same bytes many times."""
 
-
+_MASKED_BMP: Final = "BMP_MASKS"
+_HEAD_BYTES: Final = 128
 _WEBP_HEADER: Final = 30
 _14_BITS: Final = 2**14 - 1
 _COMPRESSION: Final = TiffImagePlugin.COMPRESSION
@@ -52,12 +50,21 @@ def _configure_pillow() -> None:
     # Our own limit is checked before decoding; Pillow's would only warn, or reject what a setting allows.
     Image.MAX_IMAGE_PIXELS = None
     pillow_heif.register_heif_opener()
+    Image.register_open(_MASKED_BMP, bmp_masks.MaskedBmpFile)
+    Image.register_decoder(bmp_masks.DECODER, bmp_masks.MaskDecoder)
 
 
 def open_image(file: BytesIO) -> ImageFile.ImageFile:
     """Read the header of an image file in an accepted format. Raises what Pillow's readers raise, of many kinds."""
     _configure_pillow()
-    return Image.open(file, formats=_READERS)
+    head = bytes(file.getbuffer()[:_HEAD_BYTES])
+    if head.startswith(jpeg.SIGNATURE):
+        readers = ["JPEG"]
+    elif bmp_masks.layout_of(head):
+        readers = [_MASKED_BMP]
+    else:
+        readers = _READERS
+    return Image.open(file, formats=readers)
 
 
 def orientation_of(image: ImageFile.ImageFile) -> int:
@@ -66,6 +73,16 @@ def orientation_of(image: ImageFile.ImageFile) -> int:
         # Pillow and libheif rotate these during decoding.
         return 1
     return read_orientation(image.info.get("exif", b""))
+
+
+def colours_of(image: ImageFile.ImageFile, data: bytes) -> Colours | None:
+    """What an open image file says about its colours; None if they are sRGB's."""
+    profile = image.info.get("icc_profile")
+    if image.format == "PNG":
+        return of_png(data, profile)
+    if image.format in {"AVIF", "HEIF"}:
+        return of_heif(data, profile)
+    return of_profile(profile)
 
 
 def webp_pixels(data: bytes) -> int:
@@ -98,24 +115,3 @@ def jpeg_scans_in_tiff(data: bytes, image: ImageFile.ImageFile) -> float:
     scans = jpeg.scan_markers(data)
     counts = np.searchsorted(scans, begins + np.asarray(image.tag_v2[sizes], np.int64)) - np.searchsorted(scans, begins)
     return float(counts.max())
-
-
-class MeteredFile(BytesIO):
-    """An image file with a limited number of reads.
-
-    Pillow's readers process millions of tiny blocks one by one, some in quadratic time; real images have no such
-    blocks.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self._bytes_left = MAX_READS_PER_BYTE * len(data) + 4096
-        self.reads_left = MAX_HEADER_READS
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        found = super().read(size)
-        self._bytes_left -= len(found)
-        self.reads_left -= 1
-        if self._bytes_left < 0 or self.reads_left < 0:
-            raise OSError("the file has too many blocks")
-        return found

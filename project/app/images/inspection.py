@@ -4,8 +4,12 @@ import sys
 
 from app.domain import ImageInfo, ImageTooLarge, NotAnImage
 from app.images import exif, jpeg, metadata
-from app.images.formats import FORMATS, MeteredFile, jpeg_scans_in_tiff, open_image, orientation_of
+from app.images.corrections import clean_aperture, readable
+from app.images.formats import FORMATS, jpeg_scans_in_tiff, open_image, orientation_of
+from app.images.identify import ACCEPTED, describe, is_raw
+from app.images.metered_file import MeteredFile
 from app.images.structure import check_structure
+from app.images.tiff_samples import unsupported
 
 
 def inspect(data: bytes, max_pixels: int) -> ImageInfo:
@@ -19,22 +23,37 @@ def inspect(data: bytes, max_pixels: int) -> ImageInfo:
             content_type, extension, orientation = "image/jpeg", "jpg", jpeg.orientation(data)
         else:
             check_structure(data)
+            data = readable(data)
+            if is_raw(data):
+                raise NotAnImage(reason="This is a camera's raw file: convert it to JPEG first.")
+            if what := unsupported(data):
+                raise NotAnImage(reason=f"This is a TIFF with {what}: save it with 8 bits per sample.")
             with open_image(MeteredFile(data)) as image:
-                width, height = image.size
+                aperture = clean_aperture(data, image)
+                width, height = (aperture[2] - aperture[0], aperture[3] - aperture[1]) if aperture else image.size
                 content_type, extension = FORMATS[image.format]
                 orientation = orientation_of(image)
                 if scans := jpeg_scans_in_tiff(data, image):
                     jpeg.check_scanned_pixels(scans, width, height)
-    except (MemoryError, ImageTooLarge):
+    except (MemoryError, ImageTooLarge, NotAnImage):
         raise
     except Exception as error:
         # Readers raise many kinds of exceptions for broken headers; all of them mean the same.
-        raise NotAnImage from error
+        raise NotAnImage(reason=_reason(data)) from error
     if width <= 0 or height <= 0:
         raise NotAnImage
     if width * height > max_pixels:
         raise ImageTooLarge(f"The image has {width} x {height} pixels; the limit is {max_pixels}.")
     return ImageInfo(content_type, extension, *((height, width) if orientation >= exif.SWAPPED else (width, height)))
+
+
+def _reason(data: bytes) -> str | None:
+    """What a file is that no reader accepts; None if that is unknown."""
+    what = describe(data)
+    if what is None:
+        return None
+    advice = "" if ":" in what else f" Accepted are {ACCEPTED}."
+    return f"This is {what}.{advice}"
 
 
 def strip_metadata(data: bytes, image: ImageInfo) -> bytes:

@@ -4,13 +4,16 @@ Pillow is hardly slower, but accepts truncated files if their last bytes look ri
 headers (record 8).
 """
 
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from app.domain import ImageTooLarge
+from app.domain import ImageTooLarge, NotAnImage
 from app.images.exif import SIGNATURE as EXIF_SIGNATURE
 from app.images.exif import UPRIGHT, read_orientation
 
@@ -32,6 +35,15 @@ _SCAN: Final = b"\xff\xda"
 _FILL: Final = b"\xff\xff"
 """Any number of these may precede a marker (B.1.1.2)."""
 _APP1: Final = 0xE1
+_APP2: Final = 0xE2
+_ICC: Final = b"ICC_PROFILE\0"
+_ICC_HEAD_BYTES: Final = len(_ICC) + 2
+_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Markers of frame headers: SOF0 to SOF15, except tables."""
+_FRAME_BYTES: Final = 6
+_BITS: Final = 8
+_COLOURS: Final = 3
+_CMYK: Final = 4
 _RESTARTS: Final = range(0xD0, 0xD8)
 _SCALES: Final = (8, 4, 2)
 
@@ -46,10 +58,32 @@ def size(data: bytes) -> tuple[int, int]:
     likely_scans = _looking_like_scans(data)
     if likely_scans > MAX_SCANS and _scans(data) > MAX_SCANS:
         raise ValueError(f"the JPEG has more than {MAX_SCANS} scans")
-    height, width, _colours, _subsampling = simplejpeg.decode_jpeg_header(data, strict=False)
+    header = frame(data)
+    if header.precision != _BITS:
+        raise NotAnImage(
+            reason=f"This is a JPEG with {header.precision} bits per sample: save it with 8 bits per sample."
+        )
+    width, height = header.width, header.height
     if exceeds_scanned_pixels(likely_scans, width * height):
         check_scanned_pixels(_scans(data), width, height)
-    return int(width), int(height)
+    return width, height
+
+
+def needs_pillow(data: bytes) -> bool:
+    """Whether simplejpeg cannot decode it as it is: unusual sampling factors, CMYK with a profile, or a broken profile.
+
+    Raises ValueError if the header cannot be read.
+    """
+    has_profile = any(marker == _APP2 and data.startswith(_ICC, begin) for marker, begin, _ in _segments(data))
+    if has_profile and (frame(data).components == _CMYK or icc_profile(data) is None):
+        return True
+    try:
+        simplejpeg.decode_jpeg_header(data, strict=False)
+    except ValueError as error:
+        if "subsampling" in str(error):
+            return True
+        raise
+    return False
 
 
 def exceeds_scanned_pixels(scans: float, pixels: int) -> bool:
@@ -112,29 +146,72 @@ def decoding_bytes(data: bytes, short_side: int) -> int:
 
     Raises ValueError if the header cannot be read.
     """
-    height, width, _colours, _subsampling = simplejpeg.decode_jpeg_header(data, strict=False)
+    header = frame(data)
     if _looking_like_scans(data) > 1 and _scans(data) > 1:
-        return int(width) * int(height) * PROGRESSIVE_BYTES
-    return int(width) * int(height) * PIXEL_BYTES // _scale(width, height, short_side) ** 2
+        return header.width * header.height * PROGRESSIVE_BYTES
+    return header.width * header.height * PIXEL_BYTES // scale_for(header.width, header.height, short_side) ** 2
 
 
-def orientation(data: bytes) -> int:
-    """EXIF orientation, 1..8; 1 (upright) if there is none."""
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a frame header says: bits per sample, size in pixels, and number of components."""
+
+    precision: int
+    width: int
+    height: int
+    components: int
+
+
+def frame(data: bytes) -> Frame:
+    """The first frame header (ITU-T T.81, B.2.2). Raises ValueError if it cannot be read."""
+    for marker, begin, _ in _segments(data):
+        if marker in _FRAMES:
+            if begin + _FRAME_BYTES > len(data):
+                break
+            precision, height, width, components = struct.unpack_from(">BHHB", data, begin)
+            return Frame(precision, width, height, components)
+    # Behind more segments than any real image has; libjpeg is faster there.
+    height, width, colours, _subsampling = simplejpeg.decode_jpeg_header(data, strict=False)
+    return Frame(_BITS, int(width), int(height), _CMYK if colours in {"CMYK", "YCCK"} else _COLOURS)
+
+
+def icc_profile(data: bytes) -> bytes | None:
+    """The ICC profile (ICC.1, B.4), which may be spread over several segments; None if there is none or parts miss."""
+    parts: dict[int, bytes] = {}
+    expected = 0
+    for marker, begin, end in _segments(data):
+        if marker == _APP2 and data.startswith(_ICC, begin) and end - begin > _ICC_HEAD_BYTES:
+            number, expected = data[begin + len(_ICC)], data[begin + len(_ICC) + 1]
+            parts.setdefault(number, data[begin + _ICC_HEAD_BYTES : end])
+    if not parts or set(parts) != set(range(1, expected + 1)):
+        return None
+    return b"".join(parts[number] for number in sorted(parts))
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of the contents of each segment before the first scan (ITU-T T.81, B.1.1.4)."""
     position = 2
-    # Marker, length (including itself), contents: ITU-T T.81, B.1.1.4.
     for _ in range(MAX_SEGMENTS):
         marker = data[position : position + 2]
-        if marker[:1] != b"\xff" or marker == _SCAN or position + 4 > len(data):
-            break
+        if marker[:1] != b"\xff" or position + 4 > len(data):
+            return
         if marker == _FILL:
             position += 1
             continue
         length = int.from_bytes(data[position + 2 : position + 4], "big")
         if length < MIN_SEGMENT:
-            break
-        if marker[1] == _APP1 and data.startswith(EXIF_SIGNATURE, position + 4):
-            return read_orientation(data[position + 4 : position + 2 + length])
+            return
+        yield marker[1], position + 4, min(position + 2 + length, len(data))
+        if marker == _SCAN:
+            return
         position += 2 + length
+
+
+def orientation(data: bytes) -> int:
+    """EXIF orientation, 1..8; 1 (upright) if there is none."""
+    for marker, begin, end in _segments(data):
+        if marker == _APP1 and data.startswith(EXIF_SIGNATURE, begin):
+            return read_orientation(data[begin:end])
     return UPRIGHT
 
 
@@ -145,7 +222,7 @@ def decode(data: bytes, short_side: int) -> NDArray[np.uint8]:
     ``short_side`` pixels. Raises ValueError if the file is truncated or damaged beyond what viewers tolerate.
     """
     width, height = size(data)
-    scale = _scale(width, height, short_side)
+    scale = scale_for(width, height, short_side)
     try:
         return _decode(data, width, height, scale)
     except ValueError as error:
@@ -159,7 +236,7 @@ def decode(data: bytes, short_side: int) -> NDArray[np.uint8]:
     return _decode(data, width, height, scale, strict=False)
 
 
-def _scale(width: int, height: int, short_side: int) -> int:
+def scale_for(width: int, height: int, short_side: int) -> int:
     """The largest reduction at which the shorter side keeps ``short_side`` pixels."""
     return next((scale for scale in _SCALES if min(width, height) >= scale * short_side), 1)
 

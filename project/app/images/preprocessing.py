@@ -16,17 +16,17 @@ from PIL import Image
 
 from app.domain import ImageUnreadable
 from app.images import jpeg
-from app.images.formats import MAX_READS, MeteredFile, open_image, orientation_of, webp_pixels
+from app.images.colour import Colours, of_profile
+from app.images.corrections import corrected, readable, select_first_frame
+from app.images.deep_grey import BAND_PIXELS, DeepGrey
+from app.images.formats import colours_of, open_image, orientation_of, webp_pixels
 from app.images.memory import BUDGET, BYTES_PER_PIXEL
+from app.images.metered_file import MAX_READS, MeteredFile
 
 JPEG_QUALITY: Final = 85
 SPARE: Final = 1.5
 _BICUBIC_SUPPORT: Final = 2
 """Distance, in pixels of the result, of the farthest pixel that a bicubic filter uses."""
-_BAND_PIXELS: Final = 2**21
-"""Pixels that are converted at once."""
-_MAX_8_BIT: Final = 255.0
-_MAX_16_BIT: Final = 65535.0
 
 _Box = tuple[float, float, float, float]
 _Target = Callable[[int, int], tuple[tuple[int, int], _Box]]
@@ -147,6 +147,8 @@ def _scaled(
     with _decoding():
         if data.startswith(jpeg.SIGNATURE):
             with BUDGET.reserve(jpeg.decoding_bytes(data, short_side)):
+                if jpeg.needs_pillow(data):
+                    return _scaled_other(data, target, reducing_gap, short_side)
                 return _scaled_jpeg(data, short_side, target, reducing_gap)
         # libwebp allocates most of it when the file is opened.
         with BUDGET.reserve(webp_pixels(data) * BYTES_PER_PIXEL["WEBP"]):
@@ -157,26 +159,51 @@ def _scaled_jpeg(data: bytes, short_side: int, target: _Target, reducing_gap: fl
     pixels = jpeg.decode(data, short_side)
     height, width, _ = pixels.shape
     image = Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1)
-    return _resized(image, *target(width, height), reducing_gap), jpeg.orientation(data)
+    colours = of_profile(jpeg.icc_profile(data))
+    return _resized(image, colours, *target(width, height), reducing_gap), jpeg.orientation(data)
 
 
-def _scaled_other(data: bytes, target: _Target, reducing_gap: float | None) -> tuple[Image.Image, int]:
+def _scaled_other(
+    data: bytes, target: _Target, reducing_gap: float | None, short_side: int = 0
+) -> tuple[Image.Image, int]:
+    data = readable(data)
     file = MeteredFile(data)
     with open_image(file) as image:
         orientation = orientation_of(image)
         file.reads_left = MAX_READS
-        # A WebP's memory is reserved already.
-        per_pixel = 0 if image.format == "WEBP" else BYTES_PER_PIXEL[image.format]
+        # The memory of a WebP and of a JPEG is reserved already.
+        per_pixel = BYTES_PER_PIXEL.get(image.format, 0) if image.format != "WEBP" else 0
         with BUDGET.reserve(image.width * image.height * per_pixel):
+            if short_side:
+                scale = jpeg.scale_for(*image.size, short_side)
+                image.draft(None, (image.width // scale, image.height // scale))
+            colours = colours_of(image, data)
+            select_first_frame(image)
+            frame = image.tile[0].extents if image.tile else None
             image.load()
-            scaled = _resized(image, *target(*image.size), reducing_gap)
+            shown = corrected(data, image, frame)
+            scaled = _resized(shown, colours, *target(*shown.size), reducing_gap)
             # Frees the pixels, while leaving the block only closes the file.
             image.close()
     return scaled, orientation
 
 
-def _resized(image: Image.Image, size: tuple[int, int], box: _Box, reducing_gap: float | None) -> Image.Image:
-    """The part of an image within ``box``, scaled to ``size``, as RGB.
+def _resized(
+    image: Image.Image, colours: Colours | None, size: tuple[int, int], box: _Box, reducing_gap: float | None
+) -> Image.Image:
+    """The part of an image within ``box``, scaled to ``size``, in sRGB.
+
+    Colours are converted after scaling, when there are fewer pixels.
+    """
+    if colours is None or colours.mode not in {"RGB", image.mode}:
+        return _resized_as_stored(image, size, box, reducing_gap)
+    if colours.mode == image.mode:
+        return colours.to_srgb(image.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=reducing_gap))
+    return colours.to_srgb(_resized_as_stored(image, size, box, reducing_gap))
+
+
+def _resized_as_stored(image: Image.Image, size: tuple[int, int], box: _Box, reducing_gap: float | None) -> Image.Image:
+    """The part of an image within ``box``, scaled to ``size``, as RGB whose colours are not converted.
 
     Other modes are converted in bands, because copies of a whole large image would take a gigabyte. Each band has all
     rows that its part of the result depends on. ``reducing_gap``: of ``Image.resize``, for RGB.
@@ -190,7 +217,7 @@ def _resized(image: Image.Image, size: tuple[int, int], box: _Box, reducing_gap:
     margin = _BICUBIC_SUPPORT * max(1.0, scale) + 1
     columns = _BICUBIC_SUPPORT * max(1.0, (right - left) / width) + 1
     first, last = max(0, int(left - columns)), min(image.width, int(right + columns) + 1)
-    rows_at_once = max(1, int(_BAND_PIXELS / (last - first) / scale))
+    rows_at_once = max(1, int(BAND_PIXELS / (last - first) / scale))
     result = Image.new("RGB", size)
     for begin in range(0, height, rows_at_once):
         end = min(height, begin + rows_at_once)
@@ -206,42 +233,15 @@ class _Converter:
     """Converts parts of an image to RGB in the same way."""
 
     def __init__(self, image: Image.Image) -> None:
-        self._range = _grey_range(image) if image.mode in {"I", "F"} or image.mode.startswith("I;16") else None
+        self._deep_grey = DeepGrey(image) if DeepGrey.is_needed(image) else None
 
     def to_rgb(self, part: Image.Image) -> Image.Image:
         """A part of the image as RGB, transparent pixels on white."""
-        if self._range:
-            return _deep_grey_to_rgb(part, *self._range)
+        if self._deep_grey:
+            return self._deep_grey.to_rgb(part)
         if part.has_transparency_data:
             # Browsers show transparent pixels on white; the colours below them were never meant to be seen.
             rgba = part.convert("RGBA")
             white = Image.new("RGBA", rgba.size, "white")
             return Image.alpha_composite(white, rgba).convert("RGB")
         return part.convert("RGB")
-
-
-def _grey_range(image: Image.Image) -> tuple[float, float]:
-    """Values that stand for black and white in 16-bit, 32-bit or floating-point grey."""
-    if image.mode.startswith("I;16"):
-        return 0.0, _MAX_16_BIT
-    rows = max(1, _BAND_PIXELS // image.width)
-    lowest = highest = 0.0
-    for top in range(0, image.height, rows):
-        grey = _finite(image.crop((0, top, image.width, min(image.height, top + rows))))
-        lowest, highest = min(lowest, float(grey.min(initial=0))), max(highest, float(grey.max(initial=0)))
-    if image.mode == "I" and _MAX_8_BIT < highest <= _MAX_16_BIT:
-        return 0.0, _MAX_16_BIT
-    if image.mode == "F" and lowest >= 0 and highest <= 1:
-        return 0.0, 1.0
-    return lowest, max(_MAX_8_BIT, highest)
-
-
-def _finite(image: Image.Image) -> NDArray[np.float32]:
-    grey: NDArray[np.float32] = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0, neginf=0)
-    return grey
-
-
-def _deep_grey_to_rgb(image: Image.Image, low: float, high: float) -> Image.Image:
-    """Converts deep grey; ``convert("RGB")`` would clip it to white."""
-    scaled = ((_finite(image) - low) * (_MAX_8_BIT / (high - low))).round().astype(np.uint8)
-    return Image.fromarray(scaled).convert("RGB")

@@ -24,6 +24,9 @@ class Problem(BaseModel):
     status: int
     detail: str
     code: str | None = Field(default=None, description="Stable error code, if there is one.")
+    reason: str | None = Field(
+        default=None, description="What an uploaded file is instead of an image, and what to do, if that is known."
+    )
 
 
 class Ping(BaseModel):

@@ -40,12 +40,14 @@ async def test_unknown_id_is_404(client: httpx.AsyncClient, subtests: pytest.Sub
 async def test_other_files_are_400_and_leave_nothing(
     client: httpx.AsyncClient, upload: Upload, settings: Settings, subtests: pytest.Subtests
 ) -> None:
-    for data in [
-        b"",
-        b"I am a text that was named .jpg",
-        b"%PDF-1.7",
-        jpeg()[:10],
-        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    accepted = "Accepted are JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC and AVIF."
+    for data, reason in [
+        (b"", f"This is an empty file. {accepted}"),
+        (b"I am a text that was named .jpg", f"This is a text file. {accepted}"),
+        (b"%PDF-1.7", f"This is a PDF document. {accepted}"),
+        (b"PK\3\4" + bytes(30), "This is a ZIP file: send it to /predictions/batch."),
+        (jpeg()[:10], None),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", f"This is an SVG drawing. {accepted}"),
     ]:
         with subtests.test(data=data[:20]):
             answer = await upload(data, "cat.jpg")
@@ -57,6 +59,7 @@ async def test_other_files_are_400_and_leave_nothing(
                 "status": 400,
                 "detail": "File must be an image",
                 "code": "not_an_image",
+                **({"reason": reason} if reason else {}),
             }
             assert (await client.get("/predictions/")).json() == []
             assert uploaded_files(settings) == []

@@ -150,7 +150,8 @@ def _inspected(data: bytes, max_pixels: int, *, keep: bool) -> tuple[Header, byt
 
 
 def _error(error: ServiceError) -> Header:
-    return {"error": type(error).__name__, "message": error.message}
+    reason = {"reason": error.reason} if isinstance(error, NotAnImage) and error.reason else {}
+    return {"error": type(error).__name__, "message": error.message, **reason}
 
 
 def main() -> None:

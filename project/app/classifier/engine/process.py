@@ -278,6 +278,8 @@ class Engine:
 
 async def _result(response: asyncio.Future[Header]) -> Header:
     header = await asyncio.shield(response)
+    if header.get("error") == NotAnImage.__name__:
+        raise NotAnImage(reason=header.get("reason"))
     if error := header.get("error"):
         raise ERRORS[error](header["message"]) if error in ERRORS else EngineFailed(f"{error}: {header['message']}")
     return header

@@ -5,7 +5,7 @@ from typing import Final
 
 _FILE_HEAD_BYTES: Final = 14
 _CORE_HEAD_BYTES: Final = 12
-_UNCOMPRESSED: Final = (0, 3)
+_UNCOMPRESSED: Final = (0, 3, 6)
 """Compressions that store raw pixels: none, and colour masks."""
 _MASK_BYTES: Final = 16
 _WITH_PALETTE: Final = 8

@@ -8,15 +8,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from app.images import exif
+from app.images.boxes import FULL_HEAD_BYTES, boxes
 
-MAX_BOXES: Final = 10_000
 MAX_EXTENTS: Final = 10_000
 _KEPT: Final = frozenset((b"ftyp", b"mdat", b"idat"))
 _PRIVATE_BOXES: Final = frozenset((b"udta", b"uuid", b"meta"))
 _METADATA: Final = (b"Exif", b"mime")
 _EMPTY: Final = bytes(4) + exif.EMPTY
-_FULL_HEAD_BYTES: Final = 4
-"""Version and flags."""
 _ITEM: Final = {2: ">HH4s", 3: ">LH4s"}
 """An item's number, protection and type, by version of its box; older versions have no type."""
 _ITEM_BYTES: Final = {2: 4}
@@ -32,11 +30,11 @@ def strip_metadata(data: bytes) -> bytes:
     """
     blanked = bytearray(data)
     is_followed, followed = False, 0
-    for kind, begin, end in _boxes(data, 0, len(data)):
+    for kind, begin, end in boxes(data, 0, len(data)):
         # Files have one meta box (14496-12, 8.11.1); following several would multiply the cost of hostile files.
         if kind == b"meta" and not is_followed:
             is_followed = True
-            _blank_items(data, begin + _FULL_HEAD_BYTES, end, blanked)
+            _blank_items(data, begin + FULL_HEAD_BYTES, end, blanked)
         elif kind == b"moov":
             _blank_movie(data, begin, end, blanked)
         elif kind not in _KEPT:
@@ -47,46 +45,28 @@ def strip_metadata(data: bytes) -> bytes:
     return bytes(blanked)
 
 
-def _boxes(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Type, start and end of the contents of each box."""
-    for _ in range(MAX_BOXES):
-        if begin + 8 > end:
-            return
-        size, kind = struct.unpack_from(">L4s", data, begin)
-        head = 8
-        if size == 1 and begin + 16 <= end:
-            (size,) = struct.unpack_from(">Q", data, begin + 8)
-            head = 16
-        stop = end if size == 0 else begin + size
-        if stop < begin + head:
-            return
-        yield kind, begin + head, min(stop, end)
-        begin = stop
-    raise ValueError(f"the file has more than {MAX_BOXES} boxes")
-
-
 def _blank(blanked: bytearray, begin: int, end: int, contents: bytes = b"") -> None:
     length = max(0, min(end, len(blanked)) - begin)
     blanked[begin : begin + length] = contents[:length].ljust(length, b"\0")
 
 
 def _blank_movie(data: bytes, begin: int, end: int, blanked: bytearray) -> None:
-    for kind, inner, stop in _boxes(data, begin, end):
+    for kind, inner, stop in boxes(data, begin, end):
         if kind in _PRIVATE_BOXES:
             _blank(blanked, inner, stop)
         elif kind == b"trak":
-            for track_kind, first, last in _boxes(data, inner, stop):
+            for track_kind, first, last in boxes(data, inner, stop):
                 if track_kind in _PRIVATE_BOXES:
                     _blank(blanked, first, last)
 
 
 def _blank_items(data: bytes, begin: int, end: int, blanked: bytearray) -> None:
-    boxes = {kind: (inner, stop) for kind, inner, stop in _boxes(data, begin, end)}
+    found = {kind: (inner, stop) for kind, inner, stop in boxes(data, begin, end)}
     try:
-        kinds = dict(_item_kinds(data, *boxes.get(b"iinf", (0, 0))))
-        stored = boxes.get(b"idat", (0, 0))[0]
+        kinds = dict(_item_kinds(data, *found.get(b"iinf", (0, 0))))
+        stored = found.get(b"idat", (0, 0))[0]
         left = 2 * len(data)
-        for item, within, offset, length in _extents(data, *boxes.get(b"iloc", (0, 0))):
+        for item, within, offset, length in _extents(data, *found.get(b"iloc", (0, 0))):
             if kinds.get(item) in _METADATA:
                 place = stored + offset if within else offset
                 stop = min(place + length, len(data)) if length else len(data)
@@ -104,10 +84,10 @@ def _item_kinds(data: bytes, begin: int, end: int) -> Iterator[tuple[int, bytes]
     if begin == end:
         return
     wide = data[begin] > 0
-    for kind, inner, _ in _boxes(data, begin + _FULL_HEAD_BYTES + (4 if wide else 2), end):
+    for kind, inner, _ in boxes(data, begin + FULL_HEAD_BYTES + (4 if wide else 2), end):
         version = data[inner]
         if kind == b"infe" and version in _ITEM:
-            number, _protection, what = struct.unpack_from(_ITEM[version], data, inner + _FULL_HEAD_BYTES)
+            number, _protection, what = struct.unpack_from(_ITEM[version], data, inner + FULL_HEAD_BYTES)
             yield number, what
 
 
@@ -116,10 +96,10 @@ def _extents(data: bytes, begin: int, end: int) -> Iterator[tuple[int, bool, int
     if begin == end:
         return
     version = data[begin]
-    sizes = struct.unpack_from(">BB", data, begin + _FULL_HEAD_BYTES)
+    sizes = struct.unpack_from(">BB", data, begin + FULL_HEAD_BYTES)
     offset_bytes, length_bytes = sizes[0] >> 4, sizes[0] & 15
     base_bytes, index_bytes = sizes[1] >> 4, sizes[1] & 15 if version else 0
-    reader = _Reader(data, begin + _FULL_HEAD_BYTES + 2, end)
+    reader = _Reader(data, begin + FULL_HEAD_BYTES + 2, end)
     left = MAX_EXTENTS
     item_bytes = _ITEM_BYTES.get(version, 2)
     for _ in range(reader.number(item_bytes)):

@@ -1,0 +1,58 @@
+"""Grey with more than 8 bits per pixel: finds its range and converts it. ``convert("RGB")`` would clip it to white."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin
+
+from app.images.tiff_samples import samples_of
+
+BAND_PIXELS: Final = 2**21
+"""Pixels that are converted at once."""
+_MAX_8_BIT: Final = 255.0
+_MAX_16_BIT: Final = 65535.0
+
+
+class DeepGrey:
+    """Converts parts of an image of mode I, F or I;16 in the same way."""
+
+    def __init__(self, image: Image.Image) -> None:
+        self._samples = samples_of(image) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+        self._black, self._white = self._range(image)
+
+    @staticmethod
+    def is_needed(image: Image.Image) -> bool:
+        """Whether an image has such a mode."""
+        return image.mode in {"I", "F"} or image.mode.startswith("I;16")
+
+    def to_rgb(self, part: Image.Image) -> Image.Image:
+        """A part of the image in RGB."""
+        scale = _MAX_8_BIT / ((self._white - self._black) or 1)
+        levels = ((self._values(part) - self._black) * scale).clip(0, _MAX_8_BIT).round().astype(np.uint8)
+        return Image.fromarray(levels).convert("RGB")
+
+    def _range(self, image: Image.Image) -> tuple[float, float]:
+        """Values that stand for black and white."""
+        if self._samples is None and image.mode.startswith("I;16"):
+            return 0.0, _MAX_16_BIT
+        rows = max(1, BAND_PIXELS // image.width)
+        lowest = highest = 0.0
+        for top in range(0, image.height, rows):
+            grey = self._values(image.crop((0, top, image.width, min(image.height, top + rows))))
+            lowest, highest = min(lowest, float(grey.min(initial=0))), max(highest, float(grey.max(initial=0)))
+        if self._samples:
+            ends = self._samples.grey_range(lowest, highest)
+            return ends[::-1] if self._samples.is_inverted else ends
+        if image.mode == "I" and _MAX_8_BIT < highest <= _MAX_16_BIT:
+            return 0.0, _MAX_16_BIT
+        if image.mode == "F" and lowest >= 0 and highest <= 1:
+            return 0.0, 1.0
+        return lowest, max(_MAX_8_BIT, highest)
+
+    def _values(self, image: Image.Image) -> NDArray[np.float32]:
+        values = np.asarray(image)
+        if self._samples and self._samples.is_wrapped:
+            values = values.view(np.uint32)
+        finite: NDArray[np.float32] = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
+        return finite

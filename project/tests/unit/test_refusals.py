@@ -1,0 +1,148 @@
+"""A refusal says what a file is, and a TIFF that would look wrong is refused with the reason."""
+
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.domain import NotAnImage
+from app.images.identify import ACCEPTED, describe
+from app.images.inspection import inspect
+from app.images.preprocessing import render_upright
+from tests.pictures import encoded, jpeg, scene
+
+
+def reason(data: bytes) -> str | None:
+    with pytest.raises(NotAnImage) as refused:
+        inspect(data, 10**9)
+    assert refused.value.message == "File must be an image"
+    return refused.value.reason
+
+
+FILES = {
+    "a JPEG XL image": [b"\xff\x0a\x01", b"\0\0\0\x0cJXL \r\n\x87\n"],
+    "a JPEG 2000 image": [b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51\0"],
+    "an icon (ICO)": [b"\0\0\1\0\1\0\x10\x10"],
+    "a PDF document": [b"%PDF-1.4\n"],
+    "an SVG drawing": [
+        b"<svg/>",
+        b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- drawn -->\n<!DOCTYPE svg>\n<svg xmlns='x'>",
+    ],
+    "a web page": [b"<!DOCTYPE html><html>", b"\n<html>"],
+    "a video": [b"\0\0\0\x18ftypmp42", b"\0\0\0\x14ftypqt  ", b"\x1a\x45\xdf\xa3", b"RIFF\0\0\0\0AVI LIST"],
+    "a sound file": [b"RIFF\0\0\0\0WAVEfmt ", b"ID3\4"],
+    "a text file": [b"hello", "größe\n".encode(), b"a,b\n1,2\n", ("ä" * 5000).encode()[:4097]],
+    "an empty file": [b""],
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file_that_is_no_accepted_image_is_named(name: str) -> None:
+    for data in FILES[name]:
+        assert reason(data) == f"This is {name}. Accepted are {ACCEPTED}."
+
+
+def test_advice_is_given_where_there_is_some() -> None:
+    assert reason(b"PK\3\4" + bytes(26)) == "This is a ZIP file: send it to /predictions/batch."
+    for raw in (b"IIRO", b"FUJIFILMCCD-RAW ", b"\0\0\0\x18ftypcrx ", b"II*\0\x10\0\0\0CR\2\0" + bytes(20)):
+        assert reason(raw + bytes(30)) == "This is a camera's raw file: convert it to JPEG first."
+
+
+def test_unknown_and_damaged_files_are_not_named() -> None:
+    for data in (bytes(range(128, 256)), encoded(scene(), "PNG")[:20], b"\x00\x01\x02"):
+        assert reason(data) is None
+    for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF"):
+        assert describe(encoded(scene(), kind)) is None
+
+
+def test_bits_of_a_jpeg_are_named() -> None:
+    data = bytearray(jpeg())
+    data[data.index(b"\xff\xc0") + 4] = 12
+    assert reason(bytes(data)) == "This is a JPEG with 12 bits per sample: save it with 8 bits per sample."
+
+
+def tiff(pixels: bytes, width: int, height: int, *more: tuple[int, int, int]) -> bytes:
+    """An uncompressed TIFF with one sample per pixel, and further tags: number, type and value."""
+    tags = sorted([(256, 4, width), (257, 4, height), (259, 3, 1), (273, 4, 8), (277, 3, 1), (278, 4, height),
+                   (279, 4, len(pixels)), *more])  # fmt: skip
+    padded = pixels + bytes(len(pixels) % 2)
+    fields = b"".join(
+        struct.pack("<HHL", tag, kind, 1) + (struct.pack("<HH", value, 0) if kind == 3 else struct.pack("<L", value))
+        for tag, kind, value in tags
+    )
+    return struct.pack("<2sHL", b"II", 42, 8 + len(padded)) + padded + struct.pack("<H", len(tags)) + fields + bytes(4)
+
+
+BITS, PHOTOMETRIC, FORMAT = 258, 262, 339
+RAMP = np.tile(np.linspace(0, 1, 64), (32, 1))
+
+
+def grey(data: bytes) -> np.ndarray:
+    inspect(data, 10**9)
+    return np.asarray(render_upright(data, 1024).convert("L"), dtype=float)
+
+
+@pytest.mark.parametrize(
+    ("bits", "kind", "highest", "form"),
+    [
+        (8, 1, 255, "u1"),
+        (16, 1, 65_535, "<u2"),
+        (16, 1, 4_095, "<u2"),
+        (16, 1, 1_023, "<u2"),
+        (16, 2, 32_767, "<i2"),
+        (32, 1, 2**32 - 1, "<u4"),
+        (32, 1, 255, "<u4"),
+        (32, 2, 2**31 - 1, "<i4"),
+        (32, 3, 1, "<f4"),
+        (32, 3, 1_000, "<f4"),
+    ],
+)
+def test_grey_tiff_has_its_whole_range(bits: int, kind: int, highest: int, form: str) -> None:
+    inverted = {(8, 1), (16, 1), (32, 3)}
+    for photometric in (0, 1) if (bits, kind) in inverted else (1,):
+        ramp = 1 - RAMP if photometric == 0 else RAMP
+        values = (ramp * highest).astype(form)
+        data = tiff(values.tobytes(), 64, 32, (BITS, 3, bits), (PHOTOMETRIC, 3, photometric), (FORMAT, 3, kind))
+        assert np.abs(grey(data) - RAMP * 255).mean() < 3
+
+
+def test_packed_12_bit_tiff_has_its_whole_range() -> None:
+    values = (RAMP * 4_095).round().astype(int)
+    first, second = values[:, 0::2], values[:, 1::2]
+    packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=-1).astype(np.uint8)
+    data = tiff(packed.tobytes(), 64, 32, (BITS, 3, 12), (PHOTOMETRIC, 3, 1))
+    assert np.abs(grey(data) - RAMP * 255).mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("photometric", "bits", "kind", "named"),
+    [
+        (1, 16, 3, "grey with 16-bit floating-point samples"),
+        (1, 10, 1, "grey with 10-bit unsigned samples"),
+        (1, 14, 1, "grey with 14-bit unsigned samples"),
+        (0, 16, 2, "inverted grey with 16-bit signed samples"),
+        (0, 32, 1, "inverted grey with 32-bit unsigned samples"),
+        (0, 12, 1, "inverted grey with 12-bit unsigned samples"),
+        (1, 64, 3, "grey with 64-bit floating-point samples"),
+        (8, 16, 1, "CIELAB with 16-bit unsigned samples"),
+        (3, 16, 1, "palette with 16-bit unsigned samples"),
+        (32_844, 16, 2, "LogL with 16-bit signed samples"),
+        (77, 8, 1, "photometric interpretation 77 with 8-bit unsigned samples"),
+    ],
+)
+def test_other_tiff_is_refused_with_its_kind(photometric: int, bits: int, kind: int, named: str) -> None:
+    data = tiff(bytes(64 * 32 * 8), 64, 32, (BITS, 3, bits), (PHOTOMETRIC, 3, photometric), (FORMAT, 3, kind))
+    assert reason(data) == f"This is a TIFF with {named}: save it with 8 bits per sample."
+
+
+def test_raw_file_is_refused_instead_of_its_thumbnail() -> None:
+    thumbnail = encoded(scene(40, 30), "TIFF")
+    assert inspect(thumbnail, 10**9).width == 40
+    dng = Image.Exif()
+    dng[0x0112] = 1
+    pixels = bytes(64 * 32)
+    for tag in ((50_706, 1, 1),):
+        assert reason(tiff(pixels, 64, 32, (BITS, 3, 8), (PHOTOMETRIC, 3, 1), tag)) is not None
+    for photometric in (32_803, 34_892):
+        assert "raw file" in str(reason(tiff(pixels, 64, 32, (BITS, 3, 8), (PHOTOMETRIC, 3, photometric))))
