@@ -14,6 +14,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
+from app.api.file_names import file_name, text_of
+
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
@@ -167,8 +169,8 @@ class _FormReader:
         if b"name" not in options:
             message = 'The Content-Disposition header field "name" must be provided.'
             raise HTTPException(HTTPStatus.BAD_REQUEST, message)
-        filename = options.get(b"filename")
-        self._part = Part(_text(options[b"name"]), None if filename is None else _text(filename))
+        filename = file_name(self._disposition, options.get(b"filename"))
+        self._part = Part(text_of(options[b"name"]), filename)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         assert self._part is not None
@@ -199,11 +201,3 @@ class _StreamReader(_FormReader):
 
     def _end(self) -> None:
         self.events.append(None)
-
-
-def _text(raw: bytes) -> str:
-    """Decode UTF-8, which browsers send, or Latin-1."""
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
