@@ -3,6 +3,7 @@
 import grp
 import logging
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -41,7 +42,7 @@ def as_account(account: Account, needed: Sequence[Path], capability: str) -> lis
     """The beginning of a command that runs as another account; None if that is not possible.
 
     ``needed``: files to read and folders to enter. If one of them is closed to other accounts (below /root,
-    say), the command keeps ``capability``, and no other.
+    say), or none is given, the command keeps ``capability``, and no other.
     """
     command = setpriv()
     if command is None:
@@ -50,7 +51,7 @@ def as_account(account: Account, needed: Sequence[Path], capability: str) -> lis
     only = f"-all,+{capability}"
     capable = [*user, f"--bounding-set={only}", f"--inh-caps={only}", f"--ambient-caps={only}"]
     tests = [argument for path in needed for argument in ("-a", "-x" if path.is_dir() else "-r", str(path))]
-    if _succeeds([*user, "--", "test", *tests[1:]]):
+    if needed and _succeeds([*user, "--", "test", *tests[1:]]):
         return user
     # The same test would ignore capabilities (access(2)).
     return capable if _succeeds([*capable, "--", "true"]) else None
@@ -69,6 +70,9 @@ def keep_files_private(settings: Settings) -> None:
     os.umask(0o077 if group is None else 0o027)
     # The accounts of PostgreSQL and of the processes that read images pass through the folder to their own.
     mode = _OWN | (_PASS if os.geteuid() == 0 else 0)
+    if settings.database_url is None:
+        with suppress(OSError):
+            private_folder(settings.data_dir)
     for folder, own_mode in ((settings.data_dir, mode), (settings.uploads, _OWN), (settings.renditions, _OWN)):
         if group is not None:
             # Before its first file, which gets the folder's group. Whoever needs the folder reports an error.
@@ -76,6 +80,15 @@ def keep_files_private(settings: Settings) -> None:
                 folder.mkdir(parents=True, exist_ok=True)
         if folder.is_dir():
             _set_mode(folder, own_mode | (_GROUP if group is not None else 0), group)
+    _close_files(settings.data_dir)
+
+
+def _close_files(folder: Path) -> None:
+    """Close the files of earlier versions in a folder that other accounts may pass through."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_file() and not path.is_symlink() and path.stat().st_mode & stat.S_IRWXO:
+                path.chmod(path.stat().st_mode & ~(stat.S_IRWXO | stat.S_IRWXG))
 
 
 def private_folder(folder: Path) -> None:
@@ -90,11 +103,13 @@ def private_folder(folder: Path) -> None:
 
 def _set_mode(folder: Path, mode: int, group: int | None) -> None:
     try:
-        if stat.S_IMODE(folder.stat().st_mode) != mode:
+        found = folder.stat()
+        if stat.S_IMODE(found.st_mode) != mode or (group is not None and found.st_gid != group):
             # Closed first: the group may be another one so far.
             folder.chmod(mode & ~_GROUP)
             if group is not None:
                 _give(folder, group)
+                _give_folders(folder, group)
             folder.chmod(mode)
     except OSError as error:
         # A mounted folder of another account, say, whose permissions are that account's business.
@@ -105,6 +120,17 @@ def share_with_group(file: Path, settings: Settings) -> None:
     """Give a file that is outside of the service's folders to FILE_GROUP. Raises StartupError."""
     if settings.file_group:
         _give(file, _group_id(settings.file_group))
+
+
+def _give_folders(folder: Path, group: int) -> None:
+    """Give the folders of images to the group, so that new images belong to it; the database's stay closed."""
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            if re.fullmatch(r"uploads|renditions|\d{2,4}|[0-9a-f]{2}", name):
+                _give(path, group)
+                path.chmod(_OWN | _GROUP)
+        names[:] = [name for name in names if not name.startswith("postgres")]
 
 
 def _give(path: Path, group: int) -> None:

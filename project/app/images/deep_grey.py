@@ -1,5 +1,6 @@
 """Grey with more than 8 bits per pixel: finds its range and converts it. ``convert("RGB")`` would clip it to white."""
 
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -10,6 +11,8 @@ from app.images.tiff_samples import samples_of
 
 BAND_PIXELS: Final = 2**21
 """Pixels that are converted at once."""
+BAND_BYTES: Final = 24
+"""Bytes per pixel of the copies that a conversion makes."""
 _MAX_8_BIT: Final = 255.0
 _MAX_16_BIT: Final = 65535.0
 
@@ -36,10 +39,11 @@ class DeepGrey:
         """Values that stand for black and white."""
         if self._samples is None and image.mode.startswith("I;16"):
             return 0.0, _MAX_16_BIT
-        rows = max(1, BAND_PIXELS // image.width)
         lowest = highest = 0.0
-        for top in range(0, image.height, rows):
-            grey = self._values(image.crop((0, top, image.width, min(image.height, top + rows))))
+        side = int(BAND_PIXELS**0.5)
+        for top, left in product(range(0, image.height, side), range(0, image.width, side)):
+            box = (left, top, min(image.width, left + side), min(image.height, top + side))
+            grey = self._values(image.crop(box))
             lowest, highest = min(lowest, float(grey.min(initial=0))), max(highest, float(grey.max(initial=0)))
         if self._samples:
             ends = self._samples.grey_range(lowest, highest)

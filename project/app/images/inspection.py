@@ -1,6 +1,7 @@
 """Detects what an image file is, from its header, and removes its metadata. Pure functions."""
 
 import sys
+from typing import Final
 
 from app.domain import ImageInfo, ImageTooLarge, NotAnImage
 from app.images import exif, jpeg, metadata
@@ -10,6 +11,9 @@ from app.images.identify import ACCEPTED, describe, is_raw
 from app.images.metered_file import MeteredFile
 from app.images.structure import check_structure
 from app.images.tiff_samples import unsupported
+
+MAX_SIDE: Final = 100_000
+"""Readers keep several rows: thin images would take much more memory than others of so many pixels."""
 
 
 def inspect(data: bytes, max_pixels: int) -> ImageInfo:
@@ -42,6 +46,8 @@ def inspect(data: bytes, max_pixels: int) -> ImageInfo:
         raise NotAnImage(reason=_reason(data)) from error
     if width <= 0 or height <= 0:
         raise NotAnImage
+    if max(width, height) > MAX_SIDE:
+        raise ImageTooLarge(f"The image has {width} x {height} pixels; the limit for a side is {MAX_SIDE}.")
     if width * height > max_pixels:
         raise ImageTooLarge(f"The image has {width} x {height} pixels; the limit is {max_pixels}.")
     return ImageInfo(content_type, extension, *((height, width) if orientation >= exif.SWAPPED else (width, height)))

@@ -18,13 +18,15 @@ from app.domain import ImageUnreadable
 from app.images import jpeg
 from app.images.colour import Colours, of_profile
 from app.images.corrections import corrected, readable, select_first_frame
-from app.images.deep_grey import BAND_PIXELS, DeepGrey
+from app.images.deep_grey import BAND_BYTES, BAND_PIXELS, DeepGrey
 from app.images.formats import colours_of, open_image, orientation_of, webp_pixels
 from app.images.memory import BUDGET, BYTES_PER_PIXEL
 from app.images.metered_file import MAX_READS, MeteredFile
 
 JPEG_QUALITY: Final = 85
 SPARE: Final = 1.5
+_LEFT_TO_SCALE: Final = 3
+"""Pixels for each one of the result that are left after a large image is reduced."""
 _BICUBIC_SUPPORT: Final = 2
 """Distance, in pixels of the result, of the farthest pixel that a bicubic filter uses."""
 
@@ -173,7 +175,8 @@ def _scaled_other(
         file.reads_left = MAX_READS
         # The memory of a WebP and of a JPEG is reserved already.
         per_pixel = BYTES_PER_PIXEL.get(image.format, 0) if image.format != "WEBP" else 0
-        with BUDGET.reserve(image.width * image.height * per_pixel):
+        pixels = image.width * image.height
+        with BUDGET.reserve(pixels * per_pixel + min(pixels, BAND_PIXELS) * BAND_BYTES):
             if short_side:
                 scale = jpeg.scale_for(*image.size, short_side)
                 image.draft(None, (image.width // scale, image.height // scale))
@@ -208,11 +211,17 @@ def _resized_as_stored(image: Image.Image, size: tuple[int, int], box: _Box, red
     Other modes are converted in bands, because copies of a whole large image would take a gigabyte. Each band has all
     rows that its part of the result depends on. ``reducing_gap``: of ``Image.resize``, for RGB.
     """
-    if image.mode == "RGB":
+    if image.mode == "RGB" and not image.has_transparency_data:
         return image.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=reducing_gap)
     converted = _Converter(image)
     width, height = size
     left, top, right, bottom = box
+    factor = int(min((right - left) / width, (bottom - top) / height) / _LEFT_TO_SCALE)
+    if factor > 1 and (bottom - top) / height * (right - left) * (2 * _BICUBIC_SUPPORT + 1) > BAND_PIXELS:
+        # A band would be a large part of the image, and each pixel in several of them.
+        smaller = _reduced(image, converted, factor)
+        part = (left / factor, top / factor, min(right / factor, smaller.width), min(bottom / factor, smaller.height))
+        return smaller.resize(size, Image.Resampling.BICUBIC, box=part)
     scale = (bottom - top) / height
     margin = _BICUBIC_SUPPORT * max(1.0, scale) + 1
     columns = _BICUBIC_SUPPORT * max(1.0, (right - left) / width) + 1
@@ -226,6 +235,17 @@ def _resized_as_stored(image: Image.Image, size: tuple[int, int], box: _Box, red
         band = converted.to_rgb(image.crop((first, upper, last, lower)))
         part = (left - first, above - upper, right - first, min(below - upper, lower - upper))
         result.paste(band.resize((width, end - begin), Image.Resampling.BICUBIC, box=part), (0, begin))
+    return result
+
+
+def _reduced(image: Image.Image, converted: "_Converter", factor: int) -> Image.Image:
+    """The whole image in RGB, each side divided by ``factor`` and rounded up, converted in tiles."""
+    side = max(1, int(BAND_PIXELS**0.5) // factor) * factor
+    result = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    for top in range(0, image.height, side):
+        for left in range(0, image.width, side):
+            box = (left, top, min(image.width, left + side), min(image.height, top + side))
+            result.paste(converted.to_rgb(image.crop(box)).reduce(factor), (left // factor, top // factor))
     return result
 
 

@@ -161,7 +161,7 @@ def _read(path: Path) -> bytes | None:
 def _files(folder: Path) -> list[os.DirEntry[str]]:
     """All files below a folder that still exist."""
     found: list[os.DirEntry[str]] = []
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 found += _files(Path(entry.path))

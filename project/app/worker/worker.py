@@ -47,6 +47,8 @@ MAX_WRITTEN: Final = 128
 """Results written in one statement."""
 MAX_DELAY_SECONDS: Final = 0.1
 """How long a result may wait to be written together with others while every thread has work."""
+MAX_INTERRUPTIONS: Final = 3
+"""Attempts that other images may end before a prediction is released. Each takes the time limit of an image at most."""
 RELEASED_PAUSE: Final = timedelta(seconds=1)
 """Pause before a released prediction is tried again."""
 
@@ -150,7 +152,7 @@ class Worker:
         try:
             timing.record_stage("queue", claim.waited)
             data = self.buffer.pop(claim.prediction_id) or await self._storage.read(claim.image_path)
-            classification = await self.requests.classify(claim.model, data)
+            classification = await self._classify(claim, data)
         except PERMANENT_ERRORS as error:
             return await self._fail(claim, error, started_at)
         except (StorageUnavailable, EngineInterrupted) as error:
@@ -169,6 +171,15 @@ class Worker:
                 return None
             return await self._fail(claim, AttemptsExhausted(), started_at)
         return await self._succeed(claim, classification, started_at)
+
+    async def _classify(self, claim: Claim, data: bytes) -> Classification:
+        """Classify an image, also if other images end an attempt. Raises what the engine raises."""
+        for _ in range(MAX_INTERRUPTIONS):
+            try:
+                return await self.requests.classify(claim.model, data)
+            except EngineInterrupted as error:
+                log.info(PREDICTION_DELAYED, claim.prediction_id, error.message)
+        return await self.requests.classify(claim.model, data)
 
     async def _succeed(self, claim: Claim, classification: Classification, started_at: float) -> Prediction | None:
         result = ClassificationResult(claim, classification.scores, classification.model, classification.version)

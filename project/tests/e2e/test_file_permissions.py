@@ -45,6 +45,9 @@ def test_only_the_service_reads_what_it_writes(server: Server, tmp_path: Path) -
     (data / "uploads").mkdir()
     (data / "uploads").chmod(0o755)
     data.chmod(0o755)
+    for name in ("backup.tar", "postgres.log.old"):
+        (data / name).write_text("of an earlier version")
+        (data / name).chmod(0o644)
     used(server.start())
     backup(server, tmp_path / "backup.tar")
     assert mode(tmp_path / "backup.tar") == 0o600
@@ -57,10 +60,13 @@ def test_only_the_service_reads_what_it_writes(server: Server, tmp_path: Path) -
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to a group that it is no member of")
 def test_group_may_read_images_and_renditions(server: Server) -> None:
+    used(server.start())
+    server.kill()
+    earlier = set(everything(Path(server.environment["DATA_DIR"])))
     server.environment["FILE_GROUP"] = str(GROUP)
     data = used(server.start())
     for name in ("uploads", "renditions"):
-        for path in everything(data / name):
+        for path in (path for path in everything(data / name) if path.is_dir() or path not in earlier):
             assert path.stat().st_gid == GROUP, path
             assert mode(path) & 0o777 == (0o750 if path.is_dir() else 0o640), path
     for name in ("postgres", "postgres.password", "postgres.socket"):

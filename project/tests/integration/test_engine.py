@@ -5,6 +5,7 @@ import re
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,10 @@ async def test_largest_images_of_all_formats_fit_into_the_memory_that_is_documen
         before = child.memory_info().rss
         results = await asyncio.gather(*(engine.classify(FALLBACK, data) for data in largest * 2))
         assert len({result.scores[0].label for result in results}) <= 3
+        # Small renditions need many pixels for each of theirs.
+        for size in (16, 300):
+            rendered = await asyncio.gather(*(engine.render(data, size) for data in largest))
+            assert {Image.open(BytesIO(data)).size for data in rendered} == {(size, size)}
         assert child.is_running()
         # Freed memory is given back, also by threads.
         assert child.memory_info().rss - before < 50 * 2**20

@@ -7,8 +7,8 @@ from PIL import Image
 
 from app.domain import ImageTooLarge, ImageUnreadable, NotAnImage
 from app.images.formats import webp_pixels
-from app.images.inspection import inspect
-from app.images.preprocessing import InputSpec, to_tensor
+from app.images.inspection import MAX_SIDE, inspect
+from app.images.preprocessing import InputSpec, render_upright, to_tensor
 from tests.pictures import bomb, encoded, jpeg, jpeg_with, scene, turned
 
 PLENTY = 10**9
@@ -207,6 +207,37 @@ def test_size_of_a_webp_is_known_before_it_is_opened() -> None:
         for data in (*(encoded(image, "WEBP", lossless=lossless) for image in images for lossless in (0, 1)), extended):
             assert webp_pixels(data) == size[0] * size[1]
     assert webp_pixels(jpeg()) == webp_pixels(b"RIFF\0\0\0\0WEBPVP8 ") == 0
+
+
+def test_thin_images_are_limited() -> None:
+    assert inspect(encoded(Image.new("L", (MAX_SIDE, 1)), "PNG"), 10**9).width == MAX_SIDE
+    for size in ((MAX_SIDE + 1, 1), (1, MAX_SIDE + 1)):
+        with pytest.raises(ImageTooLarge, match="the limit for a side is 100000"):
+            inspect(encoded(Image.new("L", size), "PNG"), 10**9)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "L", "P", "1", "I;16", "F", "CMYK"])
+@pytest.mark.parametrize("size", [(3_001, 2_003), (20_000, 33), (33, 20_000)])
+def test_small_rendition_of_a_large_image_equals_a_direct_one(mode: str, size: tuple[int, int]) -> None:
+    picture = scene(*size)
+    image = picture.quantize(16) if mode == "P" else picture.convert("L" if mode in {"I;16", "F"} else mode)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+    elif mode == "F":
+        image = Image.fromarray(np.asarray(image).astype(np.float32) / 255)
+    data = encoded(image, "TIFF" if mode in {"F", "CMYK"} else "PNG")
+    expected = image.convert("RGB") if mode not in {"I;16", "F"} else picture.convert("L").convert("RGB")
+    for side in (16, 100, 1_024):
+        shown = render_upright(data, side)
+        assert max(shown.size) == side
+        direct = expected.resize(shown.size, Image.Resampling.BICUBIC)
+        assert np.abs(np.asarray(shown, dtype=float) - np.asarray(direct, dtype=float)).mean() < 4, side
+
+
+def test_key_colour_of_a_png_is_white() -> None:
+    key = Image.new("RGB", (200, 100), (255, 0, 255))
+    assert (np.asarray(render_upright(encoded(key, "PNG", transparency=(255, 0, 255)), 100)) == 255).all()
+    assert (to_tensor(encoded(key, "PNG", transparency=(255, 0, 255))) == 1).all()
 
 
 def test_decompression_bomb_is_rejected_by_its_header() -> None:

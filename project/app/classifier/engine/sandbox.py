@@ -24,7 +24,7 @@ _PASSED_ON_PREFIXES: Final = ("LC_", "PYTHON", "OMP_", "OPENBLAS_", "MALLOC_", "
 
 _READ_BY_LIBRARIES: Final = (
     *("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime", "/dev/urandom", "/dev/random"),
-    *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system", "/sys/fs/cgroup"),
+    *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices", "/sys/bus/pci", "/sys/fs/cgroup"),
 )
 _ACCOUNT: Final = Account(61_840, 61_840)
 """Numbers that no account has: nothing else on the machine belongs to it."""
@@ -48,8 +48,8 @@ def unprivileged(models: Path) -> list[str]:
     """
     if os.geteuid() != 0:
         return []
-    needed = [Path(sys.executable), PROJECT_DIR, models, *(path for path in models.rglob("*") if path.is_file())]
-    prefix = as_account(_ACCOUNT, needed, "dac_read_search")
+    # Models may be closed to others, also those that are added later. Landlock limits what may be read.
+    prefix = as_account(_ACCOUNT, [] if _has_landlock() else [Path(sys.executable), models], "dac_read_search")
     if prefix is None:
         log.warning(ENGINE_IS_ROOT)
         return []
@@ -72,13 +72,21 @@ def restrict(models: Path, max_memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (max_memory_bytes, max_memory_bytes))
 
 
+def _has_landlock() -> bool:
+    if sys.platform != "linux":
+        return False
+    import landlockpy
+
+    return landlockpy.supported()
+
+
 def _restrict_files(models: Path) -> None:
     """Grant read access to programs, libraries and models only, no write access, and no TCP (Linux 5.13, 6.7)."""
     if sys.platform != "linux":
         return
     import landlockpy
 
-    if not landlockpy.supported():
+    if not _has_landlock():
         ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         return
     read_file = landlockpy.AccessFS.READ_FILE
