@@ -29,15 +29,25 @@ class DecodingBudget:
         self._on_wait: Callable[[], AbstractContextManager[object]] = nullcontext
         self._queue: deque[object] = deque()
         self._changed = threading.Condition()
+        self._thread = threading.local()
 
     def configure(self, total: int, on_wait: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
         """Set the number of bytes, before any is reserved. ``on_wait``: entered by threads that have to wait."""
         self._total = self._free = total
         self._on_wait = on_wait
 
+    @property
+    def _held_by_thread(self) -> bool:
+        return getattr(self._thread, "holds", False)
+
+    @_held_by_thread.setter
+    def _held_by_thread(self, value: bool) -> None:
+        self._thread.holds = value
+
     @contextmanager
     def reserve(self, count: int) -> Iterator[None]:
         """Hold ``count`` bytes while inside, or all of them if there are fewer. Free the memory before leaving."""
+        assert not self._held_by_thread, "a second reservation of a thread could wait for its first one"
         count = min(count, self._total)
         turn = object()
         with self._changed:
@@ -49,9 +59,11 @@ class DecodingBudget:
             self._queue.popleft()
             self._free -= count
             self._changed.notify_all()
+        self._held_by_thread = True
         try:
             yield
         finally:
+            self._held_by_thread = False
             with self._changed:
                 self._free += count
                 self._changed.notify_all()

@@ -5,7 +5,7 @@ Both are one ``resize(box=...)`` of the visible part, so that no image shape cos
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Final, Literal
@@ -153,7 +153,9 @@ def _scaled(
                     return _scaled_other(data, target, reducing_gap, short_side)
                 return _scaled_jpeg(data, short_side, target, reducing_gap)
         # libwebp allocates most of it when the file is opened.
-        with BUDGET.reserve(webp_pixels(data) * BYTES_PER_PIXEL["WEBP"]):
+        pixels = webp_pixels(data)
+        early = pixels * BYTES_PER_PIXEL["WEBP"] + min(pixels, BAND_PIXELS) * BAND_BYTES
+        with BUDGET.reserve(early) if pixels else nullcontext():
             return _scaled_other(data, target, reducing_gap)
 
 
@@ -173,10 +175,11 @@ def _scaled_other(
     with open_image(file) as image:
         orientation = orientation_of(image)
         file.reads_left = MAX_READS
-        # The memory of a WebP and of a JPEG is reserved already.
-        per_pixel = BYTES_PER_PIXEL.get(image.format, 0) if image.format != "WEBP" else 0
         pixels = image.width * image.height
-        with BUDGET.reserve(pixels * per_pixel + min(pixels, BAND_PIXELS) * BAND_BYTES):
+        # For a WebP or a JPEG, memory is reserved already: a second reservation could wait for the first one.
+        is_reserved = image.format in {"WEBP", "JPEG"}
+        needed = pixels * BYTES_PER_PIXEL.get(image.format, 0) + min(pixels, BAND_PIXELS) * BAND_BYTES
+        with nullcontext() if is_reserved else BUDGET.reserve(needed):
             if short_side:
                 scale = jpeg.scale_for(*image.size, short_side)
                 image.draft(None, (image.width // scale, image.height // scale))
