@@ -41,7 +41,9 @@ async def test_twenty_concurrent_uploads_get_twenty_results(
     (tmp_path / "notes.txt").write_text("no picture")
     await page.set_input_files("#files", tmp_path / "notes.txt")
     message = page.locator(".result", has_text="notes.txt").get_by_role("alert")
-    await expect(message).to_have_text("Unsupported file. Use JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF.")
+    await expect(message).to_have_text(
+        "This is a text file. Accepted are JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC and AVIF."
+    )
     # The browser itself notes an answer of 400.
     assert [one for one in complaints if "400 (Bad Request)" not in one] == []
     await context.close()
@@ -104,7 +106,9 @@ async def test_failed_upload_shows_its_error_and_can_be_retried(browser: Browser
     large = file("large.jpg", bytes(21 * 2**20))
     await page.set_input_files("#files", [none, large])
     message = page.locator(".result", has_text="notes.jpg").get_by_role("alert")
-    await expect(message).to_have_text("Unsupported file. Use JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF.")
+    await expect(message).to_have_text(
+        "This is a text file. Accepted are JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC and AVIF."
+    )
     message = page.locator(".result", has_text="large.jpg").get_by_role("alert")
     await expect(message).to_have_text("This file has 21.0 MiB; the limit is 20 MiB.")
     await context.set_offline(True)

@@ -187,12 +187,13 @@ if (upload) {
       setTimeout(() => { waiting.push(job); next(); }, 1000 * seconds);
       return;
     }
-    fail(job, reason(request), request.status >= 500);
+    fail(job, refusal(request), request.status >= 500);
   };
 
-  const reason = request => {
+  const refusal = request => {
     try {
-      const { detail } = JSON.parse(request.responseText);
+      const { detail, reason } = JSON.parse(request.responseText);
+      if (reason) return reason;
       const message = typeof detail === "string" ? detail : detail.map(entry => entry.msg).join("; ");
       return message === "File must be an image" ? "Unsupported file. Use JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF." : message;
     } catch { return `The service responded with ${request.status}.`; }

@@ -60,4 +60,6 @@ def problem(response: httpx.Response) -> tuple[str, str | None]:
     detail = body.get("detail") if isinstance(body, dict) else None
     if isinstance(detail, list):
         detail = "; ".join(str(entry.get("msg")) for entry in detail)
+    elif detail and body.get("reason"):
+        detail = f"{detail}. {body['reason']}"
     return detail or f"The service responded with {response.status_code}", body.get("code") if detail else None
