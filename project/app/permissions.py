@@ -3,7 +3,6 @@
 import grp
 import logging
 import os
-import re
 import shutil
 import stat
 import subprocess
@@ -75,11 +74,14 @@ def keep_files_private(settings: Settings) -> None:
             private_folder(settings.data_dir)
     for folder, own_mode in ((settings.data_dir, mode), (settings.uploads, _OWN), (settings.renditions, _OWN)):
         if group is not None:
-            # Before its first file, which gets the folder's group. Whoever needs the folder reports an error.
+            # Created here, so that its first file already gets the group. Errors are reported when the folder is used.
             with suppress(OSError):
                 folder.mkdir(parents=True, exist_ok=True)
-        if folder.is_dir():
-            _set_mode(folder, own_mode | (_GROUP if group is not None else 0), group)
+        if not folder.is_dir():
+            continue
+        has_changed = _set_mode(folder, own_mode | (_GROUP if group is not None else 0), group)
+        if has_changed and group is not None and folder != settings.data_dir:
+            _give_folders(folder, group)
     _close_files(settings.data_dir)
 
 
@@ -101,7 +103,8 @@ def private_folder(folder: Path) -> None:
         folder.chmod(folder.stat().st_mode | _PASS)
 
 
-def _set_mode(folder: Path, mode: int, group: int | None) -> None:
+def _set_mode(folder: Path, mode: int, group: int | None) -> bool:
+    """Set mode and group of a folder; returns whether they were different."""
     try:
         found = folder.stat()
         if stat.S_IMODE(found.st_mode) != mode or (group is not None and found.st_gid != group):
@@ -109,11 +112,12 @@ def _set_mode(folder: Path, mode: int, group: int | None) -> None:
             folder.chmod(mode & ~_GROUP)
             if group is not None:
                 _give(folder, group)
-                _give_folders(folder, group)
             folder.chmod(mode)
+            return True
     except OSError as error:
         # A mounted folder of another account, say, whose permissions are that account's business.
         log.warning(FOLDER_IS_OPEN, folder, error.strerror)
+    return False
 
 
 def share_with_group(file: Path, settings: Settings) -> None:
@@ -123,14 +127,12 @@ def share_with_group(file: Path, settings: Settings) -> None:
 
 
 def _give_folders(folder: Path, group: int) -> None:
-    """Give the folders of images to the group, so that new images belong to it; the database's stay closed."""
+    """Give all folders below a folder of images to the group, so that new images belong to it."""
     for parent, names, _ in os.walk(folder):
         for name in names:
             path = Path(parent, name)
-            if re.fullmatch(r"uploads|renditions|\d{2,4}|[0-9a-f]{2}", name):
-                _give(path, group)
-                path.chmod(_OWN | _GROUP)
-        names[:] = [name for name in names if not name.startswith("postgres")]
+            _give(path, group)
+            path.chmod(_OWN | _GROUP)
 
 
 def _give(path: Path, group: int) -> None:

@@ -156,6 +156,7 @@ def _during(seconds: float, call: Callable[[], None]) -> list[float]:
         began = time.perf_counter()
         call()
         taken.append(1000 * (time.perf_counter() - began))
+        # Probes of a client at rest: without a pause, the client itself would be the load.
         time.sleep(PAUSE_SECONDS)
     return taken
 

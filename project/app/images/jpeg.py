@@ -101,7 +101,7 @@ def check_scanned_pixels(scans: float, width: int, height: int) -> None:
 
 
 def scan_markers(data: bytes) -> NDArray[np.intp]:
-    """Positions of what looks like the start of a scan, ascending: shape (count,)."""
+    """Positions of the bytes of a scan marker, ascending: shape (count,). Other data may contain them, too."""
     return np.flatnonzero(_looks_like_scan(data))
 
 

@@ -1,4 +1,4 @@
-"""Files that browsers show, in spite of what Pillow makes of them, and the right picture of each."""
+"""Files that Pillow reads wrongly or not at all look as they do in browsers."""
 
 import struct
 import zlib
@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from app.domain import NotAnImage
 from app.images.inspection import inspect, strip_metadata
 from app.images.preprocessing import render_upright
+from tests.conftest import SHARED_IMAGES
 from tests.pictures import encoded, jpeg_with, scene
 
 CLOSE = 4.0
+FAULTS = SHARED_IMAGES.parent / "faults" / "images"
 
 
 def shown(data: bytes) -> Image.Image:
@@ -197,6 +199,26 @@ def test_unusual_sampling_factors_are_accepted(components: int, factors: tuple[i
     assert data[place + 9] == components
     for number in range(components):
         data[place + 11 + 3 * number] = factors[2 * number] << 4 | factors[2 * number + 1]
-    # A uniform image has a valid stream for any factors, with fewer blocks: what is missing is filled in.
     image = inspect(bytes(data), 10**9)
     assert (image.width, image.height) == (192, 192)
+
+
+@pytest.mark.parametrize("name", ["sampling-410", "sampling-31", "sampling-mixed", "sampling-cmyk", "icc-p3"])
+def test_jpeg_of_another_program_looks_right(name: str) -> None:
+    """No encoder that the tests have writes such files."""
+    if not FAULTS.is_dir():
+        pytest.skip("the shared pictures are not here")
+    expected = Image.open(FAULTS / "original-apple.png")
+    assert difference((FAULTS / f"{name}.jpg").read_bytes(), expected) < 5
+
+
+def test_cmyk_profile_is_applied_as_little_cms_does() -> None:
+    if not FAULTS.is_dir():
+        pytest.skip("the shared pictures are not here")
+    data = (FAULTS / "icc-cmyk.jpg").read_bytes()
+    stored = Image.open(BytesIO(data))
+    profile = ImageCms.ImageCmsProfile(BytesIO(stored.info["icc_profile"]))
+    expected = ImageCms.profileToProfile(stored, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    assert expected is not None
+    assert difference(data, expected) < 1
+    assert difference(data, stored) > 20
