@@ -127,6 +127,15 @@ def _try_lock(file: IO[str]) -> bool:
     return True
 
 
+def _temporary_folder() -> Path:
+    """A new folder whose path is short enough for a socket: in TMPDIR, or in /tmp where TMPDIR is too long itself."""
+    folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
+    if len(os.fsencode(folder)) > MAX_SOCKET_FOLDER:
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir="/tmp"))
+    return folder
+
+
 class _Cluster:
     """The database files of one ``DATA_DIR`` and their server."""
 
@@ -225,7 +234,7 @@ class _Cluster:
         """A folder that only the server's account and this one may enter: no other program can answer in its place."""
         folder = self._dir.with_name(SOCKET_FOLDER)
         if len(os.fsencode(folder)) > MAX_SOCKET_FOLDER:
-            folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
+            folder = _temporary_folder()
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
         if self._account:

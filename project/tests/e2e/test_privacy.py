@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -42,13 +44,20 @@ def models(all_models: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def trace(settings: Settings, tmp_path: Path, models: Path) -> list[str]:
+def temporary() -> Iterator[Path]:
+    """The service's TMPDIR: short enough for a socket, which a test's own folder need not be."""
+    with tempfile.TemporaryDirectory(prefix="privacy-") as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+
+
+@pytest.fixture
+def trace(settings: Settings, tmp_path: Path, temporary: Path, models: Path) -> list[str]:
     """The system calls of a service that loads every model and uses each once, as a user would run it."""
     if not shutil.which("strace"):
         pytest.skip("strace is not installed (apt-get install strace)")
-    for name in ("home", "tmp"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name).chmod(0o777)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home").chmod(0o777)
     calls = tmp_path / "trace"
     tracer = ["strace", "-f", "-qq", "-yy", "-s", "300", "-e", CALLS, "-o", str(calls)]
     settings = settings.model_copy(update={"data_dir": tmp_path / "data", "models_dir": models})
@@ -59,7 +68,7 @@ def trace(settings: Settings, tmp_path: Path, models: Path) -> list[str]:
         before=tracer,
         PYTHONDONTWRITEBYTECODE="1",
         HOME=str(tmp_path / "home"),
-        TMPDIR=str(tmp_path / "tmp"),
+        TMPDIR=str(temporary),
         MODELS_LOADING="start",
     )
     assert server.command("migrate").returncode == 0
@@ -83,7 +92,9 @@ def use(url: str) -> None:
                 assert answer.json()["status"] == "succeeded", answer.text
 
 
-def test_service_connects_to_nothing_else_and_writes_only_its_own_files(trace: list[str], tmp_path: Path) -> None:
+def test_service_connects_to_nothing_else_and_writes_only_its_own_files(
+    trace: list[str], tmp_path: Path, temporary: Path
+) -> None:
     """The only connections are those to its own database, on a Unix socket; no name is resolved."""
     assert len(trace) > 1000
     assert {(address, port) for line in trace for port, address in ADDRESS.findall(line)} == set()
@@ -94,7 +105,7 @@ def test_service_connects_to_nothing_else_and_writes_only_its_own_files(trace: l
     written = {found[1] for line in trace if WRITING.search(line) and (found := OPENED.search(line))}
     written |= {found[1] for line in trace if line.endswith("= 0") and (found := TARGET.search(line))}
     assert any(Path(path).is_relative_to(tmp_path / "data") for path in written)
-    allowed = tmp_path / "data", tmp_path / "tmp"
+    allowed = tmp_path / "data", temporary
     elsewhere = {
         path
         for path in written

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import asyncpg
@@ -202,3 +203,17 @@ async def test_socket_is_in_a_temporary_folder_if_the_path_is_too_long(tmp_path:
                     except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError):
                         await asyncio.sleep(0.05)
         assert not sockets.exists()
+
+
+async def test_socket_is_in_tmp_if_the_path_of_tmpdir_is_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("a long name " * 8)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    async with embedded_postgres(long / "data", 30) as url:
+        assert await query(url, "SELECT 1") == 1
+        sockets = Path((long / "data" / "postgres" / "postmaster.pid").read_text().splitlines()[4])
+        assert sockets.parent == Path("/tmp")
+    assert not sockets.exists()
+    assert [path.name for path in long.iterdir()] == ["data"]
