@@ -11,9 +11,9 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import Field, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app import PROJECT_DIR
 from app.domain import RetryPolicy
 
-PROJECT_DIR = Path(__file__).resolve().parents[1]
 MIGRATIONS_DIR = PROJECT_DIR / "migrations"
 AddressLogging = Literal["full", "short", "off"]
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from app.config import PROJECT_DIR
+from app import PROJECT_DIR
 
 LOCKS = sorted(path.name for path in PROJECT_DIR.glob("requirements*.txt"))
 SECONDS = "10"

@@ -5,8 +5,8 @@ import os
 import pwd
 from pathlib import Path
 
+from app.accounts import Account, as_account, setpriv
 from app.domain import StartupError
-from app.permissions import Account, as_account, setpriv
 
 
 def binaries() -> Path:

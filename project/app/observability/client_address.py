@@ -2,15 +2,17 @@
 
 import ipaddress
 import logging
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from app.config import AddressLogging
+if TYPE_CHECKING:
+    # Imported for types alone, like the settings of log_format.
+    from app.config import AddressLogging
 
 PREFIX_LENGTHS: Final = {4: 24, 6: 48}
 """Bits that remain of a shortened address, by IP version: enough for a network, too few for a person."""
 
 
-def logged_address(address: str, setting: AddressLogging) -> str | None:
+def logged_address(address: str, setting: "AddressLogging") -> str | None:
     """An address as log lines show it: complete, without its last part, or None."""
     if setting == "full" or not address:
         return address or None
@@ -28,7 +30,7 @@ def logged_address(address: str, setting: AddressLogging) -> str | None:
 class ClientFilter(logging.Filter):
     """Shortens or removes the field ``client`` of log records."""
 
-    def __init__(self, addresses: AddressLogging) -> None:
+    def __init__(self, addresses: "AddressLogging") -> None:
         super().__init__()
         self._addresses = addresses
 

@@ -3,14 +3,16 @@
 import logging
 import sys
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-from structlog.contextvars import get_contextvars, merge_contextvars
-from structlog.types import EventDict, Processor, WrappedLogger
-
-from app.config import Settings
+from app.observability.log_context import current_log_fields
 from app.observability.log_events import Event
+
+if TYPE_CHECKING:
+    # Imported for types alone: processes that read images start sooner without them.
+    from structlog.types import EventDict, Processor, WrappedLogger
+
+    from app.config import Settings
 
 TIME: Final = "%Y-%m-%d %H:%M:%S"
 STANDARD: Final = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime"))
@@ -19,7 +21,7 @@ AMBIGUOUS: Final = frozenset(" \t=\r\n\"'")
 """Characters that make an unquoted value ambiguous."""
 
 
-def log_config(settings: Settings) -> dict[str, Any]:
+def log_config(settings: "Settings") -> dict[str, Any]:
     """Configuration for ``logging.config.dictConfig``: one line per event on standard error."""
     style = (
         settings.log_format if settings.log_format != "auto" else "text" if settings.environment == "dev" else "json"
@@ -51,8 +53,12 @@ def log_config(settings: Settings) -> dict[str, Any]:
 
 def make_formatter(style: str) -> logging.Formatter:
     """The formatter for ``logging.config.dictConfig``. ``style``: "json" or "text"."""
+    if style == "text" and not sys.stderr.isatty():
+        return PlainText()
+    import structlog
+
     extra: list[Processor] = [
-        merge_contextvars,
+        _add_fields,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
@@ -67,8 +73,6 @@ def make_formatter(style: str) -> logging.Formatter:
             ],
             pass_foreign_args=True,
         )
-    if not sys.stderr.isatty():
-        return PlainText()
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*extra, structlog.processors.TimeStamper(fmt=TIME, utc=False)],
         processors=[
@@ -88,7 +92,7 @@ class PlainText(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, followed by the traceback if there is one."""
-        extra = get_contextvars()
+        extra: dict[str, Any] = {**current_log_fields()}
         extra.update((name, value) for name, value in vars(record).items() if name not in STANDARD)
         parts = [
             f"{time.strftime(TIME, time.localtime(record.created))} [{record.levelname.lower():<9}]",
@@ -105,7 +109,11 @@ def _format(value: object) -> str:
     return value if isinstance(value, str) and not AMBIGUOUS.intersection(value) else repr(value)
 
 
-def _add_event(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+def _add_fields(_logger: "WrappedLogger", _method: str, line: "EventDict") -> "EventDict":
+    return {**current_log_fields(), **line}
+
+
+def _add_event(_logger: "WrappedLogger", _method: str, line: "EventDict") -> "EventDict":
     """Adds the event's name, its sentence as ``message``, and its arguments as named fields."""
     record: logging.LogRecord = line["_record"]
     arguments: Any = line.pop("positional_args", ())

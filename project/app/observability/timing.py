@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, Literal
 
-from structlog.contextvars import get_contextvars
-
 from app.observability import tracing
+from app.observability.log_context import current_log_fields
 from app.observability.metrics import STAGE_SECONDS
 
 Stage = Literal["receive", "inspect", "store", "create", "queue", "decode", "infer", "write"]
@@ -31,7 +30,7 @@ def collect_stages() -> Iterator[dict[str, float]]:
 def trace_headers() -> dict[str, str]:
     """Headers that a job carries: the request's ID and its trace."""
     headers = tracing.trace_headers()
-    if request_id := get_contextvars().get("request_id"):
+    if request_id := current_log_fields().get("request_id"):
         headers["request_id"] = request_id
     return headers
 

@@ -13,7 +13,6 @@ from typing import Final
 from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.errors import FailingListenerError, RetryRequested
 from pgqueuer.domain.models import Job
-from structlog.contextvars import bound_contextvars
 
 from app.db.connection import dedicated_connection, raw_connection
 from app.db.crud import jobs
@@ -21,6 +20,7 @@ from app.db.errors import describe_error, translate_connection_errors
 from app.db.transactions import transaction
 from app.domain import DatabaseUnavailable, StartupError
 from app.observability import tracing
+from app.observability.log_context import log_fields
 from app.observability.log_events import JOB_ERROR, JOBS_ERROR, JOBS_INTERRUPTED, JOBS_RECOVERED, QUEUE_NOT_TIDY
 from app.worker.pgqueuer_driver import queries, queue_manager
 
@@ -172,7 +172,7 @@ class JobConsumer:
         headers = {name: str(value) for name, value in (job.headers or {}).items()}
         log_context = {name: value for name, value in headers.items() if name == REQUEST_ID}
         subject_id = int(job.payload or b"0")
-        with bound_contextvars(**log_context), tracing.job(self._entrypoint, headers, id=subject_id):
+        with log_fields(**log_context), tracing.job(self._entrypoint, headers, id=subject_id):
             try:
                 pause = await self._work(subject_id)
             except Exception as error:

@@ -13,7 +13,7 @@ from playwright.async_api import (
     expect,
 )
 
-from app.config import PROJECT_DIR
+from app import PROJECT_DIR
 from tests.pictures import encoded, scene
 
 SCREENSHOTS = PROJECT_DIR.parent / "data" / "screenshots"

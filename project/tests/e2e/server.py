@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from app.config import PROJECT_DIR, Settings
+from app import PROJECT_DIR
+from app.config import Settings
 
 STARTED = re.compile(r"Serving on (http://\S+)")
 START_SECONDS = 60

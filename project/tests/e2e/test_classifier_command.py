@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.config import PROJECT_DIR
+from app import PROJECT_DIR
 from tests.conftest import FALLBACK
 
 ROOT = PROJECT_DIR.parent

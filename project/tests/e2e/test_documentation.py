@@ -17,8 +17,8 @@ import httpx
 import pytest
 from playwright.async_api import Browser
 
+from app import PROJECT_DIR
 from app.classifier.manifest import ImageManifest, TabularManifest
-from app.config import PROJECT_DIR
 from tests.e2e.server import Server
 from tests.pictures import jpeg
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from playwright.async_api import Browser, expect
 
-from app.config import PROJECT_DIR
+from app import PROJECT_DIR
 from tests.e2e.server import START_SECONDS, Server
 from tests.pictures import jpeg
 

@@ -8,7 +8,7 @@ import httpx
 import psutil
 import pytest
 
-from app.config import PROJECT_DIR
+from app import PROJECT_DIR
 from tests.e2e.server import Server
 from tests.fuzz import api
 

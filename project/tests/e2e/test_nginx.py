@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from app.config import PROJECT_DIR
+from app import PROJECT_DIR
 from tests.pictures import jpeg, jpeg_with
 from tests.resilience.cluster import Cluster
 

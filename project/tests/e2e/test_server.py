@@ -16,7 +16,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from app.config import PROJECT_DIR, Settings
+from app import PROJECT_DIR
+from app.config import Settings
 from tests.e2e.server import START_SECONDS, Server
 from tests.pictures import encoded, jpeg, scene
 

@@ -5,7 +5,7 @@ import re
 import asyncpg
 import pytest
 
-from app.config import PROJECT_DIR
+from app import PROJECT_DIR
 from app.db.connection import execute
 from app.worker import job_queue
 from tests.integration.rows import ROW

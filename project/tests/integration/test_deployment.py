@@ -13,8 +13,8 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from app import __version__
-from app.config import PROJECT_DIR, Settings
+from app import PROJECT_DIR, __version__
+from app.config import Settings
 from app.db.connection import connection_options
 from app.db.embedded import embedded_postgres
 from app.db.embedded_binaries import binaries

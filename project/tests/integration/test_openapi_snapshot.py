@@ -4,7 +4,7 @@ import json
 
 import httpx
 
-from app.config import PROJECT_DIR
+from app import PROJECT_DIR
 
 SNAPSHOT = PROJECT_DIR / "docs" / "openapi.json"
 

@@ -13,10 +13,11 @@ import landlockpy
 import psutil
 import pytest
 
+from app import PROJECT_DIR
+from app.accounts import Account, as_account
 from app.classifier.engine.process import Engine
 from app.classifier.engine.startup import engine_config
-from app.config import PROJECT_DIR, Settings
-from app.permissions import Account, as_account
+from app.config import Settings
 from tests.conftest import FALLBACK
 from tests.integration.conftest import limit, processes
 from tests.pictures import jpeg

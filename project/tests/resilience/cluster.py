@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 import httpx
 
-from app.config import PROJECT_DIR
+from app import PROJECT_DIR
 from app.storage.keys import OWNER
 from tests.conftest import FALLBACK
 from tests.pictures import jpeg_with

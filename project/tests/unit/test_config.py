@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.config import PROJECT_DIR, Settings
+from app import PROJECT_DIR
+from app.config import Settings
 
 ORPHANED_SECONDS = 15
 

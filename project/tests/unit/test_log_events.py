@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.config import PROJECT_DIR
+from app import PROJECT_DIR
 from app.observability import log_events, metrics
 from app.observability.log_events import Event
 

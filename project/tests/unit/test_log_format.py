@@ -7,6 +7,7 @@ import pytest
 import structlog
 from structlog.contextvars import bound_contextvars, merge_contextvars
 
+from app.observability.log_context import log_fields
 from app.observability.log_format import TIME, PlainText
 
 
@@ -49,7 +50,7 @@ def record(level: int = logging.INFO, *, failed: bool = False, **beside: object)
     ],
 )
 def test_text_format_equals_structlogs(line: logging.LogRecord) -> None:
-    with bound_contextvars(request_id="6b1f"):
+    with bound_contextvars(request_id="6b1f"), log_fields(request_id="6b1f"):
         written, expected = PlainText().format(line), structlogs().format(line)
     # The time it was written, and the time it was told of, may be two seconds.
     assert written[len("2026-11-26 05:59:59") :] == expected[len("2026-11-26 05:59:59") :]

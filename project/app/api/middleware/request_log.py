@@ -11,11 +11,11 @@ from fastapi.routing import iter_route_contexts
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars
 
 from app.api.errors import unexpected_problem
 from app.domain import ANYBODY
 from app.observability import metrics, timing, tracing
+from app.observability.log_context import log_fields
 from app.observability.log_events import REQUEST, REQUEST_ERROR
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class RequestLogMiddleware:
         request_id = _request_id(scope)
         with (
             timing.collect_stages() as stages,
-            bound_contextvars(request_id=request_id),
+            log_fields(request_id=request_id),
             tracing.request(Headers(scope=scope), scope["method"]) as span,
         ):
             exchange = _Exchange(request_id, stages, scope, span, self._known_routes(scope))

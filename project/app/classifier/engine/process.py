@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from app import PROJECT_DIR
 from app.classifier.engine.frames import LENGTHS, OVERDUE_STATUS, EngineConfig, Header, packed
 from app.classifier.engine.sandbox import minimal_environment, unprivileged
-from app.config import PROJECT_DIR
 from app.domain import (
     EngineDied,
     EngineFailed,

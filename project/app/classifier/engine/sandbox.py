@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from app.config import PROJECT_DIR
+from app import PROJECT_DIR
+from app.accounts import Account, as_account
 from app.observability.log_events import ENGINE_IS_ROOT
-from app.permissions import Account, as_account
 
 log = logging.getLogger(__name__)
 
