@@ -1,5 +1,6 @@
 """Generates pictures, so that no test needs external files."""
 
+from functools import cache
 from io import BytesIO
 from typing import Any
 
@@ -38,6 +39,7 @@ def turned(orientation: int) -> Image.Exif:
     return exif
 
 
+@cache
 def bomb(side: int = 30_000) -> bytes:
     """A PNG of side x side pixels in a few kilobytes."""
     return encoded(Image.new("1", (side, side)), "PNG", optimize=False, compress_level=9)
