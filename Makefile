@@ -138,7 +138,7 @@ bench: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp $(BENCH_ENVIRONMENTS) ## Compare t
 lock: $(VENV)/dev.stamp ## Pin the newest versions of all dependencies, with hashes
 	@cd project && for name in requirements requirements-dev requirements-export requirements-tabular requirements-openvino requirements-telemetry; do \
 	  echo "==> $$name.txt"; \
-	  constraint=""; [ $$name = requirements ] || constraint="-c requirements.txt"; \
+	  constraint="--override requirements-overrides.in"; [ $$name = requirements ] || constraint="$$constraint -c requirements.txt"; \
 	  ../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-emit-package openvino-telemetry --no-header --no-annotate $$constraint $$name.in -o $$name.txt; done
 	@cd project/benchmarks && for name in baseline litserve bentoml ray; do echo "==> benchmarks/requirements-$$name.txt"; \

@@ -47,7 +47,8 @@ class Explainer:
             raise NotExplainable(f"The model {model.name} has no heat map: only fp32 LiteRT models have one.")
         self._model = model
         self._spec: InputSpec = model.manifest.input.spec
-        head = _head_of(model.path.read_bytes())
+        content = model.path.read_bytes()
+        head = _head_of(content)
         if head is None:
             raise NotExplainable(
                 f"The model {model.name} has no heat map: it does not end in average pooling and one dense layer."
@@ -55,7 +56,7 @@ class Explainer:
         self._head = head
         # Delegates fuse operations; without them all intermediate tensors are available.
         self._interpreter = Interpreter(
-            model_path=str(model.path),
+            model_content=content,
             num_threads=1,
             experimental_preserve_all_tensors=True,
             experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
@@ -124,7 +125,7 @@ def _head_of(lite: bytes) -> _Head | None:
 
     known = schema.BuiltinOperator
     at = graph.Outputs(0)
-    while (operation := operations.get(at)) and kind(operation) in {known.SOFTMAX, known.RESHAPE}:
+    while (operation := operations.get(at)) and kind(operation) in {known.SOFTMAX, known.LOGISTIC, known.RESHAPE}:
         at = operation.Inputs(0)
     if operation is None or kind(operation) != known.FULLY_CONNECTED:
         return None

@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from app.classifier.activations import ACTIVATIONS
 from app.classifier.manifest import ImageManifest, Model
 from app.classifier.runtimes import InferenceSession, load_network
 from app.domain import LabelScore, ModelBroken
@@ -28,7 +29,7 @@ class Classifier:
         size = manifest.input.size
         self._spec = manifest.input.spec
         self._channels_first = manifest.input.layout == "nchw"
-        self._softmax = manifest.output.activation == "softmax"
+        self._activate = ACTIVATIONS[manifest.output.activation]
         shape = (1, 3, size, size) if self._channels_first else (1, size, size, 3)
         network = load_network(manifest.runtime, model.path, shape, len(model.labels))
         # LIFO, because the last session used has the warmest caches.
@@ -47,7 +48,7 @@ class Classifier:
             scores = session.run(tensor[np.newaxis])
         finally:
             self._free.put(session)
-        return _softmax(scores) if self._softmax else scores
+        return self._activate(scores)
 
     def classify(self, data: bytes) -> list[LabelScore]:
         """The five best labels of an image, highest confidence first (fewer if the model has fewer).
@@ -71,11 +72,5 @@ class Classifier:
         except ValueError as error:
             raise ModelBroken(
                 f"The scores of model {self.model.name} are not probabilities ({error}):  "
-                'if they are logits, set activation = "softmax" in its manifest.'
+                'if they are logits, set activation = "softmax" (or "sigmoid") in its manifest.'
             ) from error
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    powers = np.exp(logits - logits.max())
-    scores: NDArray[np.float32] = powers / powers.sum()
-    return scores

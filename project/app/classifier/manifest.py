@@ -5,23 +5,30 @@ None of it is code: dropping such a folder into ``MODELS_DIR`` adds a model (``d
 
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
+from app.classifier.activations import Activation
+from app.classifier.fingerprint import Stamp, fingerprint, sha256_of, stamp_of, stamps_of
+from app.classifier.labels import LabelsInvalid, decode_text, parse_labels
 from app.domain import ModelBroken
 from app.images.preprocessing import InputSpec
 
 MANIFEST: Final = "model.toml"
 MAX_NAME_LENGTH: Final = 64
 MIN_LABELS: Final = 2
+MAX_VERSION_LENGTH: Final = 64
+FINGERPRINT_DIGITS: Final = 6
+"""Of the fingerprint in a version."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=MAX_NAME_LENGTH)]
 FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\]+$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 PerChannel = float | tuple[float, float, float]
 RuntimeName = Literal["litert", "openvino", "onnx"]
 Precision = Literal["fp32", "int8"]
@@ -59,7 +66,7 @@ class InputTable(_Table):
 class OutputTable(_Table):
     """``[output]`` of an image model: how to turn the output into probabilities."""
 
-    activation: Literal["none", "softmax"] = "none"
+    activation: Activation = "none"
 
 
 class Feature(_Table):
@@ -83,9 +90,11 @@ class Feature(_Table):
 
 class _Manifest(_Table):
     name: Name = Field(description="Name of the model in requests.")
-    version: str = Field(min_length=1, max_length=64, description="Identifies the weights; stored in every row.")
+    version: str = Field(min_length=1, max_length=MAX_VERSION_LENGTH, description="Begins the model's version.")
     file: FileName
     labels: FileName
+    file_sha256: Sha256 | None = Field(default=None, description="Of the model file; any other file is refused.")
+    fingerprint: str = Field(default="", description="Of what the exporter wrote; see Model.version.")
     weights_sha256: str = ""
     weights_source: str = ""
     exporter: str = Field(default="", description="Name and version of the exporter.")
@@ -117,6 +126,11 @@ class TabularManifest(_Manifest):
 
 
 Manifest = ImageManifest | TabularManifest
+_FINGERPRINTED: Final[dict[str, Any]] = {
+    **dict.fromkeys(("kind", "runtime", "input", "output"), True),
+    "features": {"__all__": {"name", "default"}},
+}
+"""The parts of a manifest that answers depend on."""
 _ANY_KIND: Final[TypeAdapter[Manifest]] = TypeAdapter(Annotated[Manifest, Field(discriminator="kind")])
 
 
@@ -127,8 +141,10 @@ class Model:
     manifest: Manifest
     folder: Path
     labels: tuple[str, ...]
-    stamp: tuple[int, int]
-    """Modification time and size of the model file: another file is another model."""
+    fingerprint: str
+    """SHA-256 of all that answers depend on: the model's files, its labels, and parts of its manifest."""
+    stamps: tuple[Stamp, ...] = field(compare=False)
+    """Of the model's files when they were read."""
 
     @property
     def name(self) -> str:
@@ -137,13 +153,31 @@ class Model:
 
     @property
     def version(self) -> str:
-        """Identifies the weights."""
-        return self.manifest.version
+        """Identifies all that answers depend on.
+
+        The manifest's version, followed by the fingerprint if the exporter did not write exactly these files.
+        """
+        if self.fingerprint == self.manifest.fingerprint:
+            return self.manifest.version
+        suffix = f"-{self.fingerprint[:FINGERPRINT_DIGITS]}"
+        return f"{self.manifest.version[: MAX_VERSION_LENGTH - len(suffix)]}{suffix}"
 
     @property
     def path(self) -> Path:
         """The model file."""
         return self.folder / self.manifest.file
+
+    def is_unchanged(self) -> bool:
+        """Whether the files on disk are still those that were read."""
+        try:
+            return _stamps(self.folder, self.manifest) == self.stamps
+        except OSError:
+            return False
+
+
+def fingerprint_of(manifest: Manifest, labels: tuple[str, ...], files: Mapping[str, str]) -> str:
+    """SHA-256 in hexadecimal of all that a model's answers depend on. ``files``: SHA-256 by name."""
+    return fingerprint(manifest.model_dump(mode="json", include=_FINGERPRINTED, exclude_defaults=True), labels, files)
 
 
 @contextmanager
@@ -163,9 +197,16 @@ def read_model(folder: Path) -> Model:
 
 def _read(folder: Path) -> Model:
     try:
-        manifest = _ANY_KIND.validate_python(tomllib.loads(_text(folder / MANIFEST)))
+        about = stamp_of(_regular(folder / MANIFEST))
+        manifest = _ANY_KIND.validate_python(tomllib.loads(decode_text(about.path.read_bytes())))
+        _regular(folder / manifest.file)
+        stamps = _stamps(folder, manifest)
         labels = _labels(folder / manifest.labels)
-        file = _regular(folder / manifest.file).stat()
+        files = {
+            str(stamp.path.relative_to(folder)): sha256_of(stamp)
+            for stamp in stamps
+            if stamp.path not in {folder / MANIFEST, folder / manifest.labels}
+        }
     except FileNotFoundError as error:
         missing = Path(error.filename).name
         raise ModelBroken(f"The model in {folder} is incomplete: {missing} is missing.") from error
@@ -174,20 +215,35 @@ def _read(folder: Path) -> Model:
             f"{'.'.join(str(part) for part in e['loc'][1:]) or 'manifest'}: {e['msg']}" for e in error.errors()
         )
         raise ModelBroken(f"{folder / MANIFEST} is broken: {problems}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except LabelsInvalid as error:
+        raise ModelBroken(f"{folder / MANIFEST} cannot be read: {error}.") from error
+    except (tomllib.TOMLDecodeError, OSError) as error:
         raise ModelBroken(f"The model in {folder} cannot be read: {error}.") from error
-    if len(set(labels)) < MIN_LABELS:
-        raise ModelBroken(f"{folder / manifest.labels} must have one label per line, and at least two.")
-    return Model(manifest, folder, labels, (file.st_mtime_ns, file.st_size))
+    if manifest.file_sha256 not in {None, files[manifest.file]}:
+        raise ModelBroken(
+            f"{folder / manifest.file} has the SHA-256 {files[manifest.file]}, but its manifest says "
+            f"{manifest.file_sha256}: restore the file, or correct file_sha256."
+        )
+    model = Model(manifest, folder, labels, fingerprint_of(manifest, labels, files), stamps)
+    if about not in stamps or not model.is_unchanged():
+        raise ModelBroken(f"The files of the model in {folder} are changing: they are read again when complete.")
+    return model
+
+
+def _stamps(folder: Path, manifest: Manifest) -> tuple[Stamp, ...]:
+    """The stamps of a model's files. Other runtimes than LiteRT may keep weights in files beside the model file."""
+    named = [stamp_of(folder / name) for name in (MANIFEST, manifest.labels, manifest.file)]
+    return tuple(dict.fromkeys(named if manifest.runtime == "litert" else [*named, *stamps_of(folder)]))
 
 
 def _labels(path: Path) -> tuple[str, ...]:
-    """One label per line, without trailing empty lines."""
-    return tuple(line.strip() for line in _text(path).rstrip().split("\n"))
-
-
-def _text(path: Path) -> str:
-    return _regular(path).read_text(encoding="utf-8")
+    try:
+        labels = parse_labels(_regular(path).read_bytes())
+    except LabelsInvalid as error:
+        raise ModelBroken(f"The labels in {path} cannot be used: {error}.") from error
+    if len(labels) < MIN_LABELS:
+        raise ModelBroken(f"{path} must have one label per line, and at least two.")
+    return labels
 
 
 def _regular(path: Path) -> Path:

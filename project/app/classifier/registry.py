@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from app.classifier.fingerprint import Stamp, stamps_of
 from app.classifier.image_classifier import Classifier
 from app.classifier.manifest import MANIFEST, Model, Precision, read_model, without_path
 from app.classifier.tabular_classifier import TabularClassifier
@@ -26,6 +27,10 @@ FALLBACK_NOTE: Final = (
     f"MobileNetV2's weights are unavailable, so {FALLBACK} is used instead. "
     "Connect to the internet or set MODEL_WEIGHTS to the file, then run `make model MODEL=mobilenet_v2`."
 )
+FOLLOW_SECONDS: Final = 2.0
+"""How often each process looks for changed files."""
+LOAD_ATTEMPTS: Final = 3
+"""For a model whose files are replaced while they are loaded."""
 EXPORT_HINT: Final = "run `make model`"
 
 Loaded = Classifier | TabularClassifier
@@ -84,6 +89,7 @@ class Registry:
         self._lock = threading.Lock()
         # Held while a model is loaded, which takes a while; loaded ones remain available.
         self._loading = threading.RLock()
+        self._listed: tuple[Stamp, ...] = ()
         self._models: dict[str, Model] = {default.name: default} if default else {}
         self._broken: dict[str, str] = {}
         self._unloadable: dict[Model, str] = {}
@@ -124,8 +130,9 @@ class Registry:
         """Scan the folder. Broken models are logged once and excluded."""
         models: dict[str, Model] = {}
         broken: dict[str, str] = {}
-        present = self._folder.iterdir() if self._default or self._folder.is_dir() else []
-        folders = sorted(path for path in present if path.is_dir() and not path.name.startswith("."))
+        # Listed before the files are read: what changes in the meantime is noticed the next time.
+        self._listed = self._list_files()
+        folders = self._folders()
         # The default model has the first claim to its name.
         folders.sort(key=lambda folder: self._default is None or folder != self._default.folder)
         for folder in folders:
@@ -142,12 +149,33 @@ class Registry:
             else:
                 models[model.name] = model
         if self._default:
-            models.setdefault(self._default.name, self._default)
+            # While its files are replaced, the last complete ones stay.
+            models.setdefault(self._default.name, self.default)
         with self._lock:
             self._models, self._broken = models, broken
             for name in [name for name, loaded in self._loaded.items() if loaded.model != models.get(name)]:
                 log.info(MODEL_CHANGED, name)
                 del self._loaded[name]
+
+    def has_changed(self) -> bool:
+        """Whether a file of a model was added, removed or changed since the last scan."""
+        return self._list_files() != self._listed
+
+    def refresh(self) -> None:
+        """Scan the folder if a file of a model has changed."""
+        if self.has_changed():
+            self.scan()
+
+    def _folders(self) -> list[Path]:
+        present = self._folder.iterdir() if self._default or self._folder.is_dir() else []
+        return sorted(path for path in present if path.is_dir() and not path.name.startswith("."))
+
+    def _list_files(self) -> tuple[Stamp, ...]:
+        try:
+            return tuple(stamp for folder in self._folders() for stamp in stamps_of(folder))
+        except OSError:
+            # A file vanished just now: the listing is incomplete, and differs from any other.
+            return ()
 
     @property
     def unchecked(self) -> list[Model]:
@@ -198,12 +226,22 @@ class Registry:
             # Another thread may have loaded it in the meantime.
             if loaded := self._used(name):
                 return loaded
-            loaded = self._read(self.get(name), self._threads)
+            loaded = self._read_current(name)
             with self._lock:
                 self._loaded[name] = loaded
                 self._loads[name] += 1
                 self._unload_what_is_too_much()
         return loaded
+
+    def _read_current(self, name: str) -> Loaded:
+        """Load a model from the files that its version identifies, also if they are replaced at that moment."""
+        for _ in range(LOAD_ATTEMPTS):
+            model = self.get(name)
+            loaded = self._read(model, self._threads)
+            if model.is_unchanged():
+                return loaded
+            self.scan()
+        raise ModelBroken(f"The files of the model {name} are changing: try again when they are complete.")
 
     def take_loads(self) -> dict[str, int]:
         """Number of loads of each model since the last call."""

@@ -40,6 +40,14 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
         help="input range of your own model: tf (-1..1), torch (mean and deviation), caffe (BGR minus mean), "
         "unit (0..1) or raw (0..255)",
     )
+    parser.add_argument("--output", default="", help="name of the output with the scores, if the model has several")
+    parser.add_argument("--size", type=int, default=0, help="side in pixels, if the model takes images of any size")
+    parser.add_argument(
+        "--activation",
+        choices=["none", "softmax", "sigmoid"],
+        help="what turns the output into scores: softmax or sigmoid for logits, none for scores from 0 to 1 "
+        "(default: determined from the last layer)",
+    )
     parser.add_argument("--squash", action="store_true", help="scale the whole image instead of cropping its centre")
 
 
@@ -68,6 +76,9 @@ def export_model(settings: Settings, options: argparse.Namespace) -> int:
                 labels=options.labels,
                 preprocessing=options.preprocessing,
                 squash=options.squash,
+                output=options.output,
+                size=options.size,
+                activation=options.activation,
             ),
         )
     return 0

@@ -83,7 +83,7 @@ class PredictionRead(BaseModel):
         description="The model's five best labels, highest confidence first."
     )
     model: str
-    model_version: str = Field(description="Identifies the model's weights.")
+    model_version: str = Field(description="Identifies the model's weights, labels and preprocessing.")
     error: PredictionError | None
     attempts: int
     cached: bool = Field(description="Whether this is the cached result of the same model for the same bytes.")

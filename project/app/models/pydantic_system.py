@@ -106,7 +106,9 @@ class ModelRead(BaseModel):
     status: Literal["ok", "broken"]
     error: str | None = Field(default=None, description="Why the model is broken.")
     kind: Literal["image", "tabular"] | None = None
-    version: str | None = Field(default=None, description="Identifies the weights; stored with every prediction.")
+    version: str | None = Field(
+        default=None, description="Identifies weights, labels and preprocessing; stored with every prediction."
+    )
     default: bool = Field(default=False, description="Whether uploads use it if they name no model.")
     loaded: bool = Field(default=False, description="Whether it is in memory; other models are loaded on first use.")
     runtime: str | None = None

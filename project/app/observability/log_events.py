@@ -42,7 +42,9 @@ ENGINE_IS_ROOT: Final = Event(
 ENGINE_NOT_STARTED: Final = Event("engine_not_started", "%s could not be started; trying again", "engine")
 ENGINE_SAID: Final = Event("engine_said", "Engine output: %s", "said")
 EXPORT_CALIBRATING: Final = Event("export_calibrating", "Calibrating with %d images", "count")
-EXPORT_COMPARED: Final = Event("export_compared", "Scores match the original model within %.1g", "difference")
+EXPORT_COMPARED: Final = Event(
+    "export_compared", "Scores match the original model within %.1g on %d images", "difference", "images"
+)
 EXPORT_CONVERTING: Final = Event("export_converting", "Converting %s to LiteRT", "model")
 EXPORT_FALLBACK: Final = Event("export_fallback", "%s", "reason")
 EXPORT_FEW_IMAGES: Final = Event(
@@ -50,6 +52,9 @@ EXPORT_FEW_IMAGES: Final = Event(
 )
 EXPORT_NO_IMAGE: Final = Event("export_no_image", "Skipping %s: not an image", "path")
 EXPORT_QUANTISING: Final = Event("export_quantising", "Quantizing to int8")
+EXPORT_SIZE: Final = Event(
+    "export_size", "The model takes images of any size: exporting it for %d x %d pixels (--size)", "width", "height"
+)
 FOLDER_IS_OPEN: Final = Event("folder_is_open", "The permissions of %s cannot be restricted: %s", "folder", "reason")
 IMAGES_NOT_REMOVED: Final = Event("images_not_removed", "Images could not be deleted (%s): %s", "reason", "keys")
 IMAGE_MISSING: Final = Event("image_missing", "Image %s is missing", "key")
@@ -65,6 +70,7 @@ JOB_ERROR: Final = Event("job_error", "Job %s of %s failed", "job", "of")
 KEYS_MISSING: Final = Event("keys_missing", "There are no API keys, so every request is rejected: %s", "remedy")
 KEY_REFUSED: Final = Event("key_refused", "Refused an unknown, expired or revoked API key")
 MIGRATIONS_APPLIED: Final = Event("migrations_applied", "Migrations applied: %s", "migrations")
+MODELS_UNREADABLE: Final = Event("models_unreadable", "The models folder cannot be read at the moment")
 MODEL_BROKEN: Final = Event("model_broken", "%s Skipping this model.", "reason")
 MODEL_CHANGED: Final = Event("model_changed", "Unloaded model %s: its folder changed or was removed", "model")
 MODEL_EXPORTED: Final = Event("model_exported", "Exported %s, version %s, to %s", "model", "version", "folder")

@@ -5,13 +5,14 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Final
 
 from cachetools import TTLCache
 
 from app.classifier.listing import read_models
-from app.classifier.registry import Registry
-from app.concurrency import Batcher
+from app.classifier.registry import FOLLOW_SECONDS, Registry
+from app.concurrency import Batcher, repeating
 from app.config import Settings
 from app.db.connection import connected, database_url
 from app.db.crud import history, new_predictions, predictions, workers
@@ -151,5 +152,10 @@ async def queued_dispatch(settings: Settings, storage: Storage) -> AsyncIterator
     async with database_url(settings) as url, connected(url, settings):
         await job_queue.check_installed()
         notifications = NotificationListener(url)
-        async with claim_storage(storage, settings.recover_seconds), notifications.listening():
+        refresh = partial(asyncio.to_thread, registry.refresh)
+        async with (
+            claim_storage(storage, settings.recover_seconds),
+            notifications.listening(),
+            repeating(refresh, FOLLOW_SECONDS, "Looking for changed models"),
+        ):
             yield Backend(registry, QueuedDispatch(notifications, registry), notifications)

@@ -1,6 +1,5 @@
 """Export of Keras applications and users' own models."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -44,12 +43,43 @@ def result(exported: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", ["own", "sequential", "saved", "mobilenet_v3_small"])
+SCORED = (
+    *("own", "sequential", "saved", "mobilenet_v3_small", "tutorial", "nested_sequential", "whole_numbers"),
+    *("whole_saved", "binary", "binary_saved", "multilabel", "multilabel_saved", "several", "anysize", "mixed"),
+    *("keras2", "keras2_zip"),
+)
+
+
+@pytest.mark.parametrize("name", SCORED)
 def test_exported_model_returns_the_scores_of_the_original(exported: Path, result: dict[str, Any], name: str) -> None:
     model = read_model(exported / "models" / name)
     assert isinstance(model.manifest, ImageManifest)
     scores = Classifier(model, threads=1).scores(to_tensor(PICTURE, model.manifest.input.spec))
     np.testing.assert_allclose(scores, result["expected"][name], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "activation"),
+    [("determined", "softmax"), ("sigmoid", "sigmoid"), ("none", "none"), ("multilabel", "none")],
+)
+def test_activation_follows_from_the_last_layer_or_is_chosen(exported: Path, name: str, activation: str) -> None:
+    model = read_model(exported / "models" / name)
+    assert isinstance(model.manifest, ImageManifest)
+    assert model.manifest.output.activation == activation
+
+
+def test_binary_model_gives_its_score_to_the_second_label(exported: Path, result: dict[str, Any]) -> None:
+    model = read_model(exported / "models" / "binary")
+    scores = {score.label: score.confidence for score in Classifier(model, threads=1).classify(PICTURE)}
+    assert scores["yes"] == pytest.approx(result["expected"]["binary"][1], abs=1e-3)
+    assert scores["no"] + scores["yes"] == pytest.approx(1, abs=1e-5)
+
+
+def test_version_covers_labels_preprocessing_and_variables(result: dict[str, Any]) -> None:
+    versions = result["versions"]
+    assert len({version for version, _ in versions.values()}) == len(versions)
+    # All but the last are the same weights.
+    assert len({weights for _, weights in versions.values()}) == 2
 
 
 def test_manifest_records_logits_and_squashing(exported: Path, result: dict[str, Any]) -> None:
@@ -66,12 +96,12 @@ def test_manifest_records_logits_and_squashing(exported: Path, result: dict[str,
 @pytest.mark.parametrize("name", ["own", "saved", "named", "convolutional"])
 def test_int8_model_keeps_small_scores(exported: Path, result: dict[str, Any], name: str, runtime: RuntimeName) -> None:
     model = read_model(exported / "models" / f"{name}_int8")
-    digest = hashlib.sha256(model.path.read_bytes()).hexdigest()[:6]
     original = read_model(exported / "models" / name)
     assert isinstance(original.manifest, ImageManifest)
     assert isinstance(model.manifest, ImageManifest)
     assert model.name == f"{name}_int8"
-    assert model.version == f"{original.version}-int8-{digest}"
+    assert model.version == f"{model.fingerprint[:12]}-int8"
+    assert model.fingerprint == model.manifest.fingerprint
     assert model.manifest.precision == "int8"
     assert model.manifest.runtime == "onnx"
     assert model.manifest.input == original.manifest.input
@@ -102,6 +132,26 @@ def test_input_of_a_softmax_stays_float(result: dict[str, Any], name: str) -> No
         ("broken", "Keras cannot load "),
         ("unconvertible", "cannot be converted to LiteRT: LiteRT has no StatelessRandomGetKeyCounter"),
         ("weights of another", "MobileNetV3Small cannot be built with the weights "),
+        ("custom layer", "it uses Custom, which is not part of Keras"),
+        ("lambda", "it contains a Lambda layer, which is code"),
+        ("lambda of Keras 2", "it contains a Lambda layer, which is code"),
+        ("operation in h5", "it uses operations, which Keras does not read from .h5 files"),
+        ("operation like a layer in h5", "it uses operations, which Keras does not read from .h5 files"),
+        ("only weights", "it contains only weights: save the whole model"),
+        ("two inputs", "The model has 2 inputs; it must have one"),
+        ("two outputs", "The model has several outputs: a (None, 6), b (None, 6). Name one with --output."),
+        ("another output", "The model has no output sort; it has box (None, 4), kind (None, 6)."),
+        ("map", "The model's output is (None, 32, 32, 6); it must be (batch, labels)."),
+        ("oblong", "The model's input is (None, 32, 48, 3); it must be square."),
+        ("grey", "The model's input is (None, 32, 32, 1); it must be (batch, size, size, 3)."),
+        ("flat", "The model's input is (None, 3072); it must be (batch, size, size, 3)."),
+        ("fixed batch", "The model's input is (8, 32, 32, 3); it must accept batches of any size"),
+        ("another size", "leave out --size, or set it to 32"),
+        ("normalized", "The model's input is uint8, that is pixels of 0 to 255: add --preprocessing raw."),
+        ("normalized saved", "The model's input is uint8, that is pixels of 0 to 255: add --preprocessing raw."),
+        ("not a model", "must be a .keras file, an .h5 file, or the folder of a SavedModel"),
+        ("not a SavedModel", "is not a SavedModel: it has no saved_model.pb"),
+        ("doubled labels", "line 3 repeats the label of line 1, 'one'"),
         ("no such default", "MODEL is resnet50, which has no default source"),
     ],
 )

@@ -130,7 +130,7 @@ def test_service_without_setpriv_says_that_images_are_decoded_as_root(
     def nothing(*_: Any) -> None:
         return None
 
-    monkeypatch.setattr("app.permissions.setpriv", nothing)
+    monkeypatch.setattr("app.accounts.setpriv", nothing)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert sandbox.unprivileged(tmp_path) == []
     assert "install the command setpriv" in caplog.text

@@ -25,7 +25,7 @@ from app.domain import ImageUnreadable, NotAnImage, ServiceError
 from app.images import inspection
 from app.images.memory import BUDGET
 from app.images.preprocessing import render_jpeg
-from app.observability.log_events import ENGINE_ERROR, IMAGE_OVERDUE
+from app.observability.log_events import ENGINE_ERROR, IMAGE_OVERDUE, MODELS_UNREADABLE
 
 if TYPE_CHECKING:
     from app.classifier.image_classifier import Classifier
@@ -63,7 +63,19 @@ class Models:
                     memory_bytes=self._config.memory_bytes,
                     level=logging.DEBUG,
                 )
+                threading.Thread(target=self._follow_changes, args=[self._registry], name="models", daemon=True).start()
             return self._registry
+
+    def _follow_changes(self, registry: "Registry") -> None:
+        from app.classifier.registry import FOLLOW_SECONDS
+
+        while True:
+            time.sleep(FOLLOW_SECONDS)
+            try:
+                registry.refresh()
+            except OSError:
+                # The folder is not readable at the moment.
+                log.debug(MODELS_UNREADABLE, exc_info=True)
 
     @property
     def loaded(self) -> list[str]:

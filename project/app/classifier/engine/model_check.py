@@ -7,7 +7,8 @@ from typing import Final
 
 from app.classifier.engine.frames import EngineConfig
 from app.classifier.engine.process import Engine
-from app.classifier.registry import Registry
+from app.classifier.registry import FOLLOW_SECONDS, Registry
+from app.concurrency import log_errors
 from app.domain import EngineDied, EngineFailed, ModelBroken, ModelUnknown
 from app.observability.log_events import MODEL_NOT_TRIED
 
@@ -26,6 +27,15 @@ class ModelProbe:
         self._config = replace(config, threads=1)
         self._registry = registry
         self._lock = asyncio.Lock()
+
+    async def follow(self) -> None:
+        """Check all models now, and those whose files change from then on. Runs until it is cancelled."""
+        await self.refresh()
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            with log_errors("Checking models"):
+                if await asyncio.to_thread(self._registry.has_changed):
+                    await self.refresh()
 
     async def refresh(self) -> None:
         """Scan the models folder and check new models; broken ones are excluded from then on.

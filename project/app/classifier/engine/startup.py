@@ -61,7 +61,7 @@ def engine_config(settings: Settings, default: Model | None) -> EngineConfig:
 async def models_loaded(
     engine: Engine, probe: ModelProbe, registry: Registry, *, load_all: bool
 ) -> AsyncIterator[None]:
-    """Load the default model, or all; the others are checked in the background while inside.
+    """Load the default model, or all; check the others, and those that change, in the background while inside.
 
     Raises StartupError if the default model cannot be loaded.
     """
@@ -86,5 +86,5 @@ async def models_loaded(
             log.exception(MODEL_NOT_LOADED, model.name)
             continue
         registry.note_checked({model: error_message})
-    async with in_background(probe.refresh()):
+    async with in_background(probe.follow()):
         yield

@@ -4,14 +4,14 @@ import contextlib
 import io
 import logging
 import re
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
-from tensorflow.lite.python.convert_phase import ConverterError
 
-from app.classifier.export.networks import SourceNetwork, reference_tensors
+from app.classifier.activations import ACTIVATIONS
+from app.classifier.export.networks import SourceNetwork, one_line, reference_tensors
 from app.domain import StartupError
 from app.observability.log_events import EXPORT_COMPARED
 
@@ -24,31 +24,33 @@ Tensor = NDArray[np.float32]
 
 def to_litert(network: SourceNetwork) -> bytes:
     """A float32 LiteRT file. Raises StartupError if its scores differ from the original's."""
-    lite = _convert(network.converter())
-    tensors = reference_tensors(network.input)
-    difference = float(np.abs(litert_scores(lite, tensors, network.classes) - network.scores(tensors)).max())
+    lite = _convert(network)
+    tensors, activate = reference_tensors(network.input), ACTIVATIONS[network.activation]
+    converted, original = litert_scores(lite, tensors, network.classes), network.scores(tensors)
+    difference = float(np.abs(activate(converted) - activate(original)).max())
     if not difference < TOLERANCE:
         raise StartupError(
             f"The converted model's scores differ from the original's by {difference:.2g}, so it was discarded."
         )
-    log.info(EXPORT_COMPARED, difference)
+    log.info(EXPORT_COMPARED, difference, len(tensors))
     return lite
 
 
-def _convert(converter: Any) -> bytes:
+def _convert(network: SourceNetwork) -> bytes:
     # The converter prints every variable to standard output.
     with contextlib.redirect_stdout(io.StringIO()):
         try:
-            lite: bytes = converter.convert()
-        except ConverterError as error:
-            raise StartupError(f"The model cannot be converted to LiteRT: {_reason(str(error))}") from error
+            lite: bytes = network.converter().convert()
+        except Exception as error:
+            # Layers, TensorFlow and the converter raise errors of any type.
+            raise StartupError(f"The model cannot be converted to LiteRT: {_reason(error)}") from error
     return lite
 
 
-def _reason(dump: str) -> str:
+def _reason(error: Exception) -> str:
     """The reason in a converter's report: operations that LiteRT does not have, or else its first line."""
-    lacking = dict.fromkeys(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", dump))
-    return f"LiteRT has no {', '.join(lacking)}." if lacking else dump.strip().splitlines()[0]
+    lacking = dict.fromkeys(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", str(error)))
+    return f"LiteRT has no {', '.join(lacking)}." if lacking else one_line(error)
 
 
 def litert_scores(lite: bytes, tensors: Tensor, classes: int) -> Tensor:

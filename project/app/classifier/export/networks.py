@@ -5,27 +5,36 @@ feature map also return it as ``features``, for heat maps.
 """
 
 import hashlib
+import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
+from app.classifier.activations import Activation
 from app.classifier.manifest import InputTable
 from app.domain import StartupError
+from app.observability.log_events import EXPORT_SIZE
+
+log = logging.getLogger(__name__)
 
 SHORT_SIDE_RATIO: Final = 256 / 224
 RANDOM: Final = "random"
 IMAGENET: Final = "imagenet"
 SEED: Final = 8004
 ANY_SIZE: Final = 224
-_IMAGE_RANK: Final = 4
+"""Of networks that leave it open, in pixels."""
+REFERENCE_IMAGES: Final = 10
+IMAGE_RANK: Final = 4
+ROUNDING: Final = 1e-3
+
+_UNKNOWN: Final = re.compile(r"(?:Could not locate (?:class|function)|Unknown (?:layer|\w+ function):) '?(\w+)")
 
 PREPROCESSINGS: Final[dict[str, dict[str, Any]]] = {
     "tf": {"scale": 1 / 127.5, "offset": -1.0},
@@ -52,59 +61,18 @@ class SourceNetwork:
     """Scores, float32 (batch, classes), for tensors (batch, size, size, 3)."""
     converter: Callable[[], Any]
     """Creates a ``tf.lite.TFLiteConverter``."""
-    logits: bool = False
-    """Whether the scores still need a softmax."""
+    activation: Activation
+    """What turns the scores into probabilities."""
 
 
-def of_keras(model: keras.Model, table: InputTable) -> SourceNetwork:
-    """A Keras model with one input, and one output of shape (batch, classes). Raises StartupError for other shapes."""
-    shape = model.output_shape
-    if isinstance(shape, list | dict) or len(shape) != 2 or shape[1] is None:  # noqa: PLR2004 - batch and classes
-        raise StartupError(f"The model's output is {shape}; it must have one output of shape (batch, labels).")
-    # Not `output`, which an uncalled Sequential does not have.
-    outputs = {"scores": model.outputs[0], **_features(model)}
-    exported = keras.Model(model.inputs[0], outputs)
+@dataclass(frozen=True, slots=True)
+class OwnOptions:
+    """What a user says about their own model. Empty, 0 and None: to be determined."""
 
-    def scores(tensors: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.concatenate([np.asarray(exported(one[np.newaxis], training=False)["scores"]) for one in tensors])
-
-    return SourceNetwork(
-        table,
-        int(shape[1]),
-        scores,
-        lambda: tf.lite.TFLiteConverter.from_keras_model(exported),
-        logits=not _is_distribution(scores(reference_tensors(table))),
-    )
-
-
-def of_saved_model(folder: Path, preprocessing: str) -> SourceNetwork:
-    """A TensorFlow SavedModel with a signature ``serving_default``: one image input, one output of labels."""
-    signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
-    ((name, tensor_spec),) = signature.structured_input_signature[1].items()
-    table = input_table(tensor_spec.shape, preprocessing)
-    output_names = [
-        key
-        for key, output in signature.structured_outputs.items()
-        if len(output.shape) == 2  # noqa: PLR2004
-    ]
-    if len(output_names) != 1:
-        raise StartupError(
-            f"The outputs of {folder} are {signature.structured_outputs}; it must have one output of labels."
-        )
-
-    def scores(tensors: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.concatenate(
-            [signature(**{name: tf.constant(one[np.newaxis])})[output_names[0]].numpy() for one in tensors]
-        )
-
-    reference_scores = scores(reference_tensors(table))
-    return SourceNetwork(
-        table,
-        reference_scores.shape[1],
-        scores,
-        lambda: tf.lite.TFLiteConverter.from_saved_model(str(folder)),
-        logits=not _is_distribution(reference_scores),
-    )
+    preprocessing: str
+    output: str = ""
+    size: int = 0
+    activation: Activation | None = None
 
 
 def keras_application(name: str, weights: str | Path) -> tuple[keras.Model, InputTable]:
@@ -129,7 +97,7 @@ def keras_application(name: str, weights: str | Path) -> tuple[keras.Model, Inpu
             f"Keras cannot download the weights of {name}: download them elsewhere and add --weights FILE. ({error})"
         ) from error
     preprocessing = preprocessing_of(sys.modules[build.__module__].preprocess_input)
-    return model, InputTable(**_geometry(model.input_shape), **preprocessing)
+    return model, InputTable(**geometry(model.input_shape[1]), **preprocessing)
 
 
 def is_keras_application(name: str) -> bool:
@@ -143,9 +111,77 @@ def registry_name(application: str) -> str:
     return parts.lower()
 
 
-def input_table(shape: Any, preprocessing: str) -> InputTable:
-    """The input of a network of shape (batch, size, size, 3), by the name of its preprocessing."""
-    return InputTable(**_geometry(shape), **PREPROCESSINGS[preprocessing])
+def input_table(shape: Any, own: OwnOptions) -> InputTable:
+    """The input of a user's network of shape (batch, size, size, 3); a size that it leaves open is fixed.
+
+    Raises StartupError for other shapes.
+    """
+    found = f"The model's input is {tuple(shape)}"
+    if len(shape) != IMAGE_RANK or shape[3] not in {3, None}:
+        raise StartupError(f"{found}; it must be (batch, size, size, 3).")
+    batch, *sides, _ = shape
+    if batch not in {None, 1}:
+        raise StartupError(f"{found}; it must accept batches of any size, or of one image.")
+    fixed = {side for side in sides if side is not None}
+    if len(fixed) > 1:
+        raise StartupError(f"{found}; it must be square.")
+    size = int(fixed.pop()) if fixed else own.size or ANY_SIZE
+    if own.size not in {0, size}:
+        raise StartupError(f"{found}: leave out --size, or set it to {size}.")
+    if None in sides:
+        log.info(EXPORT_SIZE, size, size)
+    return InputTable(**geometry(size), **PREPROCESSINGS[own.preprocessing])
+
+
+def require_raw_pixels(dtype: str, own: OwnOptions) -> None:
+    """Raise StartupError if a network that takes integers would get anything but pixels of 0..255."""
+    if own.preprocessing != "raw":
+        raise StartupError(f"The model's input is {dtype}, that is pixels of 0 to 255: add --preprocessing raw.")
+
+
+def choose_output(shapes: Mapping[str, tuple[int | None, ...]], name: str) -> str:
+    """The name of the output with scores. Raises StartupError unless it has the shape (batch, labels)."""
+    described = ", ".join(f"{one} {shape}" for one, shape in shapes.items())
+    if name and name not in shapes:
+        raise StartupError(f"The model has no output {name}; it has {described}.")
+    if not name and len(shapes) > 1:
+        raise StartupError(f"The model has several outputs: {described}. Name one with --output.")
+    chosen = name or next(iter(shapes))
+    if len(shapes[chosen]) != 2 or shapes[chosen][1] is None:  # noqa: PLR2004 - batch and labels
+        raise StartupError(f"The model's output is {shapes[chosen]}; it must be (batch, labels).")
+    return chosen
+
+
+def guess_activation(scores: NDArray[np.float32]) -> Activation:
+    """What is left to do with the scores of a network whose last layer is unknown."""
+    return "none" if scores.min() >= 0 and scores.max() <= 1 + ROUNDING else "softmax"
+
+
+def binary_activation(activation: Activation) -> Activation:
+    """The activation of a network with a single score for two labels: softmax would always give 1."""
+    return "sigmoid" if activation == "softmax" else activation
+
+
+def one_line(error: Exception) -> str:
+    """The reason in an error's message, without the dumps that Keras and TensorFlow append."""
+    text = str(error)
+    if name := unknown_class(error):
+        return f"it uses {name}, which is not part of Keras: replace it, or export the model as a SavedModel."
+    if "Lambda layer" in text.replace("`", ""):
+        return "it contains a Lambda layer, which is code: replace it, or export the model as a SavedModel."
+    if "No model config found" in text or "No model found in config file" in text:
+        return "it contains only weights: save the whole model with model.save()."
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    # TensorFlow puts the reason last if the error was raised in a layer.
+    return lines[-1 if lines[0].startswith("in user code") else 0]
+
+
+def unknown_class(error: Exception) -> str:
+    """The name of a layer or function that Keras does not know; empty if that was not the error."""
+    found = _UNKNOWN.search(str(error))
+    return found[1] if found else ""
 
 
 def preprocessing_of(preprocess: Callable[[Any], Any]) -> dict[str, Any]:
@@ -171,7 +207,7 @@ def weights_digest(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def reference_tensors(table: InputTable, count: int = 4) -> NDArray[np.float32]:
+def reference_tensors(table: InputTable, count: int = REFERENCE_IMAGES) -> NDArray[np.float32]:
     """Tensors for comparisons: smooth random images, float32 (count, size, size, 3), normalized."""
     coarse = np.random.default_rng(SEED).uniform(0, 255, (count, 7, 7, 3)).astype(np.float32)
     size = (table.size, table.size)
@@ -179,27 +215,11 @@ def reference_tensors(table: InputTable, count: int = 4) -> NDArray[np.float32]:
     return np.asarray(pixels * np.asarray(table.scale) + np.asarray(table.offset), np.float32)
 
 
-def _geometry(shape: Any) -> dict[str, int]:
-    sides = tuple(shape)[1:]
-    if len(sides) != _IMAGE_RANK - 1 or sides[0] is None or sides[0] != sides[1] or sides[2] != 3:  # noqa: PLR2004
-        raise StartupError(f"The model's input is {tuple(shape)}; it must be (batch, size, size, 3) with a fixed size.")
-    return {"size": int(sides[0]), "short_side": round(sides[0] * SHORT_SIDE_RATIO)}
+def geometry(size: int) -> dict[str, int]:
+    """Input size and the usual short side before cropping, in pixels."""
+    return {"size": size, "short_side": round(size * SHORT_SIDE_RATIO)}
 
 
 def _one_or_three(values: list[float]) -> float | tuple[float, float, float]:
     first, second, third = (float(f"{value:.7g}") for value in values)
     return first if first == second == third else (first, second, third)
-
-
-def _features(model: keras.Model) -> dict[str, Any]:
-    """The last feature map of a convolutional network, if it can be determined."""
-    maps = [layer.output for layer in model.layers if _is_map(getattr(layer, "output", None))]
-    return {"features": maps[-1]} if maps else {}
-
-
-def _is_map(output: Any) -> bool:
-    return hasattr(output, "shape") and len(output.shape) == _IMAGE_RANK and (output.shape[1] or 0) > 1
-
-
-def _is_distribution(scores: NDArray[np.float32]) -> bool:
-    return bool(scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3))

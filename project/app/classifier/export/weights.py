@@ -59,6 +59,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of_folder(folder: Path) -> str:
+    """SHA-256 of the names and contents of a folder's files, in hexadecimal: a SavedModel's variables are files."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\0".encode())
+    return digest.hexdigest()
+
+
 def download(url: str, path: Path, sha256: str) -> Path:
     """Download a file, resuming an interrupted download, and verify it. Raises WeightsUnavailable."""
     if path.is_file() and sha256_of(path) == sha256:

@@ -10,17 +10,21 @@ from app.domain import ModelBroken
 
 
 class LiteRTNetwork:
-    """A ``.tflite`` file. Each session is a single-threaded interpreter; the memory-mapped file is shared."""
+    """A ``.tflite`` file. Each session is a single-threaded interpreter; all share the file's bytes.
+
+    The file is not mapped into memory: while it was overwritten, the network would answer with parts of both versions.
+    """
 
     def __init__(self, path: Path, shape: tuple[int, ...], labels: int) -> None:
         self._path = path
+        self._content = path.read_bytes()
         self._shape = shape
         self._labels = labels
 
     def session(self) -> "_LiteRTSession":
         """Create a session. Raises ModelBroken if the file does not match the manifest."""
         try:
-            interpreter = Interpreter(model_path=str(self._path), num_threads=1)
+            interpreter = Interpreter(model_content=self._content, num_threads=1)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelBroken(f"LiteRT cannot load {self._path}: {error}") from error

@@ -1,0 +1,34 @@
+"""TensorFlow SavedModels, by their signature ``serving_default``."""
+
+from pathlib import Path
+from typing import Final
+
+import tensorflow as tf
+
+from app.classifier.export.functions import of_function
+from app.classifier.export.networks import OwnOptions, SourceNetwork, one_line
+from app.domain import StartupError
+
+SIGNATURE: Final = "serving_default"
+FILES: Final = ("saved_model.pb", "saved_model.pbtxt")
+
+
+def of_saved_model(folder: Path, own: OwnOptions) -> SourceNetwork:
+    """A SavedModel with one image as its input. Raises StartupError for others."""
+    if not any((folder / name).is_file() for name in FILES):
+        raise StartupError(f"{folder} is not a SavedModel: it has no {FILES[0]}.")
+    try:
+        loaded = tf.saved_model.load(str(folder))
+    except Exception as error:
+        # TensorFlow raises errors of any type.
+        raise StartupError(f"TensorFlow cannot load {folder}: {one_line(error)}") from error
+    if SIGNATURE not in loaded.signatures:
+        found = ", ".join(loaded.signatures) or "none"
+        raise StartupError(f"{folder} has no signature {SIGNATURE}, but {found}: save it with model.export().")
+    signature = loaded.signatures[SIGNATURE]
+    inputs = signature.structured_input_signature[1]
+    if len(inputs) != 1:
+        raise StartupError(f"The model has the inputs {', '.join(inputs) or '(none)'}; it must have one, the image.")
+    ((name, image),) = inputs.items()
+    shapes = {key: tuple(one.shape) for key, one in sorted(signature.structured_outputs.items())}
+    return of_function(lambda pixels: signature(**{name: pixels}), image, shapes, own, loaded)

@@ -1,0 +1,242 @@
+"""Versions of models: they cover all that answers depend on, and no row names one that did not answer it."""
+
+import asyncio
+import hashlib
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from app.classifier.manifest import MAX_VERSION_LENGTH, read_model
+from app.classifier.registry import Registry
+from app.config import Settings
+from app.domain import ModelBroken
+from tests.conftest import FALLBACK
+from tests.integration.conftest import AddModel, serving
+from tests.pictures import jpeg
+from tests.uploading import upload
+
+SECONDS = 20
+"""Far longer than a process takes to notice a change."""
+FAVOURITE = 7
+"""The index of the label that retrained models always give."""
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def retrained(network: bytes) -> bytes:
+    """The network with a bias that lets it always give one label."""
+    content = bytearray(network)
+    model = schema.Model.GetRootAs(content, 0)
+    buffers = (model.Buffers(number) for number in range(model.BuffersLength()))
+    (bias,) = (buffer.DataAsNumpy() for buffer in buffers if buffer.DataLength() == 4 * 1000)
+    bias.view("<f4")[FAVOURITE] += 100
+    return bytes(content)
+
+
+def replaced(model: Path, changes: Path) -> None:
+    """Replace a model's folder at once, as the exporter does."""
+    aside = model.with_name(f".{model.name}.aside")
+    model.rename(aside)
+    changes.rename(model)
+    shutil.rmtree(aside)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("model.toml", "short_side = 256", "short_side = 240"),
+        ("model.toml", 'channels = "rgb"', 'channels = "bgr"'),
+        ("model.toml", 'activation = "none"', 'activation = "softmax"'),
+        ("labels.txt", "goldfish", "golden fish"),
+    ],
+)
+def test_version_changes_with_what_answers_depend_on(add_model: AddModel, file: str, old: str, new: str) -> None:
+    model = add_model()
+    before = read_model(model)
+    edit(model / file, old, new)
+    after = read_model(model)
+    assert after.version.startswith(f"{before.manifest.version}-")
+    assert after.version != before.version
+    edit(model / file, new, old)
+    assert read_model(model) == before
+
+
+def test_version_changes_with_the_weights(add_model: AddModel) -> None:
+    model = add_model()
+    before = read_model(model)
+    network = model / f"{FALLBACK}.tflite"
+    network.write_bytes(retrained(network.read_bytes()))
+    assert read_model(model).version != before.version
+
+
+def test_version_changes_with_weights_beside_the_model_file(add_model: AddModel) -> None:
+    """OpenVINO and ONNX may keep them in a file of their own."""
+    model = add_model()
+    edit(model / "model.toml", 'runtime = "litert"', 'runtime = "openvino"')
+    (model / "network.bin").write_bytes(b"first")
+    before = read_model(model)
+    (model / "network.bin").write_bytes(b"other")
+    assert read_model(model).version != before.version
+
+
+def test_version_does_not_depend_on_names_and_origin(add_model: AddModel) -> None:
+    model = add_model()
+    before = read_model(model)
+    edit(model / "model.toml", "weights_source = ", "# A note.\nweights_source = ")
+    (model / "README.md").write_text("A note.")
+    assert read_model(model).version == before.version
+
+
+def test_version_fits_into_its_column(add_model: AddModel) -> None:
+    model = add_model()
+    edit(model / "model.toml", f'version = "{read_model(model).manifest.version}"', f'version = "{"v" * 64}"')
+    assert len(read_model(model).version) == MAX_VERSION_LENGTH
+
+
+def test_pinned_file_is_accepted_and_any_other_refused(add_model: AddModel) -> None:
+    model = add_model()
+    network = model / f"{FALLBACK}.tflite"
+    digest = hashlib.sha256(network.read_bytes()).hexdigest()
+    edit(model / "model.toml", "weights_source = ", f'file_sha256 = "{digest}"\nweights_source = ')
+    assert read_model(model).version
+    network.write_bytes(retrained(network.read_bytes()))
+    with pytest.raises(ModelBroken, match=rf"has the SHA-256 [0-9a-f]{{64}}, but its manifest says {digest}: restore"):
+        read_model(model)
+
+
+def test_manifest_may_have_a_byte_order_mark_and_windows_line_breaks(add_model: AddModel) -> None:
+    model = add_model()
+    before = read_model(model)
+    text = (model / "model.toml").read_text(encoding="utf-8")
+    (model / "model.toml").write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    assert read_model(model) == before
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (b"red\n\nblue\n", "line 2 is empty"),
+        (b"red\nblue\nred\n", "line 3 repeats the label of line 1"),
+        (b"red\ngr\xe4n\n", "line 2 is not UTF-8"),
+        (b"re\0d\nblue\n", "line 1 contains the control character U+0000"),
+    ],
+)
+def test_labels_of_a_folder_are_refused_with_line_and_reason(add_model: AddModel, labels: bytes, message: str) -> None:
+    model = add_model()
+    (model / "labels.txt").write_bytes(labels)
+    with pytest.raises(ModelBroken, match=re.escape(message)):
+        read_model(model)
+
+
+@pytest.mark.process
+def test_model_that_is_replaced_while_it_is_loaded_is_loaded_again(
+    folder: Path, add_model: AddModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = add_model()
+    registry = Registry(folder, read_model(model), memory_bytes=2**40)
+    old = registry.default.version
+    load = Registry._read
+
+    def replacing(self: Registry, *arguments: object, **options: object) -> object:
+        monkeypatch.undo()
+        network = model / f"{FALLBACK}.tflite"
+        network.write_bytes(retrained(network.read_bytes()))
+        return load(self, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Registry, "_read", replacing)
+    loaded = registry.classifier(FALLBACK)
+    assert loaded.model.version == read_model(model).version != old
+    assert loaded.classify(jpeg())[0].label == loaded.model.labels[FAVOURITE]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", [FALLBACK, "other"], ids=["default", "other"])
+async def test_each_row_names_the_version_that_answered_it(
+    folder: Path, add_model: AddModel, settings: Settings, name: str
+) -> None:
+    """While a model is replaced in place, under load, with answers being reused."""
+    add_model()
+    add_model("other")
+    model = folder / name
+    settings = settings.model_copy(update={"models_dir": folder, "reuse_answers": True})
+    async with serving(settings) as client:
+
+        async def answer() -> tuple[str, str]:
+            row = (await upload(client, wait=True, model=name)).json()
+            assert row["status"] == "succeeded", row
+            return row["model_version"], row["top_prediction"]
+
+        async def listed() -> str:
+            models = {one["name"]: one for one in (await client.get("/models")).json()}
+            version: str = models[name]["version"]
+            return version
+
+        before, label = await answer()
+        assert before == await listed()
+        changes = folder / ".changes"
+        shutil.copytree(model, changes)
+        network = changes / f"{FALLBACK}.tflite"
+        network.write_bytes(retrained(network.read_bytes()))
+        after, favourite = read_model(changes).version, read_model(model).labels[FAVOURITE]
+        replaced(model, changes)
+        answers = {(before, label)}
+        async with asyncio.timeout(SECONDS):
+            while (after, favourite) not in answers:
+                answers.add(await answer())
+        assert answers == {(before, label), (after, favourite)}
+        assert await listed() == after
+        # It stays so.
+        assert {await answer() for _ in range(5)} == {(after, favourite)}
+
+
+@pytest.mark.process
+async def test_default_model_goes_on_answering_while_its_files_are_incomplete(
+    folder: Path, add_model: AddModel, settings: Settings
+) -> None:
+    model = add_model()
+    settings = settings.model_copy(update={"models_dir": folder})
+    async with serving(settings) as client:
+        before = (await upload(client, wait=True)).json()
+        network, manifest = (model / name for name in (f"{FALLBACK}.tflite", "model.toml"))
+        complete = network.read_bytes()
+        network.unlink()
+        async with asyncio.timeout(SECONDS):
+            while not any(one["status"] == "broken" for one in (await client.get("/models")).json()):
+                await asyncio.sleep(0.1)
+        network.write_bytes(complete[: len(complete) // 2])
+        edit(manifest, "weights_source = ", f'file_sha256 = "{"0" * 64}"\nweights_source = ')
+        during = (await upload(client, wait=True)).json()
+        assert during["top_prediction"] == before["top_prediction"]
+        assert during["model_version"] == before["model_version"]
+
+
+@pytest.mark.process
+@pytest.mark.all_models
+async def test_replaced_tabular_model_answers_within_seconds(
+    settings: Settings, tmp_path: Path, all_models: Path
+) -> None:
+    models = tmp_path / "models"
+    for name in (FALLBACK, "iris_random_forest"):
+        shutil.copytree(all_models / name, models / name)
+    settings = settings.model_copy(update={"models_dir": models})
+    async with serving(settings) as client:
+
+        async def answer() -> dict[str, str]:
+            found: dict[str, str] = (await client.get("/predict/iris_random_forest")).json()
+            return found
+
+        before = await answer()
+        edit(models / "iris_random_forest" / "labels.txt", before["label"], "renamed")
+        async with asyncio.timeout(SECONDS):
+            while (after := await answer())["label"] == before["label"]:
+                assert after["model_version"] == before["model_version"]
+                await asyncio.sleep(0.05)
+        assert after["label"] == "renamed"
+        assert after["model_version"] != before["model_version"]
