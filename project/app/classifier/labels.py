@@ -35,7 +35,7 @@ def decode_text(data: bytes) -> str:
 
 
 def parse_labels(data: bytes) -> tuple[str, ...]:
-    """The labels of a file, without blanks around them and without blank lines at the end.
+    """The labels of a file in normal form C, without blanks around them and without blank lines at the end.
 
     Raises LabelsInvalid for other encodings, control characters, empty or too long labels, and labels that occur twice.
     """
@@ -47,12 +47,12 @@ def parse_labels(data: bytes) -> tuple[str, ...]:
     for number, line in enumerate(lines, 1):
         if control := _CONTROL.search(line):
             raise LabelsInvalid(f"line {number} contains the control character U+{ord(control[0]):04X}")
-        label = line.strip()
+        label = unicodedata.normalize("NFC", line.strip())
         if not label:
             raise LabelsInvalid(f"line {number} is empty")
         if len(label) > MAX_LENGTH:
             raise LabelsInvalid(f"line {number} has {len(label)} characters; at most {MAX_LENGTH} are allowed")
-        first = first_lines.setdefault(unicodedata.normalize("NFC", label), number)
+        first = first_lines.setdefault(label, number)
         if first != number and len(lines) != HOMONYMS:
             raise LabelsInvalid(f"line {number} repeats the label of line {first}, {label!r}")
         labels.append(label)

@@ -1,6 +1,7 @@
 """Lists of predictions: filters, pagination, and indexes for a million rows."""
 
 import json
+import unicodedata
 from typing import Any
 
 import asyncpg
@@ -9,6 +10,7 @@ import pytest
 
 from app.db.crud.search import Filters, page_statement
 from app.domain import Status
+from tests.uploading import upload
 
 pytestmark = pytest.mark.process
 
@@ -81,6 +83,54 @@ async def test_filters_select_matching_predictions(client: httpx.AsyncClient, da
     condition = "status = 'succeeded' AND model = 'another' AND confidence >= 0.9"
     assert await listed(client, **both) == await expected(connection, condition)
     await connection.close()
+
+
+SCRIPTS = (
+    *("Katze 🐈 im Garten", "👩‍🚀 woman", "🇩🇪 flag", "❤️", "a🐈b", "🐈🐕", "I♥NY", "100€"),
+    *(
+        "हिन्दी",
+        "தமிழ்",
+        "ภาษาไทย",
+        "日本語の写真",
+        "한국어",
+        "עִבְרִית",
+        "العَرَبِيَّة",
+        "ΑΒΓ",
+        "Ёлка",
+        "été",
+        "Å",
+        "½ cup",
+        "①",
+        "C++",
+    ),
+)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+async def test_words_of_any_script_are_found_in_both_normal_forms(client: httpx.AsyncClient, name: str) -> None:
+    row = (await upload(client, name=f"{name}.jpg")).json()
+    await upload(client, name="another.jpg")
+    for form in ("NFC", "NFD"):
+        text = unicodedata.normalize(form, name)
+        for words in (text, text.upper(), text.lower(), *text.split()):
+            assert await listed(client, q=words) == [row["id"]], ascii(words)
+
+
+async def test_emoji_within_a_name_is_found(client: httpx.AsyncClient) -> None:
+    row = (await upload(client, name="holiday🐈🐕.jpg")).json()
+    assert await listed(client, q="🐕") == [row["id"]]
+    assert await listed(client, q="🐈 holi") == [row["id"]]
+    assert await listed(client, q="🐎") == []
+
+
+async def test_label_is_found_in_both_normal_forms(client: httpx.AsyncClient) -> None:
+    row = (await upload(client, wait=True)).json()
+    for label in ("caf\u00e9", "cafe\u0301"):
+        corrected = await client.put(f"/predictions/{row['id']}/", json={"top_prediction": label, "confidence": 1})
+        assert corrected.status_code == 200
+        assert await listed(client, label=label) == [row["id"]]
+        for form in ("NFC", "NFD"):
+            assert await listed(client, q=unicodedata.normalize(form, label)) == [row["id"]]
 
 
 async def test_next_page_keeps_the_filters(client: httpx.AsyncClient, database_url: str) -> None:

@@ -72,4 +72,5 @@ VALUES ('2026-11-25 22:25:00+00', 1, 'anna', 'prediction.corrected', 2, '{"top_p
 INSERT INTO rate_limits (subject, free_at) VALUES ('requests 127.0.0.1', '2026-11-25 22:26:00+00');
 """,
     9: "UPDATE changes SET address = '192.0.2.7';",
+    10: "",
 }

@@ -51,6 +51,10 @@ def test_line_that_is_wrong_is_named(data: bytes, message: str) -> None:
     assert str(raised.value).startswith(message)
 
 
+def test_labels_are_in_normal_form_c() -> None:
+    assert parse_labels("e\u0301te\u0301\nhiver\n".encode()) == ("\u00e9t\u00e9", "hiver")
+
+
 def test_imagenets_homonyms_are_accepted() -> None:
     labels = [f"label {n}" for n in range(1000)]
     labels[134] = labels[517] = "crane"

@@ -15,11 +15,32 @@ from app.db.transactions import transaction
 from app.domain import Status
 from app.models.tortoise import Prediction
 
-# Must equal the expression of the index in migration 5; otherwise PostgreSQL does not use the index.
-WORDS: Final = (
-    "to_tsvector('simple', regexp_replace(coalesce(top_prediction, '') || ' ' || filename, "
-    "'[[:punct:][:space:]]+', ' ', 'g'))"
+# Characters in the syntax of both PostgreSQL and Python. PostgreSQL's own classes depend on the database's locale, and
+# count marks on letters (Devanagari, Hebrew, Thai) and emoji as punctuation.
+SEPARATORS: Final = (
+    r"\u0001-\u002F\u003A-\u0040\u005B-\u0060\u007B-\u00A1\u00A7\u00AB\u00AD\u00B6\u00B7\u00BB\u00BF\u055A-\u055F\u0589"
+    r"\u05BE\u05C0\u05C3\u060C\u061B\u061F\u066A-\u066D\u06D4\u0964\u0965\u0E4F\u0E5A\u0E5B\u1680\u2000-\u206F\u2E00-\u2E7F"
+    r"\u3000-\u3003\u3008-\u3011\u3014-\u301F\u3030\u30FB\uFE00-\uFE1F\uFE30-\uFE6F\uFF01-\uFF0F\uFF1A-\uFF20\uFF3B-\uFF40"
+    r"\uFF5B-\uFF65"
 )
+"""Spaces, punctuation, and invisible characters: between words."""
+SYMBOLS: Final = (
+    r"\u00A2-\u00A6\u00A8\u00A9\u00AC\u00AE-\u00B1\u00B4\u00B8\u00D7\u00F7\u20A0-\u20CF\u2190-\u2BFF"
+    r"\U0001F000-\U0001FAFF"
+)
+"""Emoji, arrows, currencies, and other symbols: each is a word."""
+# Must equal the expression of the index in migration 10; otherwise PostgreSQL does not use the index.
+WORDS: Final = (
+    "array_to_tsvector(array_remove(regexp_split_to_array(regexp_replace("
+    "lower(normalize(coalesce(top_prediction, '') || ' ' || filename)), "
+    f"'([{SYMBOLS}])', ' \\1 ', 'g'), '[{SEPARATORS}]+'), ''))"
+)
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a search, as the index splits names."""
+    spaced = re.sub(f"([{SYMBOLS}])", r" \1 ", unicodedata.normalize("NFC", text))
+    return [word for word in re.split(f"[{SEPARATORS}]+", spaced) if word]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +66,17 @@ class Filters:
         if self.model:
             filters.append(("model = {}", self.model))
         if self.label:
-            filters.append(("top_prediction = {}", self.label))
+            # Rows of earlier versions may have the label as it was in a file of labels.
+            forms = {self.label, unicodedata.normalize("NFC", self.label)}
+            filters.append(
+                ("top_prediction = {}", self.label) if len(forms) == 1 else ("top_prediction = ANY({})", sorted(forms))
+            )
         if self.min_confidence is not None:
             filters.append(("confidence >= {}", self.min_confidence))
         if self.key_id is not None:
             filters.append(("key_id = {}", self.key_id))
-        if words := re.findall(r"[^\W_]+", unicodedata.normalize("NFC", self.words)):
-            filters.append((f"{WORDS} @@ to_tsquery('simple', {{}})", " & ".join(f"{word}:*" for word in words)))
+        if words := words_of(self.words):
+            filters.append((f"{WORDS} @@ lower({{}})::tsquery", " & ".join(f"'{word}':*" for word in words)))
         elif self.words.strip():
             # Only punctuation, which no word starts with.
             filters.append(("{}", False))
