@@ -8,12 +8,13 @@ import sys
 from http import HTTPStatus
 from typing import Any, Final
 
+import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api.early_response import LINGER_BYTES, LINGER_SECONDS
 from app.api.errors import problem
-from app.api.head_limits import HeadLimits, HeadTooLarge
+from app.api.head_limits import HeadLimits, HeadRefused
 from app.api.middleware.request_log import log_malformed_request, new_request_id
 from app.api.middleware.security_headers import HEADERS
 from app.observability.log_events import CLIENT_STALLED
@@ -30,6 +31,8 @@ INITIAL_READ_BYTES: Final = 16 * 1024
 """Bytes read of a request before the application asks for its body: thousands may wait for memory."""
 BODY_READ_BYTES: Final = 256 * 1024
 """Bytes read at once of a body that the application has asked for."""
+UPGRADE_FIELDS: Final = frozenset((b"upgrade", b"http2-settings"))
+"""Headers of an offer to continue in another protocol; also names in the header Connection."""
 NOT_HTTP: Final = "This is not an HTTP/1.1 request. This port serves plain HTTP, not HTTPS."
 
 
@@ -42,6 +45,8 @@ class ConnectionProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._responding: RequestResponseCycle | None = None
         self._is_refused = False
+        self._data = b""
+        self._is_upgrade = False
         self._discarded_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._read_timer: asyncio.TimerHandle | None = None
@@ -61,6 +66,7 @@ class ConnectionProtocol(HttpToolsProtocol):
             self._discard(data)
             return
         was_in_body, self._body_bytes = self.in_body, 0
+        self._data = data
         super().data_received(data)
         self._after_data(len(data), was_in_body=was_in_body)
 
@@ -72,7 +78,7 @@ class ConnectionProtocol(HttpToolsProtocol):
                 self._limits.count_body(size, self._body_bytes)
             elif not was_in_body and self._in_head:
                 self._limits.count_unparsed(size)
-        except HeadTooLarge as error:
+        except HeadRefused as error:
             self._refuse(error.status, error.message)
             return
         if self.in_body and not was_in_body and not self.cycle.response_complete:
@@ -81,11 +87,33 @@ class ConnectionProtocol(HttpToolsProtocol):
             # Empty lines before a request: they would keep the connection open without end.
             self._wait_for_head()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Ignore an offer to upgrade (RFC 9110, 7.8): parse the request again without it.
+
+        The parser takes a request with an upgrade for one without a body, and the body for a request.
+        """
+        upgrade = sys.exception()
+        assert isinstance(upgrade, httptools.HttpParserUpgrade)
+        self._is_upgrade = False
+        head = self._head_without_upgrade()
+        self.parser = httptools.HttpRequestParser(self)
+        super().data_received(head + self._data[upgrade.args[0] :])
+
+    def _head_without_upgrade(self) -> bytes:
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        for name, value in self.headers:
+            if name == b"connection":
+                kept = [option for option in value.split(b",") if option.strip().lower() not in UPGRADE_FIELDS]
+                lines.append(b"connection: " + b",".join(kept))
+            elif name not in UPGRADE_FIELDS:
+                lines.append(name + b": " + value)
+        return b"\r\n".join([*lines, b"", b""])
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn has logged it
         """Respond to bytes that are not HTTP, or exceed a limit, as to any other bad request."""
         cause = sys.exception()
         too_large = cause.__context__ if cause else None
-        if isinstance(too_large, HeadTooLarge):
+        if isinstance(too_large, HeadRefused):
             self._refuse(too_large.status, too_large.message)
         else:
             self._refuse(HTTPStatus.BAD_REQUEST, NOT_HTTP)
@@ -143,7 +171,12 @@ class ConnectionProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_headers_complete(self) -> None:
-        """The headers are complete."""
+        """The headers are complete. The parser is asked again later if they offer an upgrade."""
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise HeadRefused(HTTPStatus.NOT_IMPLEMENTED, "CONNECT is not supported: this is not a proxy.")
+            self._is_upgrade = True
+            return
         self._cancel_head_timer()
         self._in_head = False
         super().on_headers_complete()
@@ -151,6 +184,8 @@ class ConnectionProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is complete."""
+        if self._is_upgrade:
+            return
         self.in_body = False
         super().on_message_complete()
 

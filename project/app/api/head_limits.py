@@ -12,8 +12,8 @@ FRAMING_PER_BYTE: Final = 8
 FIELD_OVERHEAD: Final = len(b": \r\n")
 
 
-class HeadTooLarge(Exception):
-    """A request exceeds a limit; the response and its status."""
+class HeadRefused(Exception):
+    """A request's head is refused, for example because it exceeds a limit; the response and its status."""
 
     def __init__(self, status: HTTPStatus, message: str) -> None:
         super().__init__(message)
@@ -22,7 +22,7 @@ class HeadTooLarge(Exception):
 
 
 class HeadLimits:
-    """Counts one request after another of a connection. Every method raises HeadTooLarge."""
+    """Counts one request after another of a connection. Every method raises HeadRefused."""
 
     def __init__(self, max_bytes: int) -> None:
         """``max_bytes``: of the request line, headers and trailers together, and of chunk framing."""
@@ -38,7 +38,7 @@ class HeadLimits:
         """Count a piece of the URL."""
         self._url_bytes += size
         if self._url_bytes > MAX_URL_BYTES:
-            raise HeadTooLarge(HTTPStatus.REQUEST_URI_TOO_LONG, f"The URL exceeds {MAX_URL_BYTES} bytes.")
+            raise HeadRefused(HTTPStatus.REQUEST_URI_TOO_LONG, f"The URL exceeds {MAX_URL_BYTES} bytes.")
 
     def count_field(self, name: bytes, value: bytes) -> None:
         """Count a header or trailer."""
@@ -62,9 +62,9 @@ class HeadLimits:
             raise _fields_too_large(f"The chunk extensions or trailers exceed {self._max_bytes} bytes.")
         self._framing_bytes = max(self._framing_bytes, 0)
 
-    def _too_large(self) -> HeadTooLarge:
+    def _too_large(self) -> HeadRefused:
         return _fields_too_large(f"The request line and headers exceed {self._max_bytes} bytes (MAX_HEAD_BYTES).")
 
 
-def _fields_too_large(message: str) -> HeadTooLarge:
-    return HeadTooLarge(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message)
+def _fields_too_large(message: str) -> HeadRefused:
+    return HeadRefused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message)
