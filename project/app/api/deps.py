@@ -82,7 +82,15 @@ def make_state(
         renderer,
         renditions,
         backlog,
-        intake=Intake(settings, storage, backend.dispatch, backlog, _downloader(settings), inspectors),
+        intake=Intake(
+            settings,
+            storage,
+            backend.dispatch,
+            backlog,
+            _downloader(settings),
+            inspectors,
+            backend.notifications.process_lock,
+        ),
         unpacker=ZipUnpacker(),
         # The largest upload must fit.
         upload_budget=MemoryBudget(max(budget, settings.max_upload_bytes + MULTIPART_OVERHEAD)),

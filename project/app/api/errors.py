@@ -50,6 +50,7 @@ STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
 TRANSIENT_ERRORS: Final = (domain.DatabaseUnavailable, domain.StorageUnavailable)
 """Transient errors that every request reports until the service recovers: logged in one line."""
 RETRY_AFTER_SECONDS: Final = 5
+IN_FLIGHT_SECONDS: Final = 1
 ECHO_LIMIT: Final = 200
 NO_FILE: Final = "A file is required: send the image as the field `file` of a multipart form (curl -F file=@image.jpg)"
 
@@ -142,6 +143,8 @@ def headers_of(error: domain.ServiceError) -> dict[str, str]:
     """Headers of an error response, such as Retry-After."""
     if isinstance(error, domain.RateLimited):
         return {"Retry-After": str(error.retry_after), **rate_limit_headers(error.limits)}
+    if isinstance(error, domain.IdempotencyKeyInFlight):
+        return {"Retry-After": str(IN_FLIGHT_SECONDS)}
     status = status_of(error)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         seconds = error.retry_after if isinstance(error, domain.Overloaded) else RETRY_AFTER_SECONDS

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
@@ -27,6 +28,7 @@ POLL_SECONDS: Final = 2.0
 """Waiting clients also read the row this often, in case a notification was lost."""
 MAX_UNREAD: Final = 10_000
 """Events buffered for a slow subscriber."""
+LOCK_BITS: Final = 62
 DELETED: Final = "deleted"
 FINISHED: Final = frozenset({Status.SUCCEEDED, Status.FAILED})
 
@@ -113,6 +115,8 @@ class NotificationListener:
         self._waiters = _Watchers()
         self._subscriptions: set[Subscription] = set()
         self._attempted = asyncio.Event()
+        self.process_lock = secrets.randbits(LOCK_BITS)
+        """The advisory lock that this process has as long as it lives, on the same connection."""
         self.stopping = asyncio.Event()
         """Set at shutdown: endless streams must end."""
 
@@ -177,6 +181,7 @@ class NotificationListener:
                 async with translate_connection_errors(), dedicated_connection(self._url) as connection:
                     lost = asyncio.Event()
                     connection.add_termination_listener(lambda _, lost=lost: lost.set())
+                    await connection.execute("SELECT pg_try_advisory_lock($1)", self.process_lock)
                     await connection.add_listener(CHANNEL, self._on_notification)
                     # Changes may have been missed while disconnected, so every waiting caller reads its row.
                     self._attempted.set()

@@ -132,6 +132,7 @@ class IdempotencyKey(Model):
     prediction_id: int | None = fields.BigIntField(null=True)
     answer: str | None = fields.TextField(null=True, description="The first answer, as it was sent.")
     claimed_at = fields.DatetimeField()
+    owner: int | None = fields.BigIntField(null=True, description="Advisory lock of the process of the upload.")
 
     class Meta:
         """Table and indexes."""

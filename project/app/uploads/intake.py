@@ -99,14 +99,16 @@ class Intake:
         backlog: Backlog,
         downloader: "ImageDownloader | None",
         inspectors: Inspectors,
+        process_lock: int,
     ) -> None:
-        """``downloader``: None if image URLs are disabled."""
+        """``downloader``: None if image URLs are disabled. ``process_lock``: owns this process's idempotency keys."""
         self.inspector = Inspector(settings, inspectors)
         self.downloads_enabled = downloader is not None
         self._storage = storage
         self._dispatch = dispatch
         self._backlog = backlog
         self._downloader = downloader
+        self._process_lock = process_lock
         self._quotas = Quotas(settings.quota_bytes)
         self._max_upload_bytes = settings.max_upload_bytes
         self._max_duration = timedelta(seconds=settings.max_wait_seconds) + CLAIM_TIMEOUT
@@ -155,7 +157,9 @@ class Intake:
         self, upload: UploadBody, fingerprint: str, create: Callable[[IdempotencyClaim], Awaitable[Prediction]]
     ) -> Submission:
         assert upload.idempotency_key is not None
-        claim = await idempotency.claim(upload.idempotency_key, upload.options.key_id, fingerprint, self._max_duration)
+        claim = await idempotency.claim(
+            upload.idempotency_key, upload.options.key_id, fingerprint, self._max_duration, self._process_lock
+        )
         if isinstance(claim, Replay):
             return Submission(claim, upload.received_at)
         try:

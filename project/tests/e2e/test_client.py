@@ -203,6 +203,19 @@ def test_response_of_another_server_is_reported() -> None:
         Attempts(0).after_response(page)
 
 
+def test_client_waits_out_an_earlier_attempt_that_is_in_progress() -> None:
+    """Without counting it as an attempt, but not for ever."""
+    attempts = Attempts(0)
+    in_flight = httpx.Response(
+        409, json={"detail": "in progress", "code": "idempotency_key_in_flight"}, headers={"Retry-After": "1"}
+    )
+    pauses = [attempts.after_response(in_flight) or 0.0 for _ in range(100)]
+    assert all(0.5 < pause < 1.5 for pause in pauses)
+    with pytest.raises(Unreachable):
+        for _ in range(300):
+            attempts.after_response(in_flight)
+
+
 def test_command_writes_a_csv_file(
     service: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from unittest.mock import patch
 
+import asyncpg
 import httpx
 import pytest
 from pydantic import SecretStr
@@ -21,6 +22,8 @@ from tests.pictures import jpeg, jpeg_with
 from tests.uploading import WAIT, upload
 
 OTHER = jpeg(300, 300)
+OTHER_PROCESS = 4 * 2**60 - 1
+"""Its advisory lock: the largest possible."""
 
 
 async def count() -> int:
@@ -166,6 +169,23 @@ async def test_key_is_free_after_its_process_died(client: httpx.AsyncClient) -> 
     assert (await upload(client, key="without")).status_code == 409
     await execute("UPDATE idempotency_keys SET claimed_at = now() - interval '1 hour' WHERE key = 'without'")
     assert (await upload(client, key="without")).status_code == 201
+
+
+async def test_key_of_a_dead_process_is_free_at_once(client: httpx.AsyncClient, database_url: str) -> None:
+    """PostgreSQL releases the lock of a process that dies, whether or not it could say goodbye."""
+    other = await asyncpg.connect(database_url)
+    await other.execute("SELECT pg_advisory_lock($1)", OTHER_PROCESS)
+    await upload(client, key="one")
+    await execute("UPDATE idempotency_keys SET prediction_id = NULL, answer = NULL, owner = $1", [OTHER_PROCESS])
+    alive = await upload(client, key="one")
+    assert alive.status_code == 409
+    assert alive.headers["Retry-After"] == "1"
+    other.terminate()
+    async with asyncio.timeout(10):
+        while (response := await upload(client, key="one")).status_code == 409:
+            await asyncio.sleep(0.05)
+    assert response.status_code == 201
+    assert await count() == 2
 
 
 async def test_key_expires_after_a_day(client: httpx.AsyncClient) -> None:

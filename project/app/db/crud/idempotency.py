@@ -15,12 +15,18 @@ from app.domain import IdempotencyClaim, IdempotencyKeyInFlight, IdempotencyKeyR
 LIFETIME: Final = timedelta(days=1)
 MAX_KEY_LENGTH: Final = 255
 
-# A key becomes free after a day, or if its upload's process died before the row existed.
+# A key becomes free after a day, or if its upload's process died before the row existed: PostgreSQL releases a dead
+# process's lock at once. The time limit is for processes that hang, or that run on a host that is cut off.
 _CLAIM: Final = """
-INSERT INTO idempotency_keys AS kept (key, fingerprint, claimed_at) VALUES ($1, $2, now())
+INSERT INTO idempotency_keys AS kept (key, fingerprint, claimed_at, owner) VALUES ($1, $2, now(), $5)
 ON CONFLICT (key) DO UPDATE
-SET fingerprint = EXCLUDED.fingerprint, claimed_at = now(), prediction_id = NULL, answer = NULL
+SET fingerprint = EXCLUDED.fingerprint, claimed_at = now(), owner = EXCLUDED.owner, prediction_id = NULL, answer = NULL
 WHERE kept.claimed_at < now() - CASE WHEN kept.prediction_id IS NULL THEN $3::interval ELSE $4::interval END
+    OR kept.prediction_id IS NULL AND kept.owner <> $5 AND NOT EXISTS (
+        SELECT 1 FROM pg_locks
+        WHERE locktype = 'advisory' AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = kept.owner
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    )
 RETURNING claimed_at
 """
 
@@ -44,16 +50,19 @@ def _stored(key: str, key_id: int | None) -> str:
 
 
 @translate_connection_errors()
-async def claim(key: str, key_id: int | None, fingerprint: str, max_duration: timedelta) -> Replay | IdempotencyClaim:
+async def claim(
+    key: str, key_id: int | None, fingerprint: str, max_duration: timedelta, owner: int
+) -> Replay | IdempotencyClaim:
     """Start an upload, or return its earlier outcome.
 
-    ``key_id``: of the API key to which the idempotency key belongs. ``max_duration``: of an upload.
+    ``key_id``: of the API key to which the idempotency key belongs. ``max_duration``: of an upload. ``owner``: the
+    advisory lock that this process has as long as it lives.
 
     Raises IdempotencyKeyReused if the key belongs to another upload, IdempotencyKeyInFlight if that upload is in
     progress.
     """
     key = _stored(key, key_id)
-    while not (claimed := await execute(_CLAIM, [key, fingerprint, max_duration, LIFETIME])):
+    while not (claimed := await execute(_CLAIM, [key, fingerprint, max_duration, LIFETIME, owner])):
         rows = await execute("SELECT fingerprint, prediction_id, answer FROM idempotency_keys WHERE key = $1", [key])
         if not rows:
             continue  # released in the meantime

@@ -14,6 +14,8 @@ RETRIED: Final = frozenset(
 )
 IN_FLIGHT: Final = "idempotency_key_in_flight"
 MAX_PAUSE: Final = 60.0
+MAX_IN_FLIGHT: Final = 180.0
+"""Seconds to wait for an earlier attempt at the same upload, which the service may still be processing."""
 
 
 @dataclass
@@ -22,6 +24,8 @@ class Attempts:
 
     left: int
     made: int = 0
+    waited: float = 0.0
+    """Seconds waited for earlier attempts, which are not counted."""
 
     def after_response(self, response: httpx.Response) -> float | None:
         """Seconds until the next attempt; None if the response is final.
@@ -35,7 +39,12 @@ class Attempts:
         message, code = problem(response)
         if response.status_code not in RETRIED and code != IN_FLIGHT:
             raise Refused(response.status_code, message, code)
-        return self._pause(message, response.headers.get("retry-after", ""))
+        retry_after = response.headers.get("retry-after", "")
+        if code == IN_FLIGHT and self.waited < MAX_IN_FLIGHT:
+            seconds = _randomized(float(retry_after) if retry_after.isdecimal() else 1.0)
+            self.waited += seconds
+            return seconds
+        return self._pause(message, retry_after)
 
     def after_error(self, error: httpx.TransportError) -> float:
         """Seconds until the next attempt. Raises Unreachable if none is left."""
@@ -46,9 +55,12 @@ class Attempts:
             raise Unreachable(f"{message} ({self.made + 1} attempts)")
         self.left -= 1
         self.made += 1
-        # Random, so that clients do not retry at the same moment.
-        seconds = float(retry_after) if retry_after.isdecimal() else 0.5 * 2**self.made
-        return float(min(seconds, MAX_PAUSE) * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+        return _randomized(float(retry_after) if retry_after.isdecimal() else 0.5 * 2**self.made)
+
+
+def _randomized(seconds: float) -> float:
+    """About that many seconds, so that clients do not retry at the same moment."""
+    return float(min(seconds, MAX_PAUSE) * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
 
 
 def problem(response: httpx.Response) -> tuple[str, str | None]:
