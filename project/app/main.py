@@ -85,7 +85,13 @@ def create_application(settings: Settings) -> FastAPI:
 
     # Serves Swagger UI and ReDoc from a package instead of a CDN, so that they work without the internet.
     app = FastAPIOffline(
-        title="Image classifier", description=DESCRIPTION, version=__version__, lifespan=lifespan, debug=False
+        # A JSON body without a Content-Type is accepted, as curl -T and test clients send it.
+        strict_content_type=False,
+        title="Image classifier",
+        description=DESCRIPTION,
+        version=__version__,
+        lifespan=lifespan,
+        debug=False,
     )
     _add_middleware(app, settings, anonymous)
     add_error_handlers(app)

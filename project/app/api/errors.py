@@ -53,6 +53,7 @@ RETRY_AFTER_SECONDS: Final = 5
 IN_FLIGHT_SECONDS: Final = 1
 ECHO_LIMIT: Final = 200
 NO_FILE: Final = "A file is required: send the image as the field `file` of a multipart form (curl -F file=@image.jpg)"
+NOT_JSON: Final = "The body must be JSON: send the header Content-Type: application/json (curl --json)"
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -218,6 +219,8 @@ async def _invalid_request(_request: Request, error: Exception) -> Response:
         item = {"type": entry["type"], "loc": list(entry["loc"]), "msg": entry["msg"]}
         if entry["loc"] == ("body", "file"):
             item["msg"] = NO_FILE
+        if entry["type"] == "model_attributes_type" and isinstance(entry.get("input"), bytes):
+            item["msg"] = NOT_JSON
         if "input" in entry and _can_be_echoed(entry["input"]):
             item["input"] = entry["input"]
         detail.append(item)

@@ -90,14 +90,19 @@ def decode_cursor(cursor: str | None) -> int | None:
     return last_id
 
 
-_WAIT: Final = re.compile(r'(?:^|,)\s*wait\s*=\s*"?0*(\d{1,9})\d*"?\s*(?:[,;]|$)', re.ASCII | re.IGNORECASE)
+_WAIT: Final = re.compile(
+    r'(?:^|,)\s*wait\s*(?:=\s*(?:"?0*(?P<seconds>\d{1,9})\d*"?|(?:"")?)\s*)?(?:[,;]|$)', re.ASCII | re.IGNORECASE
+)
+"""A preference without a value equals one with an empty value (RFC 7240, 2)."""
 
 
 def wait_seconds(request: Request, max_seconds: int) -> int | None:
-    """Seconds from ``Prefer: wait=N`` (RFC 7240, 4.3), at most ``max_seconds``; None without one."""
+    """Seconds from ``Prefer: wait=N`` (RFC 7240, 4.3), at most ``max_seconds``, which also ``wait`` alone means."""
     # A header may have several lines (RFC 9110, 5.3).
     match = _WAIT.search(", ".join(request.headers.getlist("prefer")))
-    return min(int(match[1]), max_seconds) if match else None
+    if match is None:
+        return None
+    return max_seconds if match["seconds"] is None else min(int(match["seconds"]), max_seconds)
 
 
 def idempotency_key(request: Request, max_length: int = MAX_KEY_LENGTH) -> str | None:

@@ -131,6 +131,9 @@ async def _receive(request: Request) -> _Fields:
 
 
 def _is_json(request: Request) -> bool:
+    """Whether a body is JSON; one without a Content-Type is taken as JSON, because a form needs the header."""
+    if not request.headers.get("content-type"):
+        return True
     return parse_options_header(request.headers.get("content-type"))[0] == b"application/json"
 
 
@@ -153,6 +156,8 @@ async def _from_json(request: Request) -> _Fields:
         body = b"".join([chunk async for chunk in request.stream()])
     except ClientDisconnect as error:
         raise HTTPException(HTTPStatus.BAD_REQUEST, INTERRUPTED_UPLOAD) from error
+    if not request.headers.get("content-type") and not body.lstrip().startswith(b"{"):
+        raise validation_error("missing", "file", "Field required")
     return _parse_json(body) if len(body) <= MAX_INLINE_JSON else await asyncio.to_thread(_parse_json, body)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from app.outbound import image_download
 from app.outbound.addresses import is_public
 from tests.integration.conftest import serving, uploaded_files
 from tests.pictures import jpeg
-from tests.uploading import WAIT
+from tests.uploading import WAIT, upload
 
 pytestmark = pytest.mark.process
 
@@ -259,3 +260,31 @@ async def test_idempotency_key_compares_the_url(fetching_client: httpx.AsyncClie
         assert first.json()["id"] == again.json()["id"]
         assert asked == ["/a", "/a"]
         assert (await sent("/b")).status_code == 422
+
+
+async def test_json_needs_no_content_type(client: httpx.AsyncClient) -> None:
+    body = json.dumps({"image": base64.b64encode(jpeg()).decode()}).encode()
+    created = await client.post("/predictions/", content=body, headers=WAIT)
+    assert created.status_code == 201, created.text
+    correction = json.dumps({"top_prediction": "mine", "confidence": 1}).encode()
+    corrected = await client.put(f"/predictions/{created.json()['id']}/", content=correction)
+    assert corrected.json()["top_prediction"] == "mine"
+
+
+@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain"])
+async def test_error_names_the_content_type_of_json(client: httpx.AsyncClient, content_type: str) -> None:
+    """As sent by curl -d, which takes every body for a form."""
+    id = (await upload(client, wait=True)).json()["id"]
+    headers = {"Content-Type": content_type}
+    answer = await client.put(f"/predictions/{id}/", content=b'{"top_prediction": "mine"}', headers=headers)
+    assert answer.status_code == 422
+    assert "send the header Content-Type: application/json" in answer.json()["detail"][0]["msg"]
+
+
+@pytest.mark.parametrize("body", [b"", jpeg(), b"[]"], ids=["nothing", "JPEG", "list"])
+async def test_error_for_another_body_without_a_content_type_says_how_to_send_a_file(
+    client: httpx.AsyncClient, body: bytes
+) -> None:
+    answer = await client.post("/predictions/", content=body)
+    assert answer.status_code == 422
+    assert "send the image as the field `file`" in answer.json()["detail"][0]["msg"]

@@ -98,7 +98,7 @@ class BodyLimitMiddleware:
                 return self._max_batch_bytes, self._max_batch_bytes, True
             if media_type.startswith("multipart/") and path.endswith(FORMS):
                 return self._max_bytes, self._max_bytes + MULTIPART_OVERHEAD, True
-            if media_type == "application/json" and path.endswith(UPLOADS):
+            if media_type in {"application/json", ""} and path.endswith(UPLOADS):
                 return self._max_bytes, base64_length(self._max_bytes) + MULTIPART_OVERHEAD, True
         # Only the bodies above carry images; all others are parsed on the event loop and have no reason to be large.
         small = SIGN_IN_BODIES if path.endswith(SIGN_IN) else OTHER_BODIES
