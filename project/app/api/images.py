@@ -93,7 +93,8 @@ async def read_heat_map(
 
     async def explain() -> bytes:
         async with state.rendering_budget.reserve(prediction.size_bytes):
-            return await state.renderer.explain(prediction.model, label, await _read_stored(prediction, state))
+            data = await _read_stored(prediction, state)
+            return await state.renderer.explain(prediction.model, prediction.model_version, label, data)
 
     image = await state.renditions.get(prediction.image_path, f"heat map {version} {label}", explain)
     return Response(image, headers=_cache_headers(etag), media_type="image/png")

@@ -1,4 +1,4 @@
-"""What turns a network's output into scores: ``activation`` in a manifest."""
+"""Activations: functions from a network's output to scores."""
 
 from collections.abc import Callable
 from typing import Final, Literal

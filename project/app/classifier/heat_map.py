@@ -40,8 +40,15 @@ class _Head:
 class Explainer:
     """A LiteRT model that keeps its feature maps: slower than for classification, and loaded separately."""
 
-    def __init__(self, model: Model) -> None:
-        """Load the model. Raises NotExplainable if it does not end in pooling and a dense layer."""
+    def __init__(self, model: Model, version: str) -> None:
+        """Load the model. Raises NotExplainable for results of another version, and for most kinds of networks.
+
+        The network must end in pooling and a dense layer.
+        """
+        if not model.has_version(version):
+            raise NotExplainable(
+                f"Another version of the model {model.name} classified this image: classify it again for a heat map."
+            )
         assert isinstance(model.manifest, ImageManifest)
         if model.manifest.runtime != "litert":
             raise NotExplainable(f"The model {model.name} has no heat map: only fp32 LiteRT models have one.")

@@ -7,8 +7,8 @@ from typing import Final
 
 MAX_LENGTH: Final = 255
 """Characters of a label, as in corrections."""
-HOMONYMS: Final = 1000
-"""ImageNet's 1000 labels contain a few twice: a crane is a bird, and a machine."""
+WITH_HOMONYMS: Final = (1000, 1001)
+"""ImageNet's labels, also with "background", contain a few twice: a crane is a bird, and a machine."""
 _BOMS: Final = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -53,7 +53,7 @@ def parse_labels(data: bytes) -> tuple[str, ...]:
         if len(label) > MAX_LENGTH:
             raise LabelsInvalid(f"line {number} has {len(label)} characters; at most {MAX_LENGTH} are allowed")
         first = first_lines.setdefault(label, number)
-        if first != number and len(lines) != HOMONYMS:
+        if first != number and len(lines) not in WITH_HOMONYMS:
             raise LabelsInvalid(f"line {number} repeats the label of line {first}, {label!r}")
         labels.append(label)
     return tuple(labels)

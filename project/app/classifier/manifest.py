@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from app.classifier.activations import Activation
-from app.classifier.fingerprint import Stamp, fingerprint, sha256_of, stamp_of, stamps_of
+from app.classifier.fingerprint import Stamp, cached_sha256, fingerprint, stamp_of, stamps_of
 from app.classifier.labels import LabelsInvalid, decode_text, parse_labels
 from app.domain import ModelBroken
 from app.images.preprocessing import InputSpec
@@ -22,9 +22,11 @@ from app.images.preprocessing import InputSpec
 MANIFEST: Final = "model.toml"
 MAX_NAME_LENGTH: Final = 64
 MIN_LABELS: Final = 2
+MAX_SIZE: Final = 4096
+"""Pixels of a side of the input."""
 MAX_VERSION_LENGTH: Final = 64
 FINGERPRINT_DIGITS: Final = 6
-"""Of the fingerprint in a version."""
+"""Digits of the fingerprint in a version."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=MAX_NAME_LENGTH)]
 FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\]+$")]
@@ -42,7 +44,7 @@ class _Table(BaseModel):
 class InputTable(_Table):
     """``[input]`` of an image model: how to prepare an image, see ``preprocessing.InputSpec``."""
 
-    size: int = Field(gt=0, le=4096)
+    size: int = Field(gt=0, le=MAX_SIZE)
     resize: Literal["crop", "squash"] = "crop"
     short_side: int | None = Field(default=None, gt=0, le=8192)
     channels: Literal["rgb", "bgr"] = "rgb"
@@ -90,14 +92,20 @@ class Feature(_Table):
 
 class _Manifest(_Table):
     name: Name = Field(description="Name of the model in requests.")
-    version: str = Field(min_length=1, max_length=MAX_VERSION_LENGTH, description="Begins the model's version.")
+    version: str = Field(min_length=1, max_length=MAX_VERSION_LENGTH, description="Prefix of the model's version.")
     file: FileName
     labels: FileName
-    file_sha256: Sha256 | None = Field(default=None, description="Of the model file; any other file is refused.")
-    fingerprint: str = Field(default="", description="Of what the exporter wrote; see Model.version.")
+    file_sha256: Sha256 | None = Field(default=None, description="SHA-256 of the model file; others are refused.")
+    fingerprint: str = Field(default="", description="Fingerprint of the exported files.")
     weights_sha256: str = ""
     weights_source: str = ""
     exporter: str = Field(default="", description="Name and version of the exporter.")
+
+    @model_validator(mode="after")
+    def _files_differ(self) -> Self:
+        if len({self.file, self.labels, MANIFEST}) < 3:  # noqa: PLR2004 - three files
+            raise ValueError(f"file, labels and {MANIFEST} must be different files")
+        return self
 
 
 class ImageManifest(_Manifest):
@@ -130,7 +138,7 @@ _FINGERPRINTED: Final[dict[str, Any]] = {
     **dict.fromkeys(("kind", "runtime", "input", "output"), True),
     "features": {"__all__": {"name", "default"}},
 }
-"""The parts of a manifest that answers depend on."""
+"""The parts of a manifest that results depend on."""
 _ANY_KIND: Final[TypeAdapter[Manifest]] = TypeAdapter(Annotated[Manifest, Field(discriminator="kind")])
 
 
@@ -142,7 +150,7 @@ class Model:
     folder: Path
     labels: tuple[str, ...]
     fingerprint: str
-    """SHA-256 of all that answers depend on: the model's files, its labels, and parts of its manifest."""
+    """SHA-256 of all that results depend on: the model's files, its labels, and parts of its manifest."""
     stamps: tuple[Stamp, ...] = field(compare=False)
     """Of the model's files when they were read."""
 
@@ -153,7 +161,7 @@ class Model:
 
     @property
     def version(self) -> str:
-        """Identifies all that answers depend on.
+        """Identifies all that results depend on.
 
         The manifest's version, followed by the fingerprint if the exporter did not write exactly these files.
         """
@@ -161,6 +169,10 @@ class Model:
             return self.manifest.version
         suffix = f"-{self.fingerprint[:FINGERPRINT_DIGITS]}"
         return f"{self.manifest.version[: MAX_VERSION_LENGTH - len(suffix)]}{suffix}"
+
+    def has_version(self, version: str) -> bool:
+        """Whether results of a version are this model's: also as earlier versions of the service named it."""
+        return version in {self.version, self.manifest.version} or self.manifest.weights_sha256.startswith(version)
 
     @property
     def path(self) -> Path:
@@ -176,7 +188,7 @@ class Model:
 
 
 def fingerprint_of(manifest: Manifest, labels: tuple[str, ...], files: Mapping[str, str]) -> str:
-    """SHA-256 in hexadecimal of all that a model's answers depend on. ``files``: SHA-256 by name."""
+    """SHA-256 in hexadecimal of all that a model's results depend on. ``files``: SHA-256 by name."""
     return fingerprint(manifest.model_dump(mode="json", include=_FINGERPRINTED, exclude_defaults=True), labels, files)
 
 
@@ -197,13 +209,13 @@ def read_model(folder: Path) -> Model:
 
 def _read(folder: Path) -> Model:
     try:
-        about = stamp_of(_regular(folder / MANIFEST))
-        manifest = _ANY_KIND.validate_python(tomllib.loads(decode_text(about.path.read_bytes())))
+        manifest_stamp = stamp_of(_regular(folder / MANIFEST))
+        manifest = _ANY_KIND.validate_python(tomllib.loads(decode_text(manifest_stamp.path.read_bytes())))
         _regular(folder / manifest.file)
         stamps = _stamps(folder, manifest)
         labels = _labels(folder / manifest.labels)
         files = {
-            str(stamp.path.relative_to(folder)): sha256_of(stamp)
+            str(stamp.path.relative_to(folder)): cached_sha256(stamp)
             for stamp in stamps
             if stamp.path not in {folder / MANIFEST, folder / manifest.labels}
         }
@@ -225,7 +237,7 @@ def _read(folder: Path) -> Model:
             f"{manifest.file_sha256}: restore the file, or correct file_sha256."
         )
     model = Model(manifest, folder, labels, fingerprint_of(manifest, labels, files), stamps)
-    if about not in stamps or not model.is_unchanged():
+    if manifest_stamp not in stamps or not model.is_unchanged():
         raise ModelBroken(f"The files of the model in {folder} are changing: they are read again when complete.")
     return model
 

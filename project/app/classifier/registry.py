@@ -1,7 +1,7 @@
 """The registry: available models, the default one, and the loaded ones.
 
-A model is a folder in ``MODELS_DIR`` (``manifest.py``). The folder is scanned at startup and on requests for the list
-or for an unknown name, so a new model is available without a restart.
+A model is a folder in ``MODELS_DIR`` (``manifest.py``). The folder is scanned at startup, when a file changes, and on
+requests for the list or for an unknown name, so a new model is available without a restart.
 """
 
 import logging
@@ -28,9 +28,9 @@ FALLBACK_NOTE: Final = (
     "Connect to the internet or set MODEL_WEIGHTS to the file, then run `make model MODEL=mobilenet_v2`."
 )
 FOLLOW_SECONDS: Final = 2.0
-"""How often each process looks for changed files."""
+"""Seconds between checks for changed files."""
 LOAD_ATTEMPTS: Final = 3
-"""For a model whose files are replaced while they are loaded."""
+"""Attempts to load a model whose files change meanwhile."""
 EXPORT_HINT: Final = "run `make model`"
 
 Loaded = Classifier | TabularClassifier
@@ -86,13 +86,15 @@ class Registry:
         self._threads = threads
         self._memory_bytes = memory_bytes
         self._default = default
-        self._lock = threading.Lock()
+        self._lock, self._scanning = threading.Lock(), threading.Lock()
         # Held while a model is loaded, which takes a while; loaded ones remain available.
         self._loading = threading.RLock()
         self._listed: tuple[Stamp, ...] = ()
         self._models: dict[str, Model] = {default.name: default} if default else {}
         self._broken: dict[str, str] = {}
         self._unloadable: dict[Model, str] = {}
+        # The last version in each folder that was loaded, here or by the process that checks models.
+        self._working: dict[Path, Model] = {default.folder: default} if default else {}
         self._checked: set[Model] = set()
         # Least recently used first.
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
@@ -127,35 +129,39 @@ class Registry:
             return list(self._loaded)
 
     def scan(self) -> None:
-        """Scan the folder. Broken models are logged once and excluded."""
-        models: dict[str, Model] = {}
-        broken: dict[str, str] = {}
-        # Listed before the files are read: what changes in the meantime is noticed the next time.
-        self._listed = self._list_files()
-        folders = self._folders()
-        # The default model has the first claim to its name.
-        folders.sort(key=lambda folder: self._default is None or folder != self._default.folder)
-        for folder in folders:
-            try:
-                model = read_model(folder)
-                if model.name in models:
-                    raise ModelBroken(f"The model in {folder.name} has the same name as another model, {model.name}.")
-                if model in self._unloadable:
-                    raise ModelBroken(self._unloadable[model])
-            except ModelBroken as error:
-                broken[folder.name] = error.message
-                if self._broken.get(folder.name) != error.message:
-                    log.log(self._level, MODEL_BROKEN, error.message)
-            else:
-                models[model.name] = model
-        if self._default:
-            # While its files are replaced, the last complete ones stay.
-            models.setdefault(self._default.name, self.default)
-        with self._lock:
-            self._models, self._broken = models, broken
-            for name in [name for name, loaded in self._loaded.items() if loaded.model != models.get(name)]:
-                log.info(MODEL_CHANGED, name)
-                del self._loaded[name]
+        """Scan the folder. Broken models are logged once and excluded; their last working version stays."""
+        with self._scanning:
+            # Listed before the files are read: what changes in the meantime is noticed the next time.
+            listed = self._list_files()
+            models: dict[str, Model] = {}
+            broken: dict[str, str] = {}
+            folders = self._folders()
+            # The default model has the first claim to its name.
+            folders.sort(key=lambda folder: self._default is None or folder != self._default.folder)
+            for folder in folders:
+                try:
+                    model = read_model(folder)
+                    if model.name in models:
+                        raise ModelBroken(
+                            f"The model in {folder.name} has the same name as another model, {model.name}."
+                        )
+                    if model in self._unloadable:
+                        raise ModelBroken(self._unloadable[model])
+                except ModelBroken as error:
+                    broken[folder.name] = error.message
+                    if self._broken.get(folder.name) != error.message:
+                        log.log(self._level, MODEL_BROKEN, error.message)
+                    if working := self._working.get(folder):
+                        models.setdefault(working.name, working)
+                else:
+                    models[model.name] = model
+            if self._default:
+                models.setdefault(self._default.name, self.default)
+            with self._lock:
+                self._listed, self._models, self._broken = listed, models, broken
+                for name in [name for name in self._loaded if name not in models]:
+                    log.info(MODEL_CHANGED, name)
+                    del self._loaded[name]
 
     def has_changed(self) -> bool:
         """Whether a file of a model was added, removed or changed since the last scan."""
@@ -171,11 +177,7 @@ class Registry:
         return sorted(path for path in present if path.is_dir() and not path.name.startswith("."))
 
     def _list_files(self) -> tuple[Stamp, ...]:
-        try:
-            return tuple(stamp for folder in self._folders() for stamp in stamps_of(folder))
-        except OSError:
-            # A file vanished just now: the listing is incomplete, and differs from any other.
-            return ()
+        return tuple(stamp for folder in self._folders() for stamp in stamps_of(folder))
 
     @property
     def unchecked(self) -> list[Model]:
@@ -184,13 +186,29 @@ class Registry:
 
     def note_checked(self, faults: Mapping[Model, str | None]) -> None:
         """Record another process's findings; models with an error are broken here too."""
-        self._checked.update(faults)
-        self._unloadable.update({model: reason for model, reason in faults.items() if reason})
+        for model, reason in faults.items():
+            self._note(model, reason)
         self.scan()
+
+    def _note(self, model: Model, reason: str | None) -> None:
+        """Record whether a model can be loaded, unless its files changed in the meantime."""
+        if not model.is_unchanged():
+            return
+        self._checked.add(model)
+        if reason:
+            self._unloadable[model] = reason
+        else:
+            self._working[model.folder] = model
 
     def check(self, name: str) -> None:
         """Load a model and discard it. Raises ModelUnknown or ModelBroken."""
-        self._read(self.get(name), threads=1)
+        model = self.get(name)
+        try:
+            self._read(model, threads=1)
+        except ModelBroken as error:
+            self._note(model, error.message)
+            self.scan()
+            raise
 
     def get(self, name: str) -> Model:
         """A model by name. Raises ModelUnknown, which lists the available models."""
@@ -226,20 +244,37 @@ class Registry:
             # Another thread may have loaded it in the meantime.
             if loaded := self._used(name):
                 return loaded
-            loaded = self._read_current(name)
+            try:
+                loaded = self._read_current(name)
+            except ModelBroken:
+                # A new version that cannot be loaded leaves the one before it in use.
+                if loaded := self._used(name):
+                    return loaded
+                raise
             with self._lock:
+                if name in self._loaded:
+                    log.info(MODEL_CHANGED, name)
                 self._loaded[name] = loaded
+                self._loaded.move_to_end(name)
                 self._loads[name] += 1
                 self._unload_what_is_too_much()
         return loaded
 
     def _read_current(self, name: str) -> Loaded:
-        """Load a model from the files that its version identifies, also if they are replaced at that moment."""
+        """Load a model; retry if its files change meanwhile. Raises ModelUnknown or ModelBroken."""
         for _ in range(LOAD_ATTEMPTS):
             model = self.get(name)
-            loaded = self._read(model, self._threads)
+            error: ModelBroken | None = None
+            try:
+                loaded = self._read(model, self._threads)
+            except ModelBroken as broken:
+                error = broken
             if model.is_unchanged():
-                return loaded
+                self._note(model, error.message if error else None)
+                if error is None:
+                    return loaded
+                self.scan()
+                raise error
             self.scan()
         raise ModelBroken(f"The files of the model {name} are changing: try again when they are complete.")
 
@@ -250,20 +285,20 @@ class Registry:
         return loads
 
     def _used(self, name: str) -> Loaded | None:
+        """The loaded model, if it is the current version."""
         with self._lock:
-            if name in self._loaded:
-                self._loaded.move_to_end(name)
-            return self._loaded.get(name)
+            loaded = self._loaded.get(name)
+            if loaded is None or loaded.model != self._models.get(name):
+                return None
+            self._loaded.move_to_end(name)
+            return loaded
 
     def _read(self, model: Model, threads: int) -> Loaded:
         try:
             with self._loading, without_path(model.folder):
-                loaded = TabularClassifier(model) if model.manifest.kind == "tabular" else Classifier(model, threads)
-        except ModelBroken as error:
-            self._unloadable[model] = error.message
-            self.scan()
-            raise
-        return loaded
+                return TabularClassifier(model) if model.manifest.kind == "tabular" else Classifier(model, threads)
+        except OSError as error:
+            raise ModelBroken(f"The model in {model.folder.name} cannot be read: {error.strerror}.") from error
 
     def _unload_what_is_too_much(self) -> None:
         """Unload models above the memory limit; threads that use one keep it until they are done."""

@@ -41,12 +41,14 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
         "unit (0..1) or raw (0..255)",
     )
     parser.add_argument("--output", default="", help="name of the output with the scores, if the model has several")
-    parser.add_argument("--size", type=int, default=0, help="side in pixels, if the model takes images of any size")
+    parser.add_argument(
+        "--size", type=int, default=0, metavar="PIXELS", help="side in pixels, if the model takes images of any size"
+    )
     parser.add_argument(
         "--activation",
         choices=["none", "softmax", "sigmoid"],
         help="what turns the output into scores: softmax or sigmoid for logits, none for scores from 0 to 1 "
-        "(default: determined from the last layer)",
+        "(default: determined from the last layer, or else from ten images)",
     )
     parser.add_argument("--squash", action="store_true", help="scale the whole image instead of cropping its centre")
 

@@ -73,7 +73,7 @@ async def show_one(id: Id, request: Request, state: State, why: Annotated[Storab
 async def _show(request: Request, state: AppState, prediction_id: int, why: str = "") -> Response:
     prediction = PredictionRead.from_row(await state.get_prediction(prediction_id))
     past = [PastAnswerRead.from_row(row) for row in await previous_results(prediction_id)]
-    explained = await _explained_labels(state, prediction.model) if prediction.all_predictions else frozenset()
+    explained = await _explained_labels(state, prediction) if prediction.all_predictions else frozenset()
     return page(
         request,
         "prediction.html",
@@ -86,14 +86,15 @@ async def _show(request: Request, state: AppState, prediction_id: int, why: str 
     )
 
 
-async def _explained_labels(state: AppState, model: str) -> frozenset[str]:
+async def _explained_labels(state: AppState, prediction: PredictionRead) -> frozenset[str]:
     """Labels with heat maps; none if the model has none."""
     try:
-        found = await asyncio.to_thread(state.registry.get, model)
+        found = await asyncio.to_thread(state.registry.get, prediction.model)
     except ModelUnknown:
         return frozenset()
-    is_explainable = found.manifest.kind == "image" and found.manifest.runtime == "litert"
-    return frozenset(found.labels) if is_explainable else frozenset()
+    if found.manifest.kind != "image" or found.manifest.runtime != "litert":
+        return frozenset()
+    return frozenset(found.labels) if found.has_version(prediction.model_version) else frozenset()
 
 
 @router.post("/{id}/correction/")

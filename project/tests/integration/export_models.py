@@ -112,7 +112,7 @@ export_model(settings(), Request("MobileNetV3Small", weights="random"))
 keras.utils.set_random_seed(8004)
 expected["mobilenet_v3_small"] = says(keras.applications.MobileNetV3Small(weights=None), pixels[224])
 
-two, six = folder / "two.txt", labels
+two = folder / "two.txt"
 two.write_text("no\nyes\n")
 layers, ops = keras.layers, keras.ops
 
@@ -150,8 +150,8 @@ nested = [keras.Input((32, 32, 3)), augmentation, layers.Rescaling(1 / 127.5, of
 nested += [layers.GlobalAveragePooling2D(), layers.Dense(6, activation="softmax")]
 exported("nested_sequential", keras.Sequential(nested), raw, suffix=".h5")
 wholes = keras.Input((32, 32, 3), dtype="uint8")
-exported("whole_numbers", keras.Model(wholes, head(layers.Rescaling(1 / 255)(wholes))), np.round(raw).astype(np.uint8))
-exported("whole_saved", keras.Model(wholes, head(layers.Rescaling(1 / 255)(wholes))), np.round(raw), suffix="")
+exported("integers", keras.Model(wholes, head(layers.Rescaling(1 / 255)(wholes))), np.round(raw).astype(np.uint8))
+exported("integers_saved", keras.Model(wholes, head(layers.Rescaling(1 / 255)(wholes))), np.round(raw), suffix="")
 image = keras.Input((32, 32, 3))
 maps = layers.Conv2D(8, 3)(layers.Rescaling(1 / 255)(image))
 exported("binary", keras.Model(image, head(maps, 1, "sigmoid")), raw, labels=two)
@@ -227,8 +227,8 @@ with h5py.File(folder / "weights.h5", "a") as file:
     assert "model_config" not in file.attrs
 for name, path in refusals.items():
     refused(name, Request(path, labels=labels, preprocessing="raw"))
-refused("normalized", Request(str(folder / "whole_numbers.keras"), labels=labels, preprocessing="unit"))
-refused("normalized saved", Request(str(folder / "whole_saved"), labels=labels, preprocessing="unit"))
+refused("normalized", Request(str(folder / "integers.keras"), labels=labels, preprocessing="unit"))
+refused("normalized saved", Request(str(folder / "integers_saved"), labels=labels, preprocessing="unit"))
 refused("another size", Request(str(folder / "own.keras"), labels=labels, preprocessing="unit", size=64))
 refused("another output", Request(str(folder / "several.keras"), labels=labels, preprocessing="raw", output="sort"))
 (folder / "doubled.txt").write_text("one\ntwo\none\n")

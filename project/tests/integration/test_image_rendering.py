@@ -137,7 +137,7 @@ async def test_unavailable_image_is_reported(client: httpx.AsyncClient, settings
 def test_shares_of_all_places_add_up_to_the_logit(models_dir: Path) -> None:
     model = read_model(models_dir / FALLBACK)
     assert isinstance(model.manifest, ImageManifest)
-    explainer, classifier = Explainer(model), Classifier(model, threads=1)
+    explainer, classifier = Explainer(model, model.version), Classifier(model, threads=1)
     tensors = [to_tensor(data, model.manifest.input.spec) for data in (jpeg(), encoded(scene().rotate(90), "PNG"))]
     labels = [model.labels[n] for n in range(0, 1000, 97)]
     means = np.array([[explainer.shares(tensor, label).mean() for label in labels] for tensor in tensors])
@@ -151,7 +151,7 @@ def test_shares_of_all_places_add_up_to_the_logit(models_dir: Path) -> None:
 
 def test_overlay_covers_only_the_model_input(models_dir: Path) -> None:
     model = read_model(models_dir / FALLBACK)
-    explainer = Explainer(model)
+    explainer = Explainer(model, model.version)
     picture = encoded(scene(700, 300), "PNG")
     best = Classifier(model, threads=1).classify(picture)[0].label
     shown = np.asarray(Image.open(BytesIO(explainer.heat_map(picture, best))), dtype=int)
@@ -165,5 +165,6 @@ def test_overlay_covers_only_the_model_input(models_dir: Path) -> None:
 
 def test_other_networks_have_no_heat_map(all_models: Path, mobilenet_weights: Path) -> None:
     assert mobilenet_weights
+    int8 = read_model(all_models / "mobilenet_v2_int8")
     with pytest.raises(NotExplainable, match="only fp32 LiteRT models"):
-        Explainer(read_model(all_models / "mobilenet_v2_int8"))
+        Explainer(int8, int8.version)

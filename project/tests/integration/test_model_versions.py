@@ -1,4 +1,4 @@
-"""Versions of models: they cover all that answers depend on, and no row names one that did not answer it."""
+"""Versions of models: they cover all that results depend on, and each row names the version that classified it."""
 
 import asyncio
 import hashlib
@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from app.classifier.heat_map import Explainer
 from app.classifier.manifest import MAX_VERSION_LENGTH, read_model
 from app.classifier.registry import Registry
 from app.config import Settings
-from app.domain import ModelBroken
+from app.domain import ModelBroken, NotExplainable
 from tests.conftest import FALLBACK
 from tests.integration.conftest import AddModel, serving
 from tests.pictures import jpeg
@@ -57,7 +58,7 @@ def replaced(model: Path, changes: Path) -> None:
         ("labels.txt", "goldfish", "golden fish"),
     ],
 )
-def test_version_changes_with_what_answers_depend_on(add_model: AddModel, file: str, old: str, new: str) -> None:
+def test_version_changes_with_what_results_depend_on(add_model: AddModel, file: str, old: str, new: str) -> None:
     model = add_model()
     before = read_model(model)
     edit(model / file, old, new)
@@ -158,7 +159,7 @@ def test_model_that_is_replaced_while_it_is_loaded_is_loaded_again(
 
 @pytest.mark.process
 @pytest.mark.parametrize("name", [FALLBACK, "other"], ids=["default", "other"])
-async def test_each_row_names_the_version_that_answered_it(
+async def test_each_row_names_the_version_that_classified_it(
     folder: Path, add_model: AddModel, settings: Settings, name: str
 ) -> None:
     """While a model is replaced in place, under load, with answers being reused."""
@@ -194,6 +195,75 @@ async def test_each_row_names_the_version_that_answered_it(
         assert await listed() == after
         # It stays so.
         assert {await answer() for _ in range(5)} == {(after, favourite)}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", [FALLBACK, "other"], ids=["default", "other"])
+async def test_new_version_that_cannot_be_loaded_leaves_the_old_one_in_use(
+    folder: Path, add_model: AddModel, settings: Settings, name: str
+) -> None:
+    add_model()
+    add_model("other")
+    network = folder / name / f"{FALLBACK}.tflite"
+    settings = settings.model_copy(update={"models_dir": folder})
+    async with serving(settings) as client:
+        before = (await upload(client, wait=True, model=name)).json()
+        # A copy that is interrupted: the manifest fits, but the network does not load.
+        complete = network.read_bytes()
+        network.write_bytes(complete[: len(complete) // 2])
+        async with asyncio.timeout(SECONDS):
+            while not any(one["status"] == "broken" for one in (await client.get("/models")).json()):
+                during = (await upload(client, wait=True, model=name)).json()
+                assert during["top_prediction"] == before["top_prediction"], during
+        for _ in range(3):
+            during = (await upload(client, wait=True, model=name)).json()
+            assert during["model_version"] == before["model_version"]
+        network.write_bytes(retrained(complete))
+        async with asyncio.timeout(SECONDS):
+            while (await upload(client, wait=True, model=name)).json()["top_prediction"] == before["top_prediction"]:
+                pass
+        assert not any(one["status"] == "broken" for one in (await client.get("/models")).json())
+
+
+def test_failure_of_a_file_that_changed_meanwhile_is_not_held_against_it(folder: Path, add_model: AddModel) -> None:
+    model = add_model()
+    registry = Registry(folder, read_model(model), memory_bytes=2**40)
+    current = registry.default
+    network = model / f"{FALLBACK}.tflite"
+    complete = network.read_bytes()
+    network.write_bytes(b"half")
+    registry.note_checked({current: "it cannot be loaded"})
+    network.write_bytes(complete)
+    registry.scan()
+    assert registry.broken == {}
+    assert registry.default == current
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "model.toml"])
+def test_manifest_names_three_files(folder: Path, add_model: AddModel, name: str) -> None:
+    add_model()
+    edit(add_model("other") / "model.toml", f'file = "{FALLBACK}.tflite"', f'file = "{name}"')
+    registry = Registry(folder, read_model(folder / FALLBACK), memory_bytes=2**40)
+    assert "must be different files" in registry.broken["other"]
+
+
+def test_link_to_nothing_does_not_hide_changes(folder: Path, add_model: AddModel) -> None:
+    model = add_model()
+    (model / "link").symlink_to("nothing")
+    registry = Registry(folder, read_model(model), memory_bytes=2**40)
+    assert not registry.has_changed()
+    (model / "labels.txt").write_bytes(b"# \n" + (model / "labels.txt").read_bytes())
+    assert registry.has_changed()
+
+
+def test_heat_map_is_not_drawn_for_another_version(all_models: Path, mobilenet_weights: Path) -> None:
+    assert mobilenet_weights
+    model = read_model(all_models / "mobilenet_v2")
+    Explainer(model, model.version)
+    # As the version was named before it covered everything.
+    Explainer(model, model.manifest.weights_sha256[:12])
+    with pytest.raises(NotExplainable, match="Another version of the model mobilenet_v2 classified this image"):
+        Explainer(model, "000000000000")
 
 
 @pytest.mark.process

@@ -130,7 +130,14 @@ async def test_label_is_found_in_both_normal_forms(client: httpx.AsyncClient) ->
         assert corrected.status_code == 200
         assert await listed(client, label=label) == [row["id"]]
         for form in ("NFC", "NFD"):
-            assert await listed(client, q=unicodedata.normalize(form, label)) == [row["id"]]
+            other = unicodedata.normalize(form, label)
+            assert await listed(client, q=other) == await listed(client, label=other) == [row["id"]]
+
+
+async def test_word_longer_than_any_finds_nothing(client: httpx.AsyncClient) -> None:
+    await upload(client)
+    for words in ("x" * 3_000, "é" * 300, "a " + "b" * 2_500):
+        assert await listed(client, q=words) == []
 
 
 async def test_next_page_keeps_the_filters(client: httpx.AsyncClient, database_url: str) -> None:

@@ -45,7 +45,7 @@ def test_labels_do_not_depend_on_the_program_that_wrote_the_file(data: bytes) ->
         (b"red\n" + b"x" * (MAX_LENGTH + 1), f"line 2 has {MAX_LENGTH + 1} characters; at most {MAX_LENGTH}"),
     ],
 )
-def test_line_that_is_wrong_is_named(data: bytes, message: str) -> None:
+def test_error_names_the_line(data: bytes, message: str) -> None:
     with pytest.raises(LabelsInvalid) as raised:
         parse_labels(data)
     assert str(raised.value).startswith(message)

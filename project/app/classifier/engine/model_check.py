@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Final
 
 from app.classifier.engine.frames import EngineConfig
 from app.classifier.engine.process import Engine
 from app.classifier.registry import FOLLOW_SECONDS, Registry
-from app.concurrency import log_errors
+from app.concurrency import repeating
 from app.domain import EngineDied, EngineFailed, ModelBroken, ModelUnknown
 from app.observability.log_events import MODEL_NOT_TRIED
 
@@ -27,15 +28,16 @@ class ModelProbe:
         self._config = replace(config, threads=1)
         self._registry = registry
         self._lock = asyncio.Lock()
+        self._has_checked = False
 
-    async def follow(self) -> None:
-        """Check all models now, and those whose files change from then on. Runs until it is cancelled."""
-        await self.refresh()
-        while True:
-            await asyncio.sleep(FOLLOW_SECONDS)
-            with log_errors("Checking models"):
-                if await asyncio.to_thread(self._registry.has_changed):
-                    await self.refresh()
+    def following(self) -> AbstractAsyncContextManager[None]:
+        """Check all models, and those whose files change, in the background while inside."""
+        return repeating(self._refresh_if_changed, FOLLOW_SECONDS, "Checking models")
+
+    async def _refresh_if_changed(self) -> None:
+        if not self._has_checked or await asyncio.to_thread(self._registry.has_changed):
+            await self.refresh()
+            self._has_checked = True
 
     async def refresh(self) -> None:
         """Scan the models folder and check new models; broken ones are excluded from then on.

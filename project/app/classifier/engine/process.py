@@ -144,12 +144,14 @@ class Engine:
             with suppress(ProcessLookupError):
                 self._process.kill()
 
-    async def explain(self, model: str, label: str, data: bytes) -> bytes:
+    async def explain(self, model: str, version: str, label: str, data: bytes) -> bytes:
         """A PNG of an image with the heat map of a label.
 
         Raises ImageUnreadable, ModelUnknown, NotExplainable, EngineFailed or EngineDied.
         """
-        return await self._request_rendering({"do": "explain", "model": model, "label": label}, data)
+        return await self._request_rendering(
+            {"do": "explain", "model": model, "version": version, "label": label}, data
+        )
 
     async def _request_rendering(self, header: Header, data: bytes) -> bytes:
         async with self._render_slots:

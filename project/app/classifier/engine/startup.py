@@ -10,7 +10,6 @@ from app.classifier.engine.model_check import ModelProbe
 from app.classifier.engine.process import Engine
 from app.classifier.manifest import Model
 from app.classifier.registry import EXPORT_HINT, Registry, find_default
-from app.concurrency import in_background
 from app.config import Settings
 from app.domain import EngineDied, EngineFailed, ModelBroken, StartupError
 from app.images.memory import BYTES_PER_PIXEL
@@ -86,5 +85,5 @@ async def models_loaded(
             log.exception(MODEL_NOT_LOADED, model.name)
             continue
         registry.note_checked({model: error_message})
-    async with in_background(probe.follow()):
+    async with probe.following():
         yield

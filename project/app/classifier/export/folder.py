@@ -19,24 +19,35 @@ UNVERSIONED: Final = "unversioned"
 
 
 def install_model(models_dir: Path, draft: Manifest, network: bytes, labels: list[str]) -> Path:
-    """Write a model's folder, replacing one of the same name at once. ``draft``: its manifest, UNVERSIONED."""
+    """Write a model's folder, and replace one of the same name. ``draft``: its manifest, UNVERSIONED."""
     files = {draft.file: hashlib.sha256(network).hexdigest()}
     fingerprint = fingerprint_of(draft, tuple(labels), files)
     suffix = "" if isinstance(draft, TabularManifest) or draft.precision == "fp32" else f"-{draft.precision}"
     manifest = draft.model_copy(
         update={"version": f"{fingerprint[:VERSION_DIGITS]}{suffix}", "fingerprint": fingerprint}
     )
-    making, folder = models_dir / f".{manifest.name}.making", models_dir / manifest.name
-    replaced = models_dir / f".{manifest.name}.replaced"
-    for leftover in (making, replaced):
-        shutil.rmtree(leftover, ignore_errors=True)
-    making.mkdir(parents=True)
-    (making / manifest.file).write_bytes(network)
-    (making / manifest.labels).write_text("\n".join(labels) + "\n", encoding="utf-8")
-    (making / MANIFEST).write_text(tomli_w.dumps(manifest.model_dump(exclude_none=True)), encoding="utf-8")
+    folder = models_dir / manifest.name
+    staging, replaced = (models_dir / f".{manifest.name}.{kind}" for kind in ("making", "replaced"))
+    if replaced.exists() and not folder.exists():
+        # The last export ended between the two steps below.
+        replaced.rename(folder)
+    _remove(staging)
+    _remove(replaced)
+    staging.mkdir(parents=True)
+    (staging / manifest.file).write_bytes(network)
+    (staging / manifest.labels).write_text("\n".join(labels) + "\n", encoding="utf-8")
+    (staging / MANIFEST).write_text(tomli_w.dumps(manifest.model_dump(exclude_none=True)), encoding="utf-8")
     if folder.exists():
         folder.rename(replaced)
-    making.rename(folder)
-    shutil.rmtree(replaced, ignore_errors=True)
+    staging.rename(folder)
+    _remove(replaced)
     log.info(MODEL_EXPORTED, manifest.name, manifest.version, folder)
     return folder
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, or a link to one."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""TensorFlow functions of an image: adapts them to what the service runs. SavedModels and Keras 2 models are such."""
+"""Adapts TensorFlow functions (SavedModels, Keras 2 models) to the service's input and output."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,10 +7,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from app.classifier.activations import Activation
 from app.classifier.export.networks import (
     OwnOptions,
     SourceNetwork,
+    as_pixels,
     binary_activation,
     choose_output,
     guess_activation,
@@ -18,6 +18,7 @@ from app.classifier.export.networks import (
     one_line,
     reference_tensors,
     require_raw_pixels,
+    two_scores,
 )
 from app.domain import StartupError
 
@@ -38,12 +39,10 @@ def of_function(
     table = input_table(image.shape, own)
     output = choose_output(shapes, own.output)
 
-    def floats(pixels: Any) -> Any:
-        if image.dtype.is_integer:
-            pixels = tf.round(tf.clip_by_value(pixels, 0, 255))
-        return tf.cast(call(tf.cast(pixels, image.dtype))[output], tf.float32)
+    def to_float32(pixels: Any) -> Any:
+        return tf.cast(call(as_pixels(pixels, image.dtype.name))[output], tf.float32)
 
-    network: Callable[[Any], Any] = floats
+    network: Callable[[Any], Any] = to_float32
     try:
         activation = own.activation or guess_activation(_run(network, reference_tensors(table)))
     except Exception as error:
@@ -51,7 +50,8 @@ def of_function(
         raise StartupError(f"The model cannot be run: {one_line(error)}") from error
     labels = int(shapes[output][1] or 0)
     if labels == 1:
-        labels, network, activation = 2, _of_both(network, binary_activation(activation)), "none"
+        final = binary_activation(activation)
+        labels, network, activation = 2, lambda pixels: two_scores(to_float32(pixels), final), "none"
 
     def converter() -> Any:
         signature = [tf.TensorSpec((1, table.size, table.size, 3), tf.float32)]
@@ -63,13 +63,3 @@ def of_function(
 
 def _run(network: Callable[[Any], Any], tensors: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([network(tf.constant(one[np.newaxis])) for one in tensors])
-
-
-def _of_both(network: Callable[[Any], Any], activation: Activation) -> Callable[[Any], Any]:
-    """The scores of two labels from one, which Keras' tutorials train as the probability of the second label."""
-
-    def both(pixels: Any) -> Any:
-        second = tf.sigmoid(network(pixels)) if activation == "sigmoid" else network(pixels)
-        return tf.concat([1 - second, second], axis=-1)
-
-    return both

@@ -5,13 +5,14 @@ That is a network that maps float32 (1, size, size, 3) to float32 (1, labels), c
 
 import json
 import re
+from collections import deque
 from pathlib import Path
 from typing import Any, Final
 
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers, ops
+from keras import layers
 from numpy.typing import NDArray
 
 from app.classifier.activations import Activation
@@ -19,23 +20,29 @@ from app.classifier.export.networks import (
     IMAGE_RANK,
     OwnOptions,
     SourceNetwork,
+    as_pixels,
     binary_activation,
     choose_output,
     guess_activation,
     input_table,
     one_line,
     reference_tensors,
+    require_one_input,
     require_raw_pixels,
+    shape_of,
+    two_scores,
     unknown_class,
 )
 from app.classifier.manifest import InputTable
 from app.domain import StartupError
 
 SUFFIXES: Final = (".keras", ".h5", ".hdf5")
+COLOURS: Final = 3
+"""Channels of images, also of those that are scaled or augmented within the network."""
 REDUCED: Final = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 """Precisions for training on accelerators; weights of the mixed ones are float32."""
 _ACTIVATED: Final = ("softmax", "sigmoid")
-_PASSED_ON: Final = (layers.Dropout, layers.Flatten, layers.Identity, layers.Reshape)
+_SCORE_PRESERVING: Final = (layers.Dropout, layers.Flatten, layers.Identity, layers.Reshape)
 """Layers that do not change scores."""
 
 
@@ -64,8 +71,7 @@ def _reason(path: Path, error: Exception) -> str:
 
 def of_own_keras(model: keras.Model, own: OwnOptions) -> SourceNetwork:
     """A user's own Keras model. Raises StartupError if it cannot be adapted."""
-    if len(model.inputs) != 1:
-        raise StartupError(f"The model has {len(model.inputs)} inputs; it must have one, the image.")
+    require_one_input(image.name for image in model.inputs)
     image = model.inputs[0]
     if not keras.backend.is_float_dtype(image.dtype):
         require_raw_pixels(image.dtype, own)
@@ -81,18 +87,18 @@ def of_keras(
     """
     # A Sequential has no names of outputs.
     model = _in_float32(keras.Model(model.inputs, model.outputs) if isinstance(model, keras.Sequential) else model)
-    shapes = {name: tuple(one.shape) for name, one in zip(_output_names(model), model.outputs, strict=True)}
+    shapes = {name: shape_of(one.shape) for name, one in zip(_output_names(model), model.outputs, strict=True)}
     scores = model.outputs[list(shapes).index(choose_output(shapes, output))]
     network = keras.Model(model.inputs[0], {"scores": scores, **_features(scores)})
     is_binary = int(scores.shape[1]) == 1
-    if is_binary or not _is_as_served(model.inputs[0], table):
+    if is_binary or not _matches_input(model.inputs[0], table):
         image = keras.Input((table.size, table.size, 3))
-        network = keras.Model(image, network(_as_input(image, model.inputs[0].dtype)))
+        network = keras.Model(image, network(as_pixels(image, model.inputs[0].dtype)))
     found = activation or _activation(scores) or guess_activation(_scores(network, reference_tensors(table)))
     if is_binary:
         outputs = dict(network(network.inputs[0]))
         network = keras.Model(
-            network.inputs[0], {**outputs, "scores": _both(outputs["scores"], binary_activation(found))}
+            network.inputs[0], {**outputs, "scores": two_scores(outputs["scores"], binary_activation(found))}
         )
     return SourceNetwork(
         table,
@@ -139,28 +145,17 @@ def _replace_precision(config: Any) -> Any:
     }
 
 
-def _is_as_served(image: Any, table: InputTable) -> bool:
+def _matches_input(image: Any, table: InputTable) -> bool:
     return image.dtype == "float32" and tuple(image.shape[1:]) == (table.size, table.size, 3)
 
 
-def _as_input(image: Any, dtype: str) -> Any:
-    """The service's float32 image as the input of a network with another type."""
-    return ops.cast(image if keras.backend.is_float_dtype(dtype) else ops.round(ops.clip(image, 0, 255)), dtype)
-
-
-def _both(score: Any, activation: Activation) -> Any:
-    """The scores of two labels from one, which Keras' tutorials train as the probability of the second label."""
-    second = ops.sigmoid(score) if activation == "sigmoid" else score
-    return ops.concatenate([1 - second, second], axis=-1)
-
-
 def _activation(output: Any) -> Activation | None:
-    """What is left to do after the last layer; None if that cannot be determined."""
+    """The activation still to apply after the last layer; None if unknown."""
     while True:
         operation, node, position = output._keras_history  # noqa: SLF001 - there is no public way back from a tensor
         if isinstance(operation, keras.Model):
             output = operation.outputs[position]
-        elif isinstance(operation, _PASSED_ON):
+        elif isinstance(operation, _SCORE_PRESERVING):
             output = operation._inbound_nodes[node].input_tensors[0]  # noqa: SLF001
         else:
             break
@@ -172,13 +167,14 @@ def _activation(output: Any) -> Activation | None:
 
 def _features(output: Any) -> dict[str, Any]:
     """The last feature map before an output, if there is one."""
-    waiting = [output]
+    waiting, seen = deque([output]), set()
     while waiting:
-        tensor = waiting.pop(0)
+        tensor = waiting.popleft()
         operation, node, _ = tensor._keras_history  # noqa: SLF001
-        if isinstance(operation, layers.InputLayer):
+        if id(tensor) in seen or isinstance(operation, layers.InputLayer):
             continue
-        if len(tensor.shape) == IMAGE_RANK and tensor.shape[1] != 1:
+        seen.add(id(tensor))
+        if len(tensor.shape) == IMAGE_RANK and tensor.shape[1] != 1 and tensor.shape[3] != COLOURS:
             return {"features": tensor}
         waiting.extend(operation._inbound_nodes[node].input_tensors)  # noqa: SLF001
     return {}

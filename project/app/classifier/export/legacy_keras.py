@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ import h5py
 import tensorflow as tf
 
 from app.classifier.export.functions import of_function
-from app.classifier.export.networks import OwnOptions, SourceNetwork, one_line
+from app.classifier.export.networks import OwnOptions, SourceNetwork, one_line, require_one_input, shape_of
 from app.domain import StartupError
 
 LEGACY: Final = "2."
@@ -32,9 +33,8 @@ def of_legacy_keras(path: Path, own: OwnOptions) -> SourceNetwork:
     except Exception as error:
         # tf-keras, and the layers in the file, raise errors of any type.
         raise StartupError(f"Keras 2 cannot load {path}: {one_line(error)}") from error
-    if len(model.inputs) != 1:
-        raise StartupError(f"The model has {len(model.inputs)} inputs; it must have one, the image.")
-    shapes = {name: tuple(one.shape) for name, one in zip(model.output_names, model.outputs, strict=True)}
+    require_one_input(model.input_names)
+    shapes = {name: shape_of(output.shape) for name, output in zip(model.output_names, model.outputs, strict=True)}
 
     def call(pixels: Any) -> dict[str, Any]:
         return dict(zip(model.output_names, tf.nest.flatten(model(pixels, training=False)), strict=True))
@@ -50,7 +50,7 @@ def _saved_with(path: Path) -> str:
                 return str(json.loads(archive.read("metadata.json"))["keras_version"])
         with h5py.File(path) as file:
             return str(file.attrs["keras_version"])
-    except (OSError, KeyError, ValueError):
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error):
         # Keras 3 reports what is wrong with the file.
         return ""
 

@@ -8,17 +8,18 @@ import hashlib
 import logging
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import keras
 import numpy as np
+from keras import ops
 from numpy.typing import NDArray
 
 from app.classifier.activations import Activation
-from app.classifier.manifest import InputTable
+from app.classifier.manifest import MAX_SIZE, InputTable
 from app.domain import StartupError
 from app.observability.log_events import EXPORT_SIZE
 
@@ -29,7 +30,7 @@ RANDOM: Final = "random"
 IMAGENET: Final = "imagenet"
 SEED: Final = 8004
 ANY_SIZE: Final = 224
-"""Of networks that leave it open, in pixels."""
+"""Side in pixels for networks that accept any size."""
 REFERENCE_IMAGES: Final = 10
 IMAGE_RANK: Final = 4
 ROUNDING: Final = 1e-3
@@ -67,7 +68,7 @@ class SourceNetwork:
 
 @dataclass(frozen=True, slots=True)
 class OwnOptions:
-    """What a user says about their own model. Empty, 0 and None: to be determined."""
+    """Options for a user's own model. Empty, 0 and None: to be determined."""
 
     preprocessing: str
     output: str = ""
@@ -116,18 +117,21 @@ def input_table(shape: Any, own: OwnOptions) -> InputTable:
 
     Raises StartupError for other shapes.
     """
-    found = f"The model's input is {tuple(shape)}"
+    shape = shape_of(shape)
+    described = f"The model's input is {shape}"
     if len(shape) != IMAGE_RANK or shape[3] not in {3, None}:
-        raise StartupError(f"{found}; it must be (batch, size, size, 3).")
+        raise StartupError(f"{described}; it must be (batch, size, size, 3).")
     batch, *sides, _ = shape
     if batch not in {None, 1}:
-        raise StartupError(f"{found}; it must accept batches of any size, or of one image.")
+        raise StartupError(f"{described}; it must accept batches of any size, or of one image.")
     fixed = {side for side in sides if side is not None}
     if len(fixed) > 1:
-        raise StartupError(f"{found}; it must be square.")
+        raise StartupError(f"{described}; it must be square.")
     size = int(fixed.pop()) if fixed else own.size or ANY_SIZE
     if own.size not in {0, size}:
-        raise StartupError(f"{found}: leave out --size, or set it to {size}.")
+        raise StartupError(f"{described}: leave out --size, or set it to {size}.")
+    if not 0 < size <= MAX_SIZE:
+        raise StartupError(f"The size is {size} pixels; it must be 1 to {MAX_SIZE}.")
     if None in sides:
         log.info(EXPORT_SIZE, size, size)
     return InputTable(**geometry(size), **PREPROCESSINGS[own.preprocessing])
@@ -137,6 +141,30 @@ def require_raw_pixels(dtype: str, own: OwnOptions) -> None:
     """Raise StartupError if a network that takes integers would get anything but pixels of 0..255."""
     if own.preprocessing != "raw":
         raise StartupError(f"The model's input is {dtype}, that is pixels of 0 to 255: add --preprocessing raw.")
+
+
+def require_one_input(inputs: Iterable[str]) -> None:
+    """Raise StartupError unless the image is a model's only input."""
+    names = list(inputs)
+    if len(names) != 1:
+        described = f" ({', '.join(names)})" if names else ""
+        raise StartupError(f"The model has {len(names)} inputs{described}; it must have one, the image.")
+
+
+def shape_of(shape: Any) -> tuple[int | None, ...]:
+    """A shape of Keras or TensorFlow; empty if even the number of dimensions is unknown."""
+    return () if getattr(shape, "rank", 0) is None else tuple(shape)
+
+
+def as_pixels(image: Any, dtype: str) -> Any:
+    """The service's float32 image as the input of a network with another type: integers are rounded."""
+    return ops.cast(image if keras.backend.is_float_dtype(dtype) else ops.round(ops.clip(image, 0, 255)), dtype)
+
+
+def two_scores(score: Any, activation: Activation) -> Any:
+    """The scores of two labels from one, which Keras' tutorials train as the probability of the second label."""
+    second = ops.sigmoid(score) if activation == "sigmoid" else score
+    return ops.concatenate([1 - second, second], axis=-1)
 
 
 def choose_output(shapes: Mapping[str, tuple[int | None, ...]], name: str) -> str:
@@ -153,7 +181,7 @@ def choose_output(shapes: Mapping[str, tuple[int | None, ...]], name: str) -> st
 
 
 def guess_activation(scores: NDArray[np.float32]) -> Activation:
-    """What is left to do with the scores of a network whose last layer is unknown."""
+    """Guesses the activation of a network whose last layer is unknown."""
     return "none" if scores.min() >= 0 and scores.max() <= 1 + ROUNDING else "softmax"
 
 
@@ -180,8 +208,8 @@ def one_line(error: Exception) -> str:
 
 def unknown_class(error: Exception) -> str:
     """The name of a layer or function that Keras does not know; empty if that was not the error."""
-    found = _UNKNOWN.search(str(error))
-    return found[1] if found else ""
+    match = _UNKNOWN.search(str(error))
+    return match[1] if match else ""
 
 
 def preprocessing_of(preprocess: Callable[[Any], Any]) -> dict[str, Any]:

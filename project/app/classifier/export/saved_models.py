@@ -6,7 +6,7 @@ from typing import Final
 import tensorflow as tf
 
 from app.classifier.export.functions import of_function
-from app.classifier.export.networks import OwnOptions, SourceNetwork, one_line
+from app.classifier.export.networks import OwnOptions, SourceNetwork, one_line, require_one_input, shape_of
 from app.domain import StartupError
 
 SIGNATURE: Final = "serving_default"
@@ -27,8 +27,7 @@ def of_saved_model(folder: Path, own: OwnOptions) -> SourceNetwork:
         raise StartupError(f"{folder} has no signature {SIGNATURE}, but {found}: save it with model.export().")
     signature = loaded.signatures[SIGNATURE]
     inputs = signature.structured_input_signature[1]
-    if len(inputs) != 1:
-        raise StartupError(f"The model has the inputs {', '.join(inputs) or '(none)'}; it must have one, the image.")
+    require_one_input(inputs)
     ((name, image),) = inputs.items()
-    shapes = {key: tuple(one.shape) for key, one in sorted(signature.structured_outputs.items())}
+    shapes = {key: shape_of(output.shape) for key, output in sorted(signature.structured_outputs.items())}
     return of_function(lambda pixels: signature(**{name: pixels}), image, shapes, own, loaded)

@@ -10,6 +10,7 @@ from typing import Final
 import httpx
 from tqdm import tqdm
 
+from app.classifier.fingerprint import sha256_of
 from app.config import Settings
 from app.domain import StartupError
 from app.observability.log_events import DOWNLOAD_STARTED
@@ -51,12 +52,6 @@ def keras_cache() -> Path:
     """Keras' download cache."""
     # Keras' own variable, not a setting of this service.
     return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_of_folder(folder: Path) -> str:

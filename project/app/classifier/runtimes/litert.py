@@ -12,7 +12,7 @@ from app.domain import ModelBroken
 class LiteRTNetwork:
     """A ``.tflite`` file. Each session is a single-threaded interpreter; all share the file's bytes.
 
-    The file is not mapped into memory: while it was overwritten, the network would answer with parts of both versions.
+    The file is not mapped into memory: if a mapped file is overwritten, the network mixes both versions.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], labels: int) -> None:

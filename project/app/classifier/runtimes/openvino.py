@@ -27,7 +27,7 @@ class OpenVINONetwork:
         self._path = path
         self._labels = labels
         self._core = openvino.Core()
-        # While a mapped file was overwritten, the network would answer with parts of both versions.
+        # If a mapped file is overwritten, the network mixes both versions.
         self._core.set_property({"ENABLE_MMAP": False})
         try:
             self._network = self._core.read_model(path)

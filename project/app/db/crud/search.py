@@ -43,6 +43,10 @@ def words_of(text: str) -> list[str]:
     return [word for word in re.split(f"[{SEPARATORS}]+", spaced) if word]
 
 
+MAX_WORD_LENGTH: Final = 255
+"""Characters of the longest file name or label."""
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
     """Filters for predictions; None and the empty string match everything.
@@ -66,8 +70,8 @@ class Filters:
         if self.model:
             filters.append(("model = {}", self.model))
         if self.label:
-            # Rows of earlier versions may have the label as it was in a file of labels.
-            forms = {self.label, unicodedata.normalize("NFC", self.label)}
+            # Corrections, and labels of earlier versions, are stored in the form in which they were sent.
+            forms = {self.label, *(unicodedata.normalize(form, self.label) for form in ("NFC", "NFD"))}
             filters.append(
                 ("top_prediction = {}", self.label) if len(forms) == 1 else ("top_prediction = ANY({})", sorted(forms))
             )
@@ -75,10 +79,11 @@ class Filters:
             filters.append(("confidence >= {}", self.min_confidence))
         if self.key_id is not None:
             filters.append(("key_id = {}", self.key_id))
-        if words := words_of(self.words):
+        words = words_of(self.words)
+        if words and max(map(len, words)) <= MAX_WORD_LENGTH:
             filters.append((f"{WORDS} @@ lower({{}})::tsquery", " & ".join(f"'{word}':*" for word in words)))
         elif self.words.strip():
-            # Only punctuation, which no word starts with.
+            # Only punctuation, or a word longer than any: PostgreSQL refuses words above 2046 bytes.
             filters.append(("{}", False))
         conditions = []
         for condition, value in filters:
