@@ -8,6 +8,9 @@ from urllib.parse import unquote_to_bytes
 
 _QUOTED: Final = re.compile(rb'"(?:\\.|[^"\\])*"', re.DOTALL)
 _EXTENDED: Final = re.compile(rb";\s*filename\*\s*=\s*([\w!#$%&+^`{}~-]+)'[^']*'([^\s;]*)", re.IGNORECASE)
+_EXTENDED_QUOTED: Final = re.compile(
+    rb";\s*filename\*\s*=\s*\"([\w!#$%&+^`{}~-]+)'[^'\"]*'([^\s;\"]*)\"", re.IGNORECASE
+)
 _ENCODED_WORDS: Final = re.compile(r"\s*(?:=\?[\w!#$%&+^`{}~-]+(?:\*[\w-]*)?\?[BbQq]\?[^?\s]*\?=\s*)+")
 
 
@@ -17,11 +20,12 @@ def file_name(disposition: bytes, plain: bytes | None) -> str | None:
     ``filename*`` (RFC 5987) takes precedence over ``plain``, the value of ``filename``, which may contain encoded words
     (RFC 2047), as .NET sends them. Browsers send UTF-8.
     """
-    extended = _EXTENDED.search(_QUOTED.sub(b'""', disposition))
+    # Some clients quote it, which RFC 5987 forbids.
+    extended = _EXTENDED.search(_QUOTED.sub(b'""', disposition)) or _EXTENDED_QUOTED.search(disposition)
     if extended:
         try:
             return unquote_to_bytes(extended[2]).decode(extended[1].decode())
-        except (LookupError, UnicodeDecodeError):
+        except (LookupError, UnicodeError):
             # An unknown or wrong encoding: the other name, if there is one.
             pass
     if plain is None:

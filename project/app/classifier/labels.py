@@ -8,6 +8,7 @@ from typing import Final
 MAX_LENGTH: Final = 255
 """Characters of a label, as in corrections."""
 WITH_HOMONYMS: Final = (1000, 1001)
+MAX_HOMONYMS: Final = 10
 """ImageNet's labels, also with "background", contain a few twice: a crane is a bird, and a machine."""
 _BOMS: Final = {
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -15,7 +16,9 @@ _BOMS: Final = {
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\ufffe\uffff]")
+_INVISIBLE: Final = frozenset(("Cf", "Zl", "Zp", "Zs"))
+"""Categories of characters that show nothing by themselves."""
 
 
 class LabelsInvalid(ValueError):
@@ -43,17 +46,19 @@ def parse_labels(data: bytes) -> tuple[str, ...]:
     while lines and not lines[-1].strip():
         lines.pop()
     first_lines: dict[str, int] = {}
+    repeated = 0
     labels = []
     for number, line in enumerate(lines, 1):
         if control := _CONTROL.search(line):
             raise LabelsInvalid(f"line {number} contains the control character U+{ord(control[0]):04X}")
         label = unicodedata.normalize("NFC", line.strip())
-        if not label:
+        if all(unicodedata.category(character) in _INVISIBLE for character in label):
             raise LabelsInvalid(f"line {number} is empty")
         if len(label) > MAX_LENGTH:
             raise LabelsInvalid(f"line {number} has {len(label)} characters; at most {MAX_LENGTH} are allowed")
         first = first_lines.setdefault(label, number)
-        if first != number and len(lines) not in WITH_HOMONYMS:
+        repeated += first != number
+        if first != number and (len(lines) not in WITH_HOMONYMS or repeated > MAX_HOMONYMS):
             raise LabelsInvalid(f"line {number} repeats the label of line {first}, {label!r}")
         labels.append(label)
     return tuple(labels)

@@ -29,8 +29,9 @@ FINGERPRINT_DIGITS: Final = 6
 """Digits of the fingerprint in a version."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=MAX_NAME_LENGTH)]
-FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\]+$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00-\x1f\x7f]+$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
+Version = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=MAX_VERSION_LENGTH)]
 PerChannel = float | tuple[float, float, float]
 RuntimeName = Literal["litert", "openvino", "onnx"]
 Precision = Literal["fp32", "int8"]
@@ -92,7 +93,7 @@ class Feature(_Table):
 
 class _Manifest(_Table):
     name: Name = Field(description="Name of the model in requests.")
-    version: str = Field(min_length=1, max_length=MAX_VERSION_LENGTH, description="Prefix of the model's version.")
+    version: Version = Field(description="Prefix of the model's version.")
     file: FileName
     labels: FileName
     file_sha256: Sha256 | None = Field(default=None, description="SHA-256 of the model file; others are refused.")
@@ -229,9 +230,10 @@ def _read(folder: Path) -> Model:
         raise ModelBroken(f"{folder / MANIFEST} is broken: {problems}.") from error
     except LabelsInvalid as error:
         raise ModelBroken(f"{folder / MANIFEST} cannot be read: {error}.") from error
-    except (tomllib.TOMLDecodeError, OSError) as error:
+    except (OSError, ValueError, RecursionError) as error:
+        # Of these, ValueError is tomllib's: also for numbers with thousands of digits.
         raise ModelBroken(f"The model in {folder} cannot be read: {error}.") from error
-    if manifest.file_sha256 not in {None, files[manifest.file]}:
+    if manifest.file_sha256 and manifest.file_sha256.lower() != files[manifest.file]:
         raise ModelBroken(
             f"{folder / manifest.file} has the SHA-256 {files[manifest.file]}, but its manifest says "
             f"{manifest.file_sha256}: restore the file, or correct file_sha256."

@@ -61,6 +61,11 @@ def find_default(models_dir: Path, choice: str, precision: Precision) -> tuple[M
     raise StartupError(f"There is no model {' or '.join(names)} in {models_dir}: {hint}.")
 
 
+def _shown(text: str) -> str:
+    """Text with file names that are not UTF-8, in which these are replaced."""
+    return text.encode(errors="replace").decode()
+
+
 class Registry:
     """All models of a folder. Methods may be called from any thread."""
 
@@ -148,9 +153,10 @@ class Registry:
                     if model in self._unloadable:
                         raise ModelBroken(self._unloadable[model])
                 except ModelBroken as error:
-                    broken[folder.name] = error.message
-                    if self._broken.get(folder.name) != error.message:
-                        log.log(self._level, MODEL_BROKEN, error.message)
+                    name, message = _shown(folder.name), _shown(error.message)
+                    broken[name] = message
+                    if self._broken.get(name) != message:
+                        log.log(self._level, MODEL_BROKEN, message)
                     if working := self._working.get(folder):
                         models.setdefault(working.name, working)
                 else:
