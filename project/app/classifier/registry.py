@@ -140,6 +140,7 @@ class Registry:
             listed = self._list_files()
             models: dict[str, Model] = {}
             broken: dict[str, str] = {}
+            published = {model.folder: model for model in self._models.values()}
             folders = self._folders()
             # The default model has the first claim to its name.
             folders.sort(key=lambda folder: self._default is None or folder != self._default.folder)
@@ -157,8 +158,9 @@ class Registry:
                     broken[name] = message
                     if self._broken.get(name) != message:
                         log.log(self._level, MODEL_BROKEN, message)
-                    if working := self._working.get(folder):
-                        models.setdefault(working.name, working)
+                    earlier = self._working.get(folder) or published.get(folder)
+                    if earlier and earlier not in self._unloadable:
+                        models.setdefault(earlier.name, earlier)
                 else:
                     models[model.name] = model
             if self._default:

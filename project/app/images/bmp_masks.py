@@ -13,10 +13,14 @@ DECODER: Final = "bmp_masks"
 _HEADER: Final = struct.Struct("<2sLHHLLllHHL")
 """File header, size of the next header, width, height, planes, bits per pixel, compression."""
 _MASKS_AT: Final = 54
+_RGB: Final = 0
 _BITFIELDS: Final = 3
 _ALPHA_BITFIELDS: Final = 6
 _WITH_ALPHA: Final = 56
 """Size from which a header has a mask for transparency."""
+_WITH_SPACE: Final = 108
+"""Size from which a header describes colours."""
+_USUAL: Final = (0xFF0000, 0xFF00, 0xFF)
 _BAND_PIXELS: Final = 2**20
 _COLOURS: Final = 3
 _DEPTHS: Final = {16: "<u2", 32: "<u4"}
@@ -34,7 +38,13 @@ def layout_of(head: bytes) -> tuple[tuple[int, int], int, _Layout] | None:
     if len(head) < _MASKS_AT + 16 or not head.startswith(SIGNATURE):
         return None
     _, _, _, _, offset, size, width, height, _, depth, compression = _HEADER.unpack_from(head)
-    if compression not in {_BITFIELDS, _ALPHA_BITFIELDS} or depth not in _DEPTHS or width <= 0 or height == 0:
+    if depth not in _DEPTHS or width <= 0 or height == 0:
+        return None
+    if compression == _RGB and depth == 32 and size >= _WITH_SPACE:  # noqa: PLR2004
+        # Browsers respect such a header's mask for transparency, and only that.
+        (alpha,) = struct.unpack_from("<L", head, _MASKS_AT + 12)
+        return ((width, abs(height)), offset, _Layout(depth, (*_USUAL, alpha), height > 0)) if alpha else None
+    if compression not in {_BITFIELDS, _ALPHA_BITFIELDS}:
         return None
     has_alpha = compression == _ALPHA_BITFIELDS or size >= _WITH_ALPHA
     masks = struct.unpack_from("<4L" if has_alpha else "<3L", head, _MASKS_AT)

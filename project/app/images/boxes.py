@@ -43,3 +43,46 @@ def find_boxes(data: bytes, path: Sequence[bytes]) -> Iterator[tuple[int, int]]:
                 yield from below(inner + (FULL_HEAD_BYTES if kind == b"meta" else 0), stop, kinds[1:])
 
     return below(0, len(data), path)
+
+
+def primary_properties(data: bytes, kind: bytes) -> Iterator[tuple[int, int]]:
+    """Start and end of the contents of the primary image's properties of a kind (ISO/IEC 23008-12, 9.3).
+
+    Other images in the file, such as gain maps, have properties of their own.
+    """
+    associated = _associated(data)
+    for container, stop in find_boxes(data, (b"meta", b"iprp", b"ipco")):
+        for number, (found, begin, end) in enumerate(boxes(data, container, stop), 1):
+            if found == kind and (associated is None or number in associated):
+                yield begin, end
+
+
+def _associated(data: bytes) -> set[int] | None:
+    """Numbers of the primary image's properties; None if the file does not say."""
+    try:
+        (begin, _), *_ = find_boxes(data, (b"meta", b"pitm"))
+        (primary,) = struct.unpack_from(">L" if data[begin] else ">H", data, begin + FULL_HEAD_BYTES)
+        numbers: set[int] = set()
+        for begin, end in find_boxes(data, (b"meta", b"iprp", b"ipma")):
+            numbers.update(_associations(data[begin:end], primary))
+    except (ValueError, IndexError, struct.error):
+        return None
+    return numbers or None
+
+
+def _associations(contents: bytes, item: int) -> Iterator[int]:
+    """Numbers of an item's properties in the contents of an ``ipma`` box."""
+    is_long, is_wide = contents[0] > 0, contents[3] & 1
+    (entries,) = struct.unpack_from(">L", contents, 4)
+    position = 8
+    for _ in range(min(entries, MAX_BOXES)):
+        (current,) = struct.unpack_from(">L" if is_long else ">H", contents, position)
+        position += 4 if is_long else 2
+        count = contents[position]
+        position += 1
+        for _ in range(count):
+            (number,) = struct.unpack_from(">H" if is_wide else ">B", contents, position)
+            position += 2 if is_wide else 1
+            if current == item:
+                # The highest bit says whether readers must know the property.
+                yield number & (0x7FFF if is_wide else 0x7F)

@@ -23,23 +23,31 @@ _PRIMARIES: Final[dict[int, tuple[_XY, _XY, _XY, _XY]]] = {
     6: ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070), _D65),
     7: ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070), _D65),
     9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046), _D65),
+    10: ((1.0, 0.0), (0.0, 1.0), (0.0, 0.0), (1 / 3, 1 / 3)),
     11: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), (0.314, 0.351)),
     12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), _D65),
+    22: ((0.630, 0.340), (0.295, 0.605), (0.155, 0.077), _D65),
 }
 """Chromaticities of red, green, blue and white (H.273, table 2)."""
-_LIKE_SRGB: Final = frozenset((1, 2, 6, 13, 14, 15))
-"""Transfer functions that browsers treat as sRGB's: BT.709, unspecified, BT.601, sRGB, BT.2020."""
+_LIKE_SRGB: Final = frozenset((1, 2, 6, 11, 13, 14, 15))
+"""Transfer functions that browsers treat as sRGB's: BT.709, unspecified, BT.601, xvYCC, sRGB, BT.2020."""
 _GAMMAS: Final = {4: 2.2, 5: 2.8, 8: 1.0}
+_BT_709_CURVES: Final = frozenset((1, 6, 11, 14, 15))
+_SMPTE_240M: Final = 7
+_DARK_240M: Final = 0.0913
 _PQ: Final = 16
+_DCI: Final = 17
+"""SMPTE ST 428-1, of digital cinema."""
 _HLG: Final = 18
+_KNOWN: Final = _LIKE_SRGB | {*_GAMMAS, _SMPTE_240M, _DCI, _PQ, _HLG}
 _HLG_KNEE: Final = 0.5
 _DARK: Final = 0.0031308
 _DARK_ENCODED: Final = 0.04045
 """Ends of the linear part of sRGB's transfer function, in light and in values."""
 _WHITE_NITS: Final = 203.0
 """Luminance of white in SDR (ITU-R BT.2408)."""
-_BRIGHTEST_NITS: Final = 1_000.0
-"""Of HDR content, if nothing else is known."""
+USUAL_NITS: Final = 1_000.0
+"""Luminance of the brightest pixel of an HDR image, if it does not say."""
 _ENCODING_STEPS: Final = 4_096
 _BT_2020_LUMA: Final = np.array([0.2627, 0.6780, 0.0593], np.float32)
 
@@ -50,12 +58,24 @@ class CodePoints:
 
     primaries: int
     transfer: int
+    brightest_nits: float = USUAL_NITS
+    """Luminance of the brightest pixel of an HDR image."""
+    is_exact: bool = False
+    """Whether BT.709's transfer function is a display's, as in PNGs; in AVIFs, browsers treat it as sRGB's."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether browsers convert such colours."""
+        return self.primaries in _PRIMARIES and self.transfer in _KNOWN - {2}
 
     @property
     def is_srgb(self) -> bool:
         """Whether nothing has to be converted, or the codes are unknown."""
-        is_known = self.transfer in {*_LIKE_SRGB, *_GAMMAS, _PQ, _HLG}
-        return not is_known or (self.transfer in _LIKE_SRGB and self.primaries not in _PRIMARIES.keys() - {1})
+        if self.is_exact and self.transfer in _BT_709_CURVES:
+            return False
+        return self.transfer not in _KNOWN or (
+            self.transfer in _LIKE_SRGB and self.primaries not in _PRIMARIES.keys() - {1}
+        )
 
     def to_srgb(self, image: Image.Image) -> Image.Image:
         """An RGB image in sRGB."""
@@ -66,9 +86,9 @@ class CodePoints:
         if self.transfer == _HLG:
             # The system gamma of a display with 1,000 nits (ITU-R BT.2100, table 5).
             luma = linear @ _BT_2020_LUMA
-            linear = linear * np.power(np.maximum(luma, 1e-6), 0.2)[..., np.newaxis] * (_BRIGHTEST_NITS / _WHITE_NITS)
+            linear = linear * np.power(np.maximum(luma, 1e-6), 0.2)[..., np.newaxis] * (USUAL_NITS / _WHITE_NITS)
         if self.transfer in {_PQ, _HLG}:
-            linear = _tone_mapped(linear)
+            linear = _tone_mapped(linear, self.brightest_nits if self.transfer == _PQ else USUAL_NITS)
         return encode_srgb(linear @ self._matrix.T)
 
     @cached_property
@@ -85,6 +105,13 @@ class CodePoints:
             light = np.where(values <= _HLG_KNEE, values**2 / 3, (np.exp((values - c) / a) + b) / 12)
         elif self.transfer in _GAMMAS:
             light = values ** _GAMMAS[self.transfer]
+        elif self.transfer == _DCI:
+            light = values**2.6 * (52.37 / 48)
+        elif self.transfer == _SMPTE_240M:
+            light = np.where(values < _DARK_240M, values / 4, ((values + 0.1115) / 1.1115) ** (1 / 0.45))
+        elif self.is_exact and self.transfer in _BT_709_CURVES:
+            # As a display shows them (ITU-R BT.1886).
+            light = values**2.4
         else:
             light = decode_srgb(values)
         return light.astype(np.float32)
@@ -109,7 +136,7 @@ def matrix_to_srgb(red: _XY, green: _XY, blue: _XY, white: _XY) -> _Floats:
 
 
 def _to_xyz(red: _XY, green: _XY, blue: _XY, white: _XY) -> NDArray[np.float64]:
-    columns = np.array([_xyz(*one) for one in (red, green, blue)]).T
+    columns = np.array([(x, y, 1 - x - y) for x, y in (red, green, blue)]).T
     scales = np.linalg.solve(columns, _xyz(*white))
     return columns * scales
 
@@ -126,9 +153,9 @@ def _adaptation(white: _XY) -> NDArray[np.float64]:
     return adapted
 
 
-def _tone_mapped(linear: _Floats) -> _Floats:
-    """Compresses light above white, 0 … 1,000 nits to 0 … 1 (Reinhard, extended), without changing hues."""
-    brightest = _BRIGHTEST_NITS / _WHITE_NITS
+def _tone_mapped(linear: _Floats, brightest_nits: float) -> _Floats:
+    """Compresses light above white, 0 … ``brightest_nits`` to 0 … 1 (Reinhard, extended), without changing hues."""
+    brightest = max(1.0, brightest_nits / _WHITE_NITS)
     peak = linear.max(axis=-1, keepdims=True)
     mapped: _Floats = linear * (1 + peak / brightest**2) / (1 + peak)
     return mapped

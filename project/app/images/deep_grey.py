@@ -15,6 +15,7 @@ BAND_BYTES: Final = 24
 """Bytes per pixel of the copies that a conversion makes."""
 _MAX_8_BIT: Final = 255.0
 _MAX_16_BIT: Final = 65535.0
+_MAX_REAL: Final = 1e30
 
 
 class DeepGrey:
@@ -23,6 +24,9 @@ class DeepGrey:
     def __init__(self, image: Image.Image) -> None:
         self._samples = samples_of(image) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
         self._black, self._white = self._range(image)
+        key = image.info.get("transparency")
+        self._key = key if isinstance(key, int) else None
+        """The value of transparent pixels (``tRNS`` of a PNG), which are shown on white."""
 
     @staticmethod
     def is_needed(image: Image.Image) -> bool:
@@ -32,7 +36,10 @@ class DeepGrey:
     def to_rgb(self, part: Image.Image) -> Image.Image:
         """A part of the image in RGB."""
         scale = _MAX_8_BIT / ((self._white - self._black) or 1)
-        levels = ((self._values(part) - self._black) * scale).clip(0, _MAX_8_BIT).round().astype(np.uint8)
+        values = self._values(part)
+        levels = ((values - self._black) * scale).clip(0, _MAX_8_BIT).round().astype(np.uint8)
+        if self._key is not None:
+            levels[values == self._key] = 255
         return Image.fromarray(levels).convert("RGB")
 
     def _range(self, image: Image.Image) -> tuple[float, float]:
@@ -59,4 +66,7 @@ class DeepGrey:
         if self._samples and self._samples.is_wrapped:
             values = values.view(np.uint32)
         finite: NDArray[np.float32] = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
+        if self._samples and self._samples.is_float:
+            # Maps mark missing values with the lowest number that there is.
+            finite[np.abs(finite) > _MAX_REAL] = 0
         return finite

@@ -18,7 +18,8 @@ from PIL import (
 )
 
 from app.images import bmp_masks, jpeg
-from app.images.colour import Colours, of_heif, of_png, of_profile
+from app.images.bmp_profile import profile_span
+from app.images.colour import Colours, Pixels, of_heif, of_png, of_profile
 from app.images.exif import read_orientation
 
 FORMATS: Final[dict[str | None, tuple[str, str]]] = {
@@ -38,6 +39,8 @@ _READERS: Final = [name for name in FORMATS if name]
 
 _MASKED_BMP: Final = "BMP_MASKS"
 _HEAD_BYTES: Final = 128
+_GREY: Final = frozenset(("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"))
+"""Modes of grey pixels."""
 _WEBP_HEADER: Final = 30
 _14_BITS: Final = 2**14 - 1
 _COMPRESSION: Final = TiffImagePlugin.COMPRESSION
@@ -78,11 +81,14 @@ def orientation_of(image: ImageFile.ImageFile) -> int:
 def colours_of(image: ImageFile.ImageFile, data: bytes) -> Colours | None:
     """What an open image file says about its colours; None if they are sRGB's."""
     profile = image.info.get("icc_profile")
+    pixels: Pixels = "CMYK" if image.mode == "CMYK" else "L" if image.mode in _GREY else "RGB"
     if image.format == "PNG":
-        return of_png(data, profile)
+        return of_png(data, profile, pixels)
     if image.format in {"AVIF", "HEIF"}:
-        return of_heif(data, profile)
-    return of_profile(profile)
+        return of_heif(data, profile, pixels)
+    if image.format == "BMP" and (span := profile_span(data)):
+        profile = data[slice(*span)]
+    return of_profile(profile, pixels)
 
 
 def webp_pixels(data: bytes) -> int:

@@ -1,5 +1,6 @@
 """Names what an unsupported file is, by its first bytes, so that a refusal can say it."""
 
+import codecs
 import re
 import struct
 from typing import Final
@@ -14,8 +15,6 @@ _MAGIC: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
     (0, b"\xff\xd8\xff\xf7", "a JPEG-LS image"),
     (0, b"II\xbc\x01", "a JPEG XR image"),
-    (0, b"\0\0\1\0", "an icon (ICO)"),
-    (0, b"\0\0\2\0", "a cursor (CUR)"),
     (0, b"%PDF", "a PDF document"),
     (0, b"8BPS", "a Photoshop document"),
     (0, b"qoif", "a QOI image"),
@@ -47,17 +46,53 @@ _MAGIC: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0, b"MZ", "a program"),
 )
 _RIFF: Final = {b"AVI ": _VIDEO, b"WAVE": "a sound file"}
-_BRAND: Final = re.compile(rb"....ftyp(isom|iso[2-9]|mp4[12]|M4V |M4A |qt  |avc1|3gp.|3g2.|MSNV|dash)", re.DOTALL)
+_BRAND: Final = re.compile(rb"....ftyp(isom|iso[2-9]|mp4[12]|M4V |qt  |f4v |avc1|3gp.|3g2.|MSNV|dash)", re.DOTALL)
+_SOUND: Final = re.compile(rb"....ftyp(?:M4A |M4B |F4A )", re.DOTALL)
 _NETPBM: Final = re.compile(rb"P[1-7]\s")
-_SVG: Final = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*(?:<\?xml.*?\?>|<!--.*?-->|<!DOCTYPE[^>]*>|\s)*<svg[\s>/]", re.DOTALL)
+_SVG: Final = re.compile(
+    rb"\A(?>\s+|<\?xml(?>.*?\?>)|<!--(?>.*?-->)|<!DOCTYPE[^>\[]*+(?:\[(?>.*?\])\s*)?>)*+"
+    rb"<(?:\w{1,64}:)?svg[\s>/]",
+    re.DOTALL,
+)
+"""Nothing is tried twice, however many comments there are."""
 _HTML: Final = re.compile(rb"\A\s*<(?:!doctype html|html)", re.IGNORECASE)
-_PATTERNS: Final = ((_BRAND, _VIDEO), (_NETPBM, "a Netpbm image"), (_SVG, "an SVG drawing"), (_HTML, "a web page"))
+_PATTERNS: Final = (
+    (_BRAND, _VIDEO),
+    (_SOUND, "a sound file"),
+    (_NETPBM, "a Netpbm image"),
+    (_SVG, "an SVG drawing"),
+    (_HTML, "a web page"),
+)
 _READ: Final = 4_096
+_ICON_BYTES: Final = 22
+_MAX_ICONS: Final = 1_000
+_ICONS: Final = {1: "an icon (ICO)", 2: "a cursor (CUR)"}
+_MARKS: Final = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_CHARACTER_BYTES: Final = 3
+_LEAST_TEXT: Final = 4
+_GIF: Final = (b"GIF87a", b"GIF89a")
 _RAW_PHOTOMETRICS: Final = frozenset((32_803, 34_892))
 """Values of a colour filter array and of linear raw (DNG 1.7, chapter 6)."""
 _DNG_VERSION: Final = 50_706
 _PHOTOMETRIC, _SUB_DIRECTORIES = 262, 330
 _MAX_SUB_DIRECTORIES: Final = 16
+
+
+def _icon(head: bytes) -> str | None:
+    """Whether a file is an icon or a cursor, whose first bytes other files have, too."""
+    if len(head) < 6 or head[:2] != b"\0\0" or head[3] or head[2] not in _ICONS:  # noqa: PLR2004 - its header
+        return None
+    count, reserved, place = int.from_bytes(head[4:6], "little"), head[9:10], int.from_bytes(head[18:22], "little")
+    is_cut_off = len(head) < _ICON_BYTES
+    is_icon = 0 < count <= _MAX_ICONS and not reserved.strip(b"\0") and (is_cut_off or place >= _ICON_BYTES)
+    return _ICONS[head[2]] if is_icon else None
+
+
+def _zip(data: bytes) -> str:
+    """What a ZIP file contains, as office programs write it."""
+    if b"word/" in data or b"xl/" in data or b"ppt/" in data or b"mimetypeapplication/" in data[:_READ]:
+        return "a document of an office program"
+    return "a ZIP file: send it to /predictions/batch"
 
 
 def describe(data: bytes) -> str | None:
@@ -67,29 +102,36 @@ def describe(data: bytes) -> str | None:
         return "an empty file"
     for offset, magic, name in _MAGIC:
         if head.startswith(magic, offset):
-            return name
+            return _zip(data) if name.startswith("a ZIP") else name
+    if icon := _icon(head):
+        return icon
     if head.startswith(b"RIFF") and head[8:12] in _RIFF:
         return _RIFF[head[8:12]]
-    for pattern, name in (
-        (_BRAND, _VIDEO),
-        (_NETPBM, "a Netpbm image"),
-        (_SVG, "an SVG drawing"),
-        (_HTML, "a web page"),
-    ):
-        if pattern.match(head):
+    text = _text_of(head)
+    for pattern, name in _PATTERNS:
+        if pattern.match(text.encode() if text else head):
             return name
-    return "a text file" if _is_text(head) else None
+    return "a text file" if text else None
 
 
-def _is_text(head: bytes) -> bool:
-    try:
-        text = head.decode()
-    except UnicodeDecodeError as error:
-        # The last character may be cut off.
-        if error.start < len(head) - 3:
-            return False
-        text = head[: error.start].decode()
-    return all(character.isprintable() or character in "\t\r\n\f" for character in text)
+def _text_of(head: bytes) -> str | None:
+    """The beginning of a text file; None for other files."""
+    for mark, encoding in _MARKS.items():
+        if head.startswith(mark):
+            text = head[len(mark) :].decode(encoding, errors="ignore")
+            break
+    else:
+        try:
+            text = head.decode()
+        except UnicodeDecodeError as error:
+            # The last character may be cut off.
+            if not 0 < len(head) - error.start <= _CHARACTER_BYTES or error.start < _LEAST_TEXT:
+                return None
+            text = head[: error.start].decode()
+        if len(text) < _LEAST_TEXT and not text.isascii():
+            return None
+    is_text = all(character.isprintable() or character in "\t\r\n\f" for character in text)
+    return text if is_text and not head.startswith(_GIF) else None
 
 
 def is_raw(data: bytes) -> bool:

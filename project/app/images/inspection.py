@@ -10,7 +10,7 @@ from app.images.formats import FORMATS, jpeg_scans_in_tiff, open_image, orientat
 from app.images.identify import ACCEPTED, describe, is_raw
 from app.images.metered_file import MeteredFile
 from app.images.structure import check_structure
-from app.images.tiff_samples import unsupported
+from app.images.tiff_samples import describe_tiff, unsupported
 
 MAX_SIDE: Final = 100_000
 """Readers keep several rows: thin images would take much more memory than others of so many pixels."""
@@ -55,7 +55,7 @@ def inspect(data: bytes, max_pixels: int) -> ImageInfo:
 
 def _reason(data: bytes) -> str | None:
     """What a file is that no reader accepts; None if that is unknown."""
-    what = describe(data)
+    what = describe(data) or describe_tiff(data)
     if what is None:
         return None
     advice = "" if ":" in what else f" Accepted are {ACCEPTED}."

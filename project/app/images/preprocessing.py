@@ -132,7 +132,7 @@ def _decoding() -> Iterator[None]:
     """Turn any decoder error into ImageUnreadable. The block must only decode, so that errors are about the bytes."""
     try:
         yield
-    except MemoryError:
+    except (MemoryError, ImageUnreadable):
         raise
     except Exception as error:
         raise ImageUnreadable from error
@@ -163,7 +163,9 @@ def _scaled_jpeg(data: bytes, short_side: int, target: _Target, reducing_gap: fl
     pixels = jpeg.decode(data, short_side)
     height, width, _ = pixels.shape
     image = Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1)
-    colours = of_profile(jpeg.icc_profile(data))
+    profile = jpeg.icc_profile(data)
+    # An image with the components of CMYK and a profile is read by Pillow.
+    colours = of_profile(profile, "L" if profile and jpeg.frame(data).components == 1 else "RGB")
     return _resized(image, colours, *target(width, height), reducing_gap), jpeg.orientation(data)
 
 
@@ -203,20 +205,31 @@ def _resized(
     """
     if colours is None or colours.mode not in {"RGB", image.mode}:
         return _resized_as_stored(image, size, box, reducing_gap)
+    if image.has_transparency_data and not DeepGrey.is_needed(image):
+        # Browsers convert colours before they show them on white.
+        scaled = _resized_as_stored(image, size, box, reducing_gap, mode="RGBA")
+        converted = colours.to_srgb(scaled.convert("RGB"))
+        return Image.composite(converted, Image.new("RGB", size, "white"), scaled.getchannel("A"))
     if colours.mode == image.mode:
         return colours.to_srgb(image.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=reducing_gap))
     return colours.to_srgb(_resized_as_stored(image, size, box, reducing_gap))
 
 
-def _resized_as_stored(image: Image.Image, size: tuple[int, int], box: _Box, reducing_gap: float | None) -> Image.Image:
-    """The part of an image within ``box``, scaled to ``size``, as RGB whose colours are not converted.
+def _resized_as_stored(
+    image: Image.Image,
+    size: tuple[int, int],
+    box: _Box,
+    reducing_gap: float | None,
+    mode: Literal["RGB", "RGBA"] = "RGB",
+) -> Image.Image:
+    """The part of an image within ``box``, scaled to ``size``, as RGB or RGBA whose colours are not converted.
 
     Other modes are converted in bands, because copies of a whole large image would take a gigabyte. Each band has all
     rows that its part of the result depends on. ``reducing_gap``: of ``Image.resize``, for RGB.
     """
     if image.mode == "RGB" and not image.has_transparency_data:
         return image.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=reducing_gap)
-    converted = _Converter(image)
+    converted = _Converter(image, mode)
     width, height = size
     left, top, right, bottom = box
     factor = int(min((right - left) / width, (bottom - top) / height) / _LEFT_TO_SCALE)
@@ -230,38 +243,41 @@ def _resized_as_stored(image: Image.Image, size: tuple[int, int], box: _Box, red
     columns = _BICUBIC_SUPPORT * max(1.0, (right - left) / width) + 1
     first, last = max(0, int(left - columns)), min(image.width, int(right + columns) + 1)
     rows_at_once = max(1, int(BAND_PIXELS / (last - first) / scale))
-    result = Image.new("RGB", size)
+    result = Image.new(mode, size)
     for begin in range(0, height, rows_at_once):
         end = min(height, begin + rows_at_once)
         above, below = top + begin * scale, top + end * scale
         upper, lower = max(0, int(above - margin)), min(image.height, int(below + margin) + 1)
-        band = converted.to_rgb(image.crop((first, upper, last, lower)))
+        band = converted.convert(image.crop((first, upper, last, lower)))
         part = (left - first, above - upper, right - first, min(below - upper, lower - upper))
         result.paste(band.resize((width, end - begin), Image.Resampling.BICUBIC, box=part), (0, begin))
     return result
 
 
 def _reduced(image: Image.Image, converted: "_Converter", factor: int) -> Image.Image:
-    """The whole image in RGB, each side divided by ``factor`` and rounded up, converted in tiles."""
+    """The whole image, converted, each side divided by ``factor`` and rounded up, in tiles."""
     side = max(1, int(BAND_PIXELS**0.5) // factor) * factor
-    result = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    result = Image.new(converted.mode, (-(-image.width // factor), -(-image.height // factor)))
     for top in range(0, image.height, side):
         for left in range(0, image.width, side):
             box = (left, top, min(image.width, left + side), min(image.height, top + side))
-            result.paste(converted.to_rgb(image.crop(box)).reduce(factor), (left // factor, top // factor))
+            result.paste(converted.convert(image.crop(box)).reduce(factor), (left // factor, top // factor))
     return result
 
 
 class _Converter:
-    """Converts parts of an image to RGB in the same way."""
+    """Converts parts of an image to RGB or RGBA in the same way."""
 
-    def __init__(self, image: Image.Image) -> None:
+    def __init__(self, image: Image.Image, mode: Literal["RGB", "RGBA"]) -> None:
+        self.mode = mode
         self._deep_grey = DeepGrey(image) if DeepGrey.is_needed(image) else None
 
-    def to_rgb(self, part: Image.Image) -> Image.Image:
-        """A part of the image as RGB, transparent pixels on white."""
+    def convert(self, part: Image.Image) -> Image.Image:
+        """A part of the image; as RGB, transparent pixels on white."""
         if self._deep_grey:
             return self._deep_grey.to_rgb(part)
+        if self.mode == "RGBA":
+            return part.convert("RGBA")
         if part.has_transparency_data:
             # Browsers show transparent pixels on white; the colours below them were never meant to be seen.
             rgba = part.convert("RGBA")

@@ -41,6 +41,9 @@ ENGINE_IS_ROOT: Final = Event(
 )
 ENGINE_NOT_STARTED: Final = Event("engine_not_started", "%s could not be started; trying again", "engine")
 ENGINE_SAID: Final = Event("engine_said", "Engine output: %s", "said")
+EXPORT_ACTIVATION: Final = Event(
+    "export_activation", "Activation that turns the output into scores: %s (--activation overrides it)", "activation"
+)
 EXPORT_CALIBRATING: Final = Event("export_calibrating", "Calibrating with %d images", "count")
 EXPORT_COMPARED: Final = Event(
     "export_compared", "Scores match the original model within %.1g on %d images", "difference", "images"

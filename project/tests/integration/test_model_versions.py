@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import re
 import shutil
 from pathlib import Path
@@ -310,3 +311,45 @@ async def test_replaced_tabular_model_answers_within_seconds(
                 await asyncio.sleep(0.05)
         assert after["label"] == "renamed"
         assert after["model_version"] != before["model_version"]
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        b'version = "a\\u0000b"\n',
+        b'file = "a\\u0000b"\n',
+        b"a = " + b"[" * 3_000,
+        b"a = " + b"9" * 5_000 + b"\n",
+        b"a = \xff\n",
+        b"\xff\xfea\0",
+    ],
+    ids=["NUL in the version", "NUL in a file name", "nested", "huge number", "not UTF-8", "UTF-16"],
+)
+def test_manifest_that_no_reader_expects_breaks_its_own_model_alone(
+    folder: Path, add_model: AddModel, manifest: bytes
+) -> None:
+    add_model()
+    other = add_model("other") / "model.toml"
+    name = manifest.partition(b" ")[0]
+    kept = [line for line in other.read_bytes().splitlines(keepends=True) if not line.startswith(name + b" ")]
+    other.write_bytes(manifest + b"".join(kept))
+    registry = Registry(folder, read_model(folder / FALLBACK), memory_bytes=2**40)
+    assert list(registry.broken) == ["other"]
+    assert [model.name for model in registry.models] == [FALLBACK]
+
+
+@pytest.mark.process
+async def test_folder_whose_name_is_not_utf_8_is_listed(folder: Path, add_model: AddModel, settings: Settings) -> None:
+    add_model()
+    (folder / os.fsdecode(b"bad\xffname")).mkdir()
+    async with serving(settings.model_copy(update={"models_dir": folder})) as client:
+        (broken,) = [one for one in (await client.get("/models")).json() if one["status"] == "broken"]
+    assert broken["name"] == "bad?name"
+
+
+def test_pin_may_be_in_upper_case(add_model: AddModel) -> None:
+    """As PowerShell prints it."""
+    model = add_model()
+    digest = hashlib.sha256((model / f"{FALLBACK}.tflite").read_bytes()).hexdigest().upper()
+    edit(model / "model.toml", "weights_source = ", f'file_sha256 = "{digest}"\nweights_source = ')
+    assert read_model(model).version

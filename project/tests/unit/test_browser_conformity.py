@@ -222,3 +222,80 @@ def test_cmyk_profile_is_applied_as_little_cms_does() -> None:
     assert expected is not None
     assert difference(data, expected) < 1
     assert difference(data, stored) > 20
+
+
+def test_png_with_short_ancillary_chunks_is_read() -> None:
+    data = encoded(scene(), "PNG")
+    for kind in (b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"tRNS", b"iCCP", b"acTL", b"cICP"):
+        assert difference(data[:33] + png_chunk(kind, b"") + data[33:], scene()) == 0, kind
+
+
+def apng(default: Image.Image, frame: Image.Image, left: int, top: int, blend: int) -> bytes:
+    """An animated PNG of one frame, which is not the default image."""
+    parts = {name: encoded(image, "PNG") for name, image in (("default", default), ("frame", frame))}
+
+    def pixels(data: bytes) -> bytes:
+        place = data.index(b"IDAT")
+        return data[place + 4 : place + 4 + int.from_bytes(data[place - 4 : place], "big")]
+
+    control = struct.pack(">LLLLLHHBB", 0, frame.width, frame.height, left, top, 1, 10, 0, blend)
+    return (
+        parts["default"][:33]
+        + png_chunk(b"acTL", struct.pack(">LL", 1, 0))
+        + png_chunk(b"IDAT", pixels(parts["default"]))
+        + png_chunk(b"fcTL", control)
+        + png_chunk(b"fdAT", struct.pack(">L", 1) + pixels(parts["frame"]))
+        + png_chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("blend", [0, 1], ids=["source", "over"])
+def test_default_image_does_not_shine_through_the_first_frame(blend: int) -> None:
+    default = Image.new("RGBA", (60, 40), "red")
+    frame = Image.new("RGBA", (20, 10), (0, 0, 255, 255))
+    expected = Image.new("RGB", (60, 40), "white")
+    expected.paste("blue", (30, 5, 50, 15))
+    assert difference(apng(default, frame, 30, 5, blend), expected) == 0
+    transparent = Image.new("RGBA", (60, 40), (0, 0, 0, 0))
+    assert difference(apng(default, transparent, 0, 0, blend), Image.new("RGB", (60, 40), "white")) == 0
+
+
+def test_mask_for_transparency_of_an_uncompressed_bmp_is_respected() -> None:
+    header = bytearray(124)
+    struct.pack_into("<LllHHLL", header, 0, 124, 8, 8, 1, 32, 0, 8 * 8 * 4)
+    struct.pack_into("<L", header, 52, 0xFF000000)
+    data = b"BM" + struct.pack("<LHHL", 138 + 256, 0, 0, 138) + bytes(header) + bytes((40, 80, 200, 128)) * 64
+    expected = tuple(round(level * 128 / 255 + 127) for level in (200, 80, 40))
+    assert difference(data, Image.new("RGB", (8, 8), expected)) <= 1
+
+
+def with_property(data: bytes, contents: bytes) -> bytes:
+    """An AVIF with another property before all others, which belongs to no image."""
+    at = data.index(b"ipco") + 4
+    grown = bytearray(data[:at] + struct.pack(">L", 4 + len(contents)) + contents + data[at:])
+    more = 4 + len(contents)
+    for kind in (b"meta", b"iprp", b"ipco"):
+        place = grown.index(kind) - 4
+        struct.pack_into(">L", grown, place, struct.unpack_from(">L", grown, place)[0] + more)
+    place = grown.index(b"iloc") + 4 + 4 + 2 + 2 + 2 + 2 + 2
+    struct.pack_into(">L", grown, place, struct.unpack_from(">L", grown, place)[0] + more)
+    associations = grown.index(b"ipma") + 4 + 4 + 4 + 2
+    for place in range(associations + 1, associations + 1 + grown[associations]):
+        grown[place] += 1
+    return bytes(grown)
+
+
+def test_properties_of_other_images_in_an_avif_are_ignored() -> None:
+    data = encoded(scene(240, 200), "AVIF", quality=95)
+    hdr = with_property(data, b"colrnclx" + struct.pack(">HHHB", 9, 16, 9, 0x80))
+    assert difference(hdr, scene(240, 200)) < CLOSE
+    clap = with_property(data, b"clap" + struct.pack(">LLLLlLlL", 100, 1, 80, 1, 0, 1, 0, 1))
+    assert difference(clap, scene(240, 200)) < CLOSE
+
+
+def test_key_of_16_bit_grey_is_transparent() -> None:
+    row = np.array([0, 1000, 40_000, 65_535], dtype=">u2")
+    data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", struct.pack(">LLBBBBB", 4, 1, 16, 0, 0, 0, 0))
+    data += png_chunk(b"tRNS", struct.pack(">H", 1000))
+    data += png_chunk(b"IDAT", zlib.compress(b"\0" + row.tobytes())) + png_chunk(b"IEND", b"")
+    assert np.asarray(shown(data))[0, :, 0].tolist() == [0, 255, 156, 255]

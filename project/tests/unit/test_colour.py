@@ -70,8 +70,8 @@ def test_srgb_profile_changes_nothing() -> None:
     for kind in ("PNG", "TIFF"):
         data = encoded(picture(), kind, icc_profile=ordinary)
         assert np.array_equal(to_tensor(data), to_tensor(encoded(picture(), kind)))
-    assert colour.of_profile(ordinary) is None
-    assert colour.of_profile(None) is None
+    assert colour.of_profile(ordinary, "RGB") is None
+    assert colour.of_profile(None, "RGB") is None
 
 
 def chunked(data: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
@@ -145,8 +145,8 @@ def test_hostile_profiles_are_ignored_quickly() -> None:
         data = encoded(picture(), "PNG", icc_profile=bytes(damaged[: len(damaged) - number % 7]))
         inspect(data, 10**9)
         to_tensor(data)
-    assert colour.of_profile(whole[:100]) is None
-    assert colour.of_profile(b"x" * (colour.MAX_PROFILE_BYTES + 1)) is None
+    assert colour.of_profile(whole[:100], "RGB") is None
+    assert colour.of_profile(b"x" * (colour.MAX_PROFILE_BYTES + 1), "RGB") is None
     assert time.thread_time() - began < 60
 
 
@@ -160,3 +160,89 @@ def test_profile_of_a_jpeg_may_be_spread_over_segments() -> None:
     assert difference(data[:2] + b"".join(reversed(packed)) + data[2:], picture()) < CLOSE
     incomplete = data[:2] + b"".join(packed[:-1]) + data[2:]
     assert np.abs(to_tensor(incomplete) - to_tensor(data)).max() < 0.05
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_profile_of_grey_is_ignored_in_a_colour_picture(kind: str) -> None:
+    data = encoded(picture(), kind, icc_profile=grey_profile(1.0))
+    assert np.array_equal(to_tensor(data), to_tensor(encoded(picture(), kind)))
+
+
+def test_profile_of_rgb_is_ignored_in_a_cmyk_picture() -> None:
+    inks = picture().convert("CMYK")
+    for kind in ("JPEG", "TIFF"):
+        data = encoded(inks, kind, icc_profile=rgb_profile(P3, 1.0))
+        assert np.abs(to_tensor(data) - to_tensor(encoded(inks, kind))).max() < 0.1
+
+
+def test_profile_of_a_bmp_is_applied_and_kept() -> None:
+    profile = rgb_profile(P3, 2.2)
+    plain = encoded(in_space(profile, picture()), "BMP")
+    (offset,) = struct.unpack_from("<L", plain, 10)
+    pixels, moved = plain[offset:], 14 + 124
+    head = bytearray(plain[:14] + struct.pack("<L", 124) + plain[18:54] + bytes(124 - 40))
+    struct.pack_into("<L", head, 10, moved)
+    head[70:74] = b"DEBM"
+    struct.pack_into("<LL", head, 126, moved - 14 + len(pixels), len(profile))
+    data = bytes(head) + pixels + profile
+    assert difference(data, picture()) < CLOSE
+    assert difference(strip_metadata(data, inspect(data, 10**9)), picture()) < CLOSE
+
+
+def test_colours_are_converted_before_transparency_becomes_white() -> None:
+    profile = rgb_profile(P3, 1.0)
+    opaque = in_space(profile, Image.new("RGB", (64, 64), (200, 80, 40)))
+    half = opaque.copy()
+    half.putalpha(128)
+    expected = tuple(round(level * 128 / 255 + 127) for level in (200, 80, 40))
+    for kind in ("PNG", "WEBP"):
+        shown = render_upright(encoded(half, kind, icc_profile=profile, lossless=True), 64)
+        assert np.abs(np.asarray(shown.getpixel((32, 32)), dtype=int) - expected).max() <= 3, kind
+
+
+@pytest.mark.parametrize("cicp", [(99, 13, 0, 1), (9, 99, 0, 1), (99, 16, 0, 1), (9, 16, 0, 0), (9, 16, 1, 1)], ids=str)
+def test_code_points_that_browsers_do_not_know_are_ignored(cicp: tuple[int, ...]) -> None:
+    assert difference(chunked(encoded(picture(), "PNG"), (b"cICP", bytes(cicp))), picture()) == 0
+    # What comes after them counts.
+    profile = rgb_profile(P3, 2.2)
+    data = encoded(in_space(profile, picture()), "PNG", icc_profile=profile)
+    assert difference(chunked(data, (b"cICP", bytes(cicp))), picture()) < CLOSE
+
+
+def test_chromaticities_of_a_png_are_ignored_without_gamma() -> None:
+    places = [*D65_PLACES, *(round(100_000 * value) for primary in P3 for value in primary)]
+    assert difference(chunked(encoded(picture(), "PNG"), (b"cHRM", struct.pack(">8L", *places))), picture()) == 0
+
+
+# What Chromium 156 shows for (200, 80, 40), (60, 160, 90), (40, 70, 190) and (180, 180, 180).
+@pytest.mark.parametrize(
+    ("cicp", "expected"),
+    [
+        ((1, 1), [(197, 70, 28), (49, 155, 81), (28, 60, 186), (176, 176, 176)]),
+        ((12, 1), [(214, 57, 0), (0, 157, 72), (14, 61, 194), (176, 176, 176)]),
+        ((9, 14), [(242, 2, 0), (0, 163, 68), (0, 60, 195), (176, 176, 176)]),
+        ((1, 7), [(206, 97, 58), (77, 170, 106), (58, 87, 197), (188, 188, 188)]),
+        ((22, 13), [(202, 84, 39), (54, 157, 90), (40, 78, 190), (180, 180, 180)]),
+    ],
+    ids=str,
+)
+def test_code_points_look_as_in_chromium(cicp: tuple[int, int], expected: list[tuple[int, ...]]) -> None:
+    quarters = np.array([[(200, 80, 40), (60, 160, 90)], [(40, 70, 190), (180, 180, 180)]], np.uint8)
+    data = encoded(Image.fromarray(quarters.repeat(32, 0).repeat(32, 1)), "PNG")
+    data = chunked(data, (b"cICP", bytes((*cicp, 0, 1))))
+    image = render_upright(data, 64)
+    found = [image.getpixel(place) for place in ((16, 16), (48, 16), (16, 48), (48, 48))]
+    assert np.abs(np.asarray(found) - np.asarray(expected)).max() <= 3
+
+
+def test_brightest_pixel_of_an_hdr_png_becomes_white() -> None:
+    # 400 nits in PQ (SMPTE ST 2084) are 166 of 255.
+    bright = encoded(Image.new("RGB", (64, 64), (166, 166, 166)), "PNG")
+    hdr = (b"cICP", bytes((9, 16, 0, 1)))
+    shown = {
+        nits: render_upright(chunked(bright, hdr, (b"cLLI", struct.pack(">LL", nits * 10_000, 0))), 64).getpixel((9, 9))
+        for nits in (400, 1_000, 4_000)
+    }
+    assert min(shown[400]) >= 250  # type: ignore[arg-type]
+    assert shown[400] > shown[1_000] > shown[4_000]  # type: ignore[operator]
+    assert render_upright(chunked(bright, hdr), 64).getpixel((9, 9)) == shown[1_000]

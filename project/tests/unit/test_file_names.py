@@ -24,6 +24,13 @@ ENCODED = b"%C3%84pfel%20%F0%9F%A6%8A.jpg"
         # Wrong ones.
         (b"form-data; name=file; filename*=utf-8''%FF; filename=x.jpg", b"x.jpg", "x.jpg"),
         (b"form-data; name=file; filename*=nonsense''a", None, ""),
+        # Encodings of Python that are none of text, and fail in ways of their own.
+        (b"form-data; name=file; filename*=undefined''a.jpg", b"x.jpg", "x.jpg"),
+        (b"form-data; name=file; filename*=idna''xn--a-", None, ""),
+        (b"form-data; name=file; filename*=punycode''a-99999999999", None, ""),
+        (b"form-data; name=file; filename*=rot13''abc", None, ""),
+        # Quoted, which RFC 5987 forbids.
+        (b"form-data; name=file; filename*=\"utf-8''" + ENCODED + b'"', None, NAME),
         (
             b"form-data; name=file; filename=\"; filename*=utf-8''no\"",
             b"; filename*=utf-8''no",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.domain import NotAnImage
+from app.domain import ImageUnreadable, NotAnImage
 from app.images.identify import ACCEPTED, describe
 from app.images.inspection import inspect
 from app.images.preprocessing import render_upright
@@ -90,6 +90,14 @@ def grey(data: bytes) -> np.ndarray:
         (16, 1, 65_535, "<u2"),
         (16, 1, 4_095, "<u2"),
         (16, 1, 1_023, "<u2"),
+        (16, 1, 16_383, "<u2"),
+        (16, 1, 255, "<u2"),
+        (16, 2, 4_095, "<i2"),
+        (16, 2, 255, "<i2"),
+        (32, 1, 2**24 - 1, "<u4"),
+        (32, 2, 255, "<i4"),
+        (32, 2, 65_535, "<i4"),
+        (32, 3, 1e-3, "<f4"),
         (16, 2, 32_767, "<i2"),
         (32, 1, 2**32 - 1, "<u4"),
         (32, 1, 255, "<u4"),
@@ -146,3 +154,91 @@ def test_raw_file_is_refused_instead_of_its_thumbnail() -> None:
         assert reason(tiff(pixels, 64, 32, (BITS, 3, 8), (PHOTOMETRIC, 3, 1), tag)) is not None
     for photometric in (32_803, 34_892):
         assert "raw file" in str(reason(tiff(pixels, 64, 32, (BITS, 3, 8), (PHOTOMETRIC, 3, photometric))))
+
+
+def rgb_tiff(values: np.ndarray, **tags: int) -> bytes:
+    """A TIFF of RGB with 16 bits per sample, as Pillow cannot write it."""
+    height, width, _ = values.shape
+    numbers = {PHOTOMETRIC: 2, 284: tags.get("planes", 1), FORMAT: 1}
+    fixed = ((tag, 3, value) for tag, value in numbers.items())
+    data = bytearray(tiff(values.astype("<u2").tobytes(), width, height, *fixed))
+    (directory,) = struct.unpack_from("<L", data, 4)
+    (count,) = struct.unpack_from("<H", data, directory)
+    for place in range(directory + 2, directory + 2 + 12 * count, 12):
+        if struct.unpack_from("<H", data, place)[0] == 277:
+            struct.pack_into("<H", data, place + 8, 3)
+    at = len(data)
+    entry = struct.pack("<HHLL", BITS, 3, 3, at + 12)
+    fields = [bytes(data[place : place + 12]) for place in range(directory + 2, directory + 2 + 12 * count, 12)]
+    fields = sorted([*fields, entry], key=lambda field: struct.unpack_from("<H", field)[0])
+    tail = struct.pack("<H", count + 1) + b"".join(fields) + bytes(4)
+    data = data[:directory] + tail
+    place = data.index(entry)
+    struct.pack_into("<L", data, place + 8, len(data))
+    return bytes(data) + struct.pack("<3H", 16, 16, 16)
+
+
+QUARTER = np.array([200, 80, 40]) / 255
+
+
+def test_rgb_tiff_that_uses_a_part_of_its_bits_is_neither_black_nor_guessed() -> None:
+    for used, is_accepted in ((16, True), (14, True), (12, False), (10, False)):
+        values = np.tile((QUARTER * (2**used - 1)).round(), (32, 32, 1))
+        values[:4] = 2**used - 1
+        data = rgb_tiff(values)
+        inspect(data, 10**9)
+        if is_accepted:
+            shown = np.asarray(render_upright(data, 64), dtype=int)[16, 16]
+            assert np.abs(shown - (200, 80, 40)).max() <= 4, used
+        else:
+            with pytest.raises(ImageUnreadable, match="12 bits or fewer of 16"):
+                render_upright(data, 64)
+
+
+def test_planes_of_16_bits_are_refused() -> None:
+    assert "16-bit samples in separate planes" in str(reason(rgb_tiff(np.zeros((8, 8, 3)), planes=2)))
+
+
+def test_palette_of_8_bits_is_not_black() -> None:
+    colours = [200, 80, 40, *([0] * 765)]
+    image = Image.new("P", (32, 32), 0)
+    image.putpalette(colours)
+    data = bytearray(encoded(image, "TIFF"))
+    place = data.index(struct.pack("<HHL", 320, 3, 768))
+    (at,) = struct.unpack_from("<L", data, place + 8)
+    for index in range(768):
+        (value,) = struct.unpack_from("<H", data, at + 2 * index)
+        struct.pack_into("<H", data, at + 2 * index, value >> 8)
+    assert render_upright(bytes(data), 64).getpixel((9, 9)) == (200, 80, 40)
+
+
+def test_missing_values_of_a_map_do_not_hide_the_others() -> None:
+    values = RAMP.astype("<f4")
+    values[0, :3] = -3.4e38, np.nan, np.inf
+    data = tiff(values.tobytes(), 64, 32, (BITS, 3, 32), (PHOTOMETRIC, 3, 1), (FORMAT, 3, 3))
+    assert np.abs(grey(data)[8:] - 255 * RAMP[8:]).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (b'<!DOCTYPE svg PUBLIC "a" "b" [ <!ENTITY c "d"> ]><svg xmlns="e">', "an SVG drawing"),
+        (b"<svg:svg>", "an SVG drawing"),
+        (b"<!--" + b"x" * 3_000 + b"--><svg/>", "an SVG drawing"),
+        ("<svg/>".encode("utf-16"), "an SVG drawing"),
+        (b"\xef\xbb\xbf<!doctype html>", "a web page"),
+        (b"\0\0\0\x20ftypM4A " + bytes(16), "a sound file"),
+        (b"PK\3\4" + bytes(26) + b"word/document.xml", "a document of an office program"),
+    ],
+)
+def test_variants_of_other_files_are_named(data: bytes, named: str) -> None:
+    assert reason(data) == f"This is {named}. Accepted are {ACCEPTED}."
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff\xd8\xff", b"GIF89a", b"\0\0\2\0" + bytes(40), b"\0\0\1\0moov" + bytes(40), b"<!---->" * 600]
+)
+def test_nothing_untrue_is_said(data: bytes) -> None:
+    assert reason(data) in {None, f"This is a text file. Accepted are {ACCEPTED}."}
+    if not data.startswith(b"<"):
+        assert reason(data) is None

@@ -49,8 +49,14 @@ def _convert(network: SourceNetwork) -> bytes:
 
 def _reason(error: Exception) -> str:
     """The reason in a converter's report: operations that LiteRT does not have, or else its first line."""
-    lacking = dict.fromkeys(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", str(error)))
-    return f"LiteRT has no {', '.join(lacking)}." if lacking else one_line(error)
+    text = str(error)
+    lacking = dict.fromkeys(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", text))
+    if lacking:
+        return f"LiteRT has no {', '.join(lacking)}."
+    refused = dict.fromkeys(re.findall(r"(?:operation |error: )'(?:tfl?\.)?(\w+)'", text))
+    if refused or text.startswith("<unknown>"):
+        return f"its converter does not support {', '.join(refused) or 'one of its operations'} as it is used here."
+    return one_line(error)
 
 
 def litert_scores(lite: bytes, tensors: Tensor, classes: int) -> Tensor:

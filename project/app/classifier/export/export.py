@@ -3,6 +3,7 @@
 import itertools
 import logging
 import re
+import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,7 @@ from app.classifier.export.networks import (
     input_table,
     is_keras_application,
     keras_application,
+    one_line,
     registry_name,
     weights_digest,
 )
@@ -37,12 +39,13 @@ from app.classifier.export.saved_models import of_saved_model
 from app.classifier.export.weights import Weights, WeightsUnavailable, mobilenet_v2_weights, sha256_of_folder
 from app.classifier.fingerprint import sha256_of
 from app.classifier.labels import LabelsInvalid, parse_labels
-from app.classifier.manifest import ImageManifest, OutputTable
+from app.classifier.manifest import NAME, ImageManifest, OutputTable
 from app.classifier.registry import AUTO, FALLBACK, FALLBACK_NOTE, PREFERRED, folder_name
 from app.config import Settings
 from app.domain import ImageUnreadable, StartupError
 from app.images.preprocessing import to_tensor
 from app.observability.log_events import (
+    EXPORT_ACTIVATION,
     EXPORT_CALIBRATING,
     EXPORT_CONVERTING,
     EXPORT_FALLBACK,
@@ -102,6 +105,7 @@ def export_model(settings: Settings, request: Request = Request()) -> Path:
         squashed = source.network.input.model_copy(update={"resize": "squash"})
         source = replace(source, network=replace(source.network, input=squashed))
     log.info(EXPORT_CONVERTING, source.name)
+    log.info(EXPORT_ACTIVATION, source.network.activation)
     file = to_litert(source.network)
     if settings.model_precision == "int8":
         log.info(EXPORT_QUANTISING)
@@ -187,15 +191,30 @@ def _own(path: Path, request: Request) -> _Source:
         raise StartupError(f"{path} needs an input range: add --preprocessing (see project/docs/models.md).")
     labels = _labels(request.labels)
     own = OwnOptions(request.preprocessing, request.output, request.size, request.activation)
-    if path.is_dir():
-        network = of_saved_model(path, own)
-    elif is_legacy(path):
-        network = of_legacy_keras(path, own)
-    else:
-        network = of_own_keras(load_keras(path), own)
+    name = request.name or _name_from(path)
+    if not re.fullmatch(NAME, name):
+        raise StartupError(f"{name!r} is no name for a model: add --name with letters, digits, dots, _ and -.")
+    try:
+        network = _own_network(path, own)
+    except StartupError:
+        raise
+    except Exception as error:
+        # The network's own layers raise errors of any type.
+        raise StartupError(f"{path} cannot be exported: {one_line(error)}") from error
     digest = sha256_of_folder(path) if path.is_dir() else sha256_of(path)
-    name = request.name or re.sub(r"[^A-Za-z0-9._-]+", "_", path.stem).lstrip("._-")
     return _Source(name, network, Weights(path, path.name, digest), labels)
+
+
+def _own_network(path: Path, own: OwnOptions) -> SourceNetwork:
+    if path.is_dir():
+        return of_saved_model(path, own)
+    return of_legacy_keras(path, own) if is_legacy(path) else of_own_keras(load_keras(path), own)
+
+
+def _name_from(path: Path) -> str:
+    """A file's name without accents and other characters that a model's name must not have."""
+    ascii_name = unicodedata.normalize("NFKD", path.stem).encode("ascii", errors="ignore").decode()
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", ascii_name).strip("._-")
 
 
 def _labels(path: Path) -> list[str]:
@@ -207,7 +226,7 @@ def _labels(path: Path) -> list[str]:
 
 def _existing(path: Path, option: str) -> Path:
     if not path.is_file():
-        raise StartupError(f"{option} is {path}, which does not exist.")
+        raise StartupError(f"{option} is {path}, which {'is not a file' if path.exists() else 'does not exist'}.")
     return path
 
 

@@ -39,8 +39,8 @@ from app.domain import StartupError
 SUFFIXES: Final = (".keras", ".h5", ".hdf5")
 COLOURS: Final = 3
 """Channels of images, also of those that are scaled or augmented within the network."""
-REDUCED: Final = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
-"""Precisions for training on accelerators; weights of the mixed ones are float32."""
+OTHER_PRECISIONS: Final = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float64")
+"""Of training; weights of the mixed ones are float32."""
 _ACTIVATED: Final = ("softmax", "sigmoid")
 _SCORE_PRESERVING: Final = (layers.Dropout, layers.Flatten, layers.Identity, layers.Reshape)
 """Layers that do not change scores."""
@@ -50,6 +50,8 @@ def load_keras(path: Path) -> keras.Model:
     """A functional model from a ``.keras`` or ``.h5`` file. Raises StartupError; code in the file is not run."""
     if path.suffix not in SUFFIXES:
         raise StartupError(f"{path} must be a .keras file, an .h5 file, or the folder of a SavedModel.")
+    if path.stat().st_size == 0:
+        raise StartupError(f"{path} is empty.")
     try:
         model = keras.models.load_model(path, compile=False)
     except Exception as error:
@@ -86,7 +88,7 @@ def of_keras(
     ``output``: name of the output, if there are several; ``activation``: None to determine it.
     """
     # A Sequential has no names of outputs.
-    model = _in_float32(keras.Model(model.inputs, model.outputs) if isinstance(model, keras.Sequential) else model)
+    model = in_float32(keras.Model(model.inputs, model.outputs) if isinstance(model, keras.Sequential) else model)
     shapes = {name: shape_of(one.shape) for name, one in zip(_output_names(model), model.outputs, strict=True)}
     scores = model.outputs[list(shapes).index(choose_output(shapes, output))]
     network = keras.Model(model.inputs[0], {"scores": scores, **_features(scores)})
@@ -121,8 +123,8 @@ def _scores(network: keras.Model, tensors: NDArray[np.float32]) -> NDArray[np.fl
     return np.concatenate([np.asarray(network(one[np.newaxis], training=False)["scores"]) for one in tensors])
 
 
-def _in_float32(model: keras.Model) -> keras.Model:
-    """The model with all layers in float32: CPUs compute half precision slowly, and LiteRT not at all."""
+def in_float32(model: Any) -> Any:
+    """A model of Keras 2 or 3 with all layers in float32: LiteRT computes in no other precision."""
     config = json.dumps(model.get_config(), default=keras.saving.serialize_keras_object)
     changed = json.dumps(_replace_precision(json.loads(config)))
     if json.loads(changed) == json.loads(config):
@@ -137,10 +139,10 @@ def _replace_precision(config: Any) -> Any:
         return [_replace_precision(one) for one in config]
     if not isinstance(config, dict):
         return config
-    if config.get("class_name") == "DTypePolicy" and config["config"]["name"] in REDUCED:
+    if config.get("class_name") in {"DTypePolicy", "Policy"} and config["config"]["name"] in OTHER_PRECISIONS:
         return {**config, "config": {**config["config"], "name": "float32"}}
     return {
-        name: "float32" if name == "dtype" and value in REDUCED else _replace_precision(value)
+        name: "float32" if name == "dtype" and value in OTHER_PRECISIONS else _replace_precision(value)
         for name, value in config.items()
     }
 
@@ -155,6 +157,9 @@ def _activation(output: Any) -> Activation | None:
         operation, node, position = output._keras_history  # noqa: SLF001 - there is no public way back from a tensor
         if isinstance(operation, keras.Model):
             output = operation.outputs[position]
+        elif isinstance(operation, layers.Concatenate):
+            heads = {_activation(head) for head in operation._inbound_nodes[node].input_tensors}  # noqa: SLF001
+            return heads.pop() if len(heads) == 1 else None
         elif isinstance(operation, _SCORE_PRESERVING):
             output = operation._inbound_nodes[node].input_tensors[0]  # noqa: SLF001
         else:

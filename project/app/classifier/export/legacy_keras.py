@@ -11,6 +11,7 @@ import h5py
 import tensorflow as tf
 
 from app.classifier.export.functions import of_function
+from app.classifier.export.keras_models import in_float32
 from app.classifier.export.networks import OwnOptions, SourceNetwork, one_line, require_one_input, shape_of
 from app.domain import StartupError
 
@@ -29,7 +30,7 @@ def of_legacy_keras(path: Path, own: OwnOptions) -> SourceNetwork:
     try:
         if path.suffix != ".keras" and any(_lambda_layers(_config_of_h5(path))):
             raise ValueError("it contains a Lambda layer, which is code.")
-        model = tf_keras.models.load_model(path, compile=False, safe_mode=True)
+        model = in_float32(tf_keras.models.load_model(path, compile=False, safe_mode=True))
     except Exception as error:
         # tf-keras, and the layers in the file, raise errors of any type.
         raise StartupError(f"Keras 2 cannot load {path}: {one_line(error)}") from error

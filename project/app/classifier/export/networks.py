@@ -202,8 +202,9 @@ def one_line(error: Exception) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    # TensorFlow puts the reason last if the error was raised in a layer.
-    return lines[-1 if lines[0].startswith("in user code") else 0]
+    # TensorFlow puts the reason last if the error was raised in a layer, Keras second.
+    position = -1 if lines[0].startswith("in user code") else int(lines[0].startswith("Exception encountered"))
+    return lines[min(position, len(lines) - 1)]
 
 
 def unknown_class(error: Exception) -> str:

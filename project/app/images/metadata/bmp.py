@@ -1,7 +1,9 @@
-"""BMP files (BITMAPFILEHEADER and BITMAPINFOHEADER): removes data after the pixels and before them."""
+"""BMP files (BITMAPFILEHEADER and BITMAPINFOHEADER): removes data before and after the pixels, but no profile."""
 
 import struct
 from typing import Final
+
+from app.images.bmp_profile import profile_span
 
 _FILE_HEAD_BYTES: Final = 14
 _CORE_HEAD_BYTES: Final = 12
@@ -29,4 +31,17 @@ def strip_metadata(data: bytes) -> bytes:
     before = min(offset, _FILE_HEAD_BYTES + head_bytes + _MASK_BYTES * (compression in _UNCOMPRESSED[1:]) + palette)
     pixels = (abs(width) * bits + 31) // 32 * 4 * abs(height) if compression in _UNCOMPRESSED else size
     end = offset + pixels if pixels else len(data)
-    return data[:before] + bytes(min(offset, len(data)) - min(before, len(data))) + data[offset:end]
+    bare = data[:before] + bytes(min(offset, len(data)) - min(before, len(data))) + data[offset:end]
+    return _with_profile(bare, data)
+
+
+def _with_profile(bare: bytes, data: bytes) -> bytes:
+    """Put back the ICC profile, which is a part of the image, at its place."""
+    span = profile_span(data)
+    if span is None:
+        return bare
+    begin, end = span
+    # A profile within the pixels is none.
+    if begin >= len(bare):
+        return bare.ljust(begin, b"\0") + data[begin:end]
+    return bare if any(bare[begin:end]) else bare[:begin] + data[begin:end] + bare[end:]
