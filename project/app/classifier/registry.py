@@ -140,7 +140,6 @@ class Registry:
             listed = self._list_files()
             models: dict[str, Model] = {}
             broken: dict[str, str] = {}
-            published = {model.folder: model for model in self._models.values()}
             folders = self._folders()
             # The default model has the first claim to its name.
             folders.sort(key=lambda folder: self._default is None or folder != self._default.folder)
@@ -158,11 +157,12 @@ class Registry:
                     broken[name] = message
                     if self._broken.get(name) != message:
                         log.log(self._level, MODEL_BROKEN, message)
-                    earlier = self._working.get(folder) or published.get(folder)
-                    if earlier and earlier not in self._unloadable:
-                        models.setdefault(earlier.name, earlier)
+                    if working := self._working.get(folder):
+                        models.setdefault(working.name, working)
                 else:
                     models[model.name] = model
+                    # The first version counts as working until it is checked.
+                    self._working.setdefault(folder, model)
             if self._default:
                 models.setdefault(self._default.name, self.default)
             with self._lock:
@@ -205,6 +205,8 @@ class Registry:
         self._checked.add(model)
         if reason:
             self._unloadable[model] = reason
+            if self._working.get(model.folder) == model:
+                del self._working[model.folder]
         else:
             self._working[model.folder] = model
 
