@@ -132,7 +132,7 @@ def _temporary_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
     if len(os.fsencode(folder)) > MAX_SOCKET_FOLDER:
         folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir="/tmp"))
+        folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir="/tmp"))  # nosec B108 - a new folder that nobody else may enter
     return folder
 
 
