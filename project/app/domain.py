@@ -328,8 +328,8 @@ class DatabaseUnavailable(ServiceError):
 
     code = "database_unavailable"
 
-    def __init__(self, *, outcome_unknown: bool = False) -> None:
-        super().__init__()
+    def __init__(self, message: str | None = None, *, outcome_unknown: bool = False) -> None:
+        super().__init__(message)
         self.outcome_unknown = outcome_unknown
 
 

@@ -7,6 +7,7 @@ from typing import Final
 from fastapi import APIRouter, Response
 
 from app.api.deps import AppState, State
+from app.db.crud import installation
 from app.db.migrations import pending_migrations
 from app.domain import DatabaseUnavailable, StorageUnavailable
 from app.models.pydantic_system import Health, Ping, Ready
@@ -81,6 +82,8 @@ async def _database_state() -> str:
     try:
         async with asyncio.timeout(DATABASE_SECONDS):
             missing = await pending_migrations()
+            if not missing:
+                await installation.check_writable()
     except DatabaseUnavailable as error:
         return error.message
     except TimeoutError:

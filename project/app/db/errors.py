@@ -1,11 +1,12 @@
 """Translates driver errors into the service's own."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
-from tortoise.exceptions import DBConnectionError, OperationalError
+from tortoise.exceptions import DBConnectionError, OperationalError, TransactionManagementError
 
 from app.db.driver_internals import is_closed, is_ended_while_idle
 from app.domain import DatabaseUnavailable, TablesMissing
@@ -30,6 +31,20 @@ UNREACHABLE_ERRORS: Final = (
     DBConnectionError,
 )
 """Errors that asyncpg and Tortoise raise while the database is unreachable."""
+_REASONS: Final = (
+    (asyncpg.DiskFullError, "The database's disk is full: free space on it."),
+    (asyncpg.PostgresSystemError, "The database cannot read or write its files: see its log."),
+    (asyncpg.TooManyConnectionsError, "The database has no free connections: raise its max_connections."),
+    (asyncpg.InsufficientResourcesError, "The database lacks memory or another resource: see its log."),
+    (asyncpg.ReadOnlySQLTransactionError, "The database is read-only: it is a standby, or was set to be."),
+    (asyncpg.InvalidAuthorizationSpecificationError, "The database refuses the account in DATABASE_URL."),
+    (asyncpg.InvalidCatalogNameError, "The database in DATABASE_URL does not exist."),
+)
+"""Conditions of the server under which nothing can be stored, whatever the statement; the first that applies."""
+RECENT_SECONDS: Final = 10.0
+_noted: Final[dict[str, Any]] = {"reason": None, "at": -RECENT_SECONDS}
+_WRAPPERS: Final = (OperationalError, TransactionManagementError)
+"""Errors of Tortoise whose cause is one of asyncpg's."""
 
 
 @asynccontextmanager
@@ -37,13 +52,18 @@ async def translate_connection_errors() -> AsyncIterator[None]:
     """Raise DatabaseUnavailable for the many errors of an unreachable database. Also a decorator."""
     try:
         yield
-    except UNREACHABLE_ERRORS as error:
-        # The connection existed and broke: the statement may have been executed, but nobody can tell.
-        raise DatabaseUnavailable(outcome_unknown=isinstance(error, BROKEN_CONNECTION_ERRORS)) from error
-    except OperationalError as error:
+    except (asyncpg.PostgresError, *_WRAPPERS) as error:
+        if reason := _reason(error):
+            _noted.update(reason=reason, at=time.monotonic())
+            raise DatabaseUnavailable(reason) from error
+        if isinstance(error, UNREACHABLE_ERRORS):
+            raise DatabaseUnavailable(outcome_unknown=isinstance(error, BROKEN_CONNECTION_ERRORS)) from error
         if isinstance(error.__cause__, OUTDATED_TABLE_ERRORS):
             raise TablesMissing from error
         raise
+    except UNREACHABLE_ERRORS as error:
+        # The connection existed and broke: the statement may have been executed, but nobody can tell.
+        raise DatabaseUnavailable(outcome_unknown=isinstance(error, BROKEN_CONNECTION_ERRORS)) from error
     except asyncpg.InternalClientError as error:
         if is_ended_while_idle(error):
             raise DatabaseUnavailable from error
@@ -52,6 +72,16 @@ async def translate_connection_errors() -> AsyncIterator[None]:
         if is_closed(error):
             raise DatabaseUnavailable(outcome_unknown=True) from error
         raise
+
+
+def recent_reason() -> str | None:
+    """Why a statement could not be executed in the last seconds: of a full disk, only those that write notice it."""
+    return _noted["reason"] if time.monotonic() - _noted["at"] < RECENT_SECONDS else None
+
+
+def _reason(error: BaseException) -> str | None:
+    cause = error.__cause__ if isinstance(error, _WRAPPERS) else error
+    return next((reason for kind, reason in _REASONS if isinstance(cause, kind)), None)
 
 
 def describe_error(error: BaseException) -> str:

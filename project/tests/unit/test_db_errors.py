@@ -2,6 +2,7 @@
 
 import asyncpg
 import pytest
+from tortoise.exceptions import TransactionManagementError
 
 from app.db.errors import translate_connection_errors
 from app.domain import DatabaseUnavailable
@@ -27,6 +28,27 @@ async def test_connection_errors_are_distinguished_from_other_errors(
         async with translate_connection_errors():
             raise error
     assert raised.value.outcome_unknown == outcome_unknown
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (asyncpg.DiskFullError("could not extend file: No space left on device"), "disk is full: free space"),
+        (asyncpg.PostgresIOError("could not write"), "cannot read or write its files"),
+        (asyncpg.TooManyConnectionsError("sorry, too many clients already"), "no free connections"),
+        (asyncpg.OutOfMemoryError("out of memory"), "lacks memory"),
+        (asyncpg.ReadOnlySQLTransactionError("cannot execute UPDATE"), "read-only"),
+        (asyncpg.InvalidPasswordError("password authentication failed"), "refuses the account"),
+        (asyncpg.InvalidCatalogNameError("does not exist"), "does not exist"),
+    ],
+)
+async def test_condition_of_the_server_is_named(error: Exception, reason: str) -> None:
+    wrapped = TransactionManagementError(error)
+    wrapped.__cause__ = error
+    for raised_error in (error, wrapped):
+        with pytest.raises(DatabaseUnavailable, match=reason):
+            async with translate_connection_errors():
+                raise raised_error
 
 
 @pytest.mark.parametrize(

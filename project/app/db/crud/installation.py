@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import Final
 
 from app.db.connection import execute
-from app.db.errors import translate_connection_errors
+from app.db.errors import recent_reason, translate_connection_errors
+from app.domain import DatabaseUnavailable
 
 # One process per interval gets the turn.
 _TAKE_SWEEP: Final = """
@@ -33,3 +34,11 @@ async def database_id() -> str:
 async def take_sweep(interval: timedelta) -> bool:
     """Whether this process may sweep now: True at most once per ``interval``, over all processes."""
     return bool(await execute(_TAKE_SWEEP, [interval]))
+
+
+@translate_connection_errors()
+async def check_writable() -> None:
+    """Raise DatabaseUnavailable if nothing can be written, for example to a standby, or if a disk was full just now."""
+    if reason := recent_reason():
+        raise DatabaseUnavailable(reason)
+    await execute("UPDATE installation SET swept_at = swept_at WHERE false")
