@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     environment: Annotated[str, Field(description="Name of this deployment, shown by /ping.")] = "dev"
     testing: Annotated[bool, Field(description="Shown by /ping; true in the test suite.")] = False
 
-    host: Annotated[str, Field(description="Address to listen on; 0.0.0.0 listens on every interface.")] = "127.0.0.1"
+    host: Annotated[
+        str, Field(description="Address to listen on; 0.0.0.0 listens on every interface, :: also with IPv6.")
+    ] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0 picks a free one.")] = 8004
     allow_anonymous: Annotated[
         bool | None,

@@ -31,6 +31,8 @@ INITIAL_READ_BYTES: Final = 16 * 1024
 """Bytes read of a request before the application asks for its body: thousands may wait for memory."""
 BODY_READ_BYTES: Final = 256 * 1024
 """Bytes read at once of a body that the application has asked for."""
+MAPPED: Final = "::ffff:"
+"""Begins an IPv4 address on a socket for both families (RFC 4291, 2.5.5.2)."""
 UPGRADE_FIELDS: Final = frozenset((b"upgrade", b"http2-settings"))
 """Headers of an offer to continue in another protocol; also names in the header Connection."""
 NOT_HTTP: Final = "This is not an HTTP/1.1 request. This port serves plain HTTP, not HTTPS."
@@ -57,6 +59,8 @@ class ConnectionProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the time limit for the first request's headers."""
         super().connection_made(transport)
+        if self.client and self.client[0].startswith(MAPPED):
+            self.client = self.client[0].removeprefix(MAPPED), self.client[1]
         transport.set_protocol(_BoundedReader(self))
         self._wait_for_head()
 

@@ -6,7 +6,6 @@ import errno
 import json
 import platform
 import shutil
-import socket
 import sys
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from app import __version__
+from app.cli.listening import listen
 from app.config import Settings
 from app.domain import DatabaseUnavailable, StartupError, StorageUnavailable
 
@@ -68,9 +68,8 @@ def _python() -> Finding:
 
 def _port(settings: Settings) -> Finding:
     where = f"{settings.host}:{settings.port}"
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        socket.create_server((settings.host, settings.port), family=family).close()
+        listen(settings.host, settings.port).close()
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             return Finding("port", "wrong", f"{where}: {error.strerror}. Set HOST and PORT.")

@@ -16,6 +16,7 @@ import uvicorn
 from uvicorn.supervisors import ChangeReload
 
 from app.api.connection import ConnectionProtocol
+from app.cli.listening import listen
 from app.config import Settings
 from app.domain import StartupError
 from app.main import create_application
@@ -117,7 +118,7 @@ def _allow_many_connections() -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        return listen(host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise StartupError(

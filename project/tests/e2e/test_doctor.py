@@ -2,6 +2,7 @@
 
 import socket
 
+import httpx
 import pytest
 
 from tests.conftest import FALLBACK
@@ -41,6 +42,27 @@ def test_everything_is_ok_before_the_start_and_while_the_service_runs(server: Se
     running = findings(server, 0)
     assert running["port"] == ("ok", f"127.0.0.1:{port} is in use by this service")
     assert server.stop() == 0
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_service_listens_on_both_families_if_told_so(server: Server, port: int) -> None:
+    server.environment |= {"HOST": "::", "ALLOW_ANONYMOUS": "1", "LOG_ADDRESSES": "full"}
+    server.start()
+    for address in (f"http://127.0.0.1:{port}", f"http://[::1]:{port}"):
+        assert httpx.get(f"{address}/ping").json()["ping"] == "pong"
+    assert findings(server, 0)["port"] == ("ok", f":::{port} is in use by this service")
+    assert server.stop() == 0
+    # An IPv4 client keeps its address: limits and permissions depend on it.
+    assert "127.0.0.1" in server.log_text()
+    assert "::ffff:" not in server.log_text()
 
 
 def test_problem_is_reported_with_its_fix(server: Server, port: int) -> None:
