@@ -4,10 +4,13 @@
 """
 
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import asyncpg
 from tortoise.models import Model
+
+from app.domain import TablesMissing
 
 ENDED_WHILE_IDLE: Final = "another operation (2) is in progress"
 """asyncpg is processing an error (its state 2) that no statement of ours has caused."""
@@ -18,8 +21,18 @@ Row = TypeVar("Row", bound=Model)
 
 
 def from_row(model: type[Row], row: dict[str, Any]) -> Row:
-    """A model instance from the columns of a raw query, which must return all of the table's columns."""
+    """A model instance from the columns of a raw query, which must return all of the table's columns.
+
+    Raises TablesMissing if the table is of an earlier version.
+    """
+    if not _has_all_columns(model, tuple(row)):
+        raise TablesMissing
     return model._init_from_db(**row)  # noqa: SLF001 - Tortoise's own way, without a public name
+
+
+@lru_cache
+def _has_all_columns(model: type[Model], columns: tuple[str, ...]) -> bool:
+    return model._meta.db_fields.issubset(columns)  # noqa: SLF001 - Tortoise has no public list of columns
 
 
 async def discard_connection(pool_owner: Any, transaction: Any) -> None:

@@ -14,6 +14,7 @@ from app.db.migrations import migrate, migration_files
 from tests.integration.conftest import execute, serving
 from tests.integration.versions import IMAGE_PATH, KEY, PENDING, WRITTEN
 from tests.pictures import jpeg
+from tests.uploading import upload
 
 pytestmark = pytest.mark.process
 
@@ -92,3 +93,42 @@ async def check(client: httpx.AsyncClient, version: int) -> None:
     assert with_key.status_code == (200 if version >= 7 else 401)
     changes = (await client.get("/predictions/2/history/")).json()
     assert [change["who"] for change in changes] == (["anna"] if version >= 8 else [])
+
+
+@pytest.mark.parametrize("version", list(WRITTEN)[:-1:3])
+async def test_service_on_earlier_tables_says_that_they_must_be_migrated(
+    empty_database_url: str, version: int, settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An upgraded service that was started before `./classifier migrate` has no 500 for anybody."""
+    await make(empty_database_url, version, tmp_path / "migrations")
+    settings = settings.model_copy(
+        update={
+            "database_url": SecretStr(empty_database_url),
+            "uploads_dir": tmp_path / "images",
+            "allow_anonymous": True,
+        }
+    )
+    async with serving(settings) as client:
+        paths = [
+            "/predictions/",
+            "/predictions/1/",
+            "/predictions/?q=cat",
+            "/history/1",
+            "/statistics",
+            "/",
+            "/gallery",
+        ]
+        paths += ["/predictions/export.csv", "/predictions/1/image", "/models", "/info", "/metrics", "/ready", "/ping"]
+        html = {"Accept": "text/html"}
+        answers = [await client.get(path, headers=headers) for path in paths for headers in ({}, html)]
+        answers += [await client.get("/predictions/", headers={"X-API-Key": KEY})]
+        answers += [await upload(client), await upload(client, key="one"), await upload(client, wait=True)]
+        answers += [await client.put("/predictions/1/", json={"top_prediction": "mine", "confidence": 1})]
+        answers += [await client.post("/predictions/1/reclassify", json={}), await client.delete("/predictions/1/")]
+    for answer in answers:
+        assert answer.status_code != 500, (answer.request.method, answer.url, answer.text)
+    refused = [answer for answer in answers if answer.status_code == 503 and "json" in answer.headers["content-type"]]
+    # Without the table of installations, the image storage cannot be this database's yet.
+    codes = {answer.json().get("code", "tables_missing") for answer in refused}
+    assert codes - {"storage_unavailable"} == {"tables_missing"}
+    assert not [record for record in caplog.records if record.exc_info], caplog.text
