@@ -19,6 +19,7 @@ AddressLogging = Literal["full", "short", "off"]
 
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 HOST_NAME: Final = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9])?")
+ORIGIN: Final = re.compile(r"https?://([a-z0-9_.-]{1,253}|\[[0-9a-f:.]+\])(:\d{1,5})?")
 _DAY: Final = 86_400
 
 
@@ -62,6 +63,13 @@ class Settings(BaseSettings):
         Field(
             description="Host names, separated by commas, besides localhost and IP addresses, under which requests may "
             "come while they need no key; *.example.com includes all its subdomains, * allows all names."
+        ),
+    ] = ""
+    cors_origins: Annotated[
+        str,
+        Field(
+            description="Origins of web pages, separated by commas, whose scripts may use the API, "
+            "such as https://app.example.com."
         ),
     ] = ""
     trusted_proxies: Annotated[
@@ -315,6 +323,19 @@ class Settings(BaseSettings):
                     f"must be host names such as photos.example.com, without scheme and port, not {name!r}"
                 )
         return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _validate_cors_origins(cls, value: str) -> str:
+        for origin in _names(value):
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"must be origins such as https://app.example.com, without a path, not {origin!r}")
+        return value
+
+    @property
+    def cors_origin_names(self) -> frozenset[str]:
+        """``cors_origins`` in lower case."""
+        return frozenset(_names(self.cors_origins))
 
     @property
     def allowed_host_names(self) -> frozenset[str]:

@@ -3,10 +3,11 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api import batches, events, export, images, metrics, models, ping, predictions, tabular, uploads
@@ -53,6 +54,15 @@ class LifespanState(TypedDict):
     """What the lifespan passes to every request."""
 
     app_state: AppState
+
+
+CORS_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+CORS_HEADERS: Final = ("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Prefer", "X-Request-ID")
+CORS_EXPOSED: Final = (
+    *("ETag", "Idempotency-Replayed", "Link", "Location", "Preference-Applied", "RateLimit", "RateLimit-Policy"),
+    *("Retry-After", "Server-Timing", "X-Request-ID"),
+)
+"""Response headers that other origins' scripts may read, besides the usual ones."""
 
 
 def create_application(settings: Settings) -> FastAPI:
@@ -110,8 +120,22 @@ def _add_middleware(app: FastAPI, settings: Settings, anonymous: AnonymousAccess
     app.add_middleware(
         BodyLimitMiddleware, max_bytes=settings.max_upload_bytes, max_batch_bytes=settings.max_batch_bytes
     )
-    app.add_middleware(AuthMiddleware, anonymous=anonymous, rate_limiter=RateLimiter(settings))
+    app.add_middleware(
+        AuthMiddleware,
+        anonymous=anonymous,
+        rate_limiter=RateLimiter(settings),
+        origins=settings.cors_origin_names,
+    )
     app.add_middleware(HeadMiddleware)
+    if origins := settings.cors_origin_names:
+        # Around authentication: preflights carry no key.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=sorted(origins),
+            allow_methods=CORS_METHODS,
+            allow_headers=CORS_HEADERS,
+            expose_headers=CORS_EXPOSED,
+        )
     app.add_middleware(RequestLogMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(StartupErrorMiddleware)

@@ -55,10 +55,14 @@ MAX_CACHED_CALLERS: Final = 10_000
 class AuthMiddleware:
     """ASGI middleware: requires a key where needed, and stores the caller in the request's state."""
 
-    def __init__(self, app: ASGIApp, anonymous: AnonymousAccess, rate_limiter: RateLimiter) -> None:
+    def __init__(
+        self, app: ASGIApp, anonymous: AnonymousAccess, rate_limiter: RateLimiter, origins: frozenset[str]
+    ) -> None:
+        """``origins``: of pages whose scripts may use the API."""
         self._app = app
         self._anonymous = anonymous
         self._rate_limiter = rate_limiter
+        self._origins = origins
         self._callers: TTLCache[tuple[str, str], Caller] = TTLCache(MAX_CACHED_CALLERS, CALLER_CACHE_SECONDS)
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -139,7 +143,7 @@ class AuthMiddleware:
         changes = request.method not in SAFE_METHODS
         key, cookie = _key(request.headers), _cookie(request)
         if changes and not key:
-            _check_site(request, signed_in=bool(cookie))
+            _check_site(request, self._origins, signed_in=bool(cookie))
         if _is_open_path(path):
             self._anonymous.check_open_path(request)
             return ANYBODY
@@ -208,9 +212,14 @@ def _cookie(request: Request) -> str:
     return cookie.value if cookie else ""
 
 
-def _check_site(request: Request, *, signed_in: bool) -> None:
-    """Raises CrossSite if another site's page made the browser send a request that changes something."""
+def _check_site(request: Request, trusted: frozenset[str], *, signed_in: bool) -> None:
+    """Raises CrossSite if another site's page made the browser send a request that changes something.
+
+    ``trusted``: origins whose pages may, except with the cookie of somebody who is signed in.
+    """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if origin in trusted and not signed_in:
+        return
     if site is not None:
         is_cross_site = site != "same-origin" and (signed_in or site != "none")
     elif origin is not None:
