@@ -72,6 +72,8 @@ class ConnectionProtocol(HttpToolsProtocol):
         was_in_body, self._body_bytes = self.in_body, 0
         self._data = data
         super().data_received(data)
+        # Thousands of connections would each keep their last piece.
+        self._data = b""
         self._after_data(len(data), was_in_body=was_in_body)
 
     def _after_data(self, size: int, *, was_in_body: bool) -> None:
