@@ -197,6 +197,48 @@ def test_unreachable_address_is_reported_at_once(folder: Path, url: str, capsys:
     assert capsys.readouterr().err.startswith(f"imgclass: error: {url}: ")
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("ALL_PROXY=socks5://127.0.0.1:1080", "names a SOCKS proxy: install httpx[socks]"),
+        ("ALL_PROXY=ftp://proxy.example", "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY has a value"),
+        ("NO_PROXY=::1,fe80::/10", "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY has a value"),
+        ("SSL_CERT_FILE=/nonexistent/ca.pem", "SSL_CERT_FILE is /nonexistent/ca.pem, which cannot be read"),
+    ],
+)
+def test_environment_that_cannot_be_used_is_reported_in_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], setting: str, message: str
+) -> None:
+    monkeypatch.setenv(*setting.split("=", 1))
+    with pytest.raises(SystemExit, match="1"):
+        main([str(folder), "--url", "http://127.0.0.1:1"])
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_unknown_model_is_reported_once(service: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        main([str(folder), "--url", service, "--model", "nonsense"])
+    error = capsys.readouterr().err
+    assert error.startswith(f"imgclass: error: {service}: there is no model nonsense; available: {FALLBACK}")
+    assert error.count("\n") == 1
+    assert "iris" not in error
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "is_final"),
+    [(500, None, False), (503, "database_unavailable", False), (503, "tables_missing", True), (404, None, True)],
+)
+def test_what_may_pass_is_retried(status: int, code: str | None, *, is_final: bool) -> None:
+    response = httpx.Response(status, json={"detail": "no", "code": code})
+    if is_final:
+        with pytest.raises(Refused):
+            Attempts(1).after_response(response)
+    else:
+        assert Attempts(1).after_response(response)
+
+
 def test_response_of_another_server_is_reported() -> None:
     page = httpx.Response(200, html="<p>Sign in to the network</p>")
     with pytest.raises(Refused, match="not the image classifier"):

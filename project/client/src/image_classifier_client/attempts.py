@@ -10,9 +10,17 @@ import httpx
 from image_classifier_client.errors import Refused, Unreachable
 
 RETRIED: Final = frozenset(
-    {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+    {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
 )
 IN_FLIGHT: Final = "idempotency_key_in_flight"
+UNMIGRATED: Final = "tables_missing"
+"""Waiting does not help: the operator has to run a command."""
 MAX_PAUSE: Final = 60.0
 MAX_IN_FLIGHT: Final = 180.0
 """Seconds to wait for an earlier attempt at the same upload, which the service may still be processing."""
@@ -37,7 +45,7 @@ class Attempts:
                 raise Refused(response.status_code, "This is not the image classifier: check the address", None)
             return None
         message, code = problem(response)
-        if response.status_code not in RETRIED and code != IN_FLIGHT:
+        if code == UNMIGRATED or (response.status_code not in RETRIED and code != IN_FLIGHT):
             raise Refused(response.status_code, message, code)
         retry_after = response.headers.get("retry-after", "")
         if code == IN_FLIGHT and self.waited < MAX_IN_FLIGHT:

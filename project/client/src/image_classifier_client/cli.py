@@ -51,9 +51,7 @@ def main(
     failed = 0
     try:
         client = Client(options.url, options.api_key)
-        with Client(options.url, options.api_key, retries=1) as probe:
-            # Reports an unreachable service once, not for every image.
-            probe.models()
+        _check(options)
     except Unreachable as error:
         parser.exit(1, f"{program}: error: {options.url}: {error}. Start the service, or set --url or IMGCLASS_URL.\n")
     except (ValueError, ClassifierError) as error:
@@ -79,6 +77,14 @@ def main(
     if failed:
         print(f"{failed} of {len(images)} images could not be classified", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Report an unreachable service or an unknown model once, not for every image. Raises what the client raises."""
+    with Client(options.url, options.api_key, retries=1) as probe:
+        names = [model.name for model in probe.models() if model.kind == "image"]
+    if options.model and options.model not in names:
+        raise ValueError(f"there is no model {options.model}; available: {', '.join(names) or 'none'}")
 
 
 def _row(image: Path, result: Prediction | ClassifierError | OSError) -> dict[str, Any]:

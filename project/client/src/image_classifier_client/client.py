@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 import uuid
 from collections.abc import Generator, Iterable, Iterator
@@ -35,7 +36,7 @@ class Client:
     def __init__(self, url: str, api_key: str | None = None, *, timeout: float = 60, retries: int = 5) -> None:
         """``timeout``: seconds to wait for a result. ``retries``: attempts after the first.
 
-        Raises ValueError if ``url`` is invalid.
+        Raises ValueError if ``url`` is invalid, or a variable of the environment that names proxies or certificates.
         """
         if not url.lower().startswith(("http://", "https://")):
             raise ValueError(f"{url!r} is not the address of a service: it must start with http:// or https://")
@@ -47,7 +48,7 @@ class Client:
             "headers": headers,
             "timeout": httpx.Timeout(30, read=90),
         }
-        self._sync = httpx.Client(**options)
+        self._sync = _opened(options)
         self._options = options
         self._async: httpx.AsyncClient | None = None
 
@@ -229,6 +230,21 @@ class Client:
             if pause is None:
                 return response
             await asyncio.sleep(pause)
+
+
+def _opened(options: dict[str, Any]) -> httpx.Client:
+    try:
+        return httpx.Client(**options)
+    except ImportError as error:
+        raise ValueError(
+            "a variable such as ALL_PROXY names a SOCKS proxy: install httpx[socks], or unset it"
+        ) from error
+    except OSError as error:
+        file = os.environ.get("SSL_CERT_FILE", "")
+        raise ValueError(f"SSL_CERT_FILE is {file}, which cannot be read: {error.strerror}") from error
+    except (ValueError, httpx.InvalidURL) as error:
+        variables = "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY"
+        raise ValueError(f"{variables} has a value that cannot be used ({error}): correct or unset it") from error
 
 
 def images_in(folder: Path) -> list[Path]:
