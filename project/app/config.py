@@ -1,6 +1,7 @@
 """Settings. This is the only module that reads the environment and ``.env``."""
 
 import base64
+import ipaddress
 import os
 import re
 from datetime import timedelta
@@ -65,6 +66,7 @@ class Settings(BaseSettings):
             "come while they need no key; *.example.com includes all its subdomains, * allows all names."
         ),
     ] = ""
+    hsts: Annotated[bool, Field(description="Tell browsers that reached the service by TLS to keep using it.")] = True
     cors_origins: Annotated[
         str,
         Field(
@@ -322,6 +324,16 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"must be host names such as photos.example.com, without scheme and port, not {name!r}"
                 )
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _validate_trusted_proxies(cls, value: str) -> str:
+        for entry in [] if value.strip() == "*" else _names(value):
+            try:
+                ipaddress.ip_network(entry)
+            except ValueError:
+                raise ValueError(f"must be IP addresses or networks such as 10.0.0.0/8, or *, not {entry!r}") from None
         return value
 
     @field_validator("cors_origins")

@@ -137,7 +137,7 @@ def _add_middleware(app: FastAPI, settings: Settings, anonymous: AnonymousAccess
             expose_headers=CORS_EXPOSED,
         )
     app.add_middleware(RequestLogMiddleware)
-    app.add_middleware(SecurityHeadersMiddleware)
+    app.add_middleware(SecurityHeadersMiddleware, hsts=settings.hsts)
     app.add_middleware(StartupErrorMiddleware)
 
 

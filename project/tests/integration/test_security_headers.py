@@ -3,7 +3,8 @@
 import httpx
 import pytest
 
-from tests.integration.conftest import Upload
+from app.config import Settings
+from tests.integration.conftest import Upload, serving
 from tests.pictures import jpeg
 from tests.uploading import classify
 
@@ -35,6 +36,12 @@ async def test_every_response_has_each_header_once(client: httpx.AsyncClient, up
 async def test_hsts_is_sent_over_tls(client: httpx.AsyncClient) -> None:
     client.base_url = httpx.URL("https://localhost")
     assert (await client.get("/ping")).headers["strict-transport-security"] == "max-age=31536000"
+
+
+async def test_hsts_can_be_turned_off(settings: Settings) -> None:
+    async with serving(settings.model_copy(update={"hsts": False})) as client:
+        client.base_url = httpx.URL("https://localhost")
+        assert "strict-transport-security" not in (await client.get("/ping")).headers
 
 
 async def test_data_is_not_stored_by_caches(client: httpx.AsyncClient) -> None:

@@ -120,3 +120,15 @@ def default_in_words(name: str) -> str:
     if isinstance(default, Path):
         return default.name
     return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+@pytest.mark.parametrize("proxies", ["127.0.0.1", "10.0.0.0/8, ::1", "*", "", "fd00::/8"])
+def test_trusted_proxies_are_addresses_networks_or_all(proxies: str) -> None:
+    assert Settings(trusted_proxies=proxies).trusted_proxies == proxies
+
+
+@pytest.mark.parametrize("proxies", ["caddy", "10.0.0.1/8", "10.0.0.0/33", "*, 10.0.0.1", "http://10.0.0.1"])
+def test_trusted_proxies_that_would_never_match_are_refused(proxies: str) -> None:
+    """Uvicorn would trust nobody without a word."""
+    with pytest.raises(ValidationError, match="must be IP addresses or networks"):
+        Settings(trusted_proxies=proxies)

@@ -31,8 +31,10 @@ HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 class SecurityHeadersMiddleware:
     """ASGI middleware that adds security headers."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, hsts: bool) -> None:
+        """``hsts``: keep browsers on TLS once they used it."""
         self._app = app
+        self._hsts = hsts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and complete the response's headers."""
@@ -42,7 +44,10 @@ class SecurityHeadersMiddleware:
 
         async def send_complete(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = _completed(message.get("headers", []), scope)
+                headers = _completed(message.get("headers", []), scope)
+                if self._hsts and scope.get("scheme") == "https":
+                    headers.append(HSTS)
+                message["headers"] = headers
             await send(message)
 
         await self._app(scope, receive, send_complete)
@@ -58,6 +63,4 @@ def _completed(headers: list[tuple[bytes, bytes]], scope: Scope) -> list[tuple[b
         added.append((b"content-security-policy", DOCUMENTATION if is_documentation else NOTHING))
     if b"cache-control" not in there and any(media_type.startswith(DATA) for media_type in media_types):
         added.append(NOT_STORED)
-    if scope.get("scheme") == "https":
-        added.append(HSTS)
     return [*headers, *added]
