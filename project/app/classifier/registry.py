@@ -83,7 +83,7 @@ class Registry:
 
         ``threads``: how many may use one model concurrently. ``memory_bytes``: models are unloaded above this.
 
-        ``log_level``: of messages about broken models.
+        ``level``: of messages about broken models.
         """
         self.note = note
         self._level = level
@@ -129,9 +129,9 @@ class Registry:
 
     @property
     def loaded(self) -> list[str]:
-        """Names of the loaded models, least recently used first."""
+        """Names of the models whose current version is loaded, least recently used first."""
         with self._lock:
-            return list(self._loaded)
+            return [name for name, loaded in self._loaded.items() if loaded.model == self._models.get(name)]
 
     def scan(self) -> None:
         """Scan the folder. Broken models are logged once and excluded; their last working version stays."""

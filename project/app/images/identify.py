@@ -64,6 +64,9 @@ _PATTERNS: Final = (
     (_HTML, "a web page"),
 )
 _READ: Final = 4_096
+_ZIP_NAME_AT: Final = 30
+_OFFICE_ENTRIES: Final = (b"[Content_Types].xml", b"_rels/.rels", b"docProps/app.xml", b"docProps/core.xml")
+"""Entries with which documents of Office Open XML begin (ECMA-376, part 2)."""
 _ICON_BYTES: Final = 22
 _MAX_ICONS: Final = 1_000
 _ICONS: Final = {1: "an icon (ICO)", 2: "a cursor (CUR)"}
@@ -88,9 +91,10 @@ def _icon(head: bytes) -> str | None:
     return _ICONS[head[2]] if is_icon else None
 
 
-def _zip(data: bytes) -> str:
-    """What a ZIP file contains, as office programs write it."""
-    if b"word/" in data or b"xl/" in data or b"ppt/" in data or b"mimetypeapplication/" in data[:_READ]:
+def _zip(head: bytes) -> str:
+    """What a ZIP file is, by its first entry: office programs begin with entries of their own."""
+    name = head[_ZIP_NAME_AT : _ZIP_NAME_AT + int.from_bytes(head[26:28], "little")]
+    if name in _OFFICE_ENTRIES or head.startswith(b"mimetypeapplication/", _ZIP_NAME_AT):
         return "a document of an office program"
     return "a ZIP file: send it to /predictions/batch"
 
@@ -102,7 +106,7 @@ def describe(data: bytes) -> str | None:
         return "an empty file"
     for offset, magic, name in _MAGIC:
         if head.startswith(magic, offset):
-            return _zip(data) if name.startswith("a ZIP") else name
+            return _zip(head) if name.startswith("a ZIP") else name
     if icon := _icon(head):
         return icon
     if head.startswith(b"RIFF") and head[8:12] in _RIFF:

@@ -32,6 +32,12 @@ async def make(url: str, version: int, folder: Path) -> None:
     await execute(url, *(WRITTEN[number] for number in range(version + 1) if WRITTEN[number]))
 
 
+def on(url: str, settings: Settings, folder: Path) -> Settings:
+    """Settings for a service on a database. Some versions have keys, whose secrets are not known here."""
+    changes = {"database_url": SecretStr(url), "uploads_dir": folder / "images", "allow_anonymous": True}
+    return settings.model_copy(update=changes)
+
+
 def test_dumps_of_every_version_exist() -> None:
     assert list(WRITTEN) == list(range(len(migration_files())))
 
@@ -41,14 +47,7 @@ async def test_upgrade_keeps_all_data(
     empty_database_url: str, version: int, settings: Settings, tmp_path: Path
 ) -> None:
     await make(empty_database_url, version, tmp_path / "migrations")
-    # Some versions have keys, whose secrets are not known here.
-    settings = settings.model_copy(
-        update={
-            "database_url": SecretStr(empty_database_url),
-            "uploads_dir": tmp_path / "images",
-            "allow_anonymous": True,
-        }
-    )
+    settings = on(empty_database_url, settings, tmp_path)
     image = settings.uploads / IMAGE_PATH
     image.parent.mkdir(parents=True)
     image.write_bytes(jpeg())
@@ -101,13 +100,7 @@ async def test_service_on_earlier_tables_says_that_they_must_be_migrated(
 ) -> None:
     """An upgraded service that was started before `./classifier migrate` has no 500 for anybody."""
     await make(empty_database_url, version, tmp_path / "migrations")
-    settings = settings.model_copy(
-        update={
-            "database_url": SecretStr(empty_database_url),
-            "uploads_dir": tmp_path / "images",
-            "allow_anonymous": True,
-        }
-    )
+    settings = on(empty_database_url, settings, tmp_path)
     async with serving(settings) as client:
         paths = [
             "/predictions/",

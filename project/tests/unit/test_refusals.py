@@ -1,6 +1,8 @@
 """A refusal says what a file is, and a TIFF that would look wrong is refused with the reason."""
 
 import struct
+from io import BytesIO
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -156,6 +158,19 @@ def test_raw_file_is_refused_instead_of_its_thumbnail() -> None:
         assert "raw file" in str(reason(tiff(pixels, 64, 32, (BITS, 3, 8), (PHOTOMETRIC, 3, photometric))))
 
 
+def zipped(*names: str, contents: bytes = b"x") -> bytes:
+    file = BytesIO()
+    with ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, contents)
+    return file.getvalue()
+
+
+def test_zip_of_pictures_is_pointed_to_the_batch_whatever_its_bytes_are() -> None:
+    pictures = zipped("holiday/1.jpg", "xl/2.jpg", "word/3.jpg", contents=b"...xl/...word/...ppt/...")
+    assert reason(pictures) == "This is a ZIP file: send it to /predictions/batch."
+
+
 def rgb_tiff(values: np.ndarray, **tags: int) -> bytes:
     """A TIFF of RGB with 16 bits per sample, as Pillow cannot write it."""
     height, width, _ = values.shape
@@ -228,7 +243,8 @@ def test_missing_values_of_a_map_do_not_hide_the_others() -> None:
         ("<svg/>".encode("utf-16"), "an SVG drawing"),
         (b"\xef\xbb\xbf<!doctype html>", "a web page"),
         (b"\0\0\0\x20ftypM4A " + bytes(16), "a sound file"),
-        (b"PK\3\4" + bytes(26) + b"word/document.xml", "a document of an office program"),
+        (zipped("[Content_Types].xml", "word/document.xml"), "a document of an office program"),
+        (zipped("mimetype", contents=b"application/vnd.oasis.opendocument.text"), "a document of an office program"),
     ],
 )
 def test_variants_of_other_files_are_named(data: bytes, named: str) -> None:

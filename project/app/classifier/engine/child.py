@@ -44,14 +44,16 @@ class Models:
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
         self._registry: Registry | None = None
+        self._looked_at = 0.0
         self._lock = threading.Lock()
 
     def open(self) -> "Registry":
-        """The registry. May be called from any thread."""
+        """The registry, which has looked for changed files in the last seconds. May be called from any thread."""
         from app.classifier.manifest import read_model
-        from app.classifier.registry import Registry
+        from app.classifier.registry import FOLLOW_SECONDS, Registry
 
         with self._lock:
+            now = time.monotonic()
             if self._registry is None:
                 folder = Path(self._config.models_dir)
                 self._registry = Registry(
@@ -61,16 +63,12 @@ class Models:
                     memory_bytes=self._config.memory_bytes,
                     level=logging.DEBUG,
                 )
-                threading.Thread(target=self._follow_changes, args=[self._registry], name="models", daemon=True).start()
+                self._looked_at = now
+            elif now - self._looked_at >= FOLLOW_SECONDS:
+                self._looked_at = now
+                with log_errors("Looking for changed models"):
+                    self._registry.refresh()
             return self._registry
-
-    def _follow_changes(self, registry: "Registry") -> None:
-        from app.classifier.registry import FOLLOW_SECONDS
-
-        while True:
-            time.sleep(FOLLOW_SECONDS)
-            with log_errors("Looking for changed models"):
-                registry.refresh()
 
     @property
     def loaded(self) -> list[str]:
@@ -85,7 +83,7 @@ class Models:
 class Child:
     """Answers frames in threads, each of which reads its own."""
 
-    def __init__(self, service: socket.socket, models: "Models", config: EngineConfig) -> None:
+    def __init__(self, service: socket.socket, models: Models, config: EngineConfig) -> None:
         self._service = service
         self._models = models
         self._image_seconds = config.image_seconds
