@@ -1,10 +1,11 @@
 """What people do on the other pages in a real browser, with and without scripts."""
 
+import asyncio
 from pathlib import Path
 
 import httpx
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from tests.conftest import FALLBACK
 from tests.e2e.browsing import opened, shoot, upload
@@ -91,9 +92,29 @@ async def test_deletion_can_be_undone(browser: Browser, service: str) -> None:
     # Leaving the page at once does not undo the deletion, even if its request does not arrive.
     await page.evaluate("() => { window.fetch = () => new Promise(() => {}); }")
     await page.goto("/statistics")
-    await page.goto("/history")
+    # The thumbnails of the next page are requested before its script runs, and arrive after its deletion.
+    requested, deleted = asyncio.Event(), asyncio.Event()
+    answered: asyncio.Queue[None] = asyncio.Queue()
+
+    async def delay_script(route: Route) -> None:
+        await requested.wait()
+        await route.continue_()
+
+    async def delay_thumbnail(route: Route) -> None:
+        requested.set()
+        await deleted.wait()
+        await route.fulfill(response=await route.fetch())
+        answered.put_nowait(None)
+
+    await page.route("**/page.js*", delay_script)
+    await page.route("**/image?size=*", delay_thumbnail)
+    page.on("response", lambda response: deleted.set() if response.request.method == "DELETE" else None)
+    await page.goto("/history", wait_until="domcontentloaded")
     await expect(page.locator(".card:visible")).to_have_count(1)
     await expect(page.locator(".card")).to_have_count(1)
+    for _ in (kept, gone):
+        await answered.get()
+    await page.locator(".card img").evaluate("image => image.decode()")
     assert [row["id"] for row in httpx.get(f"{service}/predictions/").json()] == [kept]
     assert complaints == []
     await context.close()

@@ -285,12 +285,16 @@ const unconfirmed = {
 async function remove(id) {
   const card = cardOf(id);
   if (card) card.hidden = true;
+  // A thumbnail that is still loading would fail: its image goes with the prediction.
+  const thumbnail = card?.querySelector("img"), source = thumbnail?.getAttribute("src");
+  thumbnail?.removeAttribute("src");
   try {
     // keepalive: completes even if the page is left.
     const response = await fetch(`${root}/predictions/${id}/`, { method: "DELETE", keepalive: true });
     if (!response.ok && response.status !== 404) throw new Error();
     card?.remove();
   } catch {
+    thumbnail?.setAttribute("src", source);
     if (card) card.hidden = false;
     toast("The prediction could not be deleted.");
   }
