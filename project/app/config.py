@@ -20,6 +20,7 @@ AddressLogging = Literal["full", "short", "off"]
 
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 HOST_NAME: Final = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9])?")
+ROOT: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 ORIGIN: Final = re.compile(r"https?://([a-z0-9_.-]{1,253}|\[[0-9a-f:.]+\])(:\d{1,5})?")
 _DAY: Final = 86_400
 
@@ -75,8 +76,26 @@ class Settings(BaseSettings):
         ),
     ] = ""
     trusted_proxies: Annotated[
-        str, Field(description="Proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted; * trusts all.")
+        str,
+        Field(
+            description="Proxies whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host headers are trusted; "
+            "* trusts all."
+        ),
     ] = "127.0.0.1"
+    root_path: Annotated[
+        str,
+        Field(
+            description="Prefix of all paths behind a proxy, such as /classifier; the proxy may remove it or not. "
+            "Default: the path of PUBLIC_URL."
+        ),
+    ] = ""
+    public_url: Annotated[
+        str | None,
+        Field(
+            description="Address of the service in browsers, such as https://photos.example.com/classifier. Needed if "
+            "a proxy does not pass on the Host header."
+        ),
+    ] = None
     rate_limit_requests: Annotated[
         int,
         Field(ge=0, description="Requests per minute for each API key or, without one, each address; 0: unlimited."),
@@ -336,6 +355,32 @@ class Settings(BaseSettings):
                 raise ValueError(f"must be IP addresses or networks such as 10.0.0.0/8, or *, not {entry!r}") from None
         return value
 
+    @field_validator("root_path")
+    @classmethod
+    def _validate_root_path(cls, value: str) -> str:
+        if not ROOT.fullmatch(value.rstrip("/")):
+            raise ValueError(f"must be a path such as /classifier, of letters, digits and ._~-, not {value!r}")
+        return value.rstrip("/")
+
+    @field_validator("public_url")
+    @classmethod
+    def _validate_public_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        value = value.strip().rstrip("/")
+        scheme, _, rest = value.partition("://")
+        host, slash, path = rest.partition("/")
+        if not ORIGIN.fullmatch(f"{scheme}://{host}".lower()) or not ROOT.fullmatch(slash + path):
+            raise ValueError(f"must be an address such as https://photos.example.com, not {value!r}")
+        return f"{scheme.lower()}://{host.lower()}{slash}{path}"
+
+    @model_validator(mode="after")
+    def _validate_one_root(self) -> Self:
+        path = urlsplit(self.public_url or "").path
+        if self.root_path and self.public_url and path != self.root_path:
+            raise ValueError(f"ROOT_PATH={self.root_path} is not the path of PUBLIC_URL: set only one of them")
+        return self
+
     @field_validator("cors_origins")
     @classmethod
     def _validate_cors_origins(cls, value: str) -> str:
@@ -351,8 +396,14 @@ class Settings(BaseSettings):
 
     @property
     def allowed_host_names(self) -> frozenset[str]:
-        """``allowed_hosts`` as names in lower case."""
-        return frozenset(_names(self.allowed_hosts))
+        """``allowed_hosts`` and the host of ``public_url`` as names in lower case."""
+        public = urlsplit(self.public_url or "").hostname
+        return frozenset([*_names(self.allowed_hosts), *([public] if public else [])])
+
+    @property
+    def root(self) -> str:
+        """The prefix of all paths: empty, or such as ``/classifier``."""
+        return self.root_path or urlsplit(self.public_url or "").path
 
     @property
     def uploads(self) -> Path:

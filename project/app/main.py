@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from typing import Any, Final, TypedDict
 
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
@@ -17,6 +18,7 @@ from app.api.middleware.anonymous import AnonymousAccess, allows_anonymous
 from app.api.middleware.auth import AuthMiddleware
 from app.api.middleware.body_limit import BodyLimitMiddleware
 from app.api.middleware.head import HeadMiddleware
+from app.api.middleware.proxy import ProxyMiddleware
 from app.api.middleware.rate_limit import RateLimiter
 from app.api.middleware.request_log import RequestLogMiddleware
 from app.api.middleware.security_headers import SecurityHeadersMiddleware
@@ -111,6 +113,7 @@ def create_application(settings: Settings) -> FastAPI:
     for module in (classify, gallery, model_pages, statistics, sign_in):
         app.include_router(module.router)
     add_static_files(app)
+    _check_root(app, settings.root)
     complete_openapi(app)
     return app
 
@@ -139,6 +142,19 @@ def _add_middleware(app: FastAPI, settings: Settings, anonymous: AnonymousAccess
     app.add_middleware(RequestLogMiddleware)
     app.add_middleware(SecurityHeadersMiddleware, hsts=settings.hsts)
     app.add_middleware(StartupErrorMiddleware)
+    app.add_middleware(
+        ProxyMiddleware,
+        trusted_proxies=settings.trusted_proxies,
+        root_path=settings.root,
+        public_url=settings.public_url,
+    )
+
+
+def _check_root(app: FastAPI, root: str) -> None:
+    """Raises StartupError if a request's path would not tell whether the proxy has removed the prefix."""
+    first = root.split("/")[1] if root else ""
+    if first in {context.path.split("/")[1] for context in iter_route_contexts(app.routes) if context.path} - {""}:
+        raise StartupError(f"ROOT_PATH must not begin with /{first}, which is a path of the service: use another name.")
 
 
 async def _check_keys(settings: Settings) -> None:

@@ -73,7 +73,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         timeout_graceful_shutdown=settings.shutdown_seconds,
         reload=options.reload,
         server_header=False,
-        forwarded_allow_ips=settings.trusted_proxies,
+        # The application's own middleware evaluates them.
+        proxy_headers=False,
         ws="none",
         http=ConnectionProtocol,
         # Despite its name, the one setting for this that uvicorn passes to its protocols.

@@ -41,7 +41,10 @@ async def image_models(state: AppState) -> list[ModelRead]:
 async def show_start(request: Request, state: State) -> Response:
     """The upload page; JSON for programs."""
     if not prefers_html(request):
-        return JSONResponse({"message": "Image classifier", "docs": "/docs"}, headers={"Vary": "Accept"})
+        return JSONResponse(
+            {"message": "Image classifier", "docs": request.scope.get("root_path", "") + "/docs"},
+            headers={"Vary": "Accept"},
+        )
     recent = [PredictionRead.from_row(row) for row in await search.page(RECENT)]
     response = page(
         request,

@@ -8,8 +8,9 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.api.middleware.auth import COOKIE, SIGN_IN, SIGN_OUT, client_address
+from app.api.middleware.auth import SIGN_IN, SIGN_OUT, client_address
 from app.api.middleware.refused_keys import note_refused_key
+from app.api.session_cookie import SessionCookie
 from app.db.crud import api_keys, audit_log
 from app.domain import KeyRefused
 from app.pages.errors import PageRoute
@@ -43,7 +44,7 @@ async def sign_in(request: Request) -> Response:
     root = request.scope.get("root_path", "")
     response = RedirectResponse(f"{root}{target}", HTTPStatus.SEE_OTHER)
     response.set_cookie(
-        COOKIE,
+        await _cookie(request).name(),
         token,
         max_age=int(SESSION_LIFETIME.total_seconds()),
         path=root or "/",
@@ -57,9 +58,16 @@ async def sign_in(request: Request) -> Response:
 @router.post(f"{SIGN_OUT}/")
 async def sign_out(request: Request) -> Response:
     """End the session, on the server and in the browser."""
-    if token := request.cookies.get(COOKIE):
+    cookie = _cookie(request)
+    if token := await cookie.token(request):
         await api_keys.end_session(token)
     root = request.scope.get("root_path", "")
     response = RedirectResponse(f"{root}{SIGN_IN}", HTTPStatus.SEE_OTHER)
-    response.delete_cookie(COOKIE, path=root or "/")
+    response.delete_cookie(await cookie.name(), path=root or "/")
     return response
+
+
+def _cookie(request: Request) -> SessionCookie:
+    cookie = request.state.session_cookie
+    assert isinstance(cookie, SessionCookie)
+    return cookie

@@ -35,6 +35,8 @@ PAGES = [
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_CODE = {""}
 """Languages of blocks that are not code: diagrams and headers."""
+PROXIES = {"nginx", "caddy", "yaml"}
+"""Configurations of proxies: tests/e2e/test_proxies.py starts nginx with them."""
 ADDRESSES = re.compile(r"http://(?:localhost|images\.example):8004")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 MODEL = "mobilenet_v2"
@@ -110,7 +112,7 @@ def blocks(language: str) -> list[Block]:
 
 def test_every_block_has_a_language_that_is_tested() -> None:
     languages = {block.language for block in all_blocks()}
-    assert languages - NOT_CODE == {"console", "sh", "json", "toml", "js", "python"}
+    assert languages - NOT_CODE == {"console", "sh", "json", "toml", "js", "python", *PROXIES}
 
 
 def test_commands_that_set_up_machines_are_run_by_a_named_file() -> None:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from app.api.middleware.auth import COOKIE
+from app.api.session_cookie import PREFIX
 from app.config import Settings
 from tests.integration.conftest import serving
 from tests.uploading import upload
@@ -55,7 +55,7 @@ async def test_other_origins_may_not(client: httpx.AsyncClient, origin: str) -> 
 
 
 async def test_known_origin_may_not_use_a_visitors_session(client: httpx.AsyncClient) -> None:
-    answer = await upload(client, headers={"Origin": APP, **CROSS_SITE, "Cookie": f"{COOKIE}=anything"})
+    answer = await upload(client, headers={"Origin": APP, **CROSS_SITE, "Cookie": f"{PREFIX}0=anything"})
     assert answer.status_code == 403
 
 

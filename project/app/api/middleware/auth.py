@@ -6,9 +6,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from cachetools import TTLCache
 from fastapi import Response
@@ -21,13 +20,16 @@ from starlette.types import Scope as AsgiScope
 from app.api.early_response import EarlyResponse
 from app.api.errors import service_problem
 from app.api.middleware.anonymous import AnonymousAccess
+from app.api.middleware.proxy import Site
 from app.api.middleware.rate_limit import RateLimiter, ReceivedBytes, subject_of
 from app.api.middleware.refused_keys import note_refused_key
 from app.api.params import prefers_html
 from app.api.rate_limit_headers import rate_limit_headers
+from app.api.session_cookie import SessionCookie
 from app.db.crud import api_keys
 from app.domain import (
     ANYBODY,
+    MAX_FILENAME,
     Caller,
     CrossSite,
     DatabaseUnavailable,
@@ -38,7 +40,6 @@ from app.domain import (
     ServiceError,
 )
 
-COOKIE: Final = "image_classifier_session"
 SIGN_IN: Final = "/sign-in"
 SIGN_OUT: Final = "/sign-out"
 OPEN_PATHS: Final = ("/ping", "/health", "/ready", "/docs", "/redoc", "/openapi.json", SIGN_IN, SIGN_OUT)
@@ -46,6 +47,8 @@ OPEN_PREFIXES: Final = ("/static/", "/static-offline-docs/")
 """Paths that need no key: health checks, the documentation, and the sign-in page with its files."""
 UPLOAD_PATHS: Final = ("/predictions", "/predictions/batch")
 OWN_PATHS: Final = re.compile(r"/predictions(/[0-9]+(/(image|events|deliveries))?)?/?")
+SCRIPT_HEADER: Final = "x-requested-with"
+"""Sent by the pages' script."""
 SAFE_METHODS: Final = {"GET", "HEAD", "OPTIONS"}
 CALLER_CACHE_SECONDS: Final = 1.0
 """How long a process trusts a key without querying the database again; a revoked key may be used until then."""
@@ -63,6 +66,7 @@ class AuthMiddleware:
         self._anonymous = anonymous
         self._rate_limiter = rate_limiter
         self._origins = origins
+        self._session_cookie = SessionCookie()
         self._callers: TTLCache[tuple[str, str], Caller] = TTLCache(MAX_CACHED_CALLERS, CALLER_CACHE_SECONDS)
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -115,6 +119,7 @@ class AuthMiddleware:
     async def _authorize(self, request: Request, uploading: ExitStack) -> list[tuple[bytes, bytes]]:
         """Authorize and count a request; returns the rate-limit headers for the response, if there are limits."""
         path = path_of(request.scope)
+        request.scope.setdefault("state", {})["session_cookie"] = self._session_cookie
         try:
             caller = await self._authenticate(request, path)
         except KeyRefused:
@@ -122,7 +127,7 @@ class AuthMiddleware:
             # Failed keys count against the address, so that keys cannot be guessed faster than requests are allowed.
             await self._rate_limiter.count(request, subject_of(request, None))
             raise
-        state = request.scope.setdefault("state", {})
+        state = request.scope["state"]
         caller = replace(caller, address=client_address(request))
         state["caller"] = caller
         state["is_still_allowed"] = partial(self._is_still_allowed, request, path)
@@ -141,9 +146,9 @@ class AuthMiddleware:
 
     async def _authenticate(self, request: Request, path: str) -> Caller:
         changes = request.method not in SAFE_METHODS
-        key, cookie = _key(request.headers), _cookie(request)
+        key = _key(request.headers)
         if changes and not key:
-            _check_site(request, self._origins, signed_in=bool(cookie))
+            _check_site(request, self._origins, signed_in=self._session_cookie.may_be_signed_in(request))
         if _is_open_path(path):
             self._anonymous.check_open_path(request)
             return ANYBODY
@@ -152,8 +157,8 @@ class AuthMiddleware:
             caller = await self._cached("key", key, api_keys.authenticate_key)
         elif needs_no_key:
             return ANYBODY
-        elif cookie:
-            caller = await self._cached("session", cookie, api_keys.authenticate_session)
+        elif token := await self._session_cookie.token(request):
+            caller = await self._cached("session", token, api_keys.authenticate_session)
         else:
             raise KeyNeeded
         needed = Scope.WRITE if changes else Scope.READ
@@ -204,30 +209,27 @@ def _key(headers: Headers) -> str:
     return headers.get("x-api-key", "") or (token.strip() if scheme.lower() == "bearer" else "")
 
 
-def _cookie(request: Request) -> str:
-    try:
-        cookie = SimpleCookie(request.headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return cookie.value if cookie else ""
-
-
 def _check_site(request: Request, trusted: frozenset[str], *, signed_in: bool) -> None:
     """Raises CrossSite if another site's page made the browser send a request that changes something.
 
     ``trusted``: origins whose pages may, except with the cookie of somebody who is signed in.
     """
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    fetch_site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if origin in trusted and not signed_in:
         return
-    if site is not None:
-        is_cross_site = site != "same-origin" and (signed_in or site != "none")
+    if fetch_site is not None:
+        if fetch_site != "same-origin" and (signed_in or fetch_site != "none"):
+            raise CrossSite
     elif origin is not None:
         # Browsers before 2023, or without TLS, send Origin with every form and script that changes something.
-        is_cross_site = urlsplit(origin).netloc != request.headers.get("host")
-    else:
-        is_cross_site = signed_in
-    if is_cross_site:
+        site: Site = request.state.site
+        # Scripts of other origins may not send this header unless a preflight allows it, and none does.
+        if not site.is_origin(origin) and SCRIPT_HEADER not in request.headers:
+            raise CrossSite(
+                f"The request was rejected because it came from a page of {origin[:MAX_FILENAME]!r}. If that is the "
+                "address of this service behind a proxy, set PUBLIC_URL to it."
+            )
+    elif signed_in:
         raise CrossSite
 
 

@@ -2,6 +2,8 @@
 "use strict";
 
 const root = document.body.dataset.root;
+// Other origins' scripts may not send this header: it tells the service that a request is its own page's.
+const OWN = { "X-Requested-With": "XMLHttpRequest" };
 const AT_ONCE = 3, POLL_MS = 1000, UNDO_MS = 6000, IN_FLIGHT_S = 2, OPEN = new Set(["pending", "processing"]);
 
 const words = label => label.replaceAll("_", " ");
@@ -156,6 +158,7 @@ if (upload) {
     form.append("model", document.getElementById("model").value);
     form.append("file", job.file, job.file.name);
     request.open("POST", `${root}/predictions/`);
+    for (const [name, value] of Object.entries(OWN)) request.setRequestHeader(name, value);
     request.setRequestHeader("Idempotency-Key", job.key);
     request.upload.onprogress = event => { if (event.lengthComputable) job.progress.value = event.loaded / event.total; };
     request.onload = () => { done(); received(job, request); };
@@ -290,7 +293,7 @@ async function remove(id) {
   thumbnail?.removeAttribute("src");
   try {
     // keepalive: completes even if the page is left.
-    const response = await fetch(`${root}/predictions/${id}/`, { method: "DELETE", keepalive: true });
+    const response = await fetch(`${root}/predictions/${id}/`, { method: "DELETE", keepalive: true, headers: OWN });
     if (!response.ok && response.status !== 404) throw new Error();
     card?.remove();
   } catch {
