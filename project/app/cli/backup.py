@@ -40,6 +40,7 @@ def add_sweep_options(parser: argparse.ArgumentParser) -> None:
 def backup(settings: Settings, options: argparse.Namespace) -> int:
     """Write all predictions, images and keys to one file; works while the service is running."""
     from app.cli.operator import operator
+    from app.cli.progress import Progress
     from app.db.connection import database_in_use
     from app.db.crud import audit_log
     from app.permissions import share_with_group
@@ -50,13 +51,15 @@ def backup(settings: Settings, options: argparse.Namespace) -> int:
         raise StartupError(f"{options.file} exists already: choose another file.")
 
     async def act() -> None:
-        async with database_in_use(settings):
-            counts = await write_backup(make_storage(settings), options.file)
+        async with database_in_use(settings, statement_seconds=None):
+            counts = await write_backup(make_storage(settings), options.file, Progress())
             await audit_log.record("backup.written", operator(), details={"file": options.file.name, **asdict(counts)})
         share_with_group(options.file, settings)
         print(f"Wrote {counts.rows} rows and {counts.images} images to {options.file}")
         if counts.missing:
-            print(f"{counts.missing} images were missing: see the log lines above")
+            raise StartupError(
+                f"{counts.missing} images are missing in the storage, and so in the backup: the lines above name them."
+            )
 
     _run(act)
     return 0
@@ -65,11 +68,12 @@ def backup(settings: Settings, options: argparse.Namespace) -> int:
 def restore(settings: Settings, options: argparse.Namespace) -> int:
     """Restore a backup into an empty database and an empty storage."""
     from app.cli.operator import operator
+    from app.cli.progress import Progress
     from app.db.connection import connected, database_url
     from app.db.crud import audit_log
     from app.db.migrations import migrate
     from app.storage import make_storage
-    from app.storage.backup import restore as restore_backup
+    from app.storage.restore import restore as restore_backup
 
     if not options.file.is_file():
         raise StartupError(f"{options.file} does not exist.")
@@ -79,9 +83,13 @@ def restore(settings: Settings, options: argparse.Namespace) -> int:
         await storage.prepare()
         async with database_url(settings) as url:
             await migrate(url, settings)
-            async with connected(url, settings):
+            async with connected(url, settings, statement_seconds=None):
                 counts, keys = await restore_backup(
-                    storage, options.file, settings.max_upload_bytes, with_keys=options.with_keys
+                    storage,
+                    options.file,
+                    settings.max_upload_bytes,
+                    with_keys=options.with_keys,
+                    report=Progress(),
                 )
                 details = {"file": options.file.name, "with_keys": options.with_keys, **asdict(counts)}
                 await audit_log.record("backup.restored", operator(), details=details)
@@ -117,7 +125,7 @@ def retain(settings: Settings, options: argparse.Namespace) -> int:
 
 def sweep(settings: Settings, options: argparse.Namespace) -> int:
     """Delete images without a prediction."""
-    from app.db.connection import connected, database_url
+    from app.db.connection import database_in_use
     from app.storage import make_storage
     from app.storage.ownership import is_owned
     from app.storage.sweeper import safe_age
@@ -127,7 +135,7 @@ def sweep(settings: Settings, options: argparse.Namespace) -> int:
         storage = make_storage(settings)
         await storage.prepare()
         age = safe_age(settings) if options.older_than is None else timedelta(seconds=options.older_than)
-        async with database_url(settings) as url, connected(url, settings):
+        async with database_in_use(settings):
             if not await is_owned(storage):
                 raise StartupError(f"{storage.location} is not marked as this database's storage: nothing was deleted.")
             print(f"{await delete_unreferenced(storage, age)} images deleted")

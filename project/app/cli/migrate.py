@@ -11,12 +11,12 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, _options: argparse.Namespace) -> int:
-    """Apply database migrations."""
-    from app.db.connection import database_url
+    """Apply database migrations, also of a running service's embedded database."""
+    from app.db.connection import database_url_in_use
     from app.db.migrations import migrate
 
     async def act() -> None:
-        async with database_url(settings) as url:
+        async with database_url_in_use(settings) as url:
             applied = await migrate(url, settings)
             if settings.queue == "pgqueuer":
                 from app.worker.job_queue import install

@@ -23,9 +23,11 @@ log = logging.getLogger(__name__)
 APP: Final = "models"
 CONNECTION: Final = "default"
 RETRY_SECONDS: Final = 0.25
+STATEMENT_SECONDS: Final = 30.0
+"""Time limit of a statement, except in bulk work such as a backup."""
 
 
-def tortoise_config(url: str, pool_size: int, statement_seconds: float | None = 30) -> dict[str, Any]:
+def tortoise_config(url: str, pool_size: int, statement_seconds: float | None = STATEMENT_SECONDS) -> dict[str, Any]:
     """Tortoise's configuration for the database at ``url``; ``statement_seconds``: time limit of a statement, or None.
 
     The URL is parsed here: Tortoise does not decode its user name, and interprets ``ssl=disable`` as enabled.
@@ -78,29 +80,39 @@ async def database_url(settings: Settings) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def database_in_use(settings: Settings) -> AsyncIterator[None]:
+async def database_url_in_use(settings: Settings) -> AsyncIterator[str]:
+    """As ``database_url``, for a command that may run alongside the service: also the service's embedded server."""
+    url = None if settings.database_url else running_postgres(settings.data_dir)
+    if url is not None:
+        yield url
+        return
+    async with database_url(settings) as url:
+        yield url
+
+
+@asynccontextmanager
+async def database_in_use(
+    settings: Settings, statement_seconds: float | None = STATEMENT_SECONDS
+) -> AsyncIterator[None]:
     """Connect for a command that may run alongside the service, also to the service's embedded server.
 
     Raises StartupError.
     """
-    url = None if settings.database_url else running_postgres(settings.data_dir)
-    if url is not None:
-        async with connected(url, settings):
-            yield
-        return
-    async with database_url(settings) as url, connected(url, settings):
+    async with database_url_in_use(settings) as url, connected(url, settings, statement_seconds):
         yield
 
 
 @asynccontextmanager
-async def connected(url: str, settings: Settings) -> AsyncIterator[None]:
-    """Connect Tortoise to the database at ``url`` once it responds.
+async def connected(
+    url: str, settings: Settings, statement_seconds: float | None = STATEMENT_SECONDS
+) -> AsyncIterator[None]:
+    """Connect Tortoise to the database at ``url`` once it responds. Bulk work has no ``statement_seconds``.
 
     Raises StartupError if it does not respond within ``database_wait_seconds``, or rejects user, password or database.
     """
     # Requests run in the server's tasks, which do not inherit this context: they use the global fallback.
     async with TortoiseContext() as context:
-        config = tortoise_config(url, settings.database_pool_size)
+        config = tortoise_config(url, settings.database_pool_size, statement_seconds)
         await context.init(config=config, _enable_global_fallback=True)
         await _wait_until_ready(url, settings.database_wait_seconds)
         yield

@@ -128,11 +128,20 @@ def _try_lock(file: IO[str]) -> bool:
 
 
 def _temporary_folder() -> Path:
-    """A new folder whose path is short enough for a socket: in TMPDIR, or in /tmp where TMPDIR is too long itself."""
-    folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
-    if len(os.fsencode(folder)) > MAX_SOCKET_FOLDER:
-        folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir="/tmp"))  # nosec B108 - a new folder that nobody else may enter
+    """A new folder whose path is short enough for a socket: in TMPDIR, or in /tmp where TMPDIR is too long itself.
+
+    Raises StartupError.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
+        if len(os.fsencode(folder)) > MAX_SOCKET_FOLDER:
+            folder.rmdir()
+            folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir="/tmp"))  # nosec B108 - a new folder that nobody else may enter
+    except OSError as error:
+        raise StartupError(
+            f"The folder for temporary files cannot be used ({error.strerror}), and DATA_DIR is too long for the path "
+            "of a socket: free space, set TMPDIR, or shorten DATA_DIR."
+        ) from error
     return folder
 
 

@@ -1,5 +1,6 @@
 """Database migrations (aerich): apply them, and find out which are missing."""
 
+import logging
 from functools import cache
 from typing import Any, Final
 
@@ -7,6 +8,9 @@ from app.config import MIGRATIONS_DIR, Settings
 from app.db.connection import APP, connected, dedicated_connection, execute, tortoise_config
 from app.db.errors import translate_connection_errors
 from app.domain import StartupError
+from app.observability.log_events import MIGRATIONS_APPLIED
+
+log = logging.getLogger(__name__)
 
 # An arbitrary number that every migrating process must share.
 MIGRATION_LOCK: Final = 8004_2026
@@ -34,6 +38,14 @@ async def migrate(url: str, settings: Settings) -> list[str]:
         await lock.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
         await command.init()
         return await command.upgrade(run_in_transaction=True)
+
+
+async def create_tables(url: str, settings: Settings) -> None:
+    """Apply all migrations if the database is empty. Raises DatabaseUnavailable."""
+    async with translate_connection_errors(), dedicated_connection(url) as connection:
+        is_empty = await connection.fetchval("SELECT to_regclass('aerich') IS NULL")
+    if is_empty:
+        log.info(MIGRATIONS_APPLIED, ", ".join(await migrate(url, settings)))
 
 
 @cache

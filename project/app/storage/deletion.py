@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from app.db.crud import predictions
+from app.db.crud import dump, predictions
 from app.db.crud.predictions import DeletedPrediction
 from app.domain import Caller, PredictionNotFound
 from app.storage import Storage
@@ -14,12 +14,14 @@ async def delete_predictions(
 ) -> list[DeletedPrediction]:
     """Delete rows, images and what was rendered of them on this machine; missing predictions are ignored.
 
-    Raises DatabaseUnavailable. Images that cannot be deleted are logged, and the sweeper deletes them later.
+    Raises DatabaseUnavailable. Images that cannot be deleted are logged, and the sweeper deletes them later, as it does
+    with those of rows that are deleted during a backup.
     """
     deleted = await predictions.delete_all(list(prediction_ids), actor)
     if deleted:
         image_paths = [prediction.image_path for prediction in deleted]
-        await storage.delete(image_paths)
+        if not await dump.are_images_kept():
+            await storage.delete(image_paths)
         await renditions.forget(image_paths)
     return deleted
 

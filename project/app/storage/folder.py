@@ -78,6 +78,8 @@ class FolderStorage:
 
         def write() -> StorageUnavailable | None:
             path = self._path(key)
+            # Of a restore that was killed.
+            path.with_name(path.name + UNFINISHED).unlink(missing_ok=True)
             return _write(path, data) or _sync(path.parent)
 
         if error := await asyncio.to_thread(write):

@@ -7,7 +7,7 @@ from typing import Final
 
 from app.concurrency import repeating
 from app.config import Settings
-from app.db.crud import installation, predictions
+from app.db.crud import dump, installation, predictions
 from app.observability.log_events import STORAGE_NOT_MARKED, SWEEP_REMOVED
 from app.storage import Storage, ownership
 from app.storage.keys import is_key
@@ -40,7 +40,7 @@ def run_sweeper(storage: Storage, settings: Settings) -> AbstractAsyncContextMan
 
 
 async def sweep(storage: Storage, age: timedelta) -> int:
-    """Delete unreferenced images older than ``age``; returns how many. Skips a storage that is not ours.
+    """Delete unreferenced images older than ``age``; returns how many. During a backup, none is deleted.
 
     Raises StorageUnavailable or DatabaseUnavailable.
     """
@@ -53,7 +53,7 @@ async def sweep(storage: Storage, age: timedelta) -> int:
             # Other files in the storage are not ours.
             images = [key for key in keys[start : start + MAX_CHECKED] if is_key(key)]
             unreferenced = await predictions.unreferenced_images(images)
-            if unreferenced:
+            if unreferenced and not await dump.are_images_kept():
                 await storage.delete(unreferenced)
                 deleted += len(unreferenced)
     if deleted:

@@ -16,6 +16,7 @@ from app.config import Settings
 from app.db.connection import connected, database_url
 from app.db.crud import history, new_predictions
 from app.db.crud.new_predictions import InlineResult, NewPrediction
+from app.db.migrations import create_tables
 from app.db.notifications import NotificationListener
 from app.domain import Caller, ModelUnknown
 from app.models.pydantic_system import ModelRead
@@ -118,7 +119,7 @@ async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[
     is_embedded = settings.database_url is None
     async with (
         engine.running(),
-        database_url(settings) as url,
+        _database_with_tables(settings) as url,
         connected(url, settings),
         claim_storage(storage, settings.recover_seconds),
         models_loaded(engine, probe, registry, load_all=settings.models_loading == "start"),
@@ -131,3 +132,12 @@ async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[
         dispatch = LocalDispatch(registry, probe, engine, worker, inline, recovery)
         async with notifications.listening(), webhook_worker.running() if webhook_worker else nullcontext():
             yield Backend(registry, dispatch, notifications)
+
+
+@asynccontextmanager
+async def _database_with_tables(settings: Settings) -> AsyncIterator[str]:
+    """The database's URL; a new embedded database gets its tables."""
+    async with database_url(settings) as url:
+        if settings.database_url is None:
+            await create_tables(url, settings)
+        yield url

@@ -147,9 +147,53 @@ def test_invalid_backup_changes_nothing(
             assert done.returncode == 1
             assert done.stderr.splitlines()[-1].startswith("error: ")
             assert "Traceback" not in done.stderr
-    server.command("migrate")
+    assert [path for path in (tmp_path / "elsewhere" / "uploads").rglob("*") if path.suffix == ".jpg"] == []
     server.start()
     assert httpx.get(f"{server.url}/predictions/").json() == []
+
+
+def test_backup_without_some_images_says_which_and_fails(server: Server, settings: Settings, tmp_path: Path) -> None:
+    server.start()
+    for number in (300, 301):
+        files = {"file": jpeg(number)}
+        httpx.post(f"{server.url}/predictions/", files=files, headers={"Prefer": "wait=30"}, timeout=60)
+    first, second = sorted(settings.uploads.rglob("*.jpg"))
+    first.unlink()
+    done = server.command("backup", str(tmp_path / "all.tar"))
+    assert done.returncode == 1
+    assert f"Image {first.relative_to(settings.uploads)} is missing" in done.stderr
+    assert done.stderr.endswith(
+        "1 images are missing in the storage, and so in the backup: the lines above name them.\n"
+    )
+    with tarfile.open(tmp_path / "all.tar") as archive:
+        assert [name for name in archive.getnames() if name.startswith("images/")] == [
+            f"images/{second.relative_to(settings.uploads)}"
+        ]
+
+
+def test_restore_continues_where_one_was_killed(server: Server, backup: Path, tmp_path: Path) -> None:
+    """A file that was being written then is replaced."""
+    server.environment["DATA_DIR"] = str(tmp_path / "elsewhere")
+    with tarfile.open(backup) as archive:
+        (image,) = (name for name in archive.getnames() if name.startswith("images/"))
+    unfinished = tmp_path / "elsewhere" / "uploads" / f"{image.removeprefix('images/')}.part"
+    unfinished.parent.mkdir(parents=True)
+    unfinished.write_bytes(b"cut")
+    done = server.command("restore", str(backup))
+    assert done.returncode == 0, done.stderr
+    assert "1 images" in done.stdout
+    assert not unfinished.exists()
+
+
+def test_commands_work_beside_a_running_service(server: Server, settings: Settings) -> None:
+    server.start()
+    migrated = server.command("migrate")
+    assert migrated.returncode == 0, migrated.stderr
+    assert "none, the tables are up to date" in migrated.stderr
+    (image := settings.uploads / "2026/01/01" / f"{0:032x}.jpg").parent.mkdir(parents=True)
+    image.touch()
+    swept = server.command("sweep", "--older-than", "0")
+    assert swept.stdout == "1 images deleted\n", swept.stderr
 
 
 def test_unwritable_target_is_reported(server: Server, tmp_path: Path) -> None:

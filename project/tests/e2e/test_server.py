@@ -69,6 +69,16 @@ def test_prediction_survives_a_restart(server: Server, settings: Settings, with_
     server.stop()
 
 
+def test_first_start_creates_the_tables(settings: Settings, tmp_path: Path) -> None:
+    server = Server(settings, tmp_path / "server.log").start()
+    try:
+        assert upload(server.url).status_code == 201
+        assert httpx.get(f"{server.url}/ready").status_code == 200
+        assert "Traceback" not in server.log_text()
+    finally:
+        server.stop()
+
+
 async def test_all_uploads_are_finished_after_a_kill_during_50_uploads(server: Server, settings: Settings) -> None:
     server.start()
     accepted: list[int] = []

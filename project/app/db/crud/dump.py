@@ -1,6 +1,6 @@
 """Copies whole tables out of the database and into it, for backups."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import BinaryIO, Final
 
@@ -8,11 +8,20 @@ import asyncpg
 from tortoise.exceptions import OperationalError
 
 from app.db.connection import execute, raw_connection
+from app.db.errors import translate_connection_errors
 from app.db.transactions import transaction
 
 PAGE: Final = 1_000
+BACKUP_LOCK: Final = 8004_2027
+"""An arbitrary number. While a session has this lock, no image is deleted."""
 LOAD_ERRORS: Final = (asyncpg.PostgresError, OperationalError)
 """What ``copy_in`` raises for rows that do not fit the table."""
+_IS_LOCKED: Final = """
+SELECT EXISTS (
+    SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+    WHERE locktype = 'advisory' AND objid = $1 AND classid = 0 AND objsubid = 1 AND datname = current_database()
+) AS locked
+"""
 
 
 @asynccontextmanager
@@ -21,6 +30,32 @@ async def snapshot() -> AsyncIterator[None]:
     async with transaction():
         await execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         yield
+
+
+@asynccontextmanager
+async def images_kept() -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """While inside, no process deletes images: they stay for the sweeper. Yields a check that this is still so.
+
+    Entered before the snapshot, so that an image is deleted before the snapshot is taken, or not at all.
+    """
+    async with translate_connection_errors(), raw_connection() as connection:
+        await connection.execute("SELECT pg_advisory_lock_shared($1)", BACKUP_LOCK)
+
+        async def check() -> None:
+            # The lock ends with its session. Statements now and then also keep the connection open.
+            await connection.execute("SELECT 1")
+
+        try:
+            yield check
+        finally:
+            await connection.execute("SELECT pg_advisory_unlock_shared($1)", BACKUP_LOCK)
+
+
+@translate_connection_errors()
+async def are_images_kept() -> bool:
+    """Whether a backup is being made, so that no image may be deleted now."""
+    (row,) = await execute(_IS_LOCKED, [BACKUP_LOCK])
+    return bool(row["locked"])
 
 
 async def is_empty() -> bool:

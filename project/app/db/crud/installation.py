@@ -37,6 +37,12 @@ async def take_sweep(interval: timedelta) -> bool:
 
 
 @translate_connection_errors()
+async def postpone_sweep() -> None:
+    """Begin the interval to the next sweep now: a restore stores images before their rows."""
+    await execute("UPDATE installation SET swept_at = now()")
+
+
+@translate_connection_errors()
 async def check_writable() -> None:
     """Raise DatabaseUnavailable if nothing can be written, for example to a standby, or if a disk was full just now."""
     if reason := recent_reason():

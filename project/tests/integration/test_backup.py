@@ -1,0 +1,100 @@
+"""Backups beside a running service, and commands without a time limit for statements."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.config import Settings
+from app.db.connection import connected, execute
+from app.db.crud import dump
+from app.domain import DatabaseUnavailable
+from app.storage import make_storage
+from app.storage.backup import write_backup
+from app.storage.folder import FolderStorage
+from app.storage.restore import restore
+from app.storage.sweeper import sweep
+from tests.integration.conftest import Upload, uploaded_files
+from tests.pictures import jpeg
+
+
+async def test_images_deleted_during_a_backup_are_kept_until_it_ends(
+    client: httpx.AsyncClient, upload: Upload, settings: Settings
+) -> None:
+    storage = make_storage(settings)
+    await upload(jpeg(300))
+    await upload(jpeg(301))
+    async with dump.images_kept(), dump.images_kept():
+        assert (await client.delete("/predictions/1/")).status_code == 200
+        assert await sweep(storage, timedelta(0)) == 0
+        assert len(uploaded_files(settings)) == 2
+    assert await sweep(storage, timedelta(0)) == 1
+    assert (await client.delete("/predictions/2/")).status_code == 200
+    assert uploaded_files(settings) == []
+
+
+async def test_backup_beside_deletions_has_the_image_of_every_row(
+    client: httpx.AsyncClient, upload: Upload, settings: Settings, tmp_path: Path
+) -> None:
+    for number in range(9):
+        await upload(jpeg(300 + number))
+    ids = {row["image_path"]: row["id"] for row in (await client.get("/predictions/")).json()}
+
+    class DeletingStorage(FolderStorage):
+        """Each prediction is deleted just before its image is read."""
+
+        async def read(self, key: str) -> bytes:
+            assert (await client.delete(f"/predictions/{ids[key]}/")).status_code == 200
+            return await super().read(key)
+
+    storage = DeletingStorage(settings.uploads)
+    counts = await write_backup(storage, tmp_path / "all.tar", lambda *_: None)
+    assert (counts.images, counts.missing) == (9, 0)
+    assert (await client.get("/predictions/")).json() == []
+
+
+async def test_progress_is_reported(
+    client: httpx.AsyncClient, upload: Upload, settings: Settings, tmp_path: Path
+) -> None:
+    for number in range(9):
+        await upload(jpeg(300 + number))
+    reports: list[tuple[str, int, int]] = []
+    await write_backup(make_storage(settings), tmp_path / "all.tar", lambda *report: reports.append(report))
+    assert [report for report in reports if report[0] == "images"] == [("images", 0, 9), ("images", 8, 9)]
+    assert reports[0] == ("tables", 0, 7)
+    for prediction in (await client.get("/predictions/")).json():
+        await client.delete(f"/predictions/{prediction['id']}/")
+    reports.clear()
+    counts, _ = await restore(
+        make_storage(settings),
+        tmp_path / "all.tar",
+        settings.max_upload_bytes,
+        with_keys=False,
+        report=lambda *report: reports.append(report),
+    )
+    assert counts.images == 9
+    assert [report for report in reports if report[0] == "images"] == [("images", 0, 9), ("images", 8, 9)]
+
+
+async def test_bulk_work_has_no_time_limit_for_statements(database_url: str, settings: Settings) -> None:
+    async with connected(database_url, settings, statement_seconds=0.1):
+        with pytest.raises(TimeoutError):
+            await execute("SELECT pg_sleep(0.3)")
+    async with connected(database_url, settings, statement_seconds=None):
+        await execute("SELECT pg_sleep(0.3)")
+
+
+async def test_backup_ends_if_its_lock_is_lost(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/ready")).status_code == 200
+
+    async def back_up() -> None:
+        async with dump.images_kept() as check_kept:
+            await execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1",
+                [dump.BACKUP_LOCK],
+            )
+            await check_kept()
+
+    with pytest.raises(DatabaseUnavailable):
+        await back_up()
