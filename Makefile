@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help docs run test quick check audit lint migrate model iris openvino telemetry bench fuzz vitals hostile memory scaling accuracy openapi lock format verify-containers clean
+.PHONY: help docs run test quick check audit lint migrate model iris openvino telemetry bench fuzz vitals hostile memory bulk scaling accuracy openapi lock format verify-containers clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -116,6 +116,9 @@ vitals: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure startup, latencies and
 hostile: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure how long others wait while clients send and view hostile files
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
 	@cd project && exec ../$(BIN)/python -m benchmarks.hostile --models $(TEST_MODELS) $(BENCH_ARGS)
+
+bulk: $(VENV)/dev.stamp ## Measure a backup and a restore of a million predictions with images (needs 12 GiB of disk space)
+	@cd project && exec ../$(BIN)/python -m benchmarks.bulk $(BENCH_ARGS)
 
 memory: $(VENV)/dev.stamp ## Measure the memory that each image format takes at MAX_IMAGE_PIXELS
 	@cd project && exec ../$(BIN)/python -m benchmarks.memory $(BENCH_ARGS)
