@@ -309,10 +309,14 @@ class Settings(BaseSettings):
                 "must be postgres://user:password@host:port/database, with special characters percent-encoded"
             )
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        if options.keys() - {"sslmode", "host"} or options.get("sslmode", "prefer") not in SSL_MODES:
+        if options.keys() - {"sslmode", "sslrootcert", "host"} or options.get("sslmode", "prefer") not in SSL_MODES:
             raise ValueError(
-                f"only supports the options sslmode, one of {', '.join(SSL_MODES)}, and host, the folder of a socket"
+                f"only supports the options sslmode, one of {', '.join(SSL_MODES)}, sslrootcert, a file or system, and "
+                "host, the folder of a socket"
             )
+        root = options.get("sslrootcert", "system")
+        if root != "system" and not Path(root).is_file():
+            raise ValueError(f"sslrootcert={root} does not exist")
         return value
 
     @field_validator("webhook_secret")

@@ -329,7 +329,9 @@ class DatabaseUnavailable(ServiceError):
     code = "database_unavailable"
 
     def __init__(self, message: str | None = None, *, outcome_unknown: bool = False) -> None:
+        """``message``: the reason, where it is known. ``outcome_unknown``: a statement may have been executed."""
         super().__init__(message)
+        self.has_reason = message is not None
         self.outcome_unknown = outcome_unknown
 
 

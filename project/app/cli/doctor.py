@@ -130,12 +130,24 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
             yield Finding("tables", "wrong", f"{len(missing)} migrations are missing: run `./classifier migrate`.")
             return
         yield Finding("tables", "ok", "up to date")
+        if settings.database_url:
+            yield await _connections(settings)
         if settings.queue == "pgqueuer":
             yield await _queue()
         yield await _storage(settings)
         is_open = allows_anonymous(settings.allow_anonymous, settings.host)
         for finding in await _keys(settings, is_open=is_open):
             yield finding
+
+
+async def _connections(settings: Settings) -> Finding:
+    from app.db.server_checks import count_connections
+
+    found = await count_connections(settings)
+    if found.problem:
+        # One process alone may be refused connections, or only several together.
+        return Finding("connections", "wrong" if found.each > found.allowed else "warning", found.problem)
+    return Finding("connections", "ok", f"{found.allowed} allowed; each process may open {found.each}")
 
 
 async def _queue() -> Finding:

@@ -2,9 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import asyncpg
@@ -14,15 +18,23 @@ from tortoise.exceptions import DBConnectionError
 
 from app.config import Settings
 from app.db.embedded import embedded_postgres, running_postgres
-from app.db.errors import UNREACHABLE_ERRORS, describe_error
-from app.domain import StartupError
+from app.db.errors import describe_error, translate_connection_errors
+from app.domain import DatabaseUnavailable, StartupError, TablesMissing
 from app.observability.log_events import DATABASE_AWAITED
 
 log = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
+
 APP: Final = "models"
 CONNECTION: Final = "default"
 RETRY_SECONDS: Final = 0.25
+IDLE_SECONDS: Final = 30.0
+"""After which an unused connection is closed, so that other processes can open one; asyncpg's default is 300."""
+APPLICATION: Final = "image-classifier "
+MAX_APPLICATION_NAME: Final = 63
+SYSTEM_CAS: Final = "system"
+"""Value of sslrootcert for the certificate authorities of the machine, as in libpq."""
 STATEMENT_SECONDS: Final = 30.0
 """Time limit of a statement, except in bulk work such as a backup."""
 
@@ -38,7 +50,8 @@ def tortoise_config(url: str, pool_size: int, statement_seconds: float | None = 
         "maxsize": pool_size,
         "timeout": 5,
         "command_timeout": statement_seconds,
-        "application_name": "image-classifier",
+        "max_inactive_connection_lifetime": IDLE_SECONDS,
+        "application_name": application_name(),
         # By default every statement is followed by another that resets the session; nothing here changes it.
         "reset": skip_reset,
     }
@@ -65,8 +78,26 @@ def connection_options(url: str) -> dict[str, Any]:
         "user": unquote(parts.username or "postgres"),
         "password": unquote(parts.password or ""),
         "database": unquote(parts.path.lstrip("/")) or "postgres",
-        "ssl": options.get("sslmode", "prefer"),
+        "ssl": _tls(options.get("sslmode", "prefer"), options.get("sslrootcert")),
     }
+
+
+def application_name() -> str:
+    """The name of this process for the database, with its host and PID: all its connections have it."""
+    return f"{APPLICATION}{socket.gethostname()}:{os.getpid()}"[:MAX_APPLICATION_NAME]
+
+
+def _tls(mode: str, root: str | None) -> str | ssl.SSLContext:
+    """Asyncpg's argument ``ssl``; it knows sslrootcert only as a part of a URL. Raises StartupError."""
+    if not root or mode in {"disable", "allow", "prefer"}:
+        return mode
+    try:
+        context = ssl.create_default_context(cafile=None if root == SYSTEM_CAS else root)
+    except (OSError, ssl.SSLError) as error:
+        raise StartupError(f"sslrootcert={root} in DATABASE_URL cannot be read: {error.strerror or error}.") from error
+    # As in libpq, a root certificate turns require into verify-ca.
+    context.check_hostname = mode == "verify-full"
+    return context
 
 
 @asynccontextmanager
@@ -121,28 +152,59 @@ async def connected(
 async def _wait_until_ready(url: str, seconds: float) -> None:
     options = connection_options(url)
     address = f"{options['host']}:{options['port']}"
-    reason = ""
     try:
-        async with asyncio.timeout(seconds):
-            while True:
-                try:
-                    await execute("SELECT 1")
-                    return
-                except (asyncpg.InvalidAuthorizationSpecificationError, DBConnectionError) as error:
-                    # Tortoise only raises DBConnectionError if the database does not exist.
-                    raise StartupError(
-                        f"The database at {address} refused the connection ({error}): check DATABASE_URL."
-                    ) from error
-                except UNREACHABLE_ERRORS as error:
-                    if not reason:
-                        log.info(DATABASE_AWAITED, address, describe_error(error))
-                    reason = describe_error(error)
-                    await asyncio.sleep(RETRY_SECONDS)
-    except TimeoutError:
+        await when_available(partial(_try_connection, address), seconds, address)
+    except DatabaseUnavailable as error:
+        if error.has_reason:
+            raise StartupError(f"{error.message} ({describe_error(error)})") from None
+        reason = describe_error(error)
         raise StartupError(
-            f"The database at {address} did not respond within {seconds:g} s ({reason or 'no response'}): "
-            "check DATABASE_URL."
+            f"The database at {address} did not respond within {seconds:g} s ({reason}): check DATABASE_URL."
         ) from None
+
+
+async def _try_connection(address: str) -> None:
+    """Raises DatabaseUnavailable, or StartupError if it makes no sense to try again."""
+    try:
+        await execute("SELECT 1")
+    except (asyncpg.InvalidAuthorizationSpecificationError, DBConnectionError) as error:
+        # Tortoise only raises DBConnectionError if the database does not exist.
+        raise StartupError(
+            f"The database at {address} refused the connection ({error}): check DATABASE_URL."
+        ) from error
+    except ssl.SSLCertVerificationError as error:
+        raise StartupError(
+            f"The certificate of the database at {address} is not trusted ({error.verify_message}): add "
+            "sslrootcert=FILE with the certificate of its authority to DATABASE_URL."
+        ) from error
+    except asyncpg.ClientConfigurationError as error:
+        raise StartupError(
+            f"The TLS settings of DATABASE_URL cannot be used ({str(error).splitlines()[0]}): add sslrootcert=FILE, or "
+            "sslrootcert=system for the certificate authorities of this machine."
+        ) from error
+
+
+async def when_available(
+    call: Callable[[], Awaitable[Result]], seconds: float, address: str = "DATABASE_URL"
+) -> Result:
+    """The result of ``call``, which is repeated while the database is unavailable, for up to ``seconds``.
+
+    Raises DatabaseUnavailable after that.
+    """
+    deadline = asyncio.get_running_loop().time() + seconds
+    first: DatabaseUnavailable | None = None
+    while first is None or asyncio.get_running_loop().time() < deadline:
+        try:
+            async with translate_connection_errors(), asyncio.timeout_at(deadline):
+                return await call()
+        except TablesMissing:
+            raise
+        except DatabaseUnavailable as error:
+            if first is None:
+                first = error
+                log.info(DATABASE_AWAITED, address, describe_error(error))
+        await asyncio.sleep(RETRY_SECONDS)
+    raise first
 
 
 async def execute(query: str, values: list[Any] | None = None) -> list[dict[str, Any]]:
@@ -172,7 +234,12 @@ async def raw_connection() -> AsyncIterator[asyncpg.Connection]:
 @asynccontextmanager
 async def dedicated_connection(url: str, statement_seconds: float | None = 10) -> AsyncIterator[asyncpg.Connection]:
     """A connection outside the pool, for what belongs to a session: locks and LISTEN."""
-    connection = await asyncpg.connect(**connection_options(url), timeout=5, command_timeout=statement_seconds)
+    connection = await asyncpg.connect(
+        **connection_options(url),
+        timeout=5,
+        command_timeout=statement_seconds,
+        server_settings={"application_name": application_name()},
+    )
     try:
         yield connection
     except BaseException:

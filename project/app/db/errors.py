@@ -34,9 +34,16 @@ UNREACHABLE_ERRORS: Final = (
 _REASONS: Final = (
     (asyncpg.DiskFullError, "The database's disk is full: free space on it."),
     (asyncpg.PostgresSystemError, "The database cannot read or write its files: see its log."),
-    (asyncpg.TooManyConnectionsError, "The database has no free connections: raise its max_connections."),
+    (
+        asyncpg.TooManyConnectionsError,
+        "The database has no free connections: lower DATABASE_POOL_SIZE, or raise the limit of the server or the role.",
+    ),
     (asyncpg.InsufficientResourcesError, "The database lacks memory or another resource: see its log."),
     (asyncpg.ReadOnlySQLTransactionError, "The database is read-only: it is a standby, or was set to be."),
+    (
+        asyncpg.InsufficientPrivilegeError,
+        "The account in DATABASE_URL lacks a permission: grant it, or run `./classifier migrate` as the tables' owner.",
+    ),
     (asyncpg.InvalidAuthorizationSpecificationError, "The database refuses the account in DATABASE_URL."),
     (asyncpg.InvalidCatalogNameError, "The database in DATABASE_URL does not exist."),
 )
@@ -85,6 +92,7 @@ def _reason(error: BaseException) -> str | None:
 
 
 def describe_error(error: BaseException) -> str:
-    """The message of an error or of its cause; its class if there is no message."""
-    cause = error.__cause__ or error
-    return str(cause) or type(cause).__name__
+    """The message of an error or of what caused it; its class if there is no message."""
+    while cause := error.__cause__:
+        error = cause
+    return str(error) or type(error).__name__

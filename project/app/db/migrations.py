@@ -1,19 +1,34 @@
 """Database migrations (aerich): apply them, and find out which are missing."""
 
+import asyncio
 import logging
 from functools import cache
 from typing import Any, Final
 
+import asyncpg
+
+from app.concurrency import in_background
 from app.config import MIGRATIONS_DIR, Settings
-from app.db.connection import APP, connected, dedicated_connection, execute, tortoise_config
+from app.db.advisory_locks import MIGRATE
+from app.db.connection import APP, application_name, connected, dedicated_connection, execute, tortoise_config
 from app.db.errors import translate_connection_errors
+from app.db.server_checks import check_server
 from app.domain import StartupError
-from app.observability.log_events import MIGRATIONS_APPLIED
+from app.observability.log_events import MIGRATION_BLOCKED, MIGRATION_QUEUED, MIGRATIONS_APPLIED
 
 log = logging.getLogger(__name__)
 
-# An arbitrary number that every migrating process must share.
-MIGRATION_LOCK: Final = 8004_2026
+BLOCKED_SECONDS: Final = 5.0
+"""Interval between reports that a migration waits for a lock."""
+_BLOCKERS: Final = """
+SELECT DISTINCT format('PID %s (%s, %s, %s for %s s)', blocker.pid, blocker.usename,
+                       coalesce(nullif(blocker.application_name, ''), 'unnamed program'), blocker.state,
+                       extract(epoch from now() - blocker.xact_start)::int) AS session
+FROM pg_stat_activity AS waiting
+CROSS JOIN LATERAL unnest(pg_blocking_pids(waiting.pid)) AS blocking (pid)
+JOIN pg_stat_activity AS blocker ON blocker.pid = blocking.pid
+WHERE waiting.application_name = $1
+"""
 
 
 def aerich_config() -> dict[str, Any]:
@@ -28,16 +43,32 @@ async def migrate(url: str, settings: Settings) -> list[str]:
     """Apply all missing migrations and return their names.
 
     Any number of processes may call this concurrently: they take turns, and all but the first find nothing to do.
+    Raises StartupError or DatabaseUnavailable.
     """
     # Imported on demand: only this command needs aerich.
     from aerich import Command
 
     command = Command(tortoise_config(url, pool_size=2, statement_seconds=None), app=APP, location=str(MIGRATIONS_DIR))
-    async with connected(url, settings), dedicated_connection(url, statement_seconds=None) as lock:
-        # The lock is released with its session.
-        await lock.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
-        await command.init()
-        return await command.upgrade(run_in_transaction=True)
+    async with connected(url, settings), translate_connection_errors():
+        if settings.database_url:
+            await check_server(url, settings)
+        async with dedicated_connection(url, statement_seconds=None) as lock:
+            # The lock is released with its session.
+            if not await lock.fetchval("SELECT pg_try_advisory_lock($1)", MIGRATE):
+                log.info(MIGRATION_QUEUED)
+                await lock.execute("SELECT pg_advisory_lock($1)", MIGRATE)
+            await command.init()
+            async with in_background(_report_blockers(lock)):
+                return await command.upgrade(run_in_transaction=True)
+
+
+async def _report_blockers(connection: asyncpg.Connection) -> None:
+    """Log which sessions block this process's statements, as long as they do."""
+    while True:
+        await asyncio.sleep(BLOCKED_SECONDS)
+        rows = await connection.fetch(_BLOCKERS, application_name())
+        if rows:
+            log.warning(MIGRATION_BLOCKED, "; ".join(row["session"] for row in rows))
 
 
 async def create_tables(url: str, settings: Settings) -> None:

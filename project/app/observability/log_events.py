@@ -30,6 +30,7 @@ BACKLOG_UNKNOWN: Final = Event("backlog_unknown", "The backlog is unknown: the d
 BATCH_IMAGE_ERROR: Final = Event("batch_image_error", "Image %d of a batch failed", "number")
 CLIENT_STALLED: Final = Event("client_stalled", "Closing a connection: the client %s for too long", "reason")
 DATABASE_AWAITED: Final = Event("database_awaited", "Waiting for the database at %s: %s", "address", "reason")
+DATABASE_CROWDED: Final = Event("database_crowded", "%s", "reason")
 DOWNLOAD_STARTED: Final = Event("download_started", "Downloading %s", "url")
 ENGINE_DIED: Final = Event(
     "engine_died", "%s died (%s) with %d active requests; restarting it", "engine", "exit_status", "in_hand"
@@ -73,6 +74,10 @@ JOB_ERROR: Final = Event("job_error", "Job %s of %s failed", "job", "of")
 KEYS_MISSING: Final = Event("keys_missing", "There are no API keys, so every request is rejected: %s", "remedy")
 KEY_REFUSED: Final = Event("key_refused", "Refused an unknown, expired or revoked API key")
 MIGRATIONS_APPLIED: Final = Event("migrations_applied", "Migrations applied: %s", "migrations")
+MIGRATION_BLOCKED: Final = Event(
+    "migration_blocked", "The migration waits for a lock of %s: end that session, or wait", "sessions"
+)
+MIGRATION_QUEUED: Final = Event("migration_queued", "Waiting for another process that migrates the database")
 MODEL_BROKEN: Final = Event("model_broken", "%s Skipping this model.", "reason")
 MODEL_CHANGED: Final = Event("model_changed", "Unloaded model %s: its folder changed or was removed", "model")
 MODEL_EXPORTED: Final = Event("model_exported", "Exported %s, version %s, to %s", "model", "version", "folder")

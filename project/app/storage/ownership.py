@@ -10,8 +10,10 @@ from datetime import timedelta
 from typing import Final
 
 from app.concurrency import repeating
+from app.config import Settings
+from app.db.connection import when_available
 from app.db.crud import installation, predictions
-from app.domain import DatabaseUnavailable, StartupError, StorageUnavailable
+from app.domain import StartupError, StorageUnavailable
 from app.storage import Storage
 from app.storage.keys import UNFINISHED, is_key
 
@@ -24,26 +26,30 @@ async def is_owned(storage: Storage) -> bool:
 
 
 @asynccontextmanager
-async def claim_storage(storage: Storage, seconds: float) -> AsyncIterator[None]:
-    """Mark a storage as this database's; if there are no tables yet, retry every ``seconds`` while inside.
+async def claim_storage(storage: Storage, settings: Settings) -> AsyncIterator[None]:
+    """Mark a storage as this database's; if there are no tables yet, try again repeatedly while inside.
 
-    Raises StartupError if it belongs to another database or is unavailable.
+    Raises StartupError if it belongs to another database or is unavailable; DatabaseUnavailable.
     """
-    if await installation.has_tables():
-        await claim(storage)
+
+    async def claim_if_possible() -> bool:
+        if has_tables := await installation.has_tables():
+            await claim(storage)
+        return has_tables
+
+    if await when_available(claim_if_possible, settings.database_wait_seconds):
         yield
         return
-
-    async def claim_later() -> None:
-        if await installation.has_tables():
-            await claim(storage)
-
-    async with repeating(claim_later, seconds, "Marking the image storage as this database's"):
+    task = "Marking the image storage as this database's"
+    async with repeating(claim_if_possible, settings.recover_seconds, task):
         yield
 
 
 async def claim(storage: Storage) -> None:
-    """Mark an unowned storage as this database's. Raises StartupError if it is another's or unavailable."""
+    """Mark an unowned storage as this database's.
+
+    Raises StartupError if it is another's or unavailable, or DatabaseUnavailable.
+    """
     with _startup_errors():
         database_id, owner = await installation.database_id(), await storage.owner()
         if owner == database_id:
@@ -59,7 +65,10 @@ async def claim(storage: Storage) -> None:
 
 
 async def check(storage: Storage) -> None:
-    """Raises StartupError if a storage belongs to another database or is unavailable; it may still be unmarked."""
+    """Raises StartupError if a storage belongs to another database or is unavailable; it may still be unmarked.
+
+    Raises DatabaseUnavailable.
+    """
     with _startup_errors():
         owner = await storage.owner()
         if owner is not None and owner != await installation.database_id():
@@ -70,7 +79,7 @@ async def check(storage: Storage) -> None:
 def _startup_errors() -> Iterator[None]:
     try:
         yield
-    except (DatabaseUnavailable, StorageUnavailable) as error:
+    except StorageUnavailable as error:
         raise StartupError(error.message) from error
 
 

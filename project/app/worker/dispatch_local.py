@@ -13,11 +13,12 @@ from app.classifier.listing import read_models
 from app.classifier.registry import Registry
 from app.concurrency import Batcher
 from app.config import Settings
-from app.db.connection import connected, database_url
+from app.db.connection import connected, database_url, when_available
 from app.db.crud import history, new_predictions
 from app.db.crud.new_predictions import InlineResult, NewPrediction
 from app.db.migrations import create_tables
 from app.db.notifications import NotificationListener
+from app.db.server_checks import check_server
 from app.domain import Caller, ModelUnknown
 from app.models.pydantic_system import ModelRead
 from app.models.tortoise import Prediction
@@ -119,9 +120,8 @@ async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[
     is_embedded = settings.database_url is None
     async with (
         engine.running(),
-        _database_with_tables(settings) as url,
-        connected(url, settings),
-        claim_storage(storage, settings.recover_seconds),
+        _database(settings) as url,
+        claim_storage(storage, settings),
         models_loaded(engine, probe, registry, load_all=settings.models_loading == "start"),
         recovery.running(settings.recover_seconds, only_process=is_embedded),
         run_sweeper(storage, settings),
@@ -135,9 +135,13 @@ async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def _database_with_tables(settings: Settings) -> AsyncIterator[str]:
-    """The database's URL; a new embedded database gets its tables."""
+async def _database(settings: Settings) -> AsyncIterator[str]:
+    """Connect to the database, and yield its URL. A new embedded one gets its tables, and another one is checked."""
+    is_embedded, seconds = settings.database_url is None, settings.database_wait_seconds
     async with database_url(settings) as url:
-        if settings.database_url is None:
-            await create_tables(url, settings)
-        yield url
+        if is_embedded:
+            await when_available(partial(create_tables, url, settings), seconds)
+        async with connected(url, settings):
+            if not is_embedded:
+                await when_available(partial(check_server, url, settings), seconds)
+            yield url

@@ -14,10 +14,11 @@ from app.classifier.listing import read_models
 from app.classifier.registry import FOLLOW_SECONDS, Registry
 from app.concurrency import Batcher, repeating
 from app.config import Settings
-from app.db.connection import connected, database_url
+from app.db.connection import connected, database_url, when_available
 from app.db.crud import history, new_predictions, predictions, workers
 from app.db.crud.new_predictions import InlineResult, NewPrediction
 from app.db.notifications import FINISHED, NotificationListener
+from app.db.server_checks import check_server
 from app.db.transactions import transaction
 from app.domain import (
     Caller,
@@ -150,11 +151,12 @@ async def queued_dispatch(settings: Settings, storage: Storage) -> AsyncIterator
     """Connect to the database while inside; no image model is loaded. Raises StartupError."""
     registry = await asyncio.to_thread(Registry, settings.models, None, memory_bytes=settings.models_memory_bytes)
     async with database_url(settings) as url, connected(url, settings):
-        await job_queue.check_installed()
+        for check in (partial(check_server, url, settings), job_queue.check_installed):
+            await when_available(check, settings.database_wait_seconds)
         notifications = NotificationListener(url)
         refresh = partial(asyncio.to_thread, registry.refresh)
         async with (
-            claim_storage(storage, settings.recover_seconds),
+            claim_storage(storage, settings),
             notifications.listening(),
             repeating(refresh, FOLLOW_SECONDS, "Looking for changed models"),
         ):

@@ -14,6 +14,7 @@ from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.errors import FailingListenerError, RetryRequested
 from pgqueuer.domain.models import Job
 
+from app.db.advisory_locks import ENQUEUE_DELIVERIES, INSTALL_QUEUE, RECONCILE_JOBS
 from app.db.connection import dedicated_connection, raw_connection
 from app.db.crud import jobs
 from app.db.errors import describe_error, translate_connection_errors
@@ -30,10 +31,6 @@ CLASSIFY: Final = "classify"
 DELIVER: Final = "deliver"
 REQUEST_ID: Final = "request_id"
 """Header of a job: the ID of the request that created it."""
-# Arbitrary numbers that every process must share.
-_INSTALL_LOCK: Final = 8004_2027
-_RECONCILE_LOCK: Final = 8004_2028
-_DELIVERIES_LOCK: Final = 8004_2030
 
 RETRY_DELAY: Final = timedelta(seconds=1)
 RESTART_SECONDS: Final = 1.0
@@ -45,7 +42,7 @@ MAX_PRUNED: Final = 10_000
 async def install(url: str) -> None:
     """Create or upgrade the queue's tables. Any number of processes may do so concurrently."""
     async with dedicated_connection(url, statement_seconds=None) as connection:
-        await jobs.lock(connection, _INSTALL_LOCK)
+        await jobs.lock(connection, INSTALL_QUEUE)
         queue = queries(connection)
         if await queue.schema_is_installed():
             await queue.upgrade()
@@ -90,7 +87,7 @@ async def reconcile() -> int:
     Raises DatabaseUnavailable.
     """
     async with transaction():
-        if not await jobs.try_lock(_RECONCILE_LOCK):
+        if not await jobs.try_lock(RECONCILE_JOBS):
             return 0
         lost = await jobs.predictions_without_job(CLASSIFY, MAX_RECONCILED)
         await enqueue(lost)
@@ -111,7 +108,7 @@ async def enqueue_deliveries() -> None:
     Raises DatabaseUnavailable.
     """
     async with transaction():
-        if await jobs.try_lock(_DELIVERIES_LOCK):
+        if await jobs.try_lock(ENQUEUE_DELIVERIES):
             await enqueue(await jobs.deliveries_without_job(DELIVER, MAX_RECONCILED), DELIVER)
 
 
@@ -139,13 +136,15 @@ class JobConsumer:
         self._batch = max(1, max_jobs // 2)
         self._heartbeat = timedelta(seconds=heartbeat)
         self._poll = timedelta(seconds=poll)
+        self.is_taking = asyncio.Event()
+        """Set while it takes jobs; not while it has no connections to the database, for example."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume jobs until ``stop`` is set, then finish the active ones. Survives database outages."""
         stopping = asyncio.create_task(stop.wait())
         while not stop.is_set():
             try:
-                async with translate_connection_errors(), queue_manager(self._url) as manager:
+                async with translate_connection_errors(), queue_manager(self._url, self.is_taking) as manager:
                     await self._consume(manager, stopping)
             except (DatabaseUnavailable, FailingListenerError) as error:
                 log.warning(JOBS_INTERRUPTED, describe_error(error))

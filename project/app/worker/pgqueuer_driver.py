@@ -14,7 +14,7 @@ from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.ports.driver import Driver, NotifyCallback
 
-from app.db.connection import connection_options, skip_reset
+from app.db.connection import application_name, connection_options, skip_reset
 
 NEW_JOBS: Final = "table_changed_event"
 NOTIFICATION_SECONDS: Final = 0.02
@@ -27,14 +27,21 @@ def queries(connection: asyncpg.Connection) -> Queries:
 
 
 @asynccontextmanager
-async def queue_manager(url: str) -> AsyncIterator[QueueManager]:
-    """PgQueuer's consumer, on a connection pool of its own."""
+async def queue_manager(url: str, listening: asyncio.Event) -> AsyncIterator[QueueManager]:
+    """PgQueuer's consumer, on a connection pool of its own; ``listening`` is set while it hears of new jobs."""
     pool = await asyncpg.create_pool(
-        **connection_options(url), min_size=2, max_size=4, timeout=5, command_timeout=30, reset=skip_reset
+        **connection_options(url),
+        min_size=2,
+        max_size=4,
+        timeout=5,
+        command_timeout=30,
+        reset=skip_reset,
+        server_settings={"application_name": application_name()},
     )
     try:
-        yield _QueueManager(_queries(ThrottledDriver(pool)))
+        yield _QueueManager(_queries(ThrottledDriver(pool, listening)))
     finally:
+        listening.clear()
         # All jobs are done or the connections are broken; a graceful close could wait for a network that is gone.
         pool.terminate()
 
@@ -48,9 +55,10 @@ def _queries(driver: Driver) -> Queries:
 class ThrottledDriver(AsyncpgPoolDriver):
     """Forwards one notification per burst: each one makes every worker query the queue."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, listening: asyncio.Event) -> None:
+        """``listening``: is set once it listens."""
         super().__init__(pool)
-        self.listening = asyncio.Event()
+        self.listening = listening
 
     async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
         """Listen on a channel; notifications of new jobs are throttled."""

@@ -20,8 +20,9 @@ from app.classifier.listing import read_models
 from app.classifier.registry import Registry
 from app.concurrency import repeating
 from app.config import Settings
-from app.db.connection import connected, database_url
+from app.db.connection import connected, database_url, when_available
 from app.db.crud import workers
+from app.db.server_checks import check_server
 from app.domain import DatabaseUnavailable, StartupError
 from app.observability import metrics, tracing
 from app.observability.log_events import STOPPED, STOPPING, TAKING_JOBS, WORKER_LEAVES_LATE, WORKER_STOPPED_AT_ONCE
@@ -62,16 +63,21 @@ async def work(settings: Settings) -> None:
         connected(url, settings),
         models_loaded(engine, probe, registry, load_all=settings.models_loading == "start"),
     ):
-        await job_queue.check_installed()
-        await ownership.check(storage)
+        for check in (
+            partial(check_server, url, settings),
+            job_queue.check_installed,
+            partial(ownership.check, storage),
+        ):
+            await when_available(check, settings.database_wait_seconds)
         consumer = partial(
             job_queue.JobConsumer, url, heartbeat=settings.heartbeat_seconds, poll=settings.recover_seconds
         )
         max_jobs = settings.worker_threads * MAX_JOBS_PER_THREAD
-        consumers = [consumer(job_queue.CLASSIFY, worker.run_job, max_jobs=max_jobs)]
+        classifying = consumer(job_queue.CLASSIFY, worker.run_job, max_jobs=max_jobs)
+        consumers = [classifying]
         async with AsyncExitStack() as background:
             for task in (
-                _announced(engine, registry),
+                _announced(engine, registry, classifying.is_taking),
                 run_sweeper(storage, settings),
                 run_retention(storage, settings),
                 expire_records(),
@@ -131,11 +137,12 @@ async def _observed(settings: Settings) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _announced(engine: Engine, registry: Registry) -> AsyncIterator[None]:
-    """Announce this worker to the web processes while inside, as long as its engine is alive."""
+async def _announced(engine: Engine, registry: Registry, taking_jobs: asyncio.Event) -> AsyncIterator[None]:
+    """Announce this worker to the web processes while inside, as long as its engine is alive and it takes jobs."""
     worker_id, name = uuid.uuid4(), f"{socket.gethostname()}:{os.getpid()}"
 
     async def announce() -> None:
+        await taking_jobs.wait()
         if engine.is_alive:
             models = await asyncio.to_thread(read_models, registry, await engine.loaded())
             await workers.announce(worker_id, name, models)

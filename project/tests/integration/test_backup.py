@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from app.config import Settings
+from app.db.advisory_locks import KEEP_IMAGES
 from app.db.connection import connected, execute
 from app.db.crud import dump
 from app.domain import DatabaseUnavailable
@@ -92,7 +93,7 @@ async def test_backup_ends_if_its_lock_is_lost(client: httpx.AsyncClient) -> Non
         async with dump.images_kept() as check_kept:
             await execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1",
-                [dump.BACKUP_LOCK],
+                [KEEP_IMAGES],
             )
             await check_kept()
 

@@ -13,6 +13,7 @@ import pytest
 
 from app.classifier.engine.process import Engine
 from app.config import Settings
+from app.db.advisory_locks import RECONCILE_JOBS
 from app.db.connection import dedicated_connection, execute
 from app.db.crud import claims, predictions, workers
 from app.domain import Claim, DatabaseUnavailable, Status
@@ -194,7 +195,7 @@ async def test_one_process_at_a_time_reconciles(client: httpx.AsyncClient, datab
     await upload(client)
     await execute("DELETE FROM pgqueuer")
     async with dedicated_connection(database_url) as other:
-        await other.execute("SELECT pg_advisory_lock($1)", job_queue._RECONCILE_LOCK)
+        await other.execute("SELECT pg_advisory_lock($1)", RECONCILE_JOBS)
         assert await job_queue.reconcile() == 0
     assert await job_queue.reconcile() == 1
 

@@ -7,13 +7,12 @@ from typing import BinaryIO, Final
 import asyncpg
 from tortoise.exceptions import OperationalError
 
+from app.db.advisory_locks import KEEP_IMAGES
 from app.db.connection import execute, raw_connection
 from app.db.errors import translate_connection_errors
 from app.db.transactions import transaction
 
 PAGE: Final = 1_000
-BACKUP_LOCK: Final = 8004_2027
-"""An arbitrary number. While a session has this lock, no image is deleted."""
 LOAD_ERRORS: Final = (asyncpg.PostgresError, OperationalError)
 """What ``copy_in`` raises for rows that do not fit the table."""
 _IS_LOCKED: Final = """
@@ -39,7 +38,7 @@ async def images_kept() -> AsyncIterator[Callable[[], Awaitable[None]]]:
     Entered before the snapshot, so that an image is deleted before the snapshot is taken, or not at all.
     """
     async with translate_connection_errors(), raw_connection() as connection:
-        await connection.execute("SELECT pg_advisory_lock_shared($1)", BACKUP_LOCK)
+        await connection.execute("SELECT pg_advisory_lock_shared($1)", KEEP_IMAGES)
 
         async def check() -> None:
             # The lock ends with its session. Statements now and then also keep the connection open.
@@ -48,13 +47,13 @@ async def images_kept() -> AsyncIterator[Callable[[], Awaitable[None]]]:
         try:
             yield check
         finally:
-            await connection.execute("SELECT pg_advisory_unlock_shared($1)", BACKUP_LOCK)
+            await connection.execute("SELECT pg_advisory_unlock_shared($1)", KEEP_IMAGES)
 
 
 @translate_connection_errors()
 async def are_images_kept() -> bool:
     """Whether a backup is being made, so that no image may be deleted now."""
-    (row,) = await execute(_IS_LOCKED, [BACKUP_LOCK])
+    (row,) = await execute(_IS_LOCKED, [KEEP_IMAGES])
     return bool(row["locked"])
 
 
