@@ -61,7 +61,8 @@ async def translate_connection_errors() -> AsyncIterator[None]:
         yield
     except (asyncpg.PostgresError, *_WRAPPERS) as error:
         if reason := _reason(error):
-            _noted.update(reason=reason, at=time.monotonic())
+            if isinstance(error.__cause__ or error, asyncpg.DiskFullError):
+                _noted.update(reason=reason, at=time.monotonic())
             raise DatabaseUnavailable(reason) from error
         if isinstance(error, UNREACHABLE_ERRORS):
             raise DatabaseUnavailable(outcome_unknown=isinstance(error, BROKEN_CONNECTION_ERRORS)) from error
