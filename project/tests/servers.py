@@ -32,7 +32,15 @@ class PostgresServer:
             os.chown(self.folder, self._account.pw_uid, self._account.pw_gid)
         self._prefix = run_as(self._account, self.folder)
         if standby_of:
-            self._run("pg_basebackup", "--pgdata", self.folder, "--write-recovery-conf", "--dbname", standby_of.url)
+            self._run(
+                "pg_basebackup",
+                "--pgdata",
+                self.folder,
+                "--checkpoint=fast",
+                "--write-recovery-conf",
+                "--dbname",
+                standby_of.url,
+            )
         else:
             data = f"--pgdata={self.folder}"
             self._run("initdb", data, "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")

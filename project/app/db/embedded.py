@@ -8,6 +8,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -188,7 +189,9 @@ class _Cluster:
 
     def create(self) -> None:
         """Create the database files if they do not exist. After a crash in between, the next start begins again."""
-        if (self._dir / "PG_VERSION").exists():
+        version = self._dir / "PG_VERSION"
+        if version.exists():
+            self._check_version(version.read_text().strip())
             return
         log.info(POSTGRES_CREATING, self._dir)
         staging = self._dir.with_name("postgres.making")
@@ -223,6 +226,16 @@ class _Cluster:
         if done.returncode:
             raise StartupError(f"The embedded PostgreSQL could not be created: {last_line(done.stderr)}")
         staging.rename(self._dir)
+
+    def _check_version(self, created_by: str) -> None:
+        """Raises StartupError if another major version of PostgreSQL created the files: it cannot read them."""
+        shown = subprocess.run([str(self._bin / "postgres"), "--version"], capture_output=True, text=True).stdout
+        own = re.search(r"\d+", shown)
+        if own and own[0] != created_by:
+            raise StartupError(
+                f"The database in {self._dir} is of PostgreSQL {created_by}, and this version of the service has "
+                f"PostgreSQL {own[0]}: upgrade it as project/docs/operations.md says (Upgrade the embedded PostgreSQL)."
+            )
 
     async def start(self, lock: IO[str], wait_seconds: float) -> str:
         """Start the server, wait until it answers, and return its URL."""

@@ -31,6 +31,9 @@ UNREACHABLE_ERRORS: Final = (
     DBConnectionError,
 )
 """Errors that asyncpg and Tortoise raise while the database is unreachable."""
+READ_ONLY: Final = "The database is read-only: it is a standby, or was set to be."
+RECOVERY: Final = "during recovery"
+"""In the message about an unlogged table of a standby, which has the code of a missing feature."""
 _REASONS: Final = (
     (asyncpg.DiskFullError, "The database's disk is full: free space on it."),
     (asyncpg.PostgresSystemError, "The database cannot read or write its files: see its log."),
@@ -39,7 +42,7 @@ _REASONS: Final = (
         "The database has no free connections: lower DATABASE_POOL_SIZE, or raise the limit of the server or the role.",
     ),
     (asyncpg.InsufficientResourcesError, "The database lacks memory or another resource: see its log."),
-    (asyncpg.ReadOnlySQLTransactionError, "The database is read-only: it is a standby, or was set to be."),
+    (asyncpg.ReadOnlySQLTransactionError, READ_ONLY),
     (
         asyncpg.InsufficientPrivilegeError,
         "The account in DATABASE_URL lacks a permission: grant it, or run `./classifier migrate` as the tables' owner.",
@@ -61,8 +64,6 @@ async def translate_connection_errors() -> AsyncIterator[None]:
         yield
     except (asyncpg.PostgresError, *_WRAPPERS) as error:
         if reason := _reason(error):
-            if isinstance(error.__cause__ or error, asyncpg.DiskFullError):
-                _noted.update(reason=reason, at=time.monotonic())
             raise DatabaseUnavailable(reason) from error
         if isinstance(error, UNREACHABLE_ERRORS):
             raise DatabaseUnavailable(outcome_unknown=isinstance(error, BROKEN_CONNECTION_ERRORS)) from error
@@ -89,7 +90,12 @@ def recent_reason() -> str | None:
 
 def _reason(error: BaseException) -> str | None:
     cause = error.__cause__ if isinstance(error, _WRAPPERS) else error
-    return next((reason for kind, reason in _REASONS if isinstance(cause, kind)), None)
+    if isinstance(cause, asyncpg.FeatureNotSupportedError) and RECOVERY in str(cause):
+        return READ_ONLY
+    reason = next((reason for kind, reason in _REASONS if isinstance(cause, kind)), None)
+    if isinstance(cause, asyncpg.DiskFullError):
+        _noted.update(reason=reason, at=time.monotonic())
+    return reason
 
 
 def describe_error(error: BaseException) -> str:

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -26,6 +26,7 @@ from app.db.embedded_binaries import run_as, server_account
 from app.db.migrations import migrate, pending_migrations
 from app.db.server_checks import Connections, check_server, count_connections
 from app.domain import DatabaseUnavailable, StartupError
+from app.worker.job_queue import JobConsumer, install
 from tests.integration.conftest import execute as execute_on
 from tests.integration.conftest import serving
 from tests.integration.test_upgrades import make
@@ -83,6 +84,32 @@ async def test_connections_of_a_restricted_account_are_counted(database_url: str
             assert found.allowed == 8
             assert found.each == 6
             assert "the database allows 8: lower DATABASE_POOL_SIZE" in (await count_connections(large)).problem
+
+
+async def test_consumer_without_connections_takes_no_jobs(
+    database_url: str, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And so its worker does not report itself as alive."""
+    await install(database_url)
+    grants = "GRANT ALL ON ALL TABLES IN SCHEMA public", "GRANT USAGE ON SCHEMA public"
+    async with account(database_url, "CONNECTION LIMIT 4", *grants) as url, connected(url, on(settings, url)):
+        stop = asyncio.Event()
+        async with AsyncExitStack() as others:
+            for _ in range(3):
+                await others.enter_async_context(dedicated_connection(url))
+            consumer = JobConsumer(url, "classify", never, max_jobs=1, heartbeat=1, poll=1)
+            running = asyncio.create_task(consumer.run(stop))
+            await logged(caplog, "jobs_interrupted")
+            assert not consumer.is_taking.is_set()
+        async with asyncio.timeout(SECONDS):
+            await consumer.is_taking.wait()
+        stop.set()
+        await running
+    assert "no free connections" in caplog.text
+
+
+async def never(job_id: int) -> None:
+    raise AssertionError(job_id)
 
 
 def test_enough_connections_are_no_problem() -> None:

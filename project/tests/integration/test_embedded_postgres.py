@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from app import PROJECT_DIR
 from app.db.embedded import embedded_postgres
+from app.db.embedded_binaries import binaries, run_as, server_account
 from app.domain import StartupError
 
 pytestmark = pytest.mark.process
@@ -217,3 +220,37 @@ async def test_socket_is_in_tmp_if_the_path_of_tmpdir_is_too_long(
         assert sockets.parent == Path("/tmp")  # noqa: S108 (where a long TMPDIR leads)
     assert not sockets.exists()
     assert [path.name for path in long.iterdir()] == ["data"]
+
+
+async def test_files_of_another_major_version_are_named(tmp_path: Path) -> None:
+    async with embedded_postgres(tmp_path / "data", 30):
+        pass
+    (tmp_path / "data" / "postgres" / "PG_VERSION").write_text("15\n")
+    with pytest.raises(StartupError, match=r"is of PostgreSQL 15, .* service has PostgreSQL \d+: upgrade it"):
+        async with embedded_postgres(tmp_path / "data", 30):
+            pass
+
+
+async def test_documented_upgrade_keeps_the_data(tmp_path: Path) -> None:
+    """With the same major version on both sides, since the tests have only one."""
+    data = tmp_path / "data"
+    async with embedded_postgres(data, 30) as url:
+        await query(url, "CREATE TABLE kept AS SELECT 42 AS number")
+    page = (PROJECT_DIR / "docs" / "operations.md").read_text()
+    (steps,) = re.findall(r"^```sh\n(OLD=.*?)^```", page, re.MULTILINE | re.DOTALL)
+    script = "\n".join(line for line in steps.splitlines() if not line.startswith(("OLD=", "NEW=")))
+    as_root = os.geteuid() == 0
+    account = server_account() if as_root else None
+    if account:
+        for path in (tmp_path, data, data / "postgres.password"):
+            os.chown(path, account.pw_uid, account.pw_gid)
+    done = subprocess.run(
+        [*run_as(account, data), "bash", "-euc", script.replace("--no-data-checksums", "")],
+        cwd=tmp_path,
+        env={**os.environ, "OLD": str(binaries()), "NEW": str(binaries())},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    async with embedded_postgres(data, 30) as url:
+        assert await query(url, "SELECT number FROM kept") == 42

@@ -6,13 +6,13 @@ import httpx
 import pytest
 
 from app.config import Settings
+from app.db.errors import READ_ONLY
 from tests.integration.conftest import execute, serving
 from tests.uploading import upload
 
 pytestmark = pytest.mark.process
 
 SECONDS = 20
-READ_ONLY = "The database is read-only: it is a standby, or was set to be."
 
 
 def name_of(url: str) -> str:

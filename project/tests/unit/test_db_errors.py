@@ -4,8 +4,14 @@ import asyncpg
 import pytest
 from tortoise.exceptions import TransactionManagementError
 
+from app.db import errors
 from app.db.errors import translate_connection_errors
 from app.domain import DatabaseUnavailable
+
+
+@pytest.fixture(autouse=True)
+def _forget_noted_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errors, "_noted", {"reason": None, "at": 0.0})
 
 
 @pytest.mark.parametrize(
