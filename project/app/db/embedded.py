@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 from urllib.parse import quote
@@ -192,6 +192,7 @@ class _Cluster:
         version = self._dir / "PG_VERSION"
         if version.exists():
             self._check_version(version.read_text().strip())
+            self._close_to_others()
             return
         log.info(POSTGRES_CREATING, self._dir)
         staging = self._dir.with_name("postgres.making")
@@ -224,8 +225,21 @@ class _Cluster:
         )
         password_copy.unlink()
         if done.returncode:
-            raise StartupError(f"The embedded PostgreSQL could not be created: {last_line(done.stderr)}")
+            reason = last_line(done.stderr)
+            if "could not look up" in reason:
+                raise StartupError(
+                    f"The embedded PostgreSQL needs a name for the user ID {os.geteuid()}: add it to /etc/passwd (in "
+                    "containers: run with group 0 and a writable root file system), or set DATABASE_URL."
+                )
+            raise StartupError(f"The embedded PostgreSQL could not be created: {reason}")
         staging.rename(self._dir)
+
+    def _close_to_others(self) -> None:
+        """Take permissions back that Kubernetes (fsGroup) gives on volumes: PostgreSQL refuses such a folder."""
+        for path, mode in ((self._dir, 0o700), (self._password_file, 0o600)):
+            with suppress(OSError):
+                if path.stat().st_mode & 0o077:
+                    path.chmod(mode)
 
     def _check_version(self, created_by: str) -> None:
         """Raises StartupError if another major version of PostgreSQL created the files: it cannot read them."""
@@ -329,6 +343,8 @@ class _Cluster:
                     *("-D", str(self._dir), "-h", "", "-p", str(PORT), "-k", str(self._socket_folder)),
                     # Compiling a query takes longer than running any of this service.
                     *("-c", "jit=off"),
+                    # /dev/shm of a container may have 64 KiB.
+                    *("-c", "dynamic_shared_memory_type=mmap"),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -35,7 +35,14 @@ DOWNLOAD_STARTED: Final = Event("download_started", "Downloading %s", "url")
 ENGINE_DIED: Final = Event(
     "engine_died", "%s died (%s) with %d active requests; restarting it", "engine", "exit_status", "in_hand"
 )
+ENGINE_ENDED_FOR_MEMORY: Final = Event(
+    "engine_ended_for_memory",
+    "%s was killed because the container's memory was used up: raise its limit, or lower WORKER_THREADS, "
+    "MAX_DECODING_BYTES or MODELS_MEMORY_BYTES",
+    "engine",
+)
 ENGINE_ERROR: Final = Event("engine_error", "The engine failed to %s", "asked")
+ENGINE_HUNG: Final = Event("engine_hung", "%s has not responded for %g s; killing it", "engine", "seconds")
 ENGINE_IS_ROOT: Final = Event(
     "engine_is_root",
     "Images are decoded as root: install the command setpriv (package util-linux), or run as another user",

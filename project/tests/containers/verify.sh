@@ -5,6 +5,7 @@
 #   verify.sh          build, then check both
 #   verify.sh build    only build the images (needs the package registries)
 #   verify.sh check    only check docker-compose.yml (needs no network)
+#   verify.sh alone    only check the image alone, under a foreign user and with little memory
 #   verify.sh prod     only check docker-compose.prod.yml
 # Needs docker and compose. It uses its own compose projects and removes their volumes at the end.
 # For unusual engines, these variables replace the usual commands:
@@ -49,6 +50,31 @@ print(*sorted(f\"{d.name}=={d.version}\" for d in m.distributions()), sep=\"\n\"
   in_image '! command -v gcc cc g++ make' || fail "the image holds a compiler"
   [ "$(docker image inspect image-classifier-web --format '{{if .Config.Healthcheck}}yes{{end}}')" = yes ] \
     || fail "the image has no HEALTHCHECK"
+}
+
+# The image alone: with the embedded database, as a user without a name, in a volume that Kubernetes has opened to a group,
+# with little shared memory, one core and a half, and 512 MiB.
+alone() {
+  local run=(docker run --rm --network none --user 12345 --shm-size 64k --cpus 1.5 --memory 512m -e ALLOW_ANONYMOUS=1
+    -v image-classifier-verify-alone:/data)
+  trap 'docker rm --force image-classifier-verify-alone >/dev/null 2>&1; docker volume rm image-classifier-verify-alone >/dev/null 2>&1 || true' EXIT
+  for round in first second; do
+    say "A user without a name, 64 KiB of shared memory, 1.5 cores and 512 MiB: the $round start"
+    docker run --rm --network none --user 0 --entrypoint sh -v image-classifier-verify-alone:/data image-classifier-web \
+      -c 'chown -R 12345 /data; chmod -R g+rwX /data; find /data -type d -exec chmod g+s {} +'
+    "${run[@]}" --detach --name image-classifier-verify-alone image-classifier-web >/dev/null
+    for _ in $(seq 100); do
+      docker exec image-classifier-verify-alone python -c "
+import urllib.request as r; r.urlopen('http://127.0.0.1:8004/ready')" 2>/dev/null && break
+      sleep 0.3
+    done
+    docker exec -i image-classifier-verify-alone python - <project/tests/containers/upload.py ||
+      { docker logs image-classifier-verify-alone; fail "it does not work as a user without a name"; }
+    docker exec image-classifier-verify-alone python -c "
+from app.config import Settings
+assert Settings().worker_threads <= 2, Settings().worker_threads"
+    docker stop image-classifier-verify-alone >/dev/null
+  done
 }
 
 up() {
@@ -124,7 +150,8 @@ prod() {
 case ${1:-all} in
   build) build ;;
   check) check; say "All of it works" ;;
+  alone) alone; say "All of it works" ;;
   prod) prod; say "All of it works" ;;
-  all) build; check; prod; say "All of it works" ;;
-  *) sed -n '2,14p' "$0"; exit 2 ;;
+  all) build; check; alone; prod; say "All of it works" ;;
+  *) sed -n '2,15p' "$0"; exit 2 ;;
 esac

@@ -95,6 +95,21 @@ async def test_active_images_fail_when_the_engine_dies_and_later_ones_succeed(en
     assert engine.is_alive
 
 
+async def test_process_that_is_stuck_is_replaced(
+    engine: Engine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.classifier.engine.process.HUNG_CHECKS", 2)
+    # Before it has shown that it works, it may take longer: libraries may be read from a slow disk.
+    await engine.classify(FALLBACK, jpeg())
+    first = process()
+    first.send_signal(signal.SIGSTOP)
+    with pytest.raises(EngineDied):
+        await engine.classify(FALLBACK, jpeg())
+    assert (await engine.classify(FALLBACK, jpeg())).scores
+    assert not first.is_running()
+    assert "The engine has not responded for 2 s; killing it" in caplog.text
+
+
 async def test_cancelled_image_occupies_its_slot_until_it_is_finished(engine: Engine) -> None:
     await engine.load([FALLBACK])
     process().send_signal(signal.SIGSTOP)

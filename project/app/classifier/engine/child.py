@@ -18,7 +18,15 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from app.classifier.engine.frames import OVERDUE_STATUS, EngineConfig, Header, packed, receive
+from app.classifier.engine.frames import (
+    HEARTBEAT,
+    HEARTBEAT_SECONDS,
+    OVERDUE_STATUS,
+    EngineConfig,
+    Header,
+    packed,
+    receive,
+)
 from app.classifier.engine.sandbox import restrict
 from app.classifier.engine.watchdog import Watchdog
 from app.concurrency import log_errors
@@ -97,10 +105,18 @@ class Child:
     def run(self) -> None:
         """Answer frames until the service closes the connection; unfinished images are abandoned."""
         self._watchdog.start()
+        threading.Thread(target=self._send_heartbeats, name="heartbeat", daemon=True).start()
         for thread in self._threads:
             thread.start()
         for thread in self._threads:
             thread.join()
+
+    def _send_heartbeats(self) -> None:
+        """Show that this process is neither stopped nor stuck: a heartbeat needs the lock that every response needs."""
+        never = threading.Event()
+        while not never.wait(HEARTBEAT_SECONDS):
+            with self._sending, contextlib.suppress(OSError):
+                self._service.sendall(packed(HEARTBEAT))
 
     def _work(self) -> None:
         while frame := self._next():

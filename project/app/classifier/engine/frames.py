@@ -12,6 +12,10 @@ LENGTHS: Final = struct.Struct("<II")
 OVERDUE_STATUS: Final = 3
 """Exit status of an engine whose image exceeded its time limit; that image's error was sent before."""
 
+HEARTBEAT_SECONDS: Final = 1.0
+"""How often the process shows that it works, with a frame whose header is HEARTBEAT."""
+HEARTBEAT: Final = {"alive": True}
+
 Header = dict[str, Any]
 
 

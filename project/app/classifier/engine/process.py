@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -11,8 +12,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from app import PROJECT_DIR
-from app.classifier.engine.frames import LENGTHS, OVERDUE_STATUS, EngineConfig, Header, packed
+from app import PROJECT_DIR, cgroups
+from app.classifier.engine.frames import (
+    HEARTBEAT,
+    HEARTBEAT_SECONDS,
+    LENGTHS,
+    OVERDUE_STATUS,
+    EngineConfig,
+    Header,
+    packed,
+)
 from app.classifier.engine.sandbox import minimal_environment, unprivileged
 from app.domain import (
     EngineDied,
@@ -29,7 +38,13 @@ from app.domain import (
     ServiceError,
 )
 from app.observability import metrics, timing
-from app.observability.log_events import ENGINE_DIED, ENGINE_NOT_STARTED, ENGINE_SAID
+from app.observability.log_events import (
+    ENGINE_DIED,
+    ENGINE_ENDED_FOR_MEMORY,
+    ENGINE_HUNG,
+    ENGINE_NOT_STARTED,
+    ENGINE_SAID,
+)
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +54,10 @@ ERRORS: Final[dict[str, type[ServiceError]]] = {
 }
 MAX_SENT_PER_THREAD: Final = 2
 """Images sent to the engine per thread: the current one and the next. If it dies, all of them are retried."""
+HUNG_CHECKS: Final = 10
+"""Missing heartbeats after which the process is killed."""
+START_CHECKS: Final = 60
+"""The same before the first one, while libraries are read from a slow disk."""
 RESTART_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 1.0
 MAX_LOG_LINE: Final = 2**20
@@ -74,6 +93,7 @@ class Engine:
         self._start_task: asyncio.Task[None] | None = None
         self._has_started = False
         self._was_overdue = False
+        self._silent_checks, self._limit_checks = 0, START_CHECKS
 
     @asynccontextmanager
     async def running(self, *, on_demand: bool = False) -> AsyncIterator[None]:
@@ -218,6 +238,9 @@ class Engine:
             while True:
                 header_bytes, body_bytes = LENGTHS.unpack(await reader.readexactly(LENGTHS.size))
                 header: dict[str, Any] = json.loads(await reader.readexactly(header_bytes))
+                self._silent_checks, self._limit_checks = 0, HUNG_CHECKS
+                if header == HEARTBEAT:
+                    continue
                 if body_bytes:
                     header["body"] = await reader.readexactly(body_bytes)
                 for model, loads in header.pop("loads", {}).items():
@@ -235,13 +258,31 @@ class Engine:
             await self._requested.wait()
             await self._start_with_retries()
         while True:
-            await asyncio.wait([self._read_task])
+            kills = cgroups.memory_kills()
+            await self._until_ended()
             active = len(self._pending)
             status = await self._stop()
             metrics.ENGINE_DEATHS.inc()
             log.error(ENGINE_DIED, self._name, status, active)
+            if status == -signal.SIGKILL and cgroups.memory_kills() > kills:
+                log.error(ENGINE_ENDED_FOR_MEMORY, self._name)
             await asyncio.sleep(RESTART_SECONDS)
             await self._start_with_retries()
+
+    async def _until_ended(self) -> None:
+        """Wait until the process has closed its connection; kill it if it stops to show that it works.
+
+        Silence is counted in checks, so that it does not count while this process does not run itself (a paused
+        container, a laptop that sleeps).
+        """
+        self._silent_checks, self._limit_checks = 0, START_CHECKS
+        while not self._read_task.done():
+            await asyncio.wait([self._read_task], timeout=HEARTBEAT_SECONDS)
+            self._silent_checks += 1
+            if self._silent_checks > self._limit_checks and not self._read_task.done():
+                log.error(ENGINE_HUNG, self._name, self._limit_checks * HEARTBEAT_SECONDS)
+                self.kill()
+                return
 
     async def _start_with_retries(self) -> None:
         while not self._ready.is_set():
