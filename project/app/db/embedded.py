@@ -39,6 +39,8 @@ from app.permissions import private_folder
 
 log = logging.getLogger(__name__)
 
+SHARED_MEMORY: Final = "dynamic_shared_memory_type=mmap"
+"""Files, because /dev/shm of a container may have 64 KiB."""
 PORT: Final = 5432
 """A part of the socket's name."""
 MAX_SOCKET_FOLDER: Final = 85
@@ -217,6 +219,7 @@ class _Cluster:
                 "--auth=scram-sha-256",
                 "--encoding=UTF8",
                 "--locale=C.UTF-8",
+                f"--set={SHARED_MEMORY}",
             ],
             capture_output=True,
             text=True,
@@ -343,8 +346,7 @@ class _Cluster:
                     *("-D", str(self._dir), "-h", "", "-p", str(PORT), "-k", str(self._socket_folder)),
                     # Compiling a query takes longer than running any of this service.
                     *("-c", "jit=off"),
-                    # /dev/shm of a container may have 64 KiB.
-                    *("-c", "dynamic_shared_memory_type=mmap"),
+                    *("-c", SHARED_MEMORY),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -11,7 +11,7 @@ import httpx
 from app.domain import ImageNotFetched, UploadTooLarge
 from app.observability.log_events import IMAGE_NOT_FETCHED
 from app.outbound.addresses import check_url
-from app.outbound.http_client import NO_CONNECTION, USER_AGENT, AddressNotAllowed, SafeHttpClient
+from app.outbound.http_client import NO_CONNECTION, USER_AGENT, AddressNotAllowed, SafeHttpClient, tls_problem
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,10 @@ class ImageDownloader:
             raise ImageNotFetched("The connection was closed during the download.") from error
         except NO_CONNECTION as error:
             log.info(IMAGE_NOT_FETCHED, str(error) or type(error).__name__)
-            raise ImageNotFetched("The connection failed.") from error
+            problem = tls_problem(error)
+            raise ImageNotFetched(
+                f"The connection failed: {problem}." if problem else "The connection failed."
+            ) from error
 
     async def _follow(self, url: str, max_bytes: int, on_received: Callable[[int], None] | None) -> tuple[bytes, str]:
         for _ in range(MAX_REDIRECTS + 1):

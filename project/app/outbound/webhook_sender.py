@@ -18,7 +18,7 @@ from app.models.pydantic import PredictionRead
 from app.models.tortoise import Delivery, Prediction
 from app.observability import metrics
 from app.observability.log_events import WEBHOOK_FAILED, WEBHOOK_REFUSED, WEBHOOK_UNREACHABLE
-from app.outbound.http_client import NO_CONNECTION, USER_AGENT, AddressNotAllowed, SafeHttpClient
+from app.outbound.http_client import NO_CONNECTION, USER_AGENT, AddressNotAllowed, SafeHttpClient, tls_problem
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,8 @@ class WebhookSender:
             return Outcome(None, f"No response within {TIMEOUT_SECONDS:.0f} s.")
         except NO_CONNECTION as error:
             log.info(WEBHOOK_UNREACHABLE, delivery.id, str(error) or type(error).__name__)
-            return Outcome(None, "Connection failed.")
+            problem = tls_problem(error)
+            return Outcome(None, f"Connection failed: {problem}." if problem else "Connection failed.")
         if httpx.codes.is_success(status):
             return Outcome(status)
         return Outcome(status, f"The receiver responded with {status}.", permanent=status == GONE)
