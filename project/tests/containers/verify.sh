@@ -55,7 +55,7 @@ print(*sorted(f\"{d.name}=={d.version}\" for d in m.distributions()), sep=\"\n\"
 # The image alone: with the embedded database, as a user without a name, in a volume that Kubernetes has opened to a group,
 # with little shared memory, one core and a half, and 512 MiB.
 alone() {
-  local run=(docker run --rm --network none --user 12345 --shm-size 64k --cpus 1.5 --memory 512m -e ALLOW_ANONYMOUS=1
+  local run=(docker run --rm --network none --user 12345 --shm-size 64k --cpus 1.5 --memory 512m -e ALLOW_ANONYMOUS=1 -e REUSE_ANSWERS=0
     -v image-classifier-verify-alone:/data)
   trap 'docker rm --force image-classifier-verify-alone >/dev/null 2>&1; docker volume rm image-classifier-verify-alone >/dev/null 2>&1 || true' EXIT
   for round in first second; do
