@@ -1,7 +1,11 @@
 """The Python client with the real service."""
 
 import csv
+import os
+import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,9 +19,11 @@ from image_classifier_client import ClassifierError, Client, Prediction, Predict
 from image_classifier_client.attempts import Attempts
 from image_classifier_client.cli import main
 
+from app import PROJECT_DIR
 from tests.conftest import FALLBACK
 from tests.e2e.server import Server
 from tests.pictures import encoded, jpeg, scene
+from tests.servers import free_port
 
 pytestmark = pytest.mark.all_models
 
@@ -190,8 +196,26 @@ def test_closing_the_iterator_waits_only_for_active_uploads(service: str, folder
         assert len(list(client.predictions())) < 50
 
 
-@pytest.mark.parametrize("url", ["localhost:8004", "http://127.0.0.1:1", "ftp://localhost", ""])
-def test_unreachable_address_is_reported_at_once(folder: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_waits_for_a_service_that_starts_and_says_so(server: Server, folder: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "image_classifier_client.cli", str(folder), "--url", f"http://127.0.0.1:{port}"]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT_DIR / "client" / "src")}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as client:
+        assert client.stderr
+        assert client.stdout
+        assert re.fullmatch(
+            rf"imgclass: http://127.0.0.1:{port}: .*Connection refused. Trying again…\n", client.stderr.readline()
+        )
+        server.environment["PORT"] = str(port)
+        server.start()
+        assert client.stdout.readline().startswith(str(folder))
+        client.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("url", ["localhost:8004", "ftp://localhost", ""])
+def test_unusable_address_is_reported_at_once(folder: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="1"):
         main([str(folder), "--url", url])
     assert capsys.readouterr().err.startswith(f"imgclass: error: {url}: ")

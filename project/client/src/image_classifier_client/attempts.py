@@ -1,7 +1,8 @@
 """Retries: when a request is repeated, and when its outcome is final; shared by both kinds of client."""
 
 import random
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ RETRIED: Final = frozenset(
 IN_FLIGHT: Final = "idempotency_key_in_flight"
 UNMIGRATED: Final = "tables_missing"
 """Waiting does not help: the operator has to run a command."""
+REPORT_SECONDS: Final = 3.0
+"""After which a request that is still being repeated is reported."""
 MAX_PAUSE: Final = 60.0
 MAX_IN_FLIGHT: Final = 180.0
 """Seconds to wait for an earlier attempt at the same upload, which the service may still be processing."""
@@ -34,6 +37,10 @@ class Attempts:
     made: int = 0
     waited: float = 0.0
     """Seconds waited for earlier attempts, which are not counted."""
+    reason: str = ""
+    """Why the last attempt failed."""
+    started_at: float = field(default_factory=time.monotonic)
+    is_reported: bool = False
 
     def after_response(self, response: httpx.Response) -> float | None:
         """Seconds until the next attempt; None if the response is final.
@@ -51,14 +58,24 @@ class Attempts:
         if code == IN_FLIGHT and self.waited < MAX_IN_FLIGHT:
             seconds = _randomized(float(retry_after) if retry_after.isdecimal() else 1.0)
             self.waited += seconds
+            self.reason = message
             return seconds
         return self._pause(message, retry_after)
+
+    def report_in(self, pause: float) -> float | None:
+        """Seconds until the delay should be reported, once, if that is before the end of a pause; otherwise None."""
+        seconds = max(0.0, self.started_at + REPORT_SECONDS - time.monotonic())
+        if self.is_reported or seconds > pause:
+            return None
+        self.is_reported = True
+        return seconds
 
     def after_error(self, error: httpx.TransportError) -> float:
         """Seconds until the next attempt. Raises Unreachable if none is left."""
         return self._pause(str(error) or type(error).__name__, "")
 
     def _pause(self, message: str, retry_after: str) -> float:
+        self.reason = message
         if self.left <= 0:
             raise Unreachable(f"{message} ({self.made + 1} attempts)")
         self.left -= 1

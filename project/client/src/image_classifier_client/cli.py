@@ -4,8 +4,8 @@ import argparse
 import csv
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final
@@ -50,8 +50,9 @@ def main(
     rows: list[dict[str, Any]] = []
     failed = 0
     try:
-        client = Client(options.url, options.api_key)
-        _check(options)
+        client = Client(options.url, options.api_key, on_delay=_Delay(f"{program}: {options.url}"))
+        with _closed_on_error(client):
+            _check(client, options.model)
     except Unreachable as error:
         parser.exit(1, f"{program}: error: {options.url}: {error}. Start the service, or set --url or IMGCLASS_URL.\n")
     except (ValueError, ClassifierError) as error:
@@ -79,12 +80,33 @@ def main(
     return 1 if failed else 0
 
 
-def _check(options: argparse.Namespace) -> None:
+@contextmanager
+def _closed_on_error(client: Client) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        client.close()
+        raise
+
+
+class _Delay:
+    """Says once that requests are being repeated."""
+
+    def __init__(self, subject: str) -> None:
+        self._subject = subject
+        self._is_said = False
+
+    def __call__(self, reason: str) -> None:
+        if not self._is_said:
+            self._is_said = True
+            print(f"{self._subject}: {reason}. Trying again…", file=sys.stderr, flush=True)
+
+
+def _check(client: Client, wanted: str) -> None:
     """Report an unreachable service or an unknown model once, not for every image. Raises what the client raises."""
-    with Client(options.url, options.api_key, retries=1) as probe:
-        names = [model.name for model in probe.models() if model.kind == "image"]
-    if options.model and options.model not in names:
-        raise ValueError(f"there is no model {options.model}; available: {', '.join(names) or 'none'}")
+    names = [model.name for model in client.models() if model.kind == "image"]
+    if wanted and wanted not in names:
+        raise ValueError(f"there is no model {wanted}; available: {', '.join(names) or 'none'}")
 
 
 def _row(image: Path, result: Prediction | ClassifierError | OSError) -> dict[str, Any]:

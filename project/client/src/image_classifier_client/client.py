@@ -5,7 +5,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path
@@ -33,8 +33,18 @@ WAIT_SECONDS: Final = 10
 class Client:
     """A client of one service. Thread-safe; use it in a ``with`` or ``async with`` block."""
 
-    def __init__(self, url: str, api_key: str | None = None, *, timeout: float = 60, retries: int = 5) -> None:
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        *,
+        timeout: float = 60,
+        retries: int = 5,
+        on_delay: Callable[[str], None] | None = None,
+    ) -> None:
         """``timeout``: seconds to wait for a result. ``retries``: attempts after the first.
+
+        ``on_delay``: called with the reason, from any thread, if a request still fails after three seconds.
 
         Raises ValueError if ``url`` is invalid, or a variable of the environment that names proxies or certificates.
         """
@@ -42,6 +52,7 @@ class Client:
             raise ValueError(f"{url!r} is not the address of a service: it must start with http:// or https://")
         self._timeout = timeout
         self._retries = retries
+        self._on_delay = on_delay or (lambda _reason: None)
         headers = {"User-Agent": "image-classifier-client", **({"X-API-Key": api_key} if api_key else {})}
         options: dict[str, Any] = {
             "base_url": url.rstrip("/"),
@@ -217,6 +228,10 @@ class Client:
                 pause = attempts.after_error(error)
             if pause is None:
                 return response
+            if (seconds := attempts.report_in(pause)) is not None:
+                time.sleep(seconds)
+                self._on_delay(attempts.reason)
+                pause -= seconds
             time.sleep(pause)
 
     async def _arequest(self, method: str, path: str, **options: Any) -> httpx.Response:
@@ -229,6 +244,10 @@ class Client:
                 pause = attempts.after_error(error)
             if pause is None:
                 return response
+            if (seconds := attempts.report_in(pause)) is not None:
+                await asyncio.sleep(seconds)
+                self._on_delay(attempts.reason)
+                pause -= seconds
             await asyncio.sleep(pause)
 
 
