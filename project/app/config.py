@@ -21,6 +21,7 @@ AddressLogging = Literal["full", "short", "off"]
 
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 HOST_NAME: Final = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9])?")
+API_KEY: Final = re.compile(r"[!-~]{8,256}")
 ROOT: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 ORIGIN: Final = re.compile(r"https?://([a-z0-9_.-]{1,253}|\[[0-9a-f:.]+\])(:\d{1,5})?")
 _DAY: Final = 86_400
@@ -67,6 +68,13 @@ class Settings(BaseSettings):
     allow_anonymous: Annotated[
         bool | None,
         Field(description="Allow requests without an API key. Unset: from this machine, until a key exists."),
+    ] = None
+    api_key: Annotated[
+        SecretStr | None,
+        Field(
+            description="An API key for one user, besides those that `./classifier keys` creates: 8 to 256 characters. "
+            "It may read and write."
+        ),
     ] = None
     allowed_hosts: Annotated[
         str,
@@ -250,6 +258,9 @@ class Settings(BaseSettings):
         Field(description="Addresses that image_url may point to: none, public ones, or any, including private ones."),
     ] = "off"
 
+    tabular_model: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Tabular model of /predict without a name.")
+    ] = "iris_random_forest"
     predict_cache_rows: Annotated[
         int, Field(ge=0, description="Rows whose results /predict caches for identical requests; 0: none.")
     ] = 10_000
@@ -403,6 +414,20 @@ class Settings(BaseSettings):
             if not ORIGIN.fullmatch(origin):
                 raise ValueError(f"must be origins such as https://app.example.com, without a path, not {origin!r}")
         return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _validate_api_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            key = value.get_secret_value()
+            if not API_KEY.fullmatch(key):
+                raise ValueError("must be 8 to 256 ASCII characters without blanks: openssl rand -hex 32")
+        return value
+
+    @property
+    def anonymous(self) -> bool | None:
+        """``allow_anonymous``; unless it is set, a key from the environment is required from everybody."""
+        return False if self.allow_anonymous is None and self.api_key else self.allow_anonymous
 
     @property
     def cors_origin_names(self) -> frozenset[str]:

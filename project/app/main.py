@@ -1,8 +1,9 @@
 """The web application: ``create_application(settings)``, and ``app.main:app`` for uvicorn."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final, TypedDict
 
 from fastapi import FastAPI
@@ -11,7 +12,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.api import batches, events, export, images, metrics, models, ping, predictions, tabular, uploads
+from app.api import aliases, batches, events, export, images, metrics, models, ping, predictions, tabular, uploads
 from app.api.deps import AppState, make_state
 from app.api.errors import add_error_handlers
 from app.api.middleware.anonymous import AnonymousAccess, allows_anonymous
@@ -28,6 +29,7 @@ from app.api.openapi import complete_openapi
 from app.classifier.engine.inspectors import Inspectors
 from app.classifier.engine.renderer import Renderer
 from app.classifier.engine.startup import engine_config
+from app.concurrency import in_background
 from app.config import Settings
 from app.db.crud import api_keys
 from app.domain import DatabaseUnavailable, StartupError
@@ -58,6 +60,7 @@ class LifespanState(TypedDict):
     app_state: AppState
 
 
+ENVIRONMENT_KEY_SECONDS: Final = 5.0
 CORS_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 CORS_HEADERS: Final = ("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Prefer", "X-Request-ID")
 CORS_EXPOSED: Final = (
@@ -69,7 +72,7 @@ CORS_EXPOSED: Final = (
 
 def create_application(settings: Settings) -> FastAPI:
     """Build the application; nothing is started before its lifespan begins."""
-    anonymous = AnonymousAccess(settings.allow_anonymous, settings.allowed_host_names)
+    anonymous = AnonymousAccess(settings.anonymous, settings.allowed_host_names)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[LifespanState]:
@@ -88,7 +91,9 @@ def create_application(settings: Settings) -> FastAPI:
             inspectors.running(),
             renderer.running(),
             renditions.running(),
+            AsyncExitStack() as stack,
         ):
+            await stack.enter_async_context(_environment_key(settings))
             await _check_keys(settings)
             await anonymous.refresh()
             yield LifespanState(
@@ -108,8 +113,9 @@ def create_application(settings: Settings) -> FastAPI:
     _add_middleware(app, settings, anonymous)
     add_error_handlers(app)
     accept_both_slashes(app)
-    for module in (uploads, batches, events, images, export, predictions, tabular, models, ping, metrics):
+    for module in (uploads, batches, events, images, export, predictions, tabular, models, ping, metrics, aliases):
         app.include_router(module.router)
+    app.include_router(classify.alias_router)
     for module in (classify, gallery, model_pages, statistics, sign_in):
         app.include_router(module.router)
     add_static_files(app)
@@ -159,7 +165,7 @@ def _check_root(app: FastAPI, root: str) -> None:
 
 async def _check_keys(settings: Settings) -> None:
     """Raises StartupError if others can reach a service that has no keys and does not allow anonymous requests."""
-    if allows_anonymous(settings.allow_anonymous, settings.host):
+    if settings.api_key or allows_anonymous(settings.anonymous, settings.host):
         return
     # While the database is unavailable or has no tables, every request is rejected anyway.
     with suppress(DatabaseUnavailable):
@@ -172,6 +178,30 @@ async def _check_keys(settings: Settings) -> None:
                 "or set ALLOW_ANONYMOUS=1 to allow requests without a key."
             )
         log.warning(KEYS_MISSING, remedy)
+
+
+@asynccontextmanager
+async def _environment_key(settings: Settings) -> AsyncIterator[None]:
+    """Make API_KEY valid, or the one of an earlier start invalid; later, if the database is not available now."""
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+
+    async def store() -> None:
+        while True:
+            try:
+                await api_keys.set_environment_key(key)
+            except DatabaseUnavailable:
+                await asyncio.sleep(ENVIRONMENT_KEY_SECONDS)
+            else:
+                return
+
+    task = asyncio.create_task(store())
+    await asyncio.wait([task], timeout=ENVIRONMENT_KEY_SECONDS)
+    async with in_background(_awaited(task)):
+        yield
+
+
+async def _awaited(task: "asyncio.Task[None]") -> None:
+    await task
 
 
 def _dispatching(settings: Settings, storage: Storage) -> AbstractAsyncContextManager[Backend]:

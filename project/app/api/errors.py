@@ -221,8 +221,10 @@ async def _invalid_request(_request: Request, error: Exception) -> Response:
             item["msg"] = NO_FILE
         if entry["type"] == "model_attributes_type" and isinstance(entry.get("input"), bytes):
             item["msg"] = NOT_JSON
-        if "input" in entry and _can_be_echoed(entry["input"]):
-            item["input"] = entry["input"]
+        for name in ("input", "ctx"):
+            # ctx: the bound that a value exceeds, for example.
+            if name in entry and _can_be_echoed(entry[name]):
+                item[name] = entry[name]
         detail.append(item)
     return Response(json.dumps({"detail": detail}), HTTPStatus.UNPROCESSABLE_ENTITY, media_type="application/json")
 

@@ -29,7 +29,7 @@ MISS: Final = "image-classifier; fwd=miss; stored"
 
 Name = Annotated[str, Path(description="Name of a tabular model from /models.")]
 _RESPONSES = problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
-_ROW = {"sepal_length": 6.3, "sepal_width": 3.3, "petal_length": 6.0, "petal_width": 2.5}
+ROW: Final = {"sepal_length": 6.3, "sepal_width": 3.3, "petal_length": 6.0, "petal_width": 2.5}
 _BODY = {
     "requestBody": {
         "required": True,
@@ -42,7 +42,7 @@ _BODY = {
                         {"type": "array", "items": {"type": "object", "additionalProperties": {"type": "number"}}},
                     ]
                 },
-                "examples": {"one row": {"value": _ROW}, "two rows": {"value": [_ROW, {"petal_length": 1.4}]}},
+                "examples": {"one row": {"value": ROW}, "two rows": {"value": [ROW, {"petal_length": 1.4}]}},
             }
         },
     }
@@ -70,12 +70,21 @@ async def predict(
 
     Identical requests are served from a cache: see the `Cache-Status` header.
     """
+    results, is_list = await classify_body(state, model, await request.body(), response, background)
+    return results if is_list else results[0]
+
+
+async def classify_body(
+    state: AppState, model: str, body: bytes, response: Response, background: BackgroundTasks
+) -> tuple[list[RowAnswer], bool]:
+    """A model's results for the rows in a request's body, and whether that is a list.
+
+    Raises ModelUnknown, ModelBroken or RequestValidationError.
+    """
     classifier = await asyncio.to_thread(state.registry.tabular, model)
-    body = _parse(await request.body())
-    many = isinstance(body, list)
-    rows = _validate(classifier.row_schema, body)
-    results = await classify_rows(state, classifier, rows, response, background)
-    return results if many else results[0]
+    parsed = _parse(body)
+    rows = _validate(classifier.row_schema, parsed)
+    return await classify_rows(state, classifier, rows, response, background), isinstance(parsed, list)
 
 
 def _parse(body: bytes) -> Any:

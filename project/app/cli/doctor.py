@@ -135,7 +135,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         if settings.queue == "pgqueuer":
             yield await _queue()
         yield await _storage(settings)
-        is_open = allows_anonymous(settings.allow_anonymous, settings.host)
+        is_open = allows_anonymous(settings.anonymous, settings.host)
         for finding in await _keys(settings, is_open=is_open):
             yield finding
 
@@ -184,10 +184,10 @@ async def _storage(settings: Settings) -> Finding:
 async def _keys(settings: Settings, *, is_open: bool) -> list[Finding]:
     from app.db.crud.api_keys import any_valid
 
-    exist = await any_valid()
+    exist = bool(settings.api_key) or await any_valid()
     if not is_open and not exist:
         return [Finding("keys", "wrong", "there are none: create one with `./classifier keys create NAME`.")]
-    required = exist if settings.allow_anonymous is None else not settings.allow_anonymous
+    required = exist if settings.anonymous is None else not settings.anonymous
     if required:
         return [Finding("keys", "ok", "required, and at least one is valid")]
     return [

@@ -16,7 +16,7 @@ from app.observability.log_format import log_config
 from app.permissions import keep_files_private
 
 INTERRUPTED: Final = 130
-SECRETS: Final = frozenset({"DATABASE_URL", "WEBHOOK_SECRET"})
+SECRETS: Final = frozenset({"API_KEY", "DATABASE_URL", "WEBHOOK_SECRET"})
 """Settings whose values are not printed."""
 
 

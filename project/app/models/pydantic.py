@@ -1,7 +1,7 @@
 """Bodies of uploads and predictions, each with an example."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -130,6 +130,47 @@ class RowAnswer(BaseModel):
     )
     model: str
     model_version: str
+
+
+class RowPrediction(RowAnswer):
+    """A default model's result for a row."""
+
+    prediction: str = Field(description="The label once more.")
+
+
+class FlowerPrediction(BaseModel):
+    """The species of an iris flower."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"prediction": "Virginica"}]})
+
+    prediction: str
+
+
+class ClassificationTask(BaseModel):
+    """The state of a classification, and its result."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"task_status": "finished", "data": [["tiger_cat", 61.3], ["tabby", 20.1]]}]}
+    )
+
+    task_status: Literal["queued", "started", "finished", "failed"]
+    data: list[tuple[str, float]] | None = Field(
+        description="The five best labels with their confidence in percent; null until it is finished."
+    )
+
+    @classmethod
+    def of(cls, prediction: PredictionRead) -> Self:
+        """The state of a prediction."""
+        scores = [(score.label, round(100 * score.confidence, 4)) for score in prediction.all_predictions or []]
+        return cls(task_status=_TASK_STATUS[prediction.status], data=scores or None)
+
+
+_TASK_STATUS: Final[dict[Status, Literal["queued", "started", "finished", "failed"]]] = {
+    Status.PENDING: "queued",
+    Status.PROCESSING: "started",
+    Status.SUCCEEDED: "finished",
+    Status.FAILED: "failed",
+}
 
 
 class PredictionCorrection(BaseModel):

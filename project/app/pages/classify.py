@@ -9,19 +9,23 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from python_multipart.multipart import parse_options_header
 
 from app.api.deps import AppState, State, current_caller
+from app.api.errors import problem_responses
 from app.api.params import Id, prefers_html
 from app.api.upload_body import image_model
 from app.api.uploads import accept_upload
 from app.db.crud import search
 from app.db.crud.idempotency import Replay
+from app.db.crud.predictions import id_of_image
 from app.db.notifications import FINISHED
 from app.domain import MAX_ID, DatabaseUnavailable
-from app.models.pydantic import PredictionRead
+from app.models.pydantic import ClassificationTask, PredictionRead
 from app.models.pydantic_system import ModelRead
 from app.pages.errors import PageRoute
 from app.pages.rendering import page
+from app.storage.keys import is_key
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
+alias_router = APIRouter(tags=["aliases"], route_class=PageRoute)
 
 RECENT: Final = 12
 MAX_CHOICES: Final = 200
@@ -82,7 +86,11 @@ async def _upload(request: Request, state: AppState) -> int:
 
 async def _classify_stored(request: Request, state: AppState) -> int:
     form = await request.form()
-    image, model = str(form.get("image", "")), str(form.get("model", ""))
+    # image_id and model_id: what clients of other services send. An image may be named as in /info.
+    image = str(form.get("image") or form.get("image_id") or "")
+    model = str(form.get("model") or form.get("model_id") or "")
+    if is_key(image):
+        return await reclassify(await id_of_image(image), model, request, state)
     if not (image.isdecimal() and image.isascii() and 0 < int(image[:20]) <= MAX_ID):
         item: dict[str, Any] = {"type": "missing", "loc": ("body", "image"), "msg": "Choose an image", "input": image}
         raise RequestValidationError([item])
@@ -99,8 +107,18 @@ async def reclassify(prediction_id: int, model: str, request: Request, state: Ap
     return int(prediction.id)
 
 
-@router.get("/classifications/{id}/")
+@alias_router.get(
+    "/classifications/{id}/",
+    summary="Alias of GET /predictions/{id}",
+    response_model=ClassificationTask,
+    responses=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+)
 async def show_result(id: Id, request: Request, state: State) -> Response:
-    """The five best labels in a table; the page reloads until they are available."""
+    """State and result of a classification; for browsers the page of the result, which reloads until it is there."""
     prediction = PredictionRead.from_row(await state.get_prediction(id))
-    return page(request, "result.html", prediction=prediction, finished=prediction.status in FINISHED)
+    if prefers_html(request):
+        response = page(request, "result.html", prediction=prediction, finished=prediction.status in FINISHED)
+    else:
+        response = Response(ClassificationTask.of(prediction).model_dump_json(), media_type="application/json")
+    response.headers["Vary"] = "Accept"
+    return response

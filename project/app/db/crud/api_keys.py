@@ -19,6 +19,10 @@ from app.models.tortoise import ApiKey
 
 MAX_NAME_LENGTH: Final = 64
 
+ENVIRONMENT_NAME: Final = "API_KEY"
+ENVIRONMENT_PREFIX: Final = "env-"
+MAX_ENVIRONMENT_KEY: Final = 256
+
 _KEY: Final = re.compile(r"ic_([0-9a-f]{12})_([A-Za-z0-9_-]{43})", re.ASCII)
 # A key and its audit entry are one statement.
 _CREATE: Final = """
@@ -42,6 +46,13 @@ WITH ended AS (
     FROM ended
 )
 SELECT id FROM ended
+"""
+_END_ENVIRONMENT_KEYS: Final = """
+UPDATE api_keys SET revoked_at = now() WHERE starts_with(public_id, 'env-') AND public_id <> $1 AND revoked_at IS NULL
+"""
+_SET_ENVIRONMENT_KEY: Final = """
+INSERT INTO api_keys (public_id, hash, name, scopes, created_at) VALUES ($1, $2, $3, $4, now())
+ON CONFLICT (public_id) DO UPDATE SET revoked_at = NULL WHERE api_keys.revoked_at IS NOT NULL
 """
 _USED: Final = """
 UPDATE api_keys SET used_at = now() WHERE id = $1 AND (used_at IS NULL OR used_at < now() - interval '1 minute')
@@ -67,6 +78,20 @@ async def create(name: str, scopes: Iterable[Scope], expires_in: timedelta | Non
     scopes_text = ",".join(sorted(set(scopes)))
     rows = await execute(_CREATE, [name, public_id, _hash(secret), scopes_text, expires_in, actor])
     return rows[0]["id"], f"ic_{public_id}_{secret}"
+
+
+@translate_connection_errors()
+async def set_environment_key(key: str | None) -> None:
+    """Make the key from the setting API_KEY valid, and no other from there; None: there is no such key."""
+    public_id = _environment_id(key) if key else ""
+    await execute(_END_ENVIRONMENT_KEYS, [public_id])
+    if key:
+        await execute(_SET_ENVIRONMENT_KEY, [public_id, _hash(key), ENVIRONMENT_NAME, f"{Scope.READ},{Scope.WRITE}"])
+
+
+def _environment_id(key: str) -> str:
+    """Identifies a key that has no public part."""
+    return ENVIRONMENT_PREFIX + _hash(key)[:12]
 
 
 @translate_connection_errors()
@@ -104,10 +129,12 @@ async def any_valid() -> bool:
 @translate_connection_errors()
 async def authenticate_key(key: str) -> Caller:
     """The owner of a key. Raises KeyRefused if it is unknown, expired or revoked."""
-    parts = _KEY.fullmatch(key)
-    if not parts:
+    if parts := _KEY.fullmatch(key):
+        public_id, secret = parts.groups()
+    elif 0 < len(key) <= MAX_ENVIRONMENT_KEY:
+        public_id, secret = _environment_id(key), key
+    else:
         raise KeyRefused
-    public_id, secret = parts.groups()
     rows = await execute("SELECT id, name, scopes, hash FROM valid_api_keys WHERE public_id = $1", [public_id])
     # Compares in constant time, so that timing reveals nothing about the hash.
     if not rows or not hmac.compare_digest(rows[0]["hash"], _hash(secret)):

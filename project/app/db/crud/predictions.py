@@ -40,6 +40,15 @@ async def recent_image_paths(limit: int) -> list[str]:
 
 
 @translate_connection_errors()
+async def id_of_image(image_path: str) -> int:
+    """The ID of the prediction of an image. Raises PredictionNotFound."""
+    rows = await execute("SELECT id FROM predictions WHERE image_path = $1", [image_path])
+    if not rows:
+        raise PredictionNotFound
+    return int(rows[0]["id"])
+
+
+@translate_connection_errors()
 async def unreferenced_images(image_paths: list[str]) -> list[str]:
     """The given storage keys that no prediction refers to."""
     rows = await execute("SELECT image_path FROM predictions WHERE image_path = ANY($1)", [image_paths])
