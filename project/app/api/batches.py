@@ -73,7 +73,9 @@ _FORM: Final[dict[str, Any]] = {
         HTTPStatus.SERVICE_UNAVAILABLE,
     ),
     openapi_extra={
-        "parameters": [IDEMPOTENCY_KEY],
+        "parameters": [
+            {**IDEMPOTENCY_KEY, "schema": {**IDEMPOTENCY_KEY["schema"], "maxLength": MAX_KEY_LENGTH}},
+        ],
         "requestBody": {
             "required": True,
             "content": {

@@ -1,15 +1,23 @@
 """Completes `/openapi.json` beyond what routes declare: API keys, and responses of the middleware."""
 
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 
 from app.api.errors import problem_responses
 from app.api.middleware.auth import OPEN_PATHS, SAFE_METHODS
 
 SECURITY: Final[dict[str, dict[str, str]]] = {
-    "X-API-Key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "X-API-Key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "Required as soon as a key exists, and always on other addresses than loopback ones, unless the "
+        "operator sets ALLOW_ANONYMOUS=1. Until then, programs on the same machine need none.",
+    },
     "Bearer": {"type": "http", "scheme": "bearer", "description": "The same API key."},
 }
 
@@ -29,6 +37,7 @@ def complete_openapi(app: FastAPI) -> None:
         if app.openapi_schema is None:
             schema = generate()
             schema["components"]["securitySchemes"] = SECURITY
+            _restore_examples(schema["components"]["schemas"])
             for path, operations in schema["paths"].items():
                 if path not in OPEN_PATHS:
                     for method, operation in operations.items():
@@ -37,6 +46,21 @@ def complete_openapi(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _restore_examples(schemas: dict[str, Any]) -> None:
+    """Put the models' examples back as they are: FastAPI removes what is null from them, even required fields."""
+    for model in _models(BaseModel):
+        extra = model.model_config.get("json_schema_extra")
+        if model.__name__ in schemas and isinstance(extra, dict) and "examples" in extra:
+            schemas[model.__name__]["examples"] = extra["examples"]
+
+
+def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for child in model.__subclasses__():
+        if child.__module__.startswith("app."):
+            yield child
+        yield from _models(child)
 
 
 def _complete(operation: dict[str, Any], *, changes: bool) -> None:

@@ -10,7 +10,7 @@ from app.api.deps import AppState, State
 from app.db.crud import installation
 from app.db.migrations import pending_migrations
 from app.domain import DatabaseUnavailable, StorageUnavailable
-from app.models.pydantic_system import Health, Ping, Ready
+from app.models.pydantic_system import Health, Pong, Ready
 
 router = APIRouter(tags=["service"])
 
@@ -20,9 +20,9 @@ STORAGE_SECONDS: Final = 3
 
 
 @router.get("/ping", summary="Ping the service")
-async def ping(state: State) -> Ping:
+async def ping(state: State) -> Pong:
     """Responds immediately, also under load."""
-    return Ping(environment=state.settings.environment, testing=state.settings.testing)
+    return Pong(environment=state.settings.environment, testing=state.settings.testing)
 
 
 @router.get("/health", summary="Check whether the process is alive")

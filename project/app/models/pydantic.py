@@ -107,22 +107,18 @@ class Reclassification(BaseModel):
     model: str = Field(default="", description="Name of a model from /models; empty for the default model.")
 
 
+_ROW_ANSWER: Final[dict[str, Any]] = {
+    "label": "virginica",
+    "probabilities": {"virginica": 0.914286, "versicolor": 0.085714, "setosa": 0.0},
+    "model": "iris_random_forest",
+    "model_version": "0b9c1a3d5e7f",
+}
+
+
 class RowAnswer(BaseModel):
     """A tabular model's result for a row: the most probable label and the probability of each label."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "label": "virginica",
-                    "probabilities": {"virginica": 0.914286, "versicolor": 0.085714, "setosa": 0.0},
-                    "model": "iris_random_forest",
-                    "model_version": "0b9c1a3d5e7f",
-                }
-            ]
-        },
-        protected_namespaces=(),
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [_ROW_ANSWER]}, protected_namespaces=())
 
     label: str
     probabilities: dict[str, float] = Field(
@@ -134,6 +130,8 @@ class RowAnswer(BaseModel):
 
 class RowPrediction(RowAnswer):
     """A default model's result for a row."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{**_ROW_ANSWER, "prediction": "virginica"}]})
 
     prediction: str = Field(description="The label once more.")
 

@@ -29,7 +29,7 @@ class Problem(BaseModel):
     )
 
 
-class Ping(BaseModel):
+class Pong(BaseModel):
     """Response of the ping endpoint."""
 
     model_config = ConfigDict(

@@ -75,20 +75,27 @@ def record_past_span(name: str, seconds: float) -> None:
 
 @contextmanager
 def request(headers: Mapping[str, str], method: str) -> Iterator["RequestSpan"]:
-    """The span of a request, part of the client's trace if it sent one (W3C Trace Context)."""
+    """The span of a request, part of the client's trace if it sent one (W3C Trace Context).
+
+    It ends with ``RequestSpan.record_response``.
+    """
     if _tracer is None:
         yield RequestSpan(None)
         return
     from opentelemetry.trace import SpanKind
 
     with _tracer.start_as_current_span(
-        method, context=_parent_context(headers), kind=SpanKind.SERVER, attributes={"http.request.method": method}
+        method,
+        context=_parent_context(headers),
+        kind=SpanKind.SERVER,
+        attributes={"http.request.method": method},
+        end_on_exit=False,
     ) as current:
         yield RequestSpan(current)
 
 
 class RequestSpan:
-    """Attributes that become known while a request is handled."""
+    """Attributes that become known while a request is handled, and the end."""
 
     def __init__(self, span: "Span | None") -> None:
         self._span = span
@@ -103,6 +110,8 @@ class RequestSpan:
         self._span.set_attributes({"http.route": route, "http.response.status_code": status})
         if status >= SERVER_ERROR:
             self._span.set_status(StatusCode.ERROR)
+        # Ends with the response: what runs in the background afterwards is not part of it.
+        self._span.end()
 
 
 def trace_headers() -> dict[str, str]:

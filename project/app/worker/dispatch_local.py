@@ -1,8 +1,9 @@
 """Classifies predictions in the web process, on the same machine (``QUEUE=local``)."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import Final
 
@@ -14,12 +15,12 @@ from app.classifier.registry import Registry
 from app.concurrency import Batcher
 from app.config import Settings
 from app.db.connection import connected, database_url, when_available
-from app.db.crud import history, new_predictions
+from app.db.crud import history, new_predictions, predictions
 from app.db.crud.new_predictions import InlineResult, NewPrediction
 from app.db.migrations import create_tables
-from app.db.notifications import NotificationListener
+from app.db.notifications import FINISHED, NotificationListener
 from app.db.server_checks import check_server
-from app.domain import Caller, ModelUnknown
+from app.domain import Caller, DatabaseUnavailable, ModelUnknown, PredictionNotFound
 from app.models.pydantic_system import ModelRead
 from app.models.tortoise import Prediction
 from app.outbound.webhook_worker import make_webhook_worker
@@ -46,6 +47,7 @@ class LocalDispatch:
         worker: Worker,
         inline: InlineClassifier,
         recovery: Recovery,
+        notifications: NotificationListener,
     ) -> None:
         self._registry = registry
         self._probe = probe
@@ -53,6 +55,8 @@ class LocalDispatch:
         self._worker = worker
         self._inline = inline
         self._recovery = recovery
+        self._notifications = notifications
+        self._get = Batcher(predictions.get_all, max_items=MAX_ROWS)
         self._create = Batcher(new_predictions.create_all, max_items=MAX_ROWS)
 
     async def image_model(self, name: str) -> ImageModel:
@@ -91,8 +95,18 @@ class LocalDispatch:
     async def wait_until_finished(self, prediction: Prediction, seconds: float) -> Prediction | None:
         """Wait for the worker. After the time limit only the wait ends; classification continues."""
         task = self._worker.start(prediction.id, attempts=prediction.attempts)
+        deadline = time.monotonic() + seconds
         done, _ = await asyncio.wait([task], timeout=max(0.0, seconds))
-        return task.result() if done else None
+        if not done:
+            return None
+        if finished := task.result():
+            return finished
+        # Another process was faster, or the attempt has to be repeated.
+        left = max(0.0, deadline - time.monotonic())
+        with suppress(PredictionNotFound, DatabaseUnavailable):
+            current = await self._notifications.wait_until_finished(prediction.id, left, self._get)
+            return current if current.status in FINISHED else None
+        return None
 
     def after_response(self, prediction: Prediction) -> BackgroundCall:
         """Classifies a pending prediction that no client waits for."""
@@ -129,7 +143,7 @@ async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[
         expire_records(),
     ):
         notifications, webhook_worker = NotificationListener(url), make_webhook_worker(settings)
-        dispatch = LocalDispatch(registry, probe, engine, worker, inline, recovery)
+        dispatch = LocalDispatch(registry, probe, engine, worker, inline, recovery, notifications)
         async with notifications.listening(), webhook_worker.running() if webhook_worker else nullcontext():
             yield Backend(registry, dispatch, notifications)
 

@@ -119,7 +119,7 @@ async def test_openapi_description_is_complete(client: httpx.AsyncClient) -> Non
         ("get", "/info"): {"200", "503"},
     }
     schemas = description["components"]["schemas"]
-    for name in ("PredictionRead", "PredictionCorrection", "PredictionDeleted", "Problem", "Ping", "Ready", "Info"):
+    for name in ("PredictionRead", "PredictionCorrection", "PredictionDeleted", "Problem", "Pong", "Ready", "Info"):
         assert schemas[name]["examples"], name
     upload = description["paths"]["/predictions/"]["post"]
     form = upload["requestBody"]["content"]["multipart/form-data"]["schema"]

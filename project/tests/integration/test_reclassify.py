@@ -1,6 +1,8 @@
 """Reclassification of stored images, and the history."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,6 +13,7 @@ from app.db.crud import claims, history
 from app.domain import ANYBODY, AttemptsExhausted
 from app.models.tortoise import Prediction
 from tests.conftest import FALLBACK
+from tests.e2e.server import Server
 from tests.integration.conftest import AddModel, serving, uploaded_files
 from tests.uploading import WAIT, classify
 
@@ -146,3 +149,17 @@ async def test_late_result_of_the_previous_classification_is_not_written(client:
     assert now.attempt == late.attempt
     assert await claims.fail(late, AttemptsExhausted()) is None
     assert await claims.fail(now, AttemptsExhausted()) is not None
+
+
+async def test_wait_lasts_if_another_process_classifies(settings: Settings, database_url: str, tmp_path: Path) -> None:
+    """Two processes on one database: either may claim a prediction that is pending again."""
+    other = Server(settings, tmp_path / "other.log", DATABASE_URL=database_url, RECOVER_SECONDS="0.01")
+    async with serving(settings) as client:
+        row = await classify(client)
+        await asyncio.to_thread(other.start)
+        try:
+            for _ in range(40):
+                after = await client.post(f"/predictions/{row['id']}/reclassify", headers=WAIT)
+                assert after.json()["status"] == "succeeded"
+        finally:
+            await asyncio.to_thread(other.stop)
