@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help docs run test quick check audit lint migrate model iris openvino telemetry bench fuzz vitals hostile memory bulk scaling accuracy openapi lock format verify-containers clean
+.PHONY: help docs run test quick check audit lint migrate model iris openvino telemetry bench fuzz vitals hostile memory bulk scaling accuracy openapi lock format verify-clients verify-containers clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -152,6 +152,9 @@ scaling: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure the cost of a predict
 	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; false; } $(QUIETLY)
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
 	@cd project && exec ../$(BIN)/python -m benchmarks.scaling --models $(TEST_MODELS) --images $(BENCH_FOLDER) $(BENCH_ARGS)
+
+verify-clients: $(VENV)/dev.stamp ## Generate clients from the contract, and use them with a running service (URL=address)
+	@project/tests/clients/verify.sh
 
 verify-containers: ## Build the images and test docker-compose.yml (needs a container engine; takes minutes)
 	@project/tests/containers/verify.sh $(STEP)
