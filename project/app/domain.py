@@ -135,6 +135,8 @@ class RetryPolicy:
 
     max_attempts: int
     lease: timedelta
+    max_interruptions: int = 10
+    """Attempts that may end with their process: an image that ends it each time must not be tried for ever."""
 
 
 class ServiceError(Exception):

@@ -44,6 +44,9 @@ class Prediction(Model):
         db_default=False, description="Answered by an earlier one, of the same bytes and model."
     )
     key_id: int | None = fields.BigIntField(null=True, description="Of the API key that uploaded it.")
+    interruptions = fields.SmallIntField(
+        db_default=0, description="Attempts that ended with their process; they are not counted."
+    )
 
     class Meta:
         """Table and indexes."""

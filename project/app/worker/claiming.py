@@ -22,9 +22,10 @@ class Claimer:
         self._policy = policy
         self._stopping = stopping
         # A queue does not tell whether a prediction was attempted before.
-        self._first = self._batcher(1 if from_queue else policy.max_attempts, "alive")
-        self._retry = self._batcher(policy.max_attempts, "dead" if from_queue else "alive")
-        self._own = self._batcher(policy.max_attempts, "ours" if from_queue else "alive")
+        attempts, interruptions = policy.max_attempts, policy.max_interruptions
+        self._first = self._batcher(*((1, 0) if from_queue else (attempts, interruptions)), "alive")
+        self._retry = self._batcher(attempts, interruptions, "dead" if from_queue else "alive")
+        self._own = self._batcher(attempts, interruptions, "ours" if from_queue else "alive")
 
     async def claim_first(self, prediction_id: int) -> Claim | None:
         """Claim a prediction for its first attempt; None if it is claimed, finished or was attempted before."""
@@ -34,10 +35,16 @@ class Claimer:
         """Claim a prediction for another attempt; None if it is claimed, finished or has no attempts left."""
         return await self._claim(self._retry, prediction_id)
 
-    def _batcher(self, attempts_below: int, previous_owner: PreviousOwner) -> Batcher[int, Claim | None]:
+    def _batcher(
+        self, attempts_below: int, max_interruptions: int, previous_owner: PreviousOwner
+    ) -> Batcher[int, Claim | None]:
         def claim(ids: list[int]) -> Awaitable[list[Claim | None]]:
             return claims.claim_all(
-                ids, self._policy.lease, attempts_below=attempts_below, previous_owner=previous_owner
+                ids,
+                self._policy.lease,
+                attempts_below=attempts_below,
+                max_interruptions=max_interruptions,
+                previous_owner=previous_owner,
             )
 
         return Batcher(claim, max_items=MAX_CLAIMED)

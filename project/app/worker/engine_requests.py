@@ -20,9 +20,9 @@ class EngineRequests:
         self.stopping = asyncio.Event()
         """Set when the worker stops."""
 
-    def classify(self, model: str, data: bytes) -> asyncio.Task[Classification]:
-        """Start to classify an image; the task is cancelled if the worker stops."""
-        task = asyncio.create_task(self._engine.classify(model, data))
+    def classify(self, model: str, data: bytes, *, alone: bool = False) -> asyncio.Task[Classification]:
+        """Start to classify an image, ``alone`` if it may end the process; cancelled if the worker stops."""
+        task = asyncio.create_task(self._engine.classify(model, data, alone=alone))
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
         if self.stopping.is_set():

@@ -14,6 +14,7 @@ from app.db.crud.claims import ClassificationResult
 from app.domain import (
     AttemptsExhausted,
     Claim,
+    EngineDied,
     EngineInterrupted,
     ImageMissing,
     ImageUnreadable,
@@ -173,13 +174,22 @@ class Worker:
         return await self._succeed(claim, classification, started_at)
 
     async def _classify(self, claim: Claim, data: bytes) -> Classification:
-        """Classify an image, also if other images end an attempt. Raises what the engine raises."""
+        """Classify an image, also if other images end an attempt. Raises what the engine raises.
+
+        If the engine dies with several images, each is tried again alone, so that only the one at fault fails.
+        """
+        alone = claim.attempt > 1
         for _ in range(MAX_INTERRUPTIONS):
             try:
-                return await self.requests.classify(claim.model, data)
+                return await self.requests.classify(claim.model, data, alone=alone)
             except EngineInterrupted as error:
                 log.info(PREDICTION_DELAYED, claim.prediction_id, error.message)
-        return await self.requests.classify(claim.model, data)
+            except EngineDied as error:
+                if alone:
+                    raise
+                alone = True
+                log.info(PREDICTION_DELAYED, claim.prediction_id, error.message)
+        return await self.requests.classify(claim.model, data, alone=alone)
 
     async def _succeed(self, claim: Claim, classification: Classification, started_at: float) -> Prediction | None:
         result = ClassificationResult(claim, classification.scores, classification.model, classification.version)

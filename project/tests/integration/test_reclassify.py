@@ -140,11 +140,15 @@ async def test_late_result_of_the_previous_classification_is_not_written(client:
     prediction_id = int(str(row["id"]))
     policy = Settings().retry_policy
     await history.reclassify(prediction_id, FALLBACK, "1", ANYBODY)
-    (late,) = await claims.claim_all([prediction_id], policy.lease, attempts_below=policy.max_attempts)
+    (late,) = await claims.claim_all(
+        [prediction_id], policy.lease, attempts_below=policy.max_attempts, max_interruptions=10
+    )
     assert late is not None
     await Prediction.filter(id=prediction_id).update(status="failed")
     await history.reclassify(prediction_id, OTHER, "1", ANYBODY)
-    (now,) = await claims.claim_all([prediction_id], policy.lease, attempts_below=policy.max_attempts)
+    (now,) = await claims.claim_all(
+        [prediction_id], policy.lease, attempts_below=policy.max_attempts, max_interruptions=10
+    )
     assert now is not None
     assert now.attempt == late.attempt
     assert await claims.fail(late, AttemptsExhausted()) is None

@@ -74,4 +74,5 @@ INSERT INTO rate_limits (subject, free_at) VALUES ('requests 127.0.0.1', '2026-1
     9: "UPDATE changes SET address = '192.0.2.7';",
     10: "",
     11: "UPDATE idempotency_keys SET owner = 8004;",
+    12: "UPDATE predictions SET interruptions = 1 WHERE id = 4;",
 }

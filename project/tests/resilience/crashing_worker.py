@@ -12,11 +12,11 @@ POISON = b"poison"
 classify = Engine.classify
 
 
-async def die_over_poison(self: Engine, model: str, data: bytes) -> Classification:
+async def die_over_poison(self: Engine, model: str, data: bytes, *, alone: bool = False) -> Classification:
     """The engine's result, except for the deadly image."""
     if POISON in data:
         os.kill(os.getpid(), signal.SIGKILL)
-    return await classify(self, model, data)
+    return await classify(self, model, data, alone=alone)
 
 
 if __name__ == "__main__":

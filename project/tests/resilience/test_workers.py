@@ -116,7 +116,7 @@ async def test_suspended_worker_cannot_write_after_takeover(new_cluster: NewClus
         still.send(signal.SIGSTOP)
     cluster.add_worker()
     await cluster.finished()
-    taken_over = await cluster.execute("SELECT id FROM predictions WHERE attempts > 1")
+    taken_over = await cluster.execute("SELECT id FROM predictions WHERE interruptions > 0")
     still.send(signal.SIGCONT)
     # It has something to say about each of them, and nobody listens.
     await cluster.until(lambda: _says(still.log.read_text(), "was deleted or taken over by another attempt"))
@@ -140,9 +140,10 @@ async def test_image_that_kills_its_worker_fails_and_delays_no_others(new_cluste
     await finished
     books = await cluster.books()
     log.info("An image that kills its worker: %d workers died, %s", died, books)
-    assert died == 3
-    (row,) = await cluster.execute("SELECT status, attempts, error_code FROM predictions WHERE id = $1", poison)
-    assert tuple(row) == ("failed", 3, "attempts_exhausted")
+    # Workers also die for other reasons, so it takes more than three deaths to blame an image.
+    assert died == 11
+    (row,) = await cluster.execute("SELECT status, interruptions, error_code FROM predictions WHERE id = $1", poison)
+    assert tuple(row) == ("failed", 10, "attempts_exhausted")
     assert books.succeeded == 200
     assert books.failed == 1
     assert books.written_twice == 0

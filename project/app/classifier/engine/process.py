@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -83,7 +83,9 @@ class Engine:
         """``name``: of the process, for the log."""
         self._config = config
         self._name = name
-        self._slots = asyncio.Semaphore(config.threads * MAX_SENT_PER_THREAD)
+        self._slot_count = config.threads * MAX_SENT_PER_THREAD
+        self._slots = asyncio.Semaphore(self._slot_count)
+        self._alone = asyncio.Lock()
         # Separate, so that renditions do not wait behind classifications.
         self._render_slots = asyncio.Semaphore(config.threads)
         self._pending: dict[int, asyncio.Future[Header]] = {}
@@ -120,25 +122,42 @@ class Engine:
         """Whether the process is running."""
         return self._ready.is_set()
 
-    async def classify(self, model: str, data: bytes) -> Classification:
-        """The best labels of an image.
+    async def classify(self, model: str, data: bytes, *, alone: bool = False) -> Classification:
+        """The best labels of an image; ``alone``: while the process classifies no other image.
 
         Raises ImageUnreadable, ModelUnknown or ModelBroken, EngineFailed, or EngineDied if the process died:
         EngineInterrupted if another image was the cause.
         """
-        await self._slots.acquire()
+        slots = await self._acquire(self._slot_count if alone else 1)
         try:
             response = await self._send({"do": "classify", "model": model}, data)
         except BaseException:
-            self._slots.release()
+            self._release(slots)
             raise
         # The engine works on a request even if its caller has gone: only its response frees the slot.
-        response.add_done_callback(lambda _: self._slots.release())
+        response.add_done_callback(lambda _: self._release(slots))
         result = await _result(response)
         scores = [LabelScore(label, confidence) for label, confidence in result["scores"]]
         timing.record_stage("decode", result["decode"])
         timing.record_stage("infer", result["infer"])
         return Classification(scores, result["model"], result["version"], (result["decode"], result["infer"]))
+
+    async def _acquire(self, count: int) -> int:
+        acquired = 0
+        # One at a time, or two would wait for each other's slots.
+        async with self._alone if count > 1 else nullcontext():
+            try:
+                while acquired < count:
+                    await self._slots.acquire()
+                    acquired += 1
+            except BaseException:
+                self._release(acquired)
+                raise
+        return acquired
+
+    def _release(self, count: int) -> None:
+        for _ in range(count):
+            self._slots.release()
 
     async def render(self, data: bytes, max_side: int) -> bytes:
         """An image as a JPEG for people, its longer side at most ``max_side`` pixels.

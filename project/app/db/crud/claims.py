@@ -17,16 +17,19 @@ from app.models.tortoise import Prediction
 
 PreviousOwner = Literal["alive", "dead", "ours"]
 
-# Attempts are counted at claim, so an image that kills the process still runs out of attempts. Rows are locked in ID
-# order, here and below: otherwise statements on many rows would deadlock.
+# Attempts are counted at claim. One whose process died is an interruption instead: images run in the engine, so the
+# death is rarely the image's doing. Interrupted predictions are tried one at a time, like those with a failed attempt.
+# Rows are locked in ID order, here and below: otherwise statements on many rows would deadlock.
 _CLAIM: Final = f"""
 UPDATE predictions
-SET status = 'processing', attempts = attempts + CASE WHEN status = 'pending' OR $4 <> 'ours' THEN 1 ELSE 0 END,
+SET status = 'processing', attempts = attempts + CASE WHEN status = 'pending' THEN 1 ELSE 0 END,
+    interruptions = interruptions + CASE WHEN status = 'processing' AND $4 = 'dead' THEN 1 ELSE 0 END,
     started_at = now(), lease_expires_at = now() + $2::interval
 WHERE id IN (
     SELECT id FROM predictions
     WHERE id = ANY($1) AND (
-        (attempts < $3 AND (status = 'pending' OR ($4 = 'dead' AND status = 'processing')))
+        (status = 'pending' AND attempts < $3 AND interruptions <= $5)
+        OR ($4 = 'dead' AND status = 'processing' AND interruptions < $5)
         OR ($4 = 'ours' AND status = 'processing')
     )
     ORDER BY id FOR UPDATE SKIP LOCKED
@@ -37,15 +40,20 @@ RETURNING id, attempts, started_at, image_path, model, extract(epoch from now() 
 
 @translate_connection_errors()
 async def claim_all(
-    prediction_ids: list[int], lease: timedelta, *, attempts_below: int, previous_owner: PreviousOwner = "alive"
+    prediction_ids: list[int],
+    lease: timedelta,
+    *,
+    attempts_below: int,
+    max_interruptions: int,
+    previous_owner: PreviousOwner = "alive",
 ) -> list[Claim | None]:
     """Claim pending predictions in one statement; None for one that is missing, claimed or finished.
 
-    ``attempts_below``: only claim predictions with fewer attempts. ``previous_owner``: who holds predictions that are
-    processing: an owner that may be ``alive`` keeps them; those of a ``dead`` one are claimed; with ``ours``, this
-    process claimed them but did not learn of it, so no attempt is counted.
+    ``attempts_below``: only claim predictions with fewer attempts, and at most ``max_interruptions``.
+    ``previous_owner``: who holds predictions that are processing. An owner that may be ``alive`` keeps them; those of a
+    ``dead`` one are claimed; with ``ours``, this process claimed them but did not learn of it: no attempt is counted.
     """
-    rows = await execute(_CLAIM, [prediction_ids, lease, attempts_below, previous_owner])
+    rows = await execute(_CLAIM, [prediction_ids, lease, attempts_below, previous_owner, max_interruptions])
     claims = {
         row["id"]: Claim(
             prediction_id=row["id"],
@@ -141,14 +149,17 @@ UPDATE predictions
 SET status = 'failed', completed_at = now(), lease_expires_at = NULL, error_code = $2, error_message = $3
 WHERE id IN (
     SELECT id FROM predictions
-    WHERE attempts >= $1 AND id <> ALL($5::bigint[])
-        AND (status = 'pending' OR (status = 'processing' AND ($4 OR lease_expires_at < now())))
+    WHERE id <> ALL($5::bigint[]) AND (
+        (status = 'pending' AND (attempts >= $1 OR interruptions > $6))
+        OR (status = 'processing' AND interruptions >= $6 AND ($4 OR lease_expires_at < now()))
+    )
     ORDER BY id FOR UPDATE SKIP LOCKED
 )
 RETURNING *
 """
 _ORPHANS: Final = """
-UPDATE predictions SET status = 'pending', lease_expires_at = NULL, started_at = NULL
+UPDATE predictions SET status = 'pending', lease_expires_at = NULL, started_at = NULL, attempts = attempts - 1,
+    interruptions = interruptions + 1
 WHERE id IN (
     SELECT id FROM predictions
     WHERE status = 'processing' AND id <> ALL($2::bigint[]) AND ($1 OR lease_expires_at < now())
@@ -159,11 +170,15 @@ RETURNING id
 _EXHAUST_ONE: Final = """
 UPDATE predictions
 SET status = 'failed', completed_at = now(), lease_expires_at = NULL, error_code = $3, error_message = $4
-WHERE id = $1 AND attempts >= $2 AND status IN ('pending', 'processing')
+WHERE id = $1 AND (
+    (status = 'pending' AND (attempts >= $2 OR interruptions > $5))
+    OR (status = 'processing' AND interruptions >= $5)
+)
 RETURNING *
 """
 _PENDING: Final = """
-SELECT id, attempts FROM predictions WHERE status = 'pending' AND id <> ALL($1::bigint[]) ORDER BY id LIMIT $2
+SELECT id, attempts + interruptions AS tried FROM predictions
+WHERE status = 'pending' AND id <> ALL($1::bigint[]) ORDER BY id LIMIT $2
 """
 
 
@@ -183,7 +198,10 @@ async def recover(policy: RetryPolicy, active: list[int], *, all_processing: boo
     this database, so every other lease belongs to a dead process.
     """
     spent = _spent(policy)
-    failed = await execute(_EXHAUST, [policy.max_attempts, spent.code, spent.message, all_processing, active])
+    failed = await execute(
+        _EXHAUST,
+        [policy.max_attempts, spent.code, spent.message, all_processing, active, policy.max_interruptions],
+    )
     orphaned = await execute(_ORPHANS, [all_processing, active])
     return Recovered([from_row(Prediction, row) for row in failed], len(orphaned))
 
@@ -192,12 +210,15 @@ async def recover(policy: RetryPolicy, active: list[int], *, all_processing: boo
 async def exhaust(prediction_id: int, policy: RetryPolicy) -> Prediction | None:
     """Fail a prediction that has no attempts left, claimed or not; None if it has attempts left or is finished."""
     spent = _spent(policy)
-    rows = await execute(_EXHAUST_ONE, [prediction_id, policy.max_attempts, spent.code, spent.message])
+    values = [prediction_id, policy.max_attempts, spent.code, spent.message, policy.max_interruptions]
+    rows = await execute(_EXHAUST_ONE, values)
     return from_row(Prediction, rows[0]) if rows else None
 
 
 def _spent(policy: RetryPolicy) -> AttemptsExhausted:
-    return AttemptsExhausted(f"The prediction failed after {policy.max_attempts} attempts.")
+    return AttemptsExhausted(
+        f"The prediction failed after {policy.max_attempts} attempts, or {policy.max_interruptions} interruptions."
+    )
 
 
 @translate_connection_errors()
@@ -209,5 +230,8 @@ async def is_pending(prediction_id: int) -> bool:
 
 @translate_connection_errors()
 async def pending(active: list[int], limit: int) -> list[tuple[int, int]]:
-    """IDs and attempts of at most ``limit`` pending predictions that are not in ``active``, oldest first."""
-    return [(row["id"], row["attempts"]) for row in await execute(_PENDING, [active, limit])]
+    """IDs of at most ``limit`` pending predictions that are not in ``active``, oldest first; with their attempts.
+
+    Interruptions are among these attempts.
+    """
+    return [(row["id"], row["tried"]) for row in await execute(_PENDING, [active, limit])]

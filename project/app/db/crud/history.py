@@ -29,7 +29,7 @@ WITH old AS (
            error_code, error_message, attempts, started_at, completed_at, corrected_at, now() FROM old
 )
 UPDATE predictions
-SET status = 'pending', model = $2, model_version = $3, attempts = 0, lease_expires_at = NULL,
+SET status = 'pending', model = $2, model_version = $3, attempts = 0, interruptions = 0, lease_expires_at = NULL,
     top_prediction = NULL, confidence = NULL, all_predictions = NULL, error_code = NULL, error_message = NULL,
     started_at = NULL, completed_at = NULL, corrected_at = NULL, cached = false
 FROM old WHERE predictions.id = old.id

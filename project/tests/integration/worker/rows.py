@@ -26,8 +26,11 @@ class FakeEngine:
     def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         self.meanwhile = meanwhile
         self.calls = 0
+        self.alone: list[bool] = []
+        """Whether each image was to be classified alone."""
 
-    async def classify(self, _model: str, data: bytes) -> Classification:
+    async def classify(self, _model: str, data: bytes, *, alone: bool = False) -> Classification:
+        self.alone.append(alone)
         return await asyncio.to_thread(self._classify, data)
 
     def _classify(self, data: bytes) -> Classification:

@@ -26,7 +26,9 @@ async def test_rows_of_a_dead_process_are_recovered(worker: Worker, storage: Sto
     await set_columns(was_processing, status=Status.PROCESSING, attempts=1, lease_expires_at=await now_plus(0))
     async with running(worker):
         assert (await finished(was_pending)).attempts == 1
-        assert (await finished(was_processing)).attempts == 2
+        recovered = await finished(was_processing)
+        assert recovered.attempts == 1
+        assert recovered.interruptions == 1
 
 
 async def test_live_lease_is_respected_unless_this_is_the_only_process(
@@ -42,15 +44,16 @@ async def test_live_lease_is_respected_unless_this_is_the_only_process(
         assert (await finished(row)).status == Status.SUCCEEDED
 
 
-async def test_row_fails_after_three_deaths(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+async def test_row_fails_after_many_deaths(worker: Worker, storage: Storage, fake: FakeEngine) -> None:
+    """Of processes, which are rarely an image's doing."""
     row = await pending(storage)
-    await set_columns(row, status=Status.PROCESSING, attempts=3, lease_expires_at=await now_plus(0))
+    await set_columns(row, status=Status.PROCESSING, attempts=1, interruptions=10, lease_expires_at=await now_plus(0))
     async with running(worker):
         row = await finished(row)
     assert row.status == Status.FAILED
     assert row.error_code == "attempts_exhausted"
     assert fake.calls == 0
-    assert row.error_message == "The prediction failed after 3 attempts."
+    assert row.error_message == "The prediction failed after 3 attempts, or 10 interruptions."
     assert row.completed_at is not None
 
 
@@ -67,14 +70,16 @@ async def test_many_lost_rows_are_recovered_in_pages(
 async def test_only_the_later_of_two_claims_writes(storage: Storage, settings: Settings) -> None:
     row = await pending(storage)
     policy = settings.retry_policy
-    (first,) = await claims.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts)
+    (first,) = await claims.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts, max_interruptions=10)
     assert first is not None
-    assert await claims.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts) == [None]
+    assert await claims.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts, max_interruptions=10) == [
+        None
+    ]
     await set_columns(row, lease_expires_at=await now_plus(0))
     await claims.recover(policy, [], all_processing=False)
-    (second,) = await claims.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts)
+    (second,) = await claims.claim_all([row.id], policy.lease, attempts_below=policy.max_attempts, max_interruptions=10)
     assert second is not None
-    assert second == Claim(row.id, 2, second.started_at, row.image_path, "fake")
+    assert second == Claim(row.id, 1, second.started_at, row.image_path, "fake")
     late, good = ClassificationResult(first, SCORES, "fake", "2"), ClassificationResult(second, SCORES, "fake", "2")
     assert await claims.succeed_all([late]) == [None]
     assert not await claims.release(first, count_attempt=True)
@@ -94,7 +99,9 @@ async def test_slow_worker_does_not_take_over_its_own_row(
     worker = Worker(cast(Engine, fake), storage, policy, threads=1)
     marker = await pending(storage)
     slow = await pending(storage)
-    await set_columns(marker, status=Status.PROCESSING, attempts=3, lease_expires_at=await now_plus(60))
+    await set_columns(
+        marker, status=Status.PROCESSING, attempts=1, interruptions=10, lease_expires_at=await now_plus(60)
+    )
     loop = asyncio.get_running_loop()
 
     async def until_looked_for() -> None:
