@@ -20,12 +20,12 @@ from app.db.notifications import FINISHED
 from app.domain import MAX_ID, DatabaseUnavailable
 from app.models.pydantic import ClassificationTask, PredictionRead
 from app.models.pydantic_system import ModelRead
-from app.pages.errors import PageRoute
+from app.pages.errors import PageOrJsonRoute, PageRoute
 from app.pages.rendering import page
 from app.storage.keys import is_key
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-alias_router = APIRouter(tags=["aliases"], route_class=PageRoute)
+alias_router = APIRouter(tags=["aliases"], route_class=PageOrJsonRoute)
 
 RECENT: Final = 12
 MAX_CHOICES: Final = 200

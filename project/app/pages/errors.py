@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from app.api.early_response import EarlyResponse
 from app.api.errors import headers_of, log_error, status_of
+from app.api.params import prefers_html
 from app.domain import Overloaded, ServiceError
 from app.pages.rendering import local_path, page
 
@@ -42,6 +43,19 @@ class PageRoute(APIRoute):
                 )
 
         return handle_page
+
+
+class PageOrJsonRoute(PageRoute):
+    """Shows errors as pages to browsers, and as problem documents to programs."""
+
+    def get_route_handler(self) -> Handler:
+        """Both of FastAPI's handlers: the one that shows pages, and the usual one."""
+        for_browsers, for_programs = super().get_route_handler(), APIRoute.get_route_handler(self)
+
+        async def handle_either(request: Request) -> Response:
+            return await (for_browsers if prefers_html(request) else for_programs)(request)
+
+        return handle_either
 
 
 def error_page(request: Request, status: HTTPStatus, text: str) -> Response:

@@ -25,7 +25,11 @@ async def test_classification_tells_its_state_and_result(client: httpx.AsyncClie
         }
         assert answer.headers["vary"] == "Accept"
     assert "<table" in (await client.get("/classifications/1", headers=HTML)).text
-    assert (await client.get("/classifications/9")).status_code == 404
+    for path, status in {"/classifications/9": 404, "/classifications/x": 422}.items():
+        missing = await client.get(path)
+        assert missing.status_code == status
+        assert "json" in missing.headers["content-type"]
+        assert "<!doctype html>" in (await client.get(path, headers=HTML)).text
 
 
 async def test_states_have_their_names(client: httpx.AsyncClient) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -24,6 +25,9 @@ from tests.pictures import jpeg_with
 
 START_SECONDS = 60
 FINISH_SECONDS = 90
+LONGEST_WAIT = 30
+"""Seconds that a client may wait for its upload to be accepted, whatever dies."""
+KEYS_SENT_AGAIN = 20
 COMMENT = b"\xff\xfe"
 
 # Whatever writes an answer, twice or once, is written down here by the database itself.
@@ -57,6 +61,10 @@ class Books:
     files_without_row: int
     accepted_without_row: int
     most_attempts: int
+    longest_wait: float
+    """Seconds from the first attempt of an upload to its 201."""
+    keys_with_two_ids: int
+    """Idempotency keys whose upload, sent again, led to another prediction."""
 
 
 class Process:
@@ -117,6 +125,9 @@ class Cluster:
         self.webs: list[Process] = []
         self.web_urls: list[str] = []
         self.accepted: list[int] = []
+        self.longest_wait = 0.0
+        self._keys: dict[str, tuple[int, bytes]] = {}
+        """Idempotency keys of accepted uploads, with the prediction and the image."""
         self._made = 0
 
     @staticmethod
@@ -162,7 +173,8 @@ class Cluster:
 
     def add_web(self) -> str:
         """Start another web process and return its address."""
-        web = Process(f"web-{len(self.webs)}", self._python("app", "serve"), self.environment, self.folder)
+        self._made += 1
+        web = Process(f"web-{self._made}", self._python("app", "serve"), self.environment, self.folder)
         self.webs.append(web)
         self.web_url = web.start(r"Serving on (http://\S+)")
         self.web_urls.append(self.web_url)
@@ -213,7 +225,7 @@ class Cluster:
     ) -> None:
         """Upload ``count`` different images; after ``after`` of them were accepted, run an action.
 
-        One that is refused, or gets no answer, is sent again: that is what clients do.
+        One that is refused, or gets no answer, is sent again with its key: that is what clients do.
         """
         numbers = iter(range(count))
         first = len(self.accepted)
@@ -221,21 +233,37 @@ class Cluster:
         async def send(client: httpx.AsyncClient) -> None:
             for number in numbers:
                 data = jpeg_with(COMMENT, f"number {first + number}".encode(), 1)
-                deadline = time.monotonic() + FINISH_SECONDS
-                while True:
-                    with contextlib.suppress(httpx.TransportError):
-                        answer = await client.post(f"{self.web_url}/predictions/", files={"file": ("a.jpg", data)})
-                        if answer.status_code == 201:
-                            self.accepted.append(answer.json()["id"])
-                            break
-                        assert answer.status_code == 503, answer.text + self.logs()
-                    assert time.monotonic() < deadline, "uploads are refused for too long"
+                began, key = time.monotonic(), uuid.uuid4().hex
+                while (accepted := await self._send(client, key, data)) is None:
+                    assert time.monotonic() < began + FINISH_SECONDS, "uploads are refused for too long"
                     await asyncio.sleep(0.2)
+                self.accepted.append(accepted)
+                self._keys[key] = accepted, data
+                self.longest_wait = max(self.longest_wait, time.monotonic() - began)
                 if after and len(self.accepted) - first == after[0]:
                     after[1]()
 
         async with httpx.AsyncClient(timeout=30) as client:
             await asyncio.gather(*(send(client) for _ in range(at_once)))
+
+    async def _send(self, client: httpx.AsyncClient, key: str, data: bytes) -> int | None:
+        """Send an upload with its key; returns the ID, or None if it has to be sent again."""
+        sent: dict[str, Any] = {"files": {"file": ("a.jpg", data)}, "headers": {"Idempotency-Key": key}}
+        try:
+            answer = await client.post(f"{self.web_url}/predictions/", **sent)
+        except httpx.TransportError:
+            return None
+        if answer.status_code == HTTPStatus.CREATED:
+            return int(answer.json()["id"])
+        assert answer.status_code in {HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE}, answer.text + self.logs()
+        assert "Retry-After" in answer.headers
+        return None
+
+    async def _keys_with_two_ids(self) -> int:
+        async with httpx.AsyncClient(timeout=30) as client:
+            sample = list(self._keys.items())[-KEYS_SENT_AGAIN:]
+            again = [(number, await self._send(client, key, data)) for key, (number, data) in sample]
+        return sum(number != second for number, second in again)
 
     async def finished(self, seconds: float = FINISH_SECONDS) -> float:
         """Wait until all predictions are finished; returns the seconds."""
@@ -268,6 +296,7 @@ class Cluster:
 
     async def books(self) -> Books:
         """The outcome of all uploads."""
+        keys_with_two_ids = await self._keys_with_two_ids()
         rows = await self.execute("SELECT id, status, attempts, image_path FROM predictions")
         twice = await self.execute("SELECT id FROM written GROUP BY id HAVING count(*) > 1")
         files = {str(path.relative_to(self.uploads)) for path in self.uploads.rglob("*") if path.is_file()} - {OWNER}
@@ -283,13 +312,19 @@ class Cluster:
             files_without_row=len(files - named),
             accepted_without_row=len(set(self.accepted) - {row["id"] for row in rows}),
             most_attempts=max((row["attempts"] for row in rows), default=0),
+            longest_wait=self.longest_wait,
+            keys_with_two_ids=keys_with_two_ids,
         )
 
 
-def all_right(books: Books, predictions: int) -> None:
+def all_right(books: Books, predictions: int, longest_wait: float = LONGEST_WAIT, *, keyed: bool = True) -> None:
+    """``keyed``: every upload had a key, so none has two rows although it was sent again."""
     assert books.accepted == predictions
     assert books.accepted_without_row == 0
-    assert books.succeeded == books.finished >= predictions
+    assert books.succeeded == books.finished
+    assert (books.finished == predictions) if keyed else (books.finished >= predictions)
+    assert books.longest_wait < longest_wait
+    assert books.keys_with_two_ids == 0
     assert books.failed == 0
     assert books.written_twice == 0
     assert books.rows_without_file == 0

@@ -1,5 +1,7 @@
 """Nothing is lost or written twice if a process is killed during 500 predictions."""
 
+import asyncio
+import itertools
 import logging
 import os
 import signal
@@ -7,7 +9,7 @@ from typing import Literal
 
 import pytest
 
-from tests.resilience.cluster import Cluster, all_right
+from tests.resilience.cluster import QUICK, Cluster, all_right
 from tests.resilience.conftest import NewCluster
 
 log = logging.getLogger(__name__)
@@ -20,10 +22,10 @@ Victim = Literal["worker", "web", "postgres"]
 
 def kill(cluster: Cluster, victim: Victim) -> None:
     if victim == "worker":
-        cluster.workers[0].kill()
+        cluster.workers.pop(0).kill()
         cluster.add_worker()
     elif victim == "web":
-        cluster.webs[0].kill()
+        cluster.webs.pop(0).kill()
         cluster.add_web()
     else:
         os.kill(cluster.postmaster(), signal.SIGKILL)
@@ -38,4 +40,22 @@ async def test_nothing_is_lost_after_kill_9_during_500_predictions(
     await cluster.finished()
     books = await cluster.books()
     log.info("kill -9 of %s, %d workers: %s", victim, workers, books)
+    all_right(books, PREDICTIONS)
+
+
+async def test_nothing_is_lost_while_everything_is_killed_in_turn(new_cluster: NewCluster) -> None:
+    cluster = await new_cluster(**QUICK).start(2)
+    uploading = asyncio.create_task(cluster.upload(PREDICTIONS))
+    victims: itertools.cycle[Victim] = itertools.cycle(("worker", "web", "postgres"))
+    kills = 0
+    while not uploading.done():
+        kill(cluster, next(victims))
+        kills += 1
+        await cluster.ready()
+        await asyncio.wait([uploading], timeout=1)
+    await uploading
+    await cluster.finished()
+    books = await cluster.books()
+    log.info("%d kills: %s", kills, books)
+    assert kills >= 3
     all_right(books, PREDICTIONS)

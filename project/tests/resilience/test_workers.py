@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.pictures import jpeg_with
@@ -199,3 +200,38 @@ async def test_every_web_process_reports_changes_of_the_others(new_cluster: NewC
                 message += await anext(lines)
     for status in ("pending", "processing", "succeeded", "deleted"):
         assert f'"id": {answer.json()["id"]}, "status": "{status}"' in message
+
+
+async def test_jobs_of_a_hung_engine_go_to_another_worker(new_cluster: NewCluster) -> None:
+    cluster = await new_cluster(**QUICK).start(1)
+    await upload_and_work(cluster, 150, workers=2)
+    engine = next(
+        child for child in psutil.Process(cluster.workers[0].process.pid).children() if "python" in child.name()
+    )
+    engine.suspend()
+    # Ten missing heartbeats, and a second in which jobs are repeated.
+    took = await cluster.finished(30)
+    books = await cluster.books()
+    log.info("a hung engine: all finished after %.1f s, %s", took, books)
+    all_right(books, 150)
+    assert not engine.is_running()
+    assert "has not responded for 10 s; killing it" in cluster.workers[0].log.read_text()
+
+
+async def test_worker_waits_for_a_database_that_is_away_while_it_starts(new_cluster: NewCluster) -> None:
+    cluster = await new_cluster(**QUICK).start(0)
+    postmaster = cluster.postmaster()
+    os.kill(postmaster, signal.SIGSTOP)
+    starting = asyncio.create_task(asyncio.to_thread(cluster.add_worker))
+    async with asyncio.timeout(30):
+        while not (cluster.workers and cluster.workers[0].log.exists()):
+            await asyncio.sleep(0.1)
+        while "Waiting for the database" not in cluster.workers[0].log.read_text():
+            await asyncio.sleep(0.1)
+    os.kill(postmaster, signal.SIGCONT)
+    await starting
+    assert "Traceback" not in cluster.workers[0].log.read_text()
+    await cluster.ready()
+    await cluster.upload(5)
+    await cluster.finished()
+    all_right(await cluster.books(), 5)

@@ -61,6 +61,7 @@ def main(
         # Checks that the file is writable before doing anything.
         table = options.csv.open("w", newline="", encoding="utf-8") if options.csv else nullcontext(StringIO())
     except OSError as error:
+        client.close()
         parser.error(f"{options.csv} is not writable: {error.strerror}")
     with table as file, client:
         try:
