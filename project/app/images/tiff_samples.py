@@ -155,13 +155,13 @@ def describe_tiff(data: bytes) -> str | None:
     """What a TIFF is that the reader cannot open although its kind is supported; None for other files."""
     try:
         tags = _directory(data) if data[:4] in _MAGIC else {}
-    except Exception:  # noqa: BLE001 - a broken directory says nothing
+        if not tags:
+            return None
+        name, samples = _name_of(int(tags.get(_PHOTOMETRIC, 0))), int(tags.get(_SAMPLES, 1))
+        bits = int(max(tags.get(_BITS, (1,))))
+    except Exception:  # noqa: BLE001 - a broken directory says nothing, and a tag may have any type
         return None
-    if not tags:
-        return None
-    name, samples = _name_of(int(tags.get(_PHOTOMETRIC, 0))), int(tags.get(_SAMPLES, 1))
     order = "big-endian" if data.startswith(b"MM") else "little-endian"
-    bits = max(tags.get(_BITS, (1,)))
     return f"a {order} TIFF with {name}, {samples} x {bits} bits per pixel: save it as RGB with 8 bits per sample"
 
 

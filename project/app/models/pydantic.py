@@ -152,14 +152,14 @@ class ClassificationTask(BaseModel):
     )
 
     task_status: Literal["queued", "started", "finished", "failed"]
-    data: list[tuple[str, float]] | None = Field(
+    data: list[list[str | float]] | None = Field(
         description="The five best labels with their confidence in percent; null until it is finished."
     )
 
     @classmethod
     def of(cls, prediction: PredictionRead) -> Self:
         """The state of a prediction."""
-        scores = [(score.label, round(100 * score.confidence, 4)) for score in prediction.all_predictions or []]
+        scores = [[score.label, round(100 * score.confidence, 4)] for score in prediction.all_predictions or []]
         return cls(task_status=_TASK_STATUS[prediction.status], data=scores or None)
 
 

@@ -258,3 +258,10 @@ def test_nothing_untrue_is_said(data: bytes) -> None:
     assert reason(data) in {None, f"This is a text file. Accepted are {ACCEPTED}."}
     if not data.startswith(b"<"):
         assert reason(data) is None
+
+
+def test_tags_of_any_type_are_refused_without_a_reason() -> None:
+    """A directory with too many tags, whose number of samples is a text."""
+    texts = b"".join(struct.pack("<HHL4s", tag, 2, 1, b"\0\0\0\0") for tag in range(256, 1300))
+    data = b"II*\0" + struct.pack("<LH", 8, 1044) + texts + bytes(4)
+    assert reason(data) is None
