@@ -71,6 +71,8 @@ async def _storage_state(state: AppState) -> str:
     try:
         async with asyncio.timeout(STORAGE_SECONDS):
             owner = await state.storage.owner()
+            if owner:
+                await state.storage.check_room()
     except StorageUnavailable as error:
         return error.message
     except TimeoutError:

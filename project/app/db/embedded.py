@@ -49,6 +49,7 @@ SOCKET_FOLDER: Final = "postgres.socket"
 TEMPORARY_PREFIX: Final = "image-classifier-"
 OLD_SERVER_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 30.0
+FULL_BYTES: Final = 2**20
 WATCH_SECONDS: Final = 0.5
 
 
@@ -328,8 +329,14 @@ class _Cluster:
         self._server = self._spawn(lock)
         try:
             await _until_ready(self._server, url, wait_seconds)
+        except asyncpg.DiskFullError:
+            await self.stop()
+            raise StartupError(f"The disk of {self._dir} is full: free space on it.") from None
         except _ServerEnded:
             reason = last_line(self._log_file.read_text(errors="replace"))
+            if shutil.disk_usage(self._dir).free < FULL_BYTES:
+                # Then its own message may be missing.
+                reason = f"The disk of {self._dir} is full: free space on it; {reason}"
             raise StartupError(f"The embedded PostgreSQL did not start: {reason} (see {self._log_file}).") from None
         except BaseException:
             await self.stop()

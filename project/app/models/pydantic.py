@@ -72,7 +72,9 @@ class PredictionRead(BaseModel):
     filename: str = Field(description="The client's file name, at most 255 characters; for display only.")
     image_path: str = Field(description="Key of the image in the storage; chosen by the server.")
     content_type: str = Field(description="Detected from the bytes, not from the request.")
-    size_bytes: int
+    size_bytes: int = Field(
+        description="Of the upload, as is `sha256`. The stored file is smaller if it had metadata, unless KEEP_ORIGINALS=1."
+    )
     width: int = Field(description="In pixels, as displayed.")
     height: int = Field(description="In pixels, as displayed.")
     sha256: str = Field(description="SHA-256 of the uploaded bytes, in hexadecimal.")

@@ -6,11 +6,12 @@ import hashlib
 import hmac
 import json
 import logging
-import time
+from functools import partial
 from typing import Final
 
 import httpx
 
+from app.db.connection import when_available
 from app.db.crud import webhook_deliveries
 from app.db.crud.webhook_deliveries import Outcome
 from app.domain import PredictionNotFound, Status
@@ -23,6 +24,8 @@ from app.outbound.http_client import NO_CONNECTION, USER_AGENT, AddressNotAllowe
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS: Final = 10.0
+RECORD_SECONDS: Final = webhook_deliveries.LEASE.total_seconds() - TIMEOUT_SECONDS
+"""How long an outcome is kept for a database that is away: until another attempt may begin."""
 GONE: Final = 410
 """Status of a receiver that wants no more webhooks."""
 
@@ -60,16 +63,18 @@ class WebhookSender:
             await webhook_deliveries.postpone(delivery)
             return
         body = payload(prediction)
-        outcome = await self._send(delivery, body)
-        pause = await webhook_deliveries.record_outcome(delivery, outcome)
+        outcome = await self._send(delivery, body, await webhook_deliveries.database_time())
+        # Kept while the database is away: a receiver that has the webhook should not get it again.
+        record = partial(webhook_deliveries.record_outcome, delivery, outcome)
+        pause = await when_available(record, RECORD_SECONDS)
         metrics.WEBHOOKS.labels("failed" if outcome.error else "delivered").inc()
         if outcome.error:
             log.info(WEBHOOK_FAILED, delivery.id, delivery.attempts, outcome.error, pause)
 
-    async def _send(self, delivery: Delivery, body: bytes) -> Outcome:
+    async def _send(self, delivery: Delivery, body: bytes, timestamp: int) -> Outcome:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                status = await self._post(delivery.url, f"msg_{delivery.id}", body)
+                status = await self._post(delivery.url, f"msg_{delivery.id}", body, timestamp)
         except AddressNotAllowed as error:
             # Readers of the outcome must not learn which private addresses names resolve to.
             log.info(WEBHOOK_REFUSED, delivery.id, error)
@@ -84,8 +89,7 @@ class WebhookSender:
             return Outcome(status)
         return Outcome(status, f"The receiver responded with {status}.", permanent=status == GONE)
 
-    async def _post(self, url: str, message_id: str, body: bytes) -> int:
-        timestamp = int(time.time())
+    async def _post(self, url: str, message_id: str, body: bytes, timestamp: int) -> int:
         headers = {
             "Content-Type": "application/json",
             "User-Agent": USER_AGENT,

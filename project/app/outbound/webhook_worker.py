@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 from app.concurrency import repeating
 from app.config import Settings
 from app.db.crud import webhook_deliveries
+from app.domain import DatabaseUnavailable
 from app.models.tortoise import Delivery
-from app.observability.log_events import WEBHOOK_ERROR
+from app.observability.log_events import TASK_DELAYED, WEBHOOK_ERROR
 
 if TYPE_CHECKING:
     from app.outbound.webhook_sender import WebhookSender
@@ -84,6 +85,8 @@ class WebhookWorker:
     async def _attempt(self, delivery: Delivery) -> None:
         try:
             await self._sender.attempt(delivery)
+        except DatabaseUnavailable as error:
+            log.warning(TASK_DELAYED, f"Webhook {delivery.id}", error.message)
         except Exception:
             # Its lease expires, and it is tried again.
             log.exception(WEBHOOK_ERROR, delivery.attempts, delivery.id)

@@ -26,6 +26,9 @@ class Storage(Protocol):
     async def set_owner(self, owner: str) -> None:
         """Set the owner mark. Raises StorageUnavailable."""
 
+    async def check_room(self) -> None:
+        """Check that there is room for another image, as far as that is known. Raises StorageUnavailable."""
+
     async def put(self, data: bytes, extension: str) -> str:
         """Store an image and return its key. Raises StorageUnavailable."""
 

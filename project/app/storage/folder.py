@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import tempfile
@@ -25,6 +26,8 @@ MAX_STORED: Final = 16
 
 WARNING_INTERVAL: Final = 30.0
 """Minimum interval between warnings about the folder."""
+PROBE_BYTES: Final = 64 * 1024
+NO_ROOM: Final = "Images cannot be stored: the disk of UPLOADS_DIR is full or not writable."
 NOT_STORED: Final = "The image could not be stored: the disk is full or not writable. Try again later."
 
 UnstoredImage = tuple[bytes, str]
@@ -68,6 +71,20 @@ class FolderStorage:
             raise StartupError(
                 f"Images cannot be stored in {self._folder}: {error.strerror}. Set UPLOADS_DIR."
             ) from error
+
+    async def check_room(self) -> None:
+        """Write a file that is never visible, as large as a small image. Raises StorageUnavailable."""
+
+        def write() -> None:
+            with tempfile.TemporaryFile(dir=self._folder, buffering=0) as file:
+                # The last write before the disk is full writes only part of the data.
+                if file.write(bytes(PROBE_BYTES)) < PROBE_BYTES:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        try:
+            await asyncio.to_thread(write)
+        except OSError as error:
+            raise _unavailable(error, NO_ROOM) from error
 
     async def put(self, data: bytes, extension: str) -> str:
         """Store an image, batched with concurrent ones. Raises StorageUnavailable."""

@@ -19,6 +19,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from app.config import Settings
 from app.db.connection import execute
 from app.db.crud import webhook_deliveries
+from app.domain import DatabaseUnavailable
+from app.models.tortoise import Delivery
 from app.outbound.addresses import check_url
 from app.outbound.webhook_sender import WebhookSender
 from app.outbound.webhook_worker import WebhookWorker
@@ -337,3 +339,35 @@ async def test_last_attempt_is_not_repeated_after_its_process_died(client: httpx
         assert found["error"] == "The last attempt was never finished."
         assert found["next_attempt_at"] is None
         assert len(receiver.received) == 1
+
+
+async def test_outcome_is_kept_while_the_database_is_away(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A receiver that has the webhook does not get it again."""
+    record, failures = webhook_deliveries.record_outcome, 2
+
+    async def unavailable_at_first(delivery: Delivery, outcome: webhook_deliveries.Outcome) -> timedelta | None:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise DatabaseUnavailable
+        return await record(delivery, outcome)
+
+    async with receiving() as (receiver, url):
+        with patch.object(webhook_deliveries, "record_outcome", unavailable_at_first):
+            await upload(client, webhook_url=url)
+            await receiver.next()
+            async with asyncio.timeout(20):
+                while not (await execute("SELECT 1 FROM deliveries WHERE status = 'delivered'")):
+                    await asyncio.sleep(0.05)
+    assert len(receiver.received) == 1
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_time_of_a_webhook_is_the_databases(client: httpx.AsyncClient) -> None:
+    async with receiving() as (receiver, url):
+        with patch("app.db.crud.webhook_deliveries.database_time", return_value=1_700_000_000):
+            await upload(client, webhook_url=url)
+            headers, _ = await receiver.next()
+    assert headers["webhook-timestamp"] == "1700000000"

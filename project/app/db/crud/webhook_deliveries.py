@@ -109,6 +109,13 @@ async def record_outcome(delivery: Delivery, outcome: Outcome) -> timedelta | No
 
 
 @translate_connection_errors()
+async def database_time() -> int:
+    """Seconds since 1970 by the database's clock: receivers reject webhooks whose time is far from theirs."""
+    (row,) = await execute("SELECT extract(epoch FROM clock_timestamp())::bigint AS now")
+    return int(row["now"])
+
+
+@translate_connection_errors()
 async def due_in(delivery_id: int) -> timedelta | None:
     """Time until a webhook is due; None if nothing is left to do."""
     rows = await execute(
