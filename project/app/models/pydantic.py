@@ -73,7 +73,7 @@ class PredictionRead(BaseModel):
     image_path: str = Field(description="Key of the image in the storage; chosen by the server.")
     content_type: str = Field(description="Detected from the bytes, not from the request.")
     size_bytes: int = Field(
-        description="Of the upload, as is `sha256`. The stored file is smaller if it had metadata, unless KEEP_ORIGINALS=1."
+        description="Of the upload. The stored file has no metadata, so it may be smaller, unless KEEP_ORIGINALS=1."
     )
     width: int = Field(description="In pixels, as displayed.")
     height: int = Field(description="In pixels, as displayed.")

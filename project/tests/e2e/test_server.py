@@ -21,6 +21,9 @@ from app.config import Settings
 from tests.e2e.server import START_SECONDS, Server
 from tests.pictures import encoded, jpeg, scene
 
+LONGEST_WAIT = 5
+"""Seconds that a client may wait for an upload to be accepted after a restart."""
+
 
 def postgres_of(folder: Path) -> list[int]:
     """PIDs of running PostgreSQL servers with their data in ``folder``."""
@@ -77,6 +80,42 @@ def test_first_start_creates_the_tables(settings: Settings, tmp_path: Path) -> N
         assert "Traceback" not in server.log_text()
     finally:
         server.stop()
+
+
+async def test_keyed_uploads_are_accepted_once_soon_after_a_kill_and_a_restart(server: Server) -> None:
+    server.start()
+    data, keys = jpeg(2000, 1500), [f"key-{number}" for number in range(40)]
+    accepted: dict[str, int] = {}
+
+    async def send(client: httpx.AsyncClient, key: str) -> None:
+        while key not in accepted:
+            try:
+                answer = await client.post(
+                    f"{server.url}/predictions/", files={"file": ("a.jpg", data)}, headers={"Idempotency-Key": key}
+                )
+            except httpx.TransportError:
+                return
+            if answer.status_code == 201:
+                accepted[key] = answer.json()["id"]
+            else:
+                assert answer.status_code == 409
+                await asyncio.sleep(int(answer.headers["Retry-After"]))
+
+    async with httpx.AsyncClient(timeout=30) as client:
+        sending = [asyncio.create_task(send(client, key)) for key in keys]
+        await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
+        server.kill()
+        await asyncio.gather(*sending)
+        assert 0 < len(accepted) < len(keys)
+        before = dict(accepted)
+        accepted.clear()
+        server.start()
+        # In flight at the kill, they are free again as soon as the process is known to be dead.
+        async with asyncio.timeout(LONGEST_WAIT):
+            await asyncio.gather(*(send(client, key) for key in keys))
+    assert {key: accepted[key] for key in before} == before
+    assert len(set(accepted.values())) == len(rows(server.url)) == len(keys)
+    server.stop()
 
 
 async def test_all_uploads_are_finished_after_a_kill_during_50_uploads(server: Server, settings: Settings) -> None:
