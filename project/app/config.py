@@ -21,7 +21,7 @@ AddressLogging = Literal["full", "short", "off"]
 
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 HOST_NAME: Final = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9])?")
-API_KEY: Final = re.compile(r"[!-~]{8,256}")
+API_KEY: Final = re.compile(r"(?!ic_)[!-~]{16,256}")
 ROOT: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 ORIGIN: Final = re.compile(r"https?://([a-z0-9_.-]{1,253}|\[[0-9a-f:.]+\])(:\d{1,5})?")
 _DAY: Final = 86_400
@@ -72,8 +72,8 @@ class Settings(BaseSettings):
     api_key: Annotated[
         SecretStr | None,
         Field(
-            description="An API key for one user, besides those that `./classifier keys` creates: 8 to 256 characters. "
-            "It may read and write."
+            description="An API key of 16 to 256 characters for one user, besides those that `./classifier keys` "
+            "creates. It may read and write."
         ),
     ] = None
     allowed_hosts: Annotated[
@@ -339,6 +339,10 @@ class Settings(BaseSettings):
         root = options.get("sslrootcert", "system")
         if root != "system" and not Path(root).is_file():
             raise ValueError(f"sslrootcert={root} does not exist")
+        if options.get("sslrootcert") == "system" and options.get("sslmode", "verify-full") != "verify-full":
+            raise ValueError(
+                "sslrootcert=system needs sslmode=verify-full: anybody can get a certificate for another name"
+            )
         return value
 
     @field_validator("webhook_secret")
@@ -421,7 +425,9 @@ class Settings(BaseSettings):
         if value is not None:
             key = value.get_secret_value()
             if not API_KEY.fullmatch(key):
-                raise ValueError("must be 8 to 256 ASCII characters without blanks: openssl rand -hex 32")
+                raise ValueError(
+                    "must be 16 to 256 ASCII characters without blanks, not beginning with ic_: openssl rand -hex 32"
+                )
         return value
 
     @property

@@ -29,7 +29,7 @@ from app.api.openapi import complete_openapi
 from app.classifier.engine.inspectors import Inspectors
 from app.classifier.engine.renderer import Renderer
 from app.classifier.engine.startup import engine_config
-from app.concurrency import in_background
+from app.concurrency import log_errors
 from app.config import Settings
 from app.db.crud import api_keys
 from app.domain import DatabaseUnavailable, StartupError
@@ -195,13 +195,15 @@ async def _environment_key(settings: Settings) -> AsyncIterator[None]:
                 return
 
     task = asyncio.create_task(store())
-    await asyncio.wait([task], timeout=ENVIRONMENT_KEY_SECONDS)
-    async with in_background(_awaited(task)):
+    try:
+        await asyncio.wait([task], timeout=ENVIRONMENT_KEY_SECONDS)
+        if task.done():
+            task.result()
         yield
-
-
-async def _awaited(task: "asyncio.Task[None]") -> None:
-    await task
+    finally:
+        task.cancel()
+        with log_errors("Storing API_KEY"), suppress(asyncio.CancelledError):
+            await task
 
 
 def _dispatching(settings: Settings, storage: Storage) -> AbstractAsyncContextManager[Backend]:

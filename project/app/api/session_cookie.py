@@ -1,6 +1,5 @@
 """The cookie of people who signed in on the pages."""
 
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 
 from starlette.requests import Request
@@ -12,7 +11,7 @@ ID_CHARACTERS: Final = 12
 
 
 class SessionCookie:
-    """The cookie of one installation: browsers send cookies to all ports of a host, and each may be another service."""
+    """The session cookie. Its name has the installation's ID, because browsers send cookies to all ports of a host."""
 
     def __init__(self) -> None:
         self._name = ""
@@ -34,8 +33,5 @@ class SessionCookie:
 
 
 def _cookies(request: Request) -> dict[str, str]:
-    try:
-        cookies = SimpleCookie(request.headers.get("cookie", ""))
-    except CookieError:
-        return {}
-    return {name: cookie.value for name, cookie in cookies.items() if name.startswith(PREFIX)}
+    # Starlette's parser skips the unusual cookies of other services; that of the standard library gives up.
+    return {name: value for name, value in request.cookies.items() if name.startswith(PREFIX)}

@@ -78,17 +78,23 @@ def connection_options(url: str) -> dict[str, Any]:
         "user": unquote(parts.username or "postgres"),
         "password": unquote(parts.password or ""),
         "database": unquote(parts.path.lstrip("/")) or "postgres",
-        "ssl": _tls(options.get("sslmode", "prefer"), options.get("sslrootcert")),
+        "ssl": _tls(options),
     }
 
 
 def application_name() -> str:
     """The name of this process for the database, with its host and PID: all its connections have it."""
-    return f"{APPLICATION}{socket.gethostname()}:{os.getpid()}"[:MAX_APPLICATION_NAME]
+    process = f":{os.getpid()}"
+    # The end of a long host name is what distinguishes pods.
+    room = MAX_APPLICATION_NAME - len(APPLICATION) - len(process)
+    return f"{APPLICATION}{socket.gethostname()[-room:]}{process}"
 
 
-def _tls(mode: str, root: str | None) -> str | ssl.SSLContext:
+def _tls(options: dict[str, str]) -> str | ssl.SSLContext:
     """Asyncpg's argument ``ssl``; it knows sslrootcert only as a part of a URL. Raises StartupError."""
+    root = options.get("sslrootcert")
+    # As in libpq: the authorities of the machine only make sense together with the host's name.
+    mode = options.get("sslmode", "verify-full" if root == SYSTEM_CAS else "prefer")
     if not root or mode in {"disable", "allow", "prefer"}:
         return mode
     try:

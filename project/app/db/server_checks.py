@@ -17,25 +17,39 @@ log = logging.getLogger(__name__)
 PROBES: Final = 3
 """Sessions that are tried: other clients of a pooler may take the server connection that a probe waits for."""
 OTHER_CONNECTIONS: Final = {"local": 1, "pgqueuer": 8}
-"""Connections of a process outside its pool, at most: for notifications, and a worker's for its two kinds of jobs."""
+"""Connections of a process outside its pool, at most: for notifications, and a worker's for its two kinds of jobs.
+
+Web processes of pgqueuer open one, but are counted like workers.
+"""
 SHARED_ERRORS: Final = (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError)
-"""What another session's statements on the same server connection lead to."""
+"""Errors caused by another session's statements on the same server connection."""
 
 _CONNECTIONS: Final = """
-SELECT least(
-           current_setting('max_connections')::int - CASE WHEN rolsuper THEN 0 ELSE
+WITH sessions AS (
+    -- Without further permissions, the type of other accounts' sessions is not shown.
+    SELECT usesysid, datid FROM pg_stat_activity
+    WHERE usesysid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'
+        AND NOT starts_with(coalesce(application_name, ''), $1)
+), limits AS (
+    SELECT current_setting('max_connections')::int - CASE WHEN rolsuper THEN 0 ELSE
                current_setting('superuser_reserved_connections')::int
                + coalesce(current_setting('reserved_connections', true), '0')::int
-           END,
-           CASE WHEN rolconnlimit < 0 OR rolsuper THEN 1000000 ELSE rolconnlimit END,
-           CASE WHEN datconnlimit < 0 OR rolsuper THEN 1000000 ELSE datconnlimit END
-       ) AS allowed,
+           END AS allowed, (SELECT count(*) FROM sessions) AS others
+    FROM pg_roles WHERE rolname = current_user
+    UNION ALL
+    SELECT rolconnlimit, (SELECT count(*) FROM sessions WHERE usesysid = pg_roles.oid)
+    FROM pg_roles WHERE rolname = current_user AND rolconnlimit >= 0 AND NOT rolsuper
+    UNION ALL
+    SELECT datconnlimit, (SELECT count(*) FROM sessions WHERE datid = pg_database.oid)
+    FROM pg_database, pg_roles
+    WHERE datname = current_database() AND rolname = current_user AND datconnlimit >= 0 AND NOT rolsuper
+)
+SELECT allowed, others,
        (SELECT count(DISTINCT application_name) FROM pg_stat_activity
-        WHERE starts_with(application_name, $1) AND application_name <> $2) AS processes,
-       (SELECT count(*) FROM pg_stat_activity
-        WHERE backend_type = 'client backend' AND NOT starts_with(application_name, $1)) AS others
-FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()
+        WHERE starts_with(application_name, $1) AND application_name <> $2) AS processes
+FROM limits ORDER BY allowed - others LIMIT 1
 """
+"""Of the limits of the server, the role and the database, the one that leaves least; and the service's processes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,8 @@ async def _reachable(addresses: list[str], port: int) -> str:
     try:
         for address in _alternating(addresses):
             attempts.append(asyncio.create_task(_connect(address, port)))
-            await asyncio.wait(attempts, timeout=HEAD_START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            running = [attempt for attempt in attempts if not attempt.done()]
+            await asyncio.wait(running, timeout=HEAD_START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if winner := _winner(attempts):
                 return winner
         pending = set(attempts)

@@ -68,7 +68,7 @@ async def show_stored_images(request: Request, state: State) -> Response:
     return page(request, "choose.html", images=images, models=await image_models(state))
 
 
-@router.post("/classifications/")
+@alias_router.post("/classifications/", include_in_schema=False)
 async def classify(request: Request, state: State) -> Response:
     """Handle the form with an upload or a stored image, and redirect to the result."""
     kind, _ = parse_options_header(request.headers.get("content-type"))

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Final, cast
 from app import __version__
 from app.db.crud import dump
 from app.db.migrations import migration_files
-from app.domain import ImageMissing, StartupError
+from app.domain import DatabaseUnavailable, ImageMissing, StartupError
 from app.observability.log_events import IMAGE_MISSING
 from app.storage import Storage
 
@@ -38,7 +38,7 @@ IMAGES: Final = "images/"
 AT_ONCE: Final = 8
 """Images that are read or stored at once; each takes up to MAX_UPLOAD_BYTES of memory."""
 CHECK_IMAGES: Final = 1_000
-"""Images after which the database connection is used."""
+"""Images between checks that the lock still exists; they also keep its connection open."""
 
 ReportProgress = Callable[[str, int, int], None]
 """Receives what is done (such as "images"), how many of them are done, and how many there are."""
@@ -74,8 +74,12 @@ async def write_backup(storage: Storage, to: Path, report: ReportProgress) -> Ba
                 unfinished.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise StartupError(f"The backup cannot be written to {to}: {error.strerror or error}.") from error
+        raise _not_written(to, error) from error
     return counts
+
+
+def _not_written(to: Path, error: OSError) -> StartupError:
+    return StartupError(f"The backup cannot be written to {to}: {error.strerror or error}.")
 
 
 class _Writer:
@@ -111,9 +115,15 @@ class _Writer:
 
     async def _add_table(self, table: str) -> int:
         # Beside the backup, whose disk has room for it; the folder for temporary files may be small.
-        with tempfile.TemporaryFile(dir=self._folder) as file:
-            count = await dump.copy_out(table, file)
-            await asyncio.to_thread(self._add_file, f"tables/{table}.csv", file)
+        try:
+            with tempfile.TemporaryFile(dir=self._folder) as file:
+                count = await dump.copy_out(table, file)
+                await asyncio.to_thread(self._add_file, f"tables/{table}.csv", file)
+        except DatabaseUnavailable:
+            raise
+        except OSError as error:
+            # Here, because a transaction would take it for an error of the connection.
+            raise _not_written(self._folder, error) from error
         return count
 
     async def _add_images(self, keys: Sequence[str]) -> int:

@@ -1,10 +1,11 @@
 """Deletes predictions together with their images."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from app.db.crud import dump, predictions
 from app.db.crud.predictions import DeletedPrediction
-from app.domain import Caller, PredictionNotFound
+from app.domain import Caller, DatabaseUnavailable, PredictionNotFound
 from app.storage import Storage
 from app.storage.renditions import Renditions
 
@@ -20,8 +21,10 @@ async def delete_predictions(
     deleted = await predictions.delete_all(list(prediction_ids), actor)
     if deleted:
         image_paths = [prediction.image_path for prediction in deleted]
-        if not await dump.are_images_kept():
-            await storage.delete(image_paths)
+        # If that is unknown, the sweeper deletes the images: the rows are gone already.
+        with suppress(DatabaseUnavailable):
+            if not await dump.are_images_kept():
+                await storage.delete(image_paths)
         await renditions.forget(image_paths)
     return deleted
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
@@ -11,7 +12,7 @@ from typing import Any, BinaryIO, Final, cast
 from app.db.crud import api_keys, dump, installation
 from app.db.migrations import migration_files
 from app.db.transactions import transaction
-from app.domain import StartupError
+from app.domain import DatabaseUnavailable, StartupError, StorageUnavailable
 from app.storage import Storage, ownership
 from app.storage.backup import AT_ONCE, END, IMAGES, MANIFEST, TABLES, BackupCounts, ReportProgress, entries
 from app.storage.keys import is_key
@@ -57,10 +58,16 @@ async def restore(
             try:
                 await _store_images(storage, archive, contents.images, report)
                 rows, keys = await _load_tables(archive, contents, with_keys=with_keys, report=report)
-            except BaseException:
-                await _delete_images(storage, archive)
+            except BaseException as error:
+                # If the rows may have been committed, the sweeper deletes the images of those that were not.
+                if not (isinstance(error, DatabaseUnavailable) and error.outcome_unknown):
+                    with suppress(StorageUnavailable):
+                        await _delete_images(storage, archive)
                 raise
-    except (OSError, tarfile.TarError, KeyError, TypeError, ValueError, *dump.LOAD_ERRORS) as error:
+    except (
+        *(OSError, tarfile.TarError, KeyError, TypeError, ValueError, RecursionError),
+        *dump.LOAD_ERRORS,
+    ) as error:
         raise StartupError(f"{source} cannot be restored: {error}.") from error
     return BackupCounts(rows, contents.images), keys
 
@@ -148,6 +155,7 @@ async def _load_tables(
 ) -> tuple[int, list[str]]:
     rows = 0
     async with transaction():
+        await api_keys.forget_environment_keys()
         for number, table in enumerate(TABLES):
             report("tables", number, len(TABLES))
             rows += await _load_table(table, _open(archive, contents.tables[_table_file(table)]))

@@ -211,8 +211,10 @@ async def test_largest_images_of_all_formats_fit_into_the_memory_that_is_documen
             rendered = await asyncio.gather(*(engine.render(data, size) for data in largest))
             assert {Image.open(BytesIO(data)).size for data in rendered} == {(size, size)}
         assert child.is_running()
-        # Freed memory is given back, also by threads.
-        assert child.memory_info().rss - before < 50 * 2**20
+        # Freed memory is given back, also by threads, perhaps after their last response.
+        async with asyncio.timeout(10):
+            while child.memory_info().rss - before >= 50 * 2**20:
+                await asyncio.sleep(0.1)
 
 
 async def test_waiting_for_memory_does_not_count_towards_the_time_limit(models_dir: Path) -> None:

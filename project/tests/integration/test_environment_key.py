@@ -55,7 +55,10 @@ async def test_anonymous_requests_may_be_allowed_beside_it(settings: Settings) -
         assert await status(client, "") == 200
 
 
-@pytest.mark.parametrize("key", ["short", "with a blank", "ümlaut-ümlaut", 257 * "x", "line\nbreak-line"])
+@pytest.mark.parametrize(
+    "key",
+    ["fifteen-letters", "with a blank in it", "ic_0123456789abcdef", "ümlaut-ümlaut", 257 * "x", "line\nbreak-line"],
+)
 def test_unusable_key_is_refused(key: str) -> None:
-    with pytest.raises(ValidationError, match="must be 8 to 256 ASCII characters without blanks"):
+    with pytest.raises(ValidationError, match="must be 16 to 256 ASCII characters without blanks"):
         Settings(api_key=SecretStr(key))

@@ -221,11 +221,16 @@ class Cluster:
         await self.until(is_ready)
 
     async def upload(
-        self, count: int, at_once: int = 16, after: "tuple[int, Callable[[], object]] | None" = None
+        self,
+        count: int,
+        at_once: int = 16,
+        after: "tuple[int, Callable[[], object]] | None" = None,
+        **fields: str,
     ) -> None:
         """Upload ``count`` different images; after ``after`` of them were accepted, run an action.
 
-        One that is refused, or gets no answer, is sent again with its key: that is what clients do.
+        One that is refused, or gets no answer, is sent again with its key: that is what clients do. ``fields``: of the
+        form.
         """
         numbers = iter(range(count))
         first = len(self.accepted)
@@ -234,7 +239,7 @@ class Cluster:
             for number in numbers:
                 data = jpeg_with(COMMENT, f"number {first + number}".encode(), 1)
                 began, key = time.monotonic(), uuid.uuid4().hex
-                while (accepted := await self._send(client, key, data)) is None:
+                while (accepted := await self._send(client, key, data, **fields)) is None:
                     assert time.monotonic() < began + FINISH_SECONDS, "uploads are refused for too long"
                     await asyncio.sleep(0.2)
                 self.accepted.append(accepted)
@@ -246,9 +251,13 @@ class Cluster:
         async with httpx.AsyncClient(timeout=30) as client:
             await asyncio.gather(*(send(client) for _ in range(at_once)))
 
-    async def _send(self, client: httpx.AsyncClient, key: str, data: bytes) -> int | None:
+    async def _send(self, client: httpx.AsyncClient, key: str, data: bytes, **fields: str) -> int | None:
         """Send an upload with its key; returns the ID, or None if it has to be sent again."""
-        sent: dict[str, Any] = {"files": {"file": ("a.jpg", data)}, "headers": {"Idempotency-Key": key}}
+        sent: dict[str, Any] = {
+            "files": {"file": ("a.jpg", data)},
+            "data": fields,
+            "headers": {"Idempotency-Key": key},
+        }
         try:
             answer = await client.post(f"{self.web_url}/predictions/", **sent)
         except httpx.TransportError:

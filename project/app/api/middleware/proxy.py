@@ -1,11 +1,11 @@
-"""The service behind proxies: the prefix of its paths (``ROOT_PATH``) and the address that browsers know it by.
+"""Request middleware for proxies: the prefix of paths (``ROOT_PATH``), the public address, the client's address.
 
-Middleware around all others, so that they and the routes see one form of every path, and the client's address.
+It is around all others, so that they and the routes see one form of every path.
 """
 
 from dataclasses import dataclass
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -37,7 +37,7 @@ class Site:
 
 
 class ProxyMiddleware:
-    """ASGI middleware: puts the prefix before every path, and evaluates what trusted proxies say of the request."""
+    """ASGI middleware: puts the prefix before every path, and evaluates the headers of trusted proxies."""
 
     def __init__(self, app: ASGIApp, *, trusted_proxies: str, root_path: str, public_url: str | None) -> None:
         """``root_path``: empty, or ``/a/b``. ``public_url``: without a path's last slash."""
@@ -46,12 +46,14 @@ class ProxyMiddleware:
         self._proxied = ProxyHeadersMiddleware(cast("Any", self._pass_on), trusted_proxies)
         self._root = root_path
         self._public = urlsplit(public_url) if public_url else None
+        # With its port, which is known, unlike that of a proxy's Host header.
+        self._public_host = _with_port(self._public) if self._public else ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Complete the request's scope, and pass it on."""
         if scope["type"] == "http":
             forwarded = self._forwarded_host(scope)
-            hosts = [self._public.netloc if self._public else "", forwarded, _header(scope, b"host")]
+            hosts = [self._public_host, forwarded, _header(scope, b"host")]
             scope.setdefault("state", {})["site"] = Site(tuple(filter(None, hosts)))
             if self._root:
                 self._add_root(scope)
@@ -78,6 +80,10 @@ class ProxyMiddleware:
         elif not path.startswith(f"{self._root}/"):
             scope["path"] = self._root + path
             scope["raw_path"] = self._root.encode() + (scope.get("raw_path") or path.encode())
+
+
+def _with_port(url: SplitResult) -> str:
+    return url.netloc if url.port else f"{url.netloc}:{DEFAULT_PORTS[url.scheme]}"
 
 
 def _header(scope: Scope, name: bytes) -> str:

@@ -277,31 +277,35 @@ class Engine:
             await self._requested.wait()
             await self._start_with_retries()
         while True:
-            kills = cgroups.memory_kills()
-            await self._until_ended()
+            was_killed_for_memory = await self._until_ended()
             active = len(self._pending)
             status = await self._stop()
             metrics.ENGINE_DEATHS.inc()
             log.error(ENGINE_DIED, self._name, status, active)
-            if status == -signal.SIGKILL and cgroups.memory_kills() > kills:
+            if status == -signal.SIGKILL and was_killed_for_memory:
                 log.error(ENGINE_ENDED_FOR_MEMORY, self._name)
             await asyncio.sleep(RESTART_SECONDS)
             await self._start_with_retries()
 
-    async def _until_ended(self) -> None:
-        """Wait until the process has closed its connection; kill it if it stops to show that it works.
+    async def _until_ended(self) -> bool:
+        """Wait until the process has closed its connection; kill it if its heartbeats stop.
+
+        Returns whether the kernel killed a process of the container for its memory at that moment.
 
         Silence is counted in checks, so that it does not count while this process does not run itself (a paused
         container, a laptop that sleeps).
         """
         self._silent_checks, self._limit_checks = 0, START_CHECKS
+        kills = cgroups.memory_kills()
         while not self._read_task.done():
+            kills = cgroups.memory_kills()
             await asyncio.wait([self._read_task], timeout=HEARTBEAT_SECONDS)
             self._silent_checks += 1
             if self._silent_checks > self._limit_checks and not self._read_task.done():
                 log.error(ENGINE_HUNG, self._name, self._limit_checks * HEARTBEAT_SECONDS)
                 self.kill()
-                return
+                return False
+        return cgroups.memory_kills() > kills
 
     async def _start_with_retries(self) -> None:
         while not self._ready.is_set():

@@ -1,6 +1,7 @@
 """API keys and browser sessions. Only hashes are stored; a key is shown once, when it is created.
 
 A key is ``ic_<public id>_<secret>`` with 256 random bits, so a plain SHA-256 is sufficient: there is nothing to guess.
+The operator chooses the key of ``API_KEY``: a short one could be guessed by somebody who has its hash from a backup.
 Every function raises DatabaseUnavailable while the database is unavailable.
 """
 
@@ -89,6 +90,11 @@ async def set_environment_key(key: str | None) -> None:
         await execute(_SET_ENVIRONMENT_KEY, [public_id, _hash(key), ENVIRONMENT_NAME, f"{Scope.READ},{Scope.WRITE}"])
 
 
+async def forget_environment_keys() -> None:
+    """Delete the keys from the setting API_KEY, before a restore; the next start makes the current one again."""
+    await execute("DELETE FROM api_keys WHERE starts_with(public_id, 'env-')")
+
+
 def _environment_id(key: str) -> str:
     """Identifies a key that has no public part."""
     return ENVIRONMENT_PREFIX + _hash(key)[:12]
@@ -132,6 +138,7 @@ async def authenticate_key(key: str) -> Caller:
     if parts := _KEY.fullmatch(key):
         public_id, secret = parts.groups()
     elif 0 < len(key) <= MAX_ENVIRONMENT_KEY:
+        # Of the setting API_KEY, which has another format.
         public_id, secret = _environment_id(key), key
     else:
         raise KeyRefused

@@ -1,7 +1,7 @@
 """Copies whole tables out of the database and into it, for backups."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import BinaryIO, Final
 
 import asyncpg
@@ -15,6 +15,10 @@ from app.db.transactions import transaction
 PAGE: Final = 1_000
 LOAD_ERRORS: Final = (asyncpg.PostgresError, OperationalError)
 """What ``copy_in`` raises for rows that do not fit the table."""
+_IS_USED: Final = """
+SELECT EXISTS (SELECT FROM predictions)
+    OR EXISTS (SELECT FROM api_keys WHERE NOT starts_with(public_id, 'env-')) AS used
+"""
 _IS_LOCKED: Final = """
 SELECT EXISTS (
     SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
@@ -37,9 +41,13 @@ async def images_kept() -> AsyncIterator[Callable[[], Awaitable[None]]]:
 
     Entered before the snapshot, so that an image is deleted before the snapshot is taken, or not at all.
     """
-    async with translate_connection_errors(), raw_connection() as connection:
-        await connection.execute("SELECT pg_advisory_lock_shared($1)", KEEP_IMAGES)
+    async with AsyncExitStack() as stack:
+        # Errors of the block, such as a full disk, are none of the database.
+        async with translate_connection_errors():
+            connection = await stack.enter_async_context(raw_connection())
+            await connection.execute("SELECT pg_advisory_lock_shared($1)", KEEP_IMAGES)
 
+        @translate_connection_errors()
         async def check() -> None:
             # The lock ends with its session. Statements now and then also keep the connection open.
             await connection.execute("SELECT 1")
@@ -47,7 +55,8 @@ async def images_kept() -> AsyncIterator[Callable[[], Awaitable[None]]]:
         try:
             yield check
         finally:
-            await connection.execute("SELECT pg_advisory_unlock_shared($1)", KEEP_IMAGES)
+            async with translate_connection_errors():
+                await connection.execute("SELECT pg_advisory_unlock_shared($1)", KEEP_IMAGES)
 
 
 @translate_connection_errors()
@@ -58,8 +67,8 @@ async def are_images_kept() -> bool:
 
 
 async def is_empty() -> bool:
-    """Whether the database has neither predictions nor API keys."""
-    (row,) = await execute("SELECT EXISTS (SELECT FROM predictions) OR EXISTS (SELECT FROM api_keys) AS used")
+    """Whether the database has neither predictions nor API keys; the one of the setting API_KEY does not count."""
+    (row,) = await execute(_IS_USED)
     return not row["used"]
 
 
