@@ -400,7 +400,9 @@ class Settings(BaseSettings):
         value = value.strip().rstrip("/")
         scheme, _, rest = value.partition("://")
         host, slash, path = rest.partition("/")
-        if not ORIGIN.fullmatch(f"{scheme}://{host}".lower()) or not ROOT.fullmatch(slash + path):
+        port = host.rpartition(":")[2] if ":" in host.rpartition("]")[2] else "1"
+        is_origin = ORIGIN.fullmatch(f"{scheme}://{host}".lower()) and 0 < int(port) < 2**16
+        if not is_origin or not ROOT.fullmatch(slash + path):
             raise ValueError(f"must be an address such as https://photos.example.com, not {value!r}")
         return f"{scheme.lower()}://{host.lower()}{slash}{path}"
 

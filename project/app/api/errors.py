@@ -179,10 +179,10 @@ def log_error(request: Request, error: domain.ServiceError) -> None:
 async def _http_error(request: Request, error: Exception) -> Response:
     """Errors raised by Starlette and FastAPI: unknown path, wrong method, malformed form."""
     assert isinstance(error, HTTPException)
-    status = HTTPStatus(error.status_code)
+    status, root = HTTPStatus(error.status_code), request.scope.get("root_path", "")
     detail = {
-        HTTPStatus.NOT_FOUND: f"{request.url.path} does not exist; /docs lists all paths.",
-        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not allowed here; see the Allow header or /docs.",
+        HTTPStatus.NOT_FOUND: f"{request.url.path} does not exist; {root}/docs lists all paths.",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not allowed here; see the Allow header or {root}/docs.",
     }.get(status, str(error.detail))
     headers = dict(error.headers or {})
     if status is HTTPStatus.METHOD_NOT_ALLOWED and not isinstance(error, MethodRefused):

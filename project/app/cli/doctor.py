@@ -132,6 +132,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("tables", "ok", "up to date")
         if settings.database_url:
             yield await _connections(settings)
+            yield await _permissions()
         if settings.queue == "pgqueuer":
             yield await _queue()
         yield await _storage(settings)
@@ -148,6 +149,14 @@ async def _connections(settings: Settings) -> Finding:
         # One process alone may be refused connections, or only several together.
         return Finding("connections", "wrong" if found.each > found.allowed else "warning", found.problem)
     return Finding("connections", "ok", f"{found.allowed} allowed; each process may open {found.each}")
+
+
+async def _permissions() -> Finding:
+    from app.db.server_checks import missing_permissions
+
+    if missing := await missing_permissions():
+        return Finding("permissions", "wrong", f"the account lacks {', '.join(missing)}: grant them.")
+    return Finding("permissions", "ok", "the account may read and write all tables")
 
 
 async def _queue() -> Finding:

@@ -14,11 +14,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import asyncpg
 from tortoise import connections
 from tortoise.context import TortoiseContext
-from tortoise.exceptions import DBConnectionError
+from tortoise.exceptions import DBConnectionError, OperationalError
 
 from app.config import Settings
 from app.db.embedded import embedded_postgres, running_postgres
-from app.db.errors import describe_error, translate_connection_errors
+from app.db.errors import POOLED, SHARED_ERRORS, describe_error, translate_connection_errors
 from app.domain import DatabaseUnavailable, StartupError, TablesMissing
 from app.observability.log_events import DATABASE_AWAITED
 
@@ -178,6 +178,10 @@ async def _try_connection(address: str) -> None:
         raise StartupError(
             f"The database at {address} refused the connection ({error}): check DATABASE_URL."
         ) from error
+    except OperationalError as error:
+        if isinstance(error.__cause__, SHARED_ERRORS):
+            raise StartupError(POOLED) from error
+        raise
     except ssl.SSLCertVerificationError as error:
         raise StartupError(
             f"The certificate of the database at {address} is not trusted ({error.verify_message}): add "

@@ -197,6 +197,8 @@ class _Cluster:
             self._check_version(version.read_text().strip())
             self._close_to_others()
             return
+        if self._dir.exists():
+            raise StartupError(f"{self._dir} is not a database, or is damaged: restore it, or move it away.")
         log.info(POSTGRES_CREATING, self._dir)
         staging = self._dir.with_name("postgres.making")
         shutil.rmtree(staging, ignore_errors=True)
@@ -249,6 +251,8 @@ class _Cluster:
         """Raises StartupError if another major version of PostgreSQL created the files: it cannot read them."""
         shown = subprocess.run([str(self._bin / "postgres"), "--version"], capture_output=True, text=True).stdout
         own = re.search(r"\d+", shown)
+        if not created_by.isdecimal():
+            raise StartupError(f"{self._dir} is not a database, or is damaged: restore it, or move it away.")
         if own and own[0] != created_by:
             raise StartupError(
                 f"The database in {self._dir} is of PostgreSQL {created_by}, and this version of the service has "

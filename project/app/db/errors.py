@@ -31,6 +31,12 @@ UNREACHABLE_ERRORS: Final = (
     DBConnectionError,
 )
 """Errors that asyncpg and Tortoise raise while the database is unreachable."""
+POOLED: Final = (
+    "DATABASE_URL leads to a pooler in transaction mode, such as PgBouncer, but notifications and locks need a session "
+    "of their own: name the database itself, or a pool in session mode."
+)
+SHARED_ERRORS: Final = (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError)
+"""Errors caused by another session's statements on the same server connection."""
 READ_ONLY: Final = "The database is read-only: it is a standby, or was set to be."
 RECOVERY: Final = "during recovery"
 """In the message about an unlogged table of a standby, which has the code of a missing feature."""
@@ -49,6 +55,8 @@ _REASONS: Final = (
     ),
     (asyncpg.InvalidAuthorizationSpecificationError, "The database refuses the account in DATABASE_URL."),
     (asyncpg.InvalidCatalogNameError, "The database in DATABASE_URL does not exist."),
+    (asyncpg.InvalidSchemaNameError, "The search_path of the account in DATABASE_URL has no schema that exists."),
+    (SHARED_ERRORS, POOLED),
 )
 """Conditions of the server under which nothing can be stored, whatever the statement; the first that applies."""
 RECENT_SECONDS: Final = 10.0
@@ -93,6 +101,8 @@ def _reason(error: BaseException) -> str | None:
     if isinstance(cause, asyncpg.FeatureNotSupportedError) and RECOVERY in str(cause):
         return READ_ONLY
     reason = next((reason for kind, reason in _REASONS if isinstance(cause, kind)), None)
+    if isinstance(cause, asyncpg.InsufficientPrivilegeError):
+        return f"{reason} ({cause})"
     if isinstance(cause, asyncpg.DiskFullError):
         _noted.update(reason=reason, at=time.monotonic())
     return reason

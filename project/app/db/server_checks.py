@@ -7,8 +7,8 @@ from typing import Final
 import asyncpg
 
 from app.config import Settings
-from app.db.connection import APPLICATION, application_name, dedicated_connection, raw_connection
-from app.db.errors import translate_connection_errors
+from app.db.connection import APPLICATION, application_name, dedicated_connection, execute, raw_connection
+from app.db.errors import POOLED, SHARED_ERRORS, translate_connection_errors
 from app.domain import StartupError
 from app.observability.log_events import DATABASE_CROWDED
 
@@ -21,9 +21,6 @@ OTHER_CONNECTIONS: Final = {"local": 1, "pgqueuer": 8}
 
 Web processes of pgqueuer open one, but are counted like workers.
 """
-SHARED_ERRORS: Final = (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError)
-"""Errors caused by another session's statements on the same server connection."""
-
 _CONNECTIONS: Final = """
 WITH sessions AS (
     -- Without further permissions, the type of other accounts' sessions is not shown.
@@ -50,6 +47,17 @@ SELECT allowed, others,
 FROM limits ORDER BY allowed - others LIMIT 1
 """
 """Of the limits of the server, the role and the database, the one that leaves least; and the service's processes."""
+_MISSING_PERMISSIONS: Final = """
+SELECT privilege || ' on ' || relname AS missing
+FROM pg_class, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
+WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND NOT has_table_privilege(oid, privilege)
+UNION ALL
+SELECT 'USAGE on ' || relname FROM pg_class
+-- In this order: the function raises an error for what is no sequence.
+WHERE CASE WHEN relkind = 'S' AND relnamespace = current_schema()::regnamespace
+           THEN NOT has_sequence_privilege(oid, 'USAGE') END
+ORDER BY 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +94,10 @@ async def check_server(url: str, settings: Settings) -> None:
     """
     async with translate_connection_errors(), dedicated_connection(url) as connection:
         if await _shares_sessions(connection, url):
-            raise StartupError(
-                "DATABASE_URL leads to a pooler in transaction mode, such as PgBouncer, but notifications and locks "
-                "need a session of their own: name the database itself, or a pool in session mode."
-            )
+            raise StartupError(POOLED)
+        encoding = await connection.fetchval("SHOW server_encoding")
+        if encoding != "UTF8":
+            raise StartupError(f"The database has the encoding {encoding}: create one with the encoding UTF8.")
         counted = await _count(connection, settings)
     if counted.problem:
         log.warning(DATABASE_CROWDED, counted.problem)
@@ -99,6 +107,12 @@ async def count_connections(settings: Settings) -> Connections:
     """Connections to the server. Raises DatabaseUnavailable."""
     async with translate_connection_errors(), raw_connection() as connection:
         return await _count(connection, settings)
+
+
+async def missing_permissions() -> list[str]:
+    """Permissions that the account lacks on the service's tables and sequences. Raises DatabaseUnavailable."""
+    async with translate_connection_errors():
+        return [row["missing"] for row in await execute(_MISSING_PERMISSIONS)]
 
 
 async def _count(connection: asyncpg.Connection, settings: Settings) -> Connections:

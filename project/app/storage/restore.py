@@ -104,7 +104,9 @@ def _inspect(archive: tarfile.TarFile, max_image_bytes: int) -> _Contents:
     return contents
 
 
-def _check_version(manifest: dict[str, Any]) -> None:
+def _check_version(manifest: Any) -> None:
+    if not (isinstance(manifest, dict) and isinstance(manifest.get("migrations"), list)):
+        raise ValueError("its manifest is not one of this service")  # noqa: TRY004 - contents, not an argument
     if unknown := sorted(set(manifest["migrations"]) - set(migration_files())):
         raise StartupError(
             f"The backup was made by a newer version ({manifest['version']}, {unknown[0]}): install that version."
@@ -160,6 +162,8 @@ async def _load_tables(
             report("tables", number, len(TABLES))
             rows += await _load_table(table, _open(archive, contents.tables[_table_file(table)]))
         await _check_image_paths()
+        if invalid := await dump.invalid_rows():
+            raise ValueError(f"the rows of prediction {invalid[0]} are not as the service writes them")
         keys = await api_keys.names_of_valid()
         if not with_keys:
             await api_keys.revoke_all()

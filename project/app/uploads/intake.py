@@ -8,15 +8,25 @@ import unicodedata
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from app.classifier.engine.inspectors import Inspectors
-from app.concurrency import Batcher
+from app.concurrency import Batcher, log_errors
 from app.config import Settings
+from app.db.connection import when_available
 from app.db.crud import idempotency, new_predictions
 from app.db.crud.idempotency import Replay
 from app.db.crud.new_predictions import InlineResult, NewPrediction
-from app.domain import MAX_FILENAME, Caller, DatabaseUnavailable, IdempotencyClaim, Status, StorageUnavailable
+from app.domain import (
+    MAX_FILENAME,
+    Caller,
+    DatabaseUnavailable,
+    IdempotencyClaim,
+    IdempotencyKeyInFlight,
+    Status,
+    StorageUnavailable,
+)
 from app.models.tortoise import Prediction
 from app.observability import metrics, timing
 from app.storage import Storage
@@ -109,6 +119,8 @@ class Intake:
         self._backlog = backlog
         self._downloader = downloader
         self._process_lock = process_lock
+        self._releasing: dict[tuple[str, int | None], asyncio.Task[None]] = {}
+        """Idempotency keys, with their API keys, that are free once the database is back."""
         self._quotas = Quotas(settings.quota_bytes)
         self._max_upload_bytes = settings.max_upload_bytes
         self._max_duration = timedelta(seconds=settings.max_wait_seconds) + CLAIM_TIMEOUT
@@ -157,18 +169,40 @@ class Intake:
         self, upload: UploadBody, fingerprint: str, create: Callable[[IdempotencyClaim], Awaitable[Prediction]]
     ) -> Submission:
         assert upload.idempotency_key is not None
-        claim = await idempotency.claim(
-            upload.idempotency_key, upload.options.key_id, fingerprint, self._max_duration, self._process_lock
-        )
+        key = upload.idempotency_key, upload.options.key_id
+        if key in self._releasing:
+            raise IdempotencyKeyInFlight
+        try:
+            claim = await idempotency.claim(*key, fingerprint, self._max_duration, self._process_lock)
+        except DatabaseUnavailable as error:
+            if error.outcome_unknown:
+                self._release_later(*key)
+            raise
         if isinstance(claim, Replay):
             return Submission(claim, upload.received_at)
         try:
             return Submission(await create(claim), upload.received_at, claim)
         except Exception:
             # Not after a cancellation: the row may be on its way. The key becomes free after a while.
-            with contextlib.suppress(DatabaseUnavailable):
+            try:
                 await idempotency.release(claim)
+            except DatabaseUnavailable:
+                self._release_later(*key)
             raise
+
+    def _release_later(self, key: str, key_id: int | None) -> None:
+        """Free a key once the database is back: this process lives, so others would take its upload for active.
+
+        Until then, this process claims the key for no other upload.
+        """
+
+        async def release() -> None:
+            with log_errors("Releasing an idempotency key"):
+                release_key = partial(idempotency.release_unknown, key, key_id, self._process_lock)
+                await when_available(release_key, self._max_duration.total_seconds())
+
+        task = self._releasing[key, key_id] = asyncio.create_task(release())
+        task.add_done_callback(lambda _: self._releasing.pop((key, key_id), None))
 
     async def _download(self, upload: UploadBody) -> _NamedImage:
         assert self._downloader is not None

@@ -116,6 +116,13 @@ def with_entry(source: Path, to: Path, name: str, kind: bytes, size: int = 0) ->
     return to
 
 
+def archive_table(backup: Path) -> bytes:
+    with tarfile.open(backup) as archive:
+        table = archive.extractfile("tables/predictions.csv")
+        assert table is not None
+        return table.read()
+
+
 def invalid_backups(backup: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     """Files that are no backups, or not of this service."""
     yield "nothing", folder / "nothing.tar"
@@ -132,6 +139,16 @@ def invalid_backups(backup: Path, folder: Path) -> Iterator[tuple[str, Path]]:
         rows = re.sub(rb",\d{4}/\d\d/\d\d/\w+\.jpg,", b",.owner,", table.read())
     assert b",.owner," in rows
     yield "path", changed(backup, folder / "path.tar", tables_predictions_csv=rows)
+    for name, old, new in (
+        ("status", b",succeeded,", b",exploded,"),
+        ("type", b",image/jpeg,", b",text/html,"),
+        ("results", b'"label"', b'"lable"'),
+    ):
+        original = archive_table(backup)
+        assert old in original
+        yield name, changed(backup, folder / f"{name}.tar", tables_predictions_csv=original.replace(old, new))
+    yield "manifest", changed(backup, folder / "manifest.tar", manifest_json=b"[1,2]")
+    yield "nested", changed(backup, folder / "nested.tar", manifest_json=b"[" * 100_000)
     for name, kind in {"link": tarfile.LNKTYPE, "symlink": tarfile.SYMTYPE, "device": tarfile.CHRTYPE}.items():
         yield name, with_entry(backup, folder / f"{name}.tar", "tables/changes.csv", kind)
     yield "large", with_entry(backup, folder / "large.tar", "manifest.json", tarfile.REGTYPE, 2_000_000)

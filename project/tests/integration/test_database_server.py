@@ -24,7 +24,7 @@ from app.db.connection import application_name, connected, connection_options, d
 from app.db.crud import installation
 from app.db.embedded_binaries import run_as, server_account
 from app.db.migrations import migrate, pending_migrations
-from app.db.server_checks import Connections, check_server, count_connections
+from app.db.server_checks import Connections, check_server, count_connections, missing_permissions
 from app.domain import DatabaseUnavailable, StartupError
 from app.worker.job_queue import JobConsumer, install
 from tests.integration.conftest import execute as execute_on
@@ -67,6 +67,25 @@ async def test_account_that_may_not_read_gets_no_500(database_url: str, settings
     async with account(database_url, "", "GRANT USAGE ON SCHEMA public") as url, connected(url, on(settings, url)):
         with pytest.raises(DatabaseUnavailable, match="lacks a permission"):
             await installation.database_id()
+
+
+async def test_missing_permissions_are_listed(database_url: str, settings: Settings) -> None:
+    grants = "GRANT SELECT ON ALL TABLES IN SCHEMA public", "GRANT INSERT ON predictions"
+    async with account(database_url, "", *grants) as url, connected(url, on(settings, url)):
+        missing = await missing_permissions()
+    assert "INSERT on predictions" not in missing
+    assert {"UPDATE on predictions", "INSERT on api_keys", "USAGE on predictions_id_seq"} <= set(missing)
+    async with connected(database_url, settings):
+        assert await missing_permissions() == []
+
+
+async def test_database_of_another_encoding_is_refused(postgres_url: str, settings: Settings) -> None:
+    name = f"ascii_{time.monotonic_ns()}"
+    await execute_on(postgres_url, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
+    url = urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+    with pytest.raises(StartupError, match="has the encoding SQL_ASCII: create one with the encoding UTF8"):
+        await migrate(url, on(settings, url))
+    await execute_on(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def test_account_without_free_connections_is_named(database_url: str, settings: Settings) -> None:
@@ -159,8 +178,9 @@ async def test_pooler_in_transaction_mode_is_refused(database_url: str, settings
         with pytest.raises(StartupError, match="a pooler in transaction mode, such as PgBouncer"):
             async with serving(on(settings, url, database_wait_seconds=SECONDS)):
                 pass
-        with pytest.raises(StartupError, match="a pooler in transaction mode, such as PgBouncer"):
-            await migrate(url, on(settings, url))
+        for _ in range(3):
+            with pytest.raises(StartupError, match="a pooler in transaction mode, such as PgBouncer"):
+                await migrate(url, on(settings, url))
 
 
 async def test_pooler_in_session_mode_works(database_url: str, settings: Settings, tmp_path: Path) -> None:

@@ -254,3 +254,14 @@ async def test_documented_upgrade_keeps_the_data(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     async with embedded_postgres(data, 30) as url:
         assert await query(url, "SELECT number FROM kept") == 42
+
+
+@pytest.mark.parametrize("version", [None, "", "abc"])
+async def test_damaged_folder_is_named(tmp_path: Path, version: str | None) -> None:
+    (folder := tmp_path / "data" / "postgres").mkdir(parents=True)
+    if version is not None:
+        (folder / "PG_VERSION").write_text(version)
+    with pytest.raises(StartupError, match="is not a database, or is damaged"):
+        async with embedded_postgres(tmp_path / "data", 30):
+            pass
+    assert not folder.with_name("postgres.making").exists()

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import AsyncMock, patch
 
 import asyncpg
 import httpx
@@ -65,10 +65,10 @@ async def test_repeat_is_409_while_the_first_upload_is_in_progress(client: httpx
     arrived, go_on = asyncio.Event(), asyncio.Event()
     classify = Engine.classify
 
-    async def slowly(self: Engine, model: str, data: bytes) -> Any:
+    async def slowly(self: Engine, model: str, data: bytes, **options: bool) -> Any:
         arrived.set()
         await go_on.wait()
-        return await classify(self, model, data)
+        return await classify(self, model, data, **options)
 
     with patch.object(Engine, "classify", slowly):
         first = asyncio.create_task(upload(client, key="one", wait=True))
@@ -260,3 +260,27 @@ async def test_cache_can_be_disabled(client: httpx.AsyncClient) -> None:
     second = (await upload(client, wait=True)).json()
     assert not second["cached"]
     assert second["attempts"] == 1
+
+
+@pytest.mark.parametrize("unavailable", ["claim", "create"])
+async def test_key_is_free_soon_after_the_database_failed(client: httpx.AsyncClient, unavailable: str) -> None:
+    """Although the process that claimed it lives, and could not release it."""
+    claim, release = idempotency.claim, AsyncMock(side_effect=DatabaseUnavailable)
+    failing = DatabaseUnavailable(outcome_unknown=True)
+
+    async def claimed_without_an_answer(*arguments: Any) -> object:
+        await claim(*arguments)
+        raise failing
+
+    patched = (
+        patch.object(idempotency, "claim", claimed_without_an_answer)
+        if unavailable == "claim"
+        else patch.object(FolderStorage, "put", AsyncMock(side_effect=failing))
+    )
+    with patched, patch.object(idempotency, "release", release):
+        assert (await upload(client, key="one")).status_code == 503
+    async with asyncio.timeout(10):
+        while (answer := await upload(client, key="one")).status_code == 409:
+            await asyncio.sleep(0.05)
+    assert answer.status_code == 201
+    assert len((await client.get("/predictions/")).json()) == 1

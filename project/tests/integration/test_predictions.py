@@ -84,9 +84,9 @@ async def test_wait_ends_with_an_unfinished_prediction(client: httpx.AsyncClient
     answered = asyncio.Event()
     real = Engine.classify
 
-    async def not_before_the_answer(engine: Engine, model: str, data: bytes) -> Classification:
+    async def not_before_the_answer(engine: Engine, model: str, data: bytes, **options: bool) -> Classification:
         await answered.wait()
-        return await real(engine, model, data)
+        return await real(engine, model, data, **options)
 
     with patch.object(Engine, "classify", not_before_the_answer):
         response = await upload(jpeg(), Prefer=f"wait={seconds}")

@@ -81,6 +81,8 @@ def test_prefix_that_is_a_path_of_the_service_is_refused(settings: Settings, roo
         ({"root_path": "/a/../b"}, "must be a path such as /classifier"),
         ({"root_path": "/a b"}, "must be a path such as /classifier"),
         ({"public_url": "example.com"}, "must be an address such as https://photos.example.com"),
+        ({"public_url": "https://example.com:99999"}, "must be an address such as https://photos.example.com"),
+        ({"public_url": "https://example.com:0"}, "must be an address such as https://photos.example.com"),
         ({"public_url": "ftp://example.com"}, "must be an address such as https://photos.example.com"),
         ({"public_url": "https://example.com/?a=b"}, "must be an address such as https://photos.example.com"),
         ({"public_url": "https://example.com/a", "root_path": "/b"}, "is not the path of PUBLIC_URL"),
@@ -155,3 +157,17 @@ async def test_forwarded_host_of_an_untrusted_client_is_ignored(settings: Settin
     sent = {"Host": "127.0.0.1:8004", "Origin": "http://evil.example", "X-Forwarded-Host": "evil.example"}
     async with serving(behind(settings, trusted_proxies="10.0.0.1")) as client:
         assert (await client.post("/predictions/", files=FILES, headers=sent)).status_code == 403
+
+
+async def test_known_ports_are_compared(settings: Settings) -> None:
+    """A page on another port of the host is another service's, where the port is known."""
+    pages = {"https://h.example": 201, "https://h.example:8443": 403, "http://h.example": 403}
+    async with serving(behind(settings, public_url="https://h.example", trusted_proxies="10.0.0.1")) as client:
+        for origin, status in pages.items():
+            sent = {"Host": "127.0.0.1:8004", "Origin": origin}
+            assert (await client.post("/predictions/", files=FILES, headers=sent)).status_code == status, origin
+    # Without a proxy, a host without a port has the default port.
+    async with serving(behind(settings, allowed_hosts="h.example", trusted_proxies="10.0.0.1")) as client:
+        for origin, status in {"http://h.example": 201, "http://h.example:8000": 403}.items():
+            sent = {"Host": "h.example", "Origin": origin}
+            assert (await client.post("/predictions/", files=FILES, headers=sent)).status_code == status, origin

@@ -126,6 +126,7 @@ class Cluster:
         self.web_urls: list[str] = []
         self.accepted: list[int] = []
         self.longest_wait = 0.0
+        self.refusal = ""
         self._keys: dict[str, tuple[int, bytes]] = {}
         """Idempotency keys of accepted uploads, with the prediction and the image."""
         self._made = 0
@@ -240,7 +241,7 @@ class Cluster:
                 data = jpeg_with(COMMENT, f"number {first + number}".encode(), 1)
                 began, key = time.monotonic(), uuid.uuid4().hex
                 while (accepted := await self._send(client, key, data, **fields)) is None:
-                    assert time.monotonic() < began + FINISH_SECONDS, "uploads are refused for too long"
+                    assert time.monotonic() < began + FINISH_SECONDS, f"refused for too long: {self.refusal}"
                     await asyncio.sleep(0.2)
                 self.accepted.append(accepted)
                 self._keys[key] = accepted, data
@@ -266,6 +267,7 @@ class Cluster:
             return int(answer.json()["id"])
         assert answer.status_code in {HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE}, answer.text + self.logs()
         assert "Retry-After" in answer.headers
+        self.refusal = answer.text
         return None
 
     async def _keys_with_two_ids(self) -> int:

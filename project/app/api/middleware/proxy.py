@@ -19,18 +19,23 @@ class Site:
 
     hosts: tuple[str, ...]
     """Of ``PUBLIC_URL``, ``X-Forwarded-Host`` of a trusted proxy, and ``Host``; each may have a port."""
+    is_proxied: bool
+    """Whether the request came from a trusted proxy."""
 
     def is_origin(self, origin: str) -> bool:
         """Whether a page of ``origin`` is the service's own.
 
-        A host without a port stands for all its ports, because proxies often pass on the name only (nginx's
+        Without a port, a proxy's host stands for all its ports, because proxies often pass on the name only (nginx's
         ``$host``).
         """
         try:
             page = urlsplit(origin)
             port = page.port or DEFAULT_PORTS.get(page.scheme)
             known = [urlsplit(f"//{host}".lower()) for host in self.hosts]
-            return any(own.hostname == page.hostname and own.port in {None, port} for own in known)
+            is_known = self.is_proxied or port in DEFAULT_PORTS.values()
+            return any(
+                own.hostname == page.hostname and (own.port == port or (own.port is None and is_known)) for own in known
+            )
         except ValueError:
             # A browser sends neither such an origin nor such a host.
             return False
@@ -52,9 +57,12 @@ class ProxyMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Complete the request's scope, and pass it on."""
         if scope["type"] == "http":
-            forwarded = self._forwarded_host(scope)
+            client = scope.get("client")
+            is_proxied = client is not None and client[0] in self._proxied.trusted_hosts
+            # Of several, the first is what the browser sent to the outermost proxy.
+            forwarded = _header(scope, b"x-forwarded-host").partition(",")[0].strip() if is_proxied else ""
             hosts = [self._public_host, forwarded, _header(scope, b"host")]
-            scope.setdefault("state", {})["site"] = Site(tuple(filter(None, hosts)))
+            scope.setdefault("state", {})["site"] = Site(tuple(filter(None, hosts)), is_proxied)
             if self._root:
                 self._add_root(scope)
         await self._proxied(cast("Any", scope), cast("Any", receive), cast("Any", send))
@@ -63,13 +71,6 @@ class ProxyMiddleware:
         if self._public and scope["type"] == "http":
             scope["scheme"] = self._public.scheme
         await self._app(scope, receive, send)
-
-    def _forwarded_host(self, scope: Scope) -> str:
-        client = scope.get("client")
-        if not client or client[0] not in self._proxied.trusted_hosts:
-            return ""
-        # Of several, the first is what the browser sent to the outermost proxy.
-        return _header(scope, b"x-forwarded-host").partition(",")[0].strip()
 
     def _add_root(self, scope: Scope) -> None:
         """Add the prefix to a path from which a proxy has removed it."""

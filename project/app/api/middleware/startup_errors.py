@@ -4,7 +4,7 @@ import sys
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.domain import StartupError
+from app.domain import DatabaseUnavailable, StartupError
 
 
 class StartupErrorMiddleware:
@@ -23,7 +23,7 @@ class StartupErrorMiddleware:
             if message["type"] == "lifespan.startup.failed":
                 # Starlette sends this message, with the traceback as its text, while it handles the exception.
                 error = sys.exc_info()[1]
-                if isinstance(error, StartupError):
+                if isinstance(error, StartupError | DatabaseUnavailable):
                     message["message"] = error.message
             await send(message)
 

@@ -11,10 +11,25 @@ from app.db.advisory_locks import KEEP_IMAGES
 from app.db.connection import execute, raw_connection
 from app.db.errors import translate_connection_errors
 from app.db.transactions import transaction
+from app.domain import DeliveryStatus, Status
 
 PAGE: Final = 1_000
 LOAD_ERRORS: Final = (asyncpg.PostgresError, OperationalError)
 """What ``copy_in`` raises for rows that do not fit the table."""
+_INVALID: Final = """
+WITH results AS (
+    SELECT id, status, confidence, all_predictions FROM predictions
+    UNION ALL SELECT prediction_id, status, confidence, all_predictions FROM past_answers
+)
+SELECT id FROM results
+WHERE status <> ALL($1) OR confidence NOT BETWEEN 0 AND 1 OR jsonb_typeof(all_predictions) <> 'array'
+    OR all_predictions @? '$[*] ? (@.label.type() != "string" || @.confidence.type() != "number")'
+    OR all_predictions @? '$[*] ? (!exists(@.label) || !exists(@.confidence))'
+UNION ALL SELECT id FROM predictions
+WHERE content_type NOT LIKE 'image/%' OR width < 1 OR height < 1 OR size_bytes < 0 OR sha256 !~ '^[0-9a-f]{64}$'
+UNION ALL SELECT prediction_id FROM deliveries WHERE status <> ALL($2)
+LIMIT 1
+"""
 _IS_USED: Final = """
 SELECT EXISTS (SELECT FROM predictions)
     OR EXISTS (SELECT FROM api_keys WHERE NOT starts_with(public_id, 'env-')) AS used
@@ -87,6 +102,12 @@ async def copy_in(table: str, file: BinaryIO, columns: list[str]) -> int:
         rows = await execute(f"SELECT coalesce(max(id), 0) AS id FROM {table}")  # noqa: S608 - a name of ours # nosec B608
         await execute("SELECT setval(pg_get_serial_sequence($1, 'id'), $2, false)", [table, rows[0]["id"] + 1])
     return int(status.split()[-1])
+
+
+async def invalid_rows() -> list[int]:
+    """IDs of some predictions with rows that the service never writes and could not show."""
+    statuses = [status.value for status in Status]
+    return [row["id"] for row in await execute(_INVALID, [statuses, [status.value for status in DeliveryStatus]])]
 
 
 async def image_paths() -> AsyncIterator[str]:

@@ -93,6 +93,15 @@ async def release(claim: IdempotencyClaim) -> None:
 
 
 @translate_connection_errors()
+async def release_unknown(key: str, key_id: int | None, owner: int) -> None:
+    """Free a key that this process may have claimed, for an upload that is not in progress any more."""
+    await execute(
+        "DELETE FROM idempotency_keys WHERE key = $1 AND owner = $2 AND prediction_id IS NULL",
+        [_stored(key, key_id), owner],
+    )
+
+
+@translate_connection_errors()
 async def delete_expired() -> None:
     """Delete expired keys."""
     await execute("DELETE FROM idempotency_keys WHERE claimed_at < now() - $1::interval", [LIFETIME])
