@@ -1,9 +1,10 @@
-"""Removes from an installed environment what serving never reads; prints how much. Part of the container's build.
+"""Removes from an installed environment what serving never reads; prints how much. Part of the image's build.
 
 ``python slim_environment.py /venv``
 """
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ UNUSED: Final = (
     "pygments/lexers/[!_p]*.py",
 )
 """Patterns, relative to the folder of packages. Licences stay."""
+STRIPPED: Final = ("uvloop/*.so", "asyncpg/**/*.so", "httptools/**/*.so", "stream_inflate*.so", "obstore/*.so")
+"""Libraries with symbols of more than a megabyte. Those that auditwheel has changed may not survive it."""
 
 
 def main() -> int:
@@ -40,6 +43,7 @@ def main() -> int:
     for cache in packages.rglob("__pycache__/*.pyc"):
         if not (cache.parent.parent / f"{cache.name.partition('.')[0]}.py").exists():
             cache.unlink()
+    _strip(packages)
     print(f"Removed {(before - _size(packages)) / 1e6:.0f} of {before / 1e6:.0f} MB")
     return 0
 
@@ -50,6 +54,15 @@ def _unused(packages: Path) -> Iterator[Path]:
         if not found:
             raise SystemExit(f"{pattern} is not there any more: correct the list of {Path(__file__).name}")
         yield from found
+
+
+def _strip(packages: Path) -> None:
+    """Remove the symbols of libraries that only debuggers and linkers read, if binutils are installed."""
+    strip = shutil.which("strip")
+    if strip:
+        for name in STRIPPED:
+            for library in packages.glob(name):
+                subprocess.run([strip, "--strip-unneeded", library], check=True)
 
 
 def _size(folder: Path) -> int:
