@@ -21,7 +21,7 @@ from app.config import Settings
 from tests.e2e.server import START_SECONDS, Server
 from tests.pictures import encoded, jpeg, scene
 
-MOST_REFUSALS = 5
+MOST_REFUSALS = 10
 """Seconds, at one second each, for which a key may still be in flight after a restart."""
 
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 PREDICTIONS = 200
-SECONDS = 60
+SECONDS = 180
 VICTIMS: tuple[Victim, ...] = ("worker", "web", "postgres")
 
 

@@ -210,7 +210,7 @@ async def test_jobs_of_a_hung_engine_go_to_another_worker(new_cluster: NewCluste
     )
     engine.suspend()
     # Ten missing heartbeats, and a second in which jobs are repeated.
-    took = await cluster.finished(60)
+    took = await cluster.finished()
     books = await cluster.books()
     log.info("a hung engine: all finished after %.1f s, %s", took, books)
     all_right(books, 150)
