@@ -128,8 +128,8 @@ class Cluster:
         self.accepted: list[int] = []
         self.longest_wait = 0.0
         self.refusal = ""
-        self._keys: dict[str, tuple[int, bytes]] = {}
-        """Idempotency keys of accepted uploads, with the prediction and the image."""
+        self._keys: dict[str, tuple[int, bytes, dict[str, str]]] = {}
+        """Idempotency keys of accepted uploads, with the prediction, the image and the form's other fields."""
         self._made = 0
 
     @staticmethod
@@ -241,11 +241,11 @@ class Cluster:
             for number in numbers:
                 data = jpeg_with(COMMENT, f"number {first + number}".encode(), 1)
                 began, key = time.monotonic(), uuid.uuid4().hex
-                while (accepted := await self._send(client, key, data, **fields)) is None:
+                while (accepted := await self._send(client, key, data, fields)) is None:
                     assert time.monotonic() < began + FINISH_SECONDS, f"refused for too long: {self.refusal}"
                     await asyncio.sleep(0.2)
                 self.accepted.append(accepted)
-                self._keys[key] = accepted, data
+                self._keys[key] = accepted, data, fields
                 self.longest_wait = max(self.longest_wait, time.monotonic() - began)
                 if after and len(self.accepted) - first == after[0]:
                     after[1]()
@@ -253,7 +253,7 @@ class Cluster:
         async with httpx.AsyncClient(timeout=30) as client:
             await asyncio.gather(*(send(client) for _ in range(at_once)))
 
-    async def _send(self, client: httpx.AsyncClient, key: str, data: bytes, **fields: str) -> int | None:
+    async def _send(self, client: httpx.AsyncClient, key: str, data: bytes, fields: dict[str, str]) -> int | None:
         """Send an upload with its key; returns the ID, or None if it has to be sent again."""
         sent: dict[str, Any] = {
             "files": {"file": ("a.jpg", data)},
@@ -274,7 +274,7 @@ class Cluster:
     async def _keys_with_two_ids(self) -> int:
         async with httpx.AsyncClient(timeout=30) as client:
             sample = list(self._keys.items())[-KEYS_SENT_AGAIN:]
-            again = [(number, await self._send(client, key, data)) for key, (number, data) in sample]
+            again = [(number, await self._send(client, key, data, fields)) for key, (number, data, fields) in sample]
         return sum(number != second for number, second in again)
 
     async def finished(self, seconds: float = FINISH_SECONDS) -> float:

@@ -32,13 +32,13 @@ async def some_in_hand(cluster: Cluster) -> bool:
     return "processing" in await statuses(cluster)
 
 
-async def upload_and_work(cluster: Cluster, count: int, workers: int = 1) -> None:
-    """Upload while no worker runs, then start some, and return while they have jobs in hand and most are pending."""
-    # The first worker has announced the models; without any, uploads are refused.
-    assert cluster.workers.pop().stop() == 0
+async def upload_and_work(cluster: Cluster, count: int) -> None:
+    """Upload while the workers are suspended, and return while they have jobs in hand and most are pending."""
+    for worker in cluster.workers:
+        worker.send(signal.SIGSTOP)
     await cluster.upload(count)
-    for _ in range(workers):
-        cluster.add_worker()
+    for worker in cluster.workers:
+        worker.send(signal.SIGCONT)
     await cluster.until(lambda: some_in_hand(cluster))
 
 
@@ -159,8 +159,8 @@ async def _all_finished(cluster: Cluster, uploading: "asyncio.Task[None]") -> No
 # Beside other tests, a worker may resume so late that its jobs are taken over, which counts as an attempt.
 @pytest.mark.alone
 async def test_worker_waits_for_an_unavailable_database(new_cluster: NewCluster) -> None:
-    cluster = await new_cluster().start(1)
-    await upload_and_work(cluster, 150, workers=2)
+    cluster = await new_cluster().start(2)
+    await upload_and_work(cluster, 150)
     # Who would start it again stands still.
     cluster.database.send(signal.SIGSTOP)
     os.kill(cluster.postmaster(), signal.SIGKILL)
@@ -203,8 +203,8 @@ async def test_every_web_process_reports_changes_of_the_others(new_cluster: NewC
 
 
 async def test_jobs_of_a_hung_engine_go_to_another_worker(new_cluster: NewCluster) -> None:
-    cluster = await new_cluster(**QUICK).start(1)
-    await upload_and_work(cluster, 150, workers=2)
+    cluster = await new_cluster(**QUICK).start(2)
+    await upload_and_work(cluster, 150)
     engine = next(
         child for child in psutil.Process(cluster.workers[0].process.pid).children() if "python" in child.name()
     )
