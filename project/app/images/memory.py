@@ -1,5 +1,6 @@
 """Bounds the memory of decoding in this process."""
 
+import ctypes
 import sys
 import threading
 from collections import deque
@@ -19,6 +20,17 @@ BYTES_PER_PIXEL: Final[dict[str | None, int]] = {
 """Peak bytes per pixel while decoding and scaling, for the most expensive variant of each format (``make memory``).
 
 JPEG has ``jpeg.decoding_bytes``."""
+
+LARGE_BYTES: Final = 64 * 2**20
+"""From here on, returning freed memory to the system takes a small part of the time that decoding took."""
+
+
+def _no_trim(_pad: int) -> int:
+    return 0
+
+
+_malloc_trim: Final[Callable[[int], int]] = getattr(ctypes.CDLL(None), "malloc_trim", _no_trim)
+"""glibc's; without it, each thread may keep up to 64 MiB of freed memory, which others cannot use."""
 
 
 class DecodingBudget:
@@ -46,7 +58,10 @@ class DecodingBudget:
 
     @contextmanager
     def reserve(self, count: int) -> Iterator[None]:
-        """Hold ``count`` bytes while inside, or all of them if there are fewer. Free the memory before leaving."""
+        """Hold ``count`` bytes while inside, or all of them if there are fewer. Free the memory before leaving.
+
+        The memory of a large image is returned to the system.
+        """
         assert not self._held_by_thread, "a second reservation of a thread could wait for its first one"
         count = min(count, self._total)
         turn = object()
@@ -64,6 +79,8 @@ class DecodingBudget:
             yield
         finally:
             self._held_by_thread = False
+            if count >= LARGE_BYTES:
+                _malloc_trim(0)
             with self._changed:
                 self._free += count
                 self._changed.notify_all()
