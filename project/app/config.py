@@ -19,6 +19,8 @@ from app.domain import RetryPolicy
 MIGRATIONS_DIR = PROJECT_DIR / "migrations"
 AddressLogging = Literal["full", "short", "off"]
 
+SYSTEM_CAS: Final = "system"
+"""Value of sslrootcert for the certificate authorities of the machine, as in libpq."""
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 HOST_NAME: Final = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9])?")
 API_KEY: Final = re.compile(r"(?!ic_)[!-~]{16,256}")
@@ -336,10 +338,10 @@ class Settings(BaseSettings):
                 f"only supports the options sslmode, one of {', '.join(SSL_MODES)}, sslrootcert, a file or system, and "
                 "host, the folder of a socket"
             )
-        root = options.get("sslrootcert", "system")
-        if root != "system" and not Path(root).is_file():
+        root = options.get("sslrootcert", SYSTEM_CAS)
+        if root != SYSTEM_CAS and not Path(root).is_file():
             raise ValueError(f"sslrootcert={root} does not exist")
-        if options.get("sslrootcert") == "system" and options.get("sslmode", "verify-full") != "verify-full":
+        if options.get("sslrootcert") == SYSTEM_CAS and options.get("sslmode", "verify-full") != "verify-full":
             raise ValueError(
                 "sslrootcert=system needs sslmode=verify-full: anybody can get a certificate for another name"
             )

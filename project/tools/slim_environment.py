@@ -50,10 +50,10 @@ def main() -> int:
 
 def _unused(packages: Path) -> Iterator[Path]:
     for pattern in UNUSED:
-        found = list(packages.glob(pattern))
-        if not found:
+        matches = list(packages.glob(pattern))
+        if not matches:
             raise SystemExit(f"{pattern} is not there any more: correct the list of {Path(__file__).name}")
-        yield from found
+        yield from matches
 
 
 def _strip(packages: Path) -> None:

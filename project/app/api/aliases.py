@@ -1,14 +1,14 @@
-"""Aliases: calls of other services for tabular models, which run the code of the calls that they stand for."""
+"""Routes of other services' APIs for tabular models; each calls the route that it stands for."""
 
-import json
 from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import APIRouter, BackgroundTasks, Request, Response
+from fastapi.exceptions import RequestValidationError
 
 from app.api.deps import State
 from app.api.errors import problem_responses
-from app.api.tabular import ROW, classify_body, predict_defaults
+from app.api.tabular import ROW, classify_parsed, parse, predict_defaults
 from app.models.pydantic import FlowerPrediction, RowPrediction
 
 router = APIRouter(tags=["aliases"])
@@ -36,8 +36,8 @@ _BODY = {
 @router.get("/predict/", summary="Alias of GET /predict/{model} with the default model", responses=_RESPONSES)
 async def predict_default_row(state: State, response: Response, background: BackgroundTasks) -> RowPrediction:
     """Classifies the default row of the model that the setting TABULAR_MODEL names."""
-    answer = await predict_defaults(state.settings.tabular_model, state, response, background)
-    return RowPrediction(**answer.model_dump(), prediction=answer.label)
+    result = await predict_defaults(state.settings.tabular_model, state, response, background)
+    return RowPrediction(**result.model_dump(), prediction=result.label)
 
 
 @router.post(
@@ -48,23 +48,22 @@ async def predict_default_row(state: State, response: Response, background: Back
 )
 async def predict_row(request: Request, state: State, response: Response, background: BackgroundTasks) -> RowPrediction:
     """Classifies a row, plain or as `{"data": {…}}`, with the model that the setting TABULAR_MODEL names."""
-    body = await request.body()
-    answers, _ = await classify_body(state, state.settings.tabular_model, _unwrapped(body), response, background)
-    return RowPrediction(**answers[0].model_dump(), prediction=answers[0].label)
+    row = _row_of(parse(await request.body()))
+    (result,) = await classify_parsed(state, state.settings.tabular_model, row, response, background)
+    return RowPrediction(**result.model_dump(), prediction=result.label)
 
 
 @router.get("/prediction/", summary="Alias of POST /predict/iris_random_forest with one flower", responses=_RESPONSES)
 async def predict_flower(state: State, response: Response, background: BackgroundTasks) -> FlowerPrediction:
     """Classifies one iris flower: a first result of a tabular model."""
-    answers, _ = await classify_body(state, IRIS, json.dumps(ROW).encode(), response, background)
-    return FlowerPrediction(prediction=answers[0].label.capitalize())
+    (result,) = await classify_parsed(state, IRIS, ROW, response, background)
+    return FlowerPrediction(prediction=result.label.capitalize())
 
 
-def _unwrapped(body: bytes) -> bytes:
-    """The row of ``{"data": {…}}``; any other body as it is."""
-    try:
-        parsed: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        return body
-    is_wrapped = isinstance(parsed, dict) and set(parsed) == {"data"} and isinstance(parsed["data"], dict)
-    return json.dumps(parsed["data"] if is_wrapped else parsed if isinstance(parsed, dict) else None).encode()
+def _row_of(body: Any) -> Any:
+    """The row of ``{"data": {…}}``, or the body itself. Raises RequestValidationError if it is a list."""
+    if isinstance(body, list):
+        item = {"type": "dict_type", "loc": ("body",), "msg": "Send one row, as an object", "input": body}
+        raise RequestValidationError([item])
+    is_wrapped = isinstance(body, dict) and set(body) == {"data"} and isinstance(body["data"], dict)
+    return body["data"] if is_wrapped else body

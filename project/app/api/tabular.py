@@ -70,24 +70,24 @@ async def predict(
 
     Identical requests are served from a cache: see the `Cache-Status` header.
     """
-    results, is_list = await classify_body(state, model, await request.body(), response, background)
-    return results if is_list else results[0]
+    body = parse(await request.body())
+    results = await classify_parsed(state, model, body, response, background)
+    return results if isinstance(body, list) else results[0]
 
 
-async def classify_body(
-    state: AppState, model: str, body: bytes, response: Response, background: BackgroundTasks
-) -> tuple[list[RowAnswer], bool]:
-    """A model's results for the rows in a request's body, and whether that is a list.
+async def classify_parsed(
+    state: AppState, model: str, body: Any, response: Response, background: BackgroundTasks
+) -> list[RowAnswer]:
+    """A model's results for a row, or for each row of a list.
 
     Raises ModelUnknown, ModelBroken or RequestValidationError.
     """
     classifier = await asyncio.to_thread(state.registry.tabular, model)
-    parsed = _parse(body)
-    rows = _validate(classifier.row_schema, parsed)
-    return await classify_rows(state, classifier, rows, response, background), isinstance(parsed, list)
+    return await classify_rows(state, classifier, _validate(classifier.row_schema, body), response, background)
 
 
-def _parse(body: bytes) -> Any:
+def parse(body: bytes) -> Any:
+    """A request's body. Raises RequestValidationError if it is not JSON."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:

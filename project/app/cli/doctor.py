@@ -144,11 +144,11 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
 async def _connections(settings: Settings) -> Finding:
     from app.db.server_checks import count_connections
 
-    found = await count_connections(settings)
-    if found.problem:
+    counts = await count_connections(settings)
+    if counts.problem:
         # One process alone may be refused connections, or only several together.
-        return Finding("connections", "wrong" if found.each > found.allowed else "warning", found.problem)
-    return Finding("connections", "ok", f"{found.allowed} allowed; each process may open {found.each}")
+        return Finding("connections", "wrong" if counts.per_process > counts.allowed else "warning", counts.problem)
+    return Finding("connections", "ok", f"{counts.allowed} allowed; each process may open {counts.per_process}")
 
 
 async def _permissions() -> Finding:

@@ -16,7 +16,7 @@ from tortoise import connections
 from tortoise.context import TortoiseContext
 from tortoise.exceptions import DBConnectionError, OperationalError
 
-from app.config import Settings
+from app.config import SYSTEM_CAS, Settings
 from app.db.embedded import embedded_postgres, running_postgres
 from app.db.errors import POOLED, SHARED_ERRORS, describe_error, translate_connection_errors
 from app.domain import DatabaseUnavailable, StartupError, TablesMissing
@@ -33,8 +33,6 @@ IDLE_SECONDS: Final = 30.0
 """After which an unused connection is closed, so that other processes can open one; asyncpg's default is 300."""
 APPLICATION: Final = "image-classifier "
 MAX_APPLICATION_NAME: Final = 63
-SYSTEM_CAS: Final = "system"
-"""Value of sslrootcert for the certificate authorities of the machine, as in libpq."""
 STATEMENT_SECONDS: Final = 30.0
 """Time limit of a statement, except in bulk work such as a backup."""
 
@@ -159,7 +157,7 @@ async def _wait_until_ready(url: str, seconds: float) -> None:
     options = connection_options(url)
     address = f"{options['host']}:{options['port']}"
     try:
-        await when_available(partial(_try_connection, address), seconds, address)
+        await when_available(partial(_try_connection, address), seconds)
     except DatabaseUnavailable as error:
         if error.has_reason:
             raise StartupError(f"{error.message} ({describe_error(error)})") from None
@@ -194,9 +192,7 @@ async def _try_connection(address: str) -> None:
         ) from error
 
 
-async def when_available(
-    call: Callable[[], Awaitable[Result]], seconds: float, address: str = "DATABASE_URL"
-) -> Result:
+async def when_available(call: Callable[[], Awaitable[Result]], seconds: float) -> Result:
     """The result of ``call``, which is repeated while the database is unavailable, for up to ``seconds``.
 
     Raises DatabaseUnavailable after that.
@@ -212,7 +208,8 @@ async def when_available(
         except DatabaseUnavailable as error:
             if first is None:
                 first = error
-                log.info(DATABASE_AWAITED, address, describe_error(error))
+                client: Any = connections.get(CONNECTION)
+                log.info(DATABASE_AWAITED, f"{client.host}:{client.port}", describe_error(error))
         await asyncio.sleep(RETRY_SECONDS)
     raise first
 

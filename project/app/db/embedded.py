@@ -198,7 +198,7 @@ class _Cluster:
             self._close_to_others()
             return
         if self._dir.exists():
-            raise StartupError(f"{self._dir} is not a database, or is damaged: restore it, or move it away.")
+            raise self._damaged()
         log.info(POSTGRES_CREATING, self._dir)
         staging = self._dir.with_name("postgres.making")
         shutil.rmtree(staging, ignore_errors=True)
@@ -252,12 +252,15 @@ class _Cluster:
         shown = subprocess.run([str(self._bin / "postgres"), "--version"], capture_output=True, text=True).stdout
         own = re.search(r"\d+", shown)
         if not created_by.isdecimal():
-            raise StartupError(f"{self._dir} is not a database, or is damaged: restore it, or move it away.")
+            raise self._damaged()
         if own and own[0] != created_by:
             raise StartupError(
                 f"The database in {self._dir} is of PostgreSQL {created_by}, and this version of the service has "
                 f"PostgreSQL {own[0]}: upgrade it as project/docs/operations.md says (Upgrade the embedded PostgreSQL)."
             )
+
+    def _damaged(self) -> StartupError:
+        return StartupError(f"{self._dir} is not a database, or is damaged: restore it, or move it away.")
 
     async def start(self, lock: IO[str], wait_seconds: float) -> str:
         """Start the server, wait until it answers, and return its URL."""

@@ -109,7 +109,7 @@ def _reason(error: BaseException) -> str | None:
 
 
 def describe_error(error: BaseException) -> str:
-    """The message of an error or of what caused it; its class if there is no message."""
+    """The message of an error's root cause, or the cause's class name if the message is empty."""
     while cause := error.__cause__:
         error = cause
     return str(error) or type(error).__name__

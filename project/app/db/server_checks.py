@@ -65,7 +65,7 @@ class Connections:
     """Connections to the server: how many it allows to this account, and how many may be needed."""
 
     allowed: int
-    each: int
+    per_process: int
     """That each process of the service may open."""
     processes: int
     """Of the service, this one included."""
@@ -75,11 +75,11 @@ class Connections:
     @property
     def problem(self) -> str:
         """What is wrong and what to do, as a sentence; empty if there are enough."""
-        if self.each * self.processes + self.others <= self.allowed:
+        if self.per_process * self.processes + self.others <= self.allowed:
             return ""
-        needed = f"{self.processes} processes may open {self.each} connections each"
+        needed = f"{self.processes} processes may open {self.per_process} connections each"
         if self.processes == 1:
-            needed = f"This process may open {self.each} connections"
+            needed = f"This process may open {self.per_process} connections"
         others = f", other programs use {self.others}" if self.others else ""
         return (
             f"{needed}{others}, and the database allows {self.allowed}: lower DATABASE_POOL_SIZE, or raise "
@@ -118,8 +118,8 @@ async def missing_permissions() -> list[str]:
 async def _count(connection: asyncpg.Connection, settings: Settings) -> Connections:
     row = await connection.fetchrow(_CONNECTIONS, APPLICATION, application_name())
     assert row is not None
-    each = settings.database_pool_size + OTHER_CONNECTIONS[settings.queue]
-    return Connections(row["allowed"], each, row["processes"] + 1, row["others"])
+    per_process = settings.database_pool_size + OTHER_CONNECTIONS[settings.queue]
+    return Connections(row["allowed"], per_process, row["processes"] + 1, row["others"])
 
 
 async def _shares_sessions(connection: asyncpg.Connection, url: str) -> bool:

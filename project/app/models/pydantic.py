@@ -159,7 +159,7 @@ class ClassificationTask(BaseModel):
     )
 
     @classmethod
-    def of(cls, prediction: PredictionRead) -> Self:
+    def from_prediction(cls, prediction: PredictionRead) -> Self:
         """The state of a prediction."""
         scores = [[score.label, round(100 * score.confidence, 4)] for score in prediction.all_predictions or []]
         return cls(task_status=_TASK_STATUS[prediction.status], data=scores or None)

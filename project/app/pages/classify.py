@@ -119,6 +119,8 @@ async def show_result(id: Id, request: Request, state: State) -> Response:
     if prefers_html(request):
         response = page(request, "result.html", prediction=prediction, finished=prediction.status in FINISHED)
     else:
-        response = Response(ClassificationTask.of(prediction).model_dump_json(), media_type="application/json")
+        response = Response(
+            ClassificationTask.from_prediction(prediction).model_dump_json(), media_type="application/json"
+        )
     response.headers["Vary"] = "Accept"
     return response

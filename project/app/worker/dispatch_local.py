@@ -151,11 +151,11 @@ async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[str]:
     """Connect to the database, and yield its URL. A new embedded one gets its tables, and another one is checked."""
-    is_embedded, seconds = settings.database_url is None, settings.database_wait_seconds
+    is_embedded = settings.database_url is None
     async with database_url(settings) as url:
         if is_embedded:
-            await when_available(partial(create_tables, url, settings), seconds)
+            await create_tables(url, settings)
         async with connected(url, settings):
             if not is_embedded:
-                await when_available(partial(check_server, url, settings), seconds)
+                await when_available(partial(check_server, url, settings), settings.database_wait_seconds)
             yield url

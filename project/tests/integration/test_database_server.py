@@ -101,7 +101,7 @@ async def test_connections_of_a_restricted_account_are_counted(database_url: str
         async with connected(url, small):
             found = await count_connections(small)
             assert found.allowed == 8
-            assert found.each == 6
+            assert found.per_process == 6
             assert "the database allows 8: lower DATABASE_POOL_SIZE" in (await count_connections(large)).problem
 
 
@@ -132,11 +132,11 @@ async def never(job_id: int) -> None:
 
 
 def test_enough_connections_are_no_problem() -> None:
-    assert Connections(allowed=22, each=11, processes=2, others=0).problem == ""
+    assert Connections(allowed=22, per_process=11, processes=2, others=0).problem == ""
     assert "2 processes may open 11 connections each, other programs use 1" in (
-        Connections(allowed=22, each=11, processes=2, others=1).problem
+        Connections(allowed=22, per_process=11, processes=2, others=1).problem
     )
-    assert Connections(allowed=5, each=11, processes=1, others=0).problem.startswith("This process may open 11")
+    assert Connections(allowed=5, per_process=11, processes=1, others=0).problem.startswith("This process may open 11")
 
 
 async def test_every_connection_names_its_process(database_url: str, settings: Settings) -> None:

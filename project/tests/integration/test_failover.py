@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from app.db.migrations import migrate
 from app.domain import NoWorkerYet
 from app.worker.job_queue import install
 from tests.integration.conftest import serving
+from tests.resilience.cluster import Process
 from tests.servers import PostgresServer, running
 from tests.uploading import upload
 
@@ -81,7 +81,8 @@ async def test_service_that_starts_on_a_standby_works_once_it_is_promoted(
 
 
 @asynccontextmanager
-async def worker(settings: Settings, log: Path) -> AsyncIterator[None]:
+async def worker(settings: Settings, folder: Path) -> AsyncIterator[Path]:
+    """A worker in a process of its own; yields its log."""
     assert settings.database_url
     environment = {
         "PATH": os.environ["PATH"],
@@ -92,26 +93,19 @@ async def worker(settings: Settings, log: Path) -> AsyncIterator[None]:
         "MODEL": settings.model,
         "QUEUE": "pgqueuer",
     }
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app", "worker"], env=environment, stdout=output, stderr=output
-        )
+    process = Process("worker", [sys.executable, "-m", "app", "worker"], environment, folder)
+    await asyncio.to_thread(process.start, "Consuming jobs")
     try:
-        yield
-        assert process.poll() is None, log.read_text()
+        yield process.log
     finally:
-        process.terminate()
-        await asyncio.to_thread(process.wait, SECONDS)
+        await asyncio.to_thread(process.stop)
 
 
 async def test_worker_that_starts_on_a_standby_works_once_it_is_promoted(
     standby: PostgresServer, settings: Settings, tmp_path: Path
 ) -> None:
-    settings, log = on(settings, standby, queue="pgqueuer"), tmp_path / "worker.log"
-    async with worker(settings, log), serving(settings) as client:
-        async with asyncio.timeout(SECONDS):
-            while "Consuming jobs" not in log.read_text():
-                await asyncio.sleep(0.1)
+    settings = on(settings, standby, queue="pgqueuer")
+    async with worker(settings, tmp_path) as log, serving(settings) as client:
         # A worker cannot announce its models yet.
         await refuses_changes(client, str(NoWorkerYet()))
         standby.promote()

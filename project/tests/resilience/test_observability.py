@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,13 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.pictures import encoded, scene
 from tests.resilience.conftest import NewCluster
+from tests.servers import free_port
 
 UPLOADS = 24
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 async def counted(urls: list[str], name: str) -> Counter[tuple[str, ...]]:

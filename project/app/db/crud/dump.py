@@ -7,7 +7,7 @@ from typing import BinaryIO, Final
 import asyncpg
 from tortoise.exceptions import OperationalError
 
-from app.db.advisory_locks import KEEP_IMAGES
+from app.db.advisory_locks import KEEP_IMAGES, is_held
 from app.db.connection import execute, raw_connection
 from app.db.errors import translate_connection_errors
 from app.db.transactions import transaction
@@ -34,12 +34,7 @@ _IS_USED: Final = """
 SELECT EXISTS (SELECT FROM predictions)
     OR EXISTS (SELECT FROM api_keys WHERE NOT starts_with(public_id, 'env-')) AS used
 """
-_IS_LOCKED: Final = """
-SELECT EXISTS (
-    SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
-    WHERE locktype = 'advisory' AND objid = $1 AND classid = 0 AND objsubid = 1 AND datname = current_database()
-) AS locked
-"""
+_IS_KEPT: Final = f"SELECT {is_held(str(KEEP_IMAGES))} AS kept"
 
 
 @asynccontextmanager
@@ -77,8 +72,8 @@ async def images_kept() -> AsyncIterator[Callable[[], Awaitable[None]]]:
 @translate_connection_errors()
 async def are_images_kept() -> bool:
     """Whether a backup is being made, so that no image may be deleted now."""
-    (row,) = await execute(_IS_LOCKED, [KEEP_IMAGES])
-    return bool(row["locked"])
+    (row,) = await execute(_IS_KEPT)
+    return bool(row["kept"])
 
 
 async def is_empty() -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from app.db.advisory_locks import is_held
 from app.db.connection import execute
 from app.db.errors import translate_connection_errors
 from app.domain import IdempotencyClaim, IdempotencyKeyInFlight, IdempotencyKeyReused
@@ -17,18 +18,14 @@ MAX_KEY_LENGTH: Final = 255
 
 # A key becomes free after a day, or if its upload's process died before the row existed: PostgreSQL releases a dead
 # process's lock at once. The time limit is for processes that hang, or that run on a host that is cut off.
-_CLAIM: Final = """
+_CLAIM: Final = f"""
 INSERT INTO idempotency_keys AS kept (key, fingerprint, claimed_at, owner) VALUES ($1, $2, now(), $5)
 ON CONFLICT (key) DO UPDATE
 SET fingerprint = EXCLUDED.fingerprint, claimed_at = now(), owner = EXCLUDED.owner, prediction_id = NULL, answer = NULL
 WHERE kept.claimed_at < now() - CASE WHEN kept.prediction_id IS NULL THEN $3::interval ELSE $4::interval END
-    OR kept.prediction_id IS NULL AND kept.owner <> $5 AND NOT EXISTS (
-        SELECT 1 FROM pg_locks
-        WHERE locktype = 'advisory' AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = kept.owner
-            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    )
+    OR kept.prediction_id IS NULL AND kept.owner <> $5 AND NOT {is_held("kept.owner")}
 RETURNING claimed_at
-"""
+"""  # noqa: S608 - a fragment of ours # nosec B608
 
 
 @dataclass(frozen=True, slots=True)

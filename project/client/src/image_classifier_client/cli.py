@@ -95,11 +95,11 @@ class _Delay:
 
     def __init__(self, subject: str) -> None:
         self._subject = subject
-        self._is_said = False
+        self._is_reported = False
 
     def __call__(self, reason: str) -> None:
-        if not self._is_said:
-            self._is_said = True
+        if not self._is_reported:
+            self._is_reported = True
             print(f"{self._subject}: {reason}. Trying again…", file=sys.stderr, flush=True)
 
 
