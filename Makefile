@@ -21,9 +21,8 @@ TEST_MODELS := $(CURDIR)/data/test-models
 TEST_IMAGES := $(abspath $(wildcard ../shared/images))
 INT8 = MODEL_PRECISION=int8 CALIBRATION_IMAGES=$(1)
 TEST_WEIGHTS := $(abspath $(or $(MODEL_WEIGHTS),$(wildcard ../shared/weights/mobilenet_v2_imagenet.h5)))
-EXPORT := PYTHONPATH=project $(EXPORT_VENV)/bin/python -m app export-model
 export-for-tests = export MODELS_DIR=$(TEST_MODELS) MODEL=$(1) $(2); \
-	$(APP) has-model >/dev/null 2>&1 || { echo "==> Exporting the model $(1) for the tests"; $(EXPORT); }
+	$(APP) has-model >/dev/null 2>&1 || { echo "==> Exporting the model $(1) for the tests"; $(APP) export-model; }
 
 # No library reports what is done here: ONNX Runtime, Ray, BentoML, and others that heed DO_NOT_TRACK.
 export ORT_DISABLE_TELEMETRY := 1
@@ -83,12 +82,9 @@ docs: $(VENV)/dev.stamp ## Build the documentation into project/docs/_site
 migrate: $(VENV)/run.stamp ## Apply database migrations
 	@$(APP) migrate
 
-model: $(VENV)/run.stamp ## Export the default model, or MODEL=name, unless it exists (needs TensorFlow for a minute)
+model: $(VENV)/run.stamp ## Export the default model, or MODEL=name, unless it exists
 	@status=0; reason=$$($(APP) has-model) || status=$$?; \
-	if [ $$status -eq 3 ]; then \
-	  echo "==> Exporting the model, which takes about a minute"; \
-	  $(MAKE) --silent --no-print-directory $(EXPORT_VENV)/stamp && $(EXPORT); \
-	elif [ $$status -ne 0 ]; then false; fi $(QUIETLY)
+	if [ $$status -eq 3 ]; then $(APP) export-model; elif [ $$status -ne 0 ]; then false; fi $(QUIETLY)
 
 iris: $(TABULAR_VENV)/stamp ## Train and export two tabular models for /predict (needs scikit-learn for a moment)
 	@PYTHONPATH=project $(TABULAR_VENV)/bin/python -m app export-iris-models $(QUIETLY)
@@ -108,12 +104,12 @@ fuzz: $(VENV)/dev.stamp ## Fuzz the decoders and the API at FUZZ_URL (its data m
 	@[ -n "$(FUZZ_URL)" ] || { echo "error: set FUZZ_URL=http://localhost:8004, a service whose data may be lost" >&2; false; } $(QUIETLY)
 	@cd project && ../$(BIN)/python -m tests.fuzz.api $(FUZZ_URL) $(or $(FUZZ_SECONDS),120)
 
-vitals: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure startup, latencies and memory against the promised values (BENCH_IMAGES=folder)
+vitals: $(VENV)/dev.stamp ## Measure startup, latencies and memory against the promised values (BENCH_IMAGES=folder)
 	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; false; } $(QUIETLY)
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
 	@cd project && exec ../$(BIN)/python -m benchmarks.vitals --models $(TEST_MODELS) --images $(BENCH_FOLDER)
 
-hostile: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure how long others wait while clients send and view hostile files
+hostile: $(VENV)/dev.stamp ## Measure how long others wait while clients send and view hostile files
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
 	@cd project && exec ../$(BIN)/python -m benchmarks.hostile --models $(TEST_MODELS) $(BENCH_ARGS)
 
@@ -129,7 +125,7 @@ accuracy: $(VENV)/dev.stamp ## Compare MODELS="folder folder" on labelled images
 
 BENCH_ENVIRONMENTS := $(foreach name,baseline litserve bentoml ray,.venv-bench-$(name)/stamp)
 
-bench: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp $(BENCH_ENVIRONMENTS) ## Compare the service with its floor, a tutorial's service and its peers (BENCH_IMAGES=folder)
+bench: $(VENV)/dev.stamp $(BENCH_ENVIRONMENTS) ## Compare the service with its floor, a tutorial's service and its peers (BENCH_IMAGES=folder)
 	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; false; } $(QUIETLY)
 	@[ -n "$(TEST_WEIGHTS)" ] || { echo "error: set MODEL_WEIGHTS to MobileNetV2's Keras weights" >&2; false; } $(QUIETLY)
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
@@ -148,7 +144,7 @@ lock: $(VENV)/dev.stamp ## Pin the newest versions of all dependencies, with has
 	  ../../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-header --no-annotate requirements-$$name.in -o requirements-$$name.txt; done
 
-scaling: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp ## Measure the cost of a prediction with one to three workers (BENCH_IMAGES=folder)
+scaling: $(VENV)/dev.stamp ## Measure the cost of a prediction with one to three workers (BENCH_IMAGES=folder)
 	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; false; } $(QUIETLY)
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
 	@cd project && exec ../$(BIN)/python -m benchmarks.scaling --models $(TEST_MODELS) --images $(BENCH_FOLDER) $(BENCH_ARGS)

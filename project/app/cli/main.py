@@ -98,8 +98,8 @@ COMMANDS: Final = {
     "retain": _Command(backup.retain, "Apply RETENTION_DAYS and RETENTION_BYTES now.", backup.add_retain_options),
     "sweep": _Command(backup.sweep, "Delete images without a prediction.", backup.add_sweep_options),
     "export-model": _Command(
-        models.export_model,
-        "Export a model to MODELS_DIR (needs TensorFlow).",
+        models.export,
+        "Export the default model to MODELS_DIR, or another one (needs TensorFlow).",
         models.add_export_options,
         is_for_everybody=True,
     ),

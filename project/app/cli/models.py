@@ -53,8 +53,8 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--squash", action="store_true", help="scale the whole image instead of cropping its centre")
 
 
-def export_model(settings: Settings, options: argparse.Namespace) -> int:
-    """Export a model; needs TensorFlow (requirements-export.txt)."""
+def export(settings: Settings, options: argparse.Namespace) -> int:
+    """Export the default model, or a SOURCE, which needs TensorFlow (requirements-export.txt)."""
     try:
         settings.models.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -62,28 +62,49 @@ def export_model(settings: Settings, options: argparse.Namespace) -> int:
             f"MODELS_DIR {settings.models} cannot be used: {error.strerror}. Set MODELS_DIR to a writable folder."
         ) from error
     with _native_output_held_back(settings):
-        try:
-            from app.classifier.export.export import Request
-            from app.classifier.export.export import export_model as export
-        except ModuleNotFoundError as error:
-            raise StartupError(
-                f"Exporting a model needs {error.name}: run `make model`, or install requirements-export.txt."
-            ) from error
-        export(
-            settings,
-            Request(
-                source=options.source,
-                name=options.name,
-                weights=options.weights,
-                labels=options.labels,
-                preprocessing=options.preprocessing,
-                squash=options.squash,
-                output=options.output,
-                size=options.size,
-                activation=options.activation,
-            ),
-        )
+        if options.source:
+            _export_source(settings, options)
+        else:
+            _export_default(settings, options)
     return 0
+
+
+def _export_default(settings: Settings, options: argparse.Namespace) -> None:
+    parser = argparse.ArgumentParser()
+    add_export_options(parser)
+    defaults = vars(parser.parse_args([]))
+    given = [f"--{name}" for name, default in defaults.items() if getattr(options, name) != default]
+    if given:
+        raise StartupError(f"{', '.join(given)}: only for a SOURCE. Name one: ./classifier export-model SOURCE …")
+    try:
+        from app.classifier.export.default_model import export_default_model
+    except ModuleNotFoundError as error:
+        raise StartupError(f"Exporting the model needs {error.name}: run `make model`.") from error
+    export_default_model(settings)
+
+
+def _export_source(settings: Settings, options: argparse.Namespace) -> None:
+    try:
+        from app.classifier.export.keras.export import Request, export_model
+    except ModuleNotFoundError as error:
+        raise StartupError(
+            f"Exporting {options.source} needs {error.name}: run ./classifier export-model, "
+            "or install requirements-export.txt."
+        ) from error
+    export_model(
+        settings,
+        Request(
+            source=options.source,
+            name=options.name,
+            weights=options.weights,
+            labels=options.labels,
+            preprocessing=options.preprocessing,
+            squash=options.squash,
+            output=options.output,
+            size=options.size,
+            activation=options.activation,
+        ),
+    )
 
 
 @contextmanager

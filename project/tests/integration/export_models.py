@@ -17,8 +17,8 @@ import onnx
 import tf_keras
 
 from app.classifier.activations import Activation
-from app.classifier.export.export import Request, export_model
-from app.classifier.export.networks import PREPROCESSINGS, preprocessing_of, registry_name
+from app.classifier.export.keras.export import Request, export_model
+from app.classifier.export.keras.networks import PREPROCESSINGS, preprocessing_of, registry_name
 from app.config import Settings
 from app.domain import StartupError
 
@@ -254,7 +254,7 @@ for name, changed in {
 refused("no source", Request("Nonsense"))
 refused("no labels", Request(str(folder / "own.keras"), preprocessing="unit"))
 refused("no preprocessing", Request(str(folder / "own.keras"), labels=labels))
-refused("no calibration", Request(), model_precision="int8")
+refused("no calibration", request, model_precision="int8")
 (folder / "three.txt").write_text("one\ntwo\nthree\n")
 refused("other labels", Request(str(folder / "own.keras"), labels=folder / "three.txt", preprocessing="unit"))
 (folder / "broken.keras").write_bytes(b"no model")
@@ -263,7 +263,6 @@ flipping = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.RandomFlip()
 flipping.export(folder / "flipping", verbose=False)
 refused("unconvertible", Request(str(folder / "flipping"), labels=labels, preprocessing="unit"))
 refused("weights of another", Request("MobileNetV3Small", weights=str(folder / "logits.h5")))
-refused("no such default", Request(), model="resnet50")
 
 modules = keras.applications
 preprocessings = {

@@ -1,9 +1,7 @@
 """The real models: scores equal to Keras' and correct labels for real pictures."""
 
 import csv
-import os
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -22,36 +20,6 @@ from tests.integration.conftest import serving
 from tests.pictures import jpeg
 
 pytestmark = pytest.mark.process
-
-TOLERANCE = 1e-3
-KERAS_SCORES = Path(__file__).with_name("keras_scores.py")
-
-
-def tensors() -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
-    """Several inputs: a picture, noise, and the ends of the range."""
-    noise = np.random.default_rng(0).uniform(-1, 1, (224, 224, 3)).astype(np.float32)
-    plain = [np.full((224, 224, 3), value, np.float32) for value in (-1, 0, 1)]
-    return np.stack([to_tensor(jpeg()), noise, *plain])
-
-
-@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0"])
-def test_scores_equal_those_of_keras(
-    name: str, all_models: Path, export_python: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    weights = request.getfixturevalue("mobilenet_weights") if name == "mobilenet_v2" else ""
-    inputs = tensors()
-    np.save(tmp_path / "inputs.npy", inputs)
-    subprocess.run(
-        [export_python, str(KERAS_SCORES), name, str(weights), str(tmp_path)],
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TF_CPP_MIN_LOG_LEVEL": "2"},
-    )
-    expected = np.load(tmp_path / "scores.npy")
-    classifier = Classifier(read_model(all_models / name), threads=1)
-    scores = np.stack([classifier.scores(tensor) for tensor in inputs])
-    assert scores.shape == expected.shape == (5, 1000)
-    assert expected.max() > 10 * TOLERANCE
-    assert np.abs(scores - expected).max() < TOLERANCE
 
 
 def test_labels_equal_those_of_keras(models_dir: Path) -> None:

@@ -152,7 +152,6 @@ def test_input_of_a_softmax_stays_float(result: dict[str, Any], name: str) -> No
         ("not a model", "must be a .keras file, an .h5 file, or the folder of a SavedModel"),
         ("not a SavedModel", "is not a SavedModel: it has no saved_model.pb"),
         ("doubled labels", "line 3 repeats the label of line 1, 'one'"),
-        ("no such default", "MODEL is resnet50, which has no default source"),
     ],
 )
 def test_export_error_is_reported_in_one_line(result: dict[str, Any], name: str, message: str) -> None:

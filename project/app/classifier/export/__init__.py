@@ -1,1 +1,1 @@
-"""Exports models from weights. Runs once, with TensorFlow, and is never imported while serving."""
+"""Exports models from weights: runs once, and is never imported while serving. Only ``keras`` needs TensorFlow."""

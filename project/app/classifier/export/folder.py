@@ -3,12 +3,27 @@
 import hashlib
 import logging
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import tomli_w
+from pydantic import ValidationError
 
-from app.classifier.manifest import MANIFEST, Manifest, TabularManifest, fingerprint_of
+from app.classifier.activations import Activation
+from app.classifier.export.weights import Weights
+from app.classifier.manifest import (
+    MANIFEST,
+    ImageManifest,
+    InputTable,
+    Manifest,
+    OutputTable,
+    Precision,
+    TabularManifest,
+    fingerprint_of,
+)
+from app.classifier.registry import folder_name
+from app.domain import StartupError
 from app.observability.log_events import MODEL_EXPORTED
 
 log = logging.getLogger(__name__)
@@ -16,6 +31,45 @@ log = logging.getLogger(__name__)
 VERSION_DIGITS: Final = 12
 UNVERSIONED: Final = "unversioned"
 """The version of a manifest until its model is installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedModel:
+    """An image model without its file."""
+
+    name: str
+    """Without the precision."""
+    labels: list[str]
+    weights: Weights
+    input: InputTable
+    activation: Activation = "none"
+
+
+def install_image_model(
+    models_dir: Path, model: ExportedModel, precision: Precision, exporter: str, file: bytes
+) -> Path:
+    """Install an image model, and return its folder. ``file``: LiteRT for fp32, ONNX for int8. Raises StartupError."""
+    name = folder_name(model.name, precision)
+    runtime, extension = ("litert", "tflite") if precision == "fp32" else ("onnx", "onnx")
+    try:
+        manifest = ImageManifest(
+            name=name,
+            kind="image",
+            version=UNVERSIONED,
+            weights_sha256=model.weights.sha256,
+            weights_source=model.weights.source,
+            exporter=exporter,
+            runtime=runtime,
+            file=f"{name}.{extension}",
+            labels="labels.txt",
+            precision=precision,
+            input=model.input,
+            output=OutputTable(activation=model.activation),
+        )
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        raise StartupError(f"The manifest's {'.'.join(map(str, first['loc']))} is invalid: {first['msg']}.") from error
+    return install_model(models_dir, manifest, file, model.labels)
 
 
 def install_model(models_dir: Path, draft: Manifest, network: bytes, labels: list[str]) -> Path:

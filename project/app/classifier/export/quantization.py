@@ -1,4 +1,4 @@
-"""Converts a LiteRT file to int8 ONNX, calibrated with the user's images.
+"""Converts a float32 ONNX file to int8, calibrated with the user's images.
 
 Weights become signed int8 per channel, activations unsigned int8 per tensor (QDQ; Jacob et al., 2018), the form that
 both ONNX Runtime and OpenVINO run with int8 instructions (record 13).
@@ -6,7 +6,6 @@ both ONNX Runtime and OpenVINO run with int8 instructions (record 13).
 
 import logging
 import tempfile
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -14,16 +13,12 @@ from typing import Final
 import numpy as np
 import onnx
 import onnxruntime
-import tf2onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
-
-from app.classifier.export.conversion import litert_scores
+from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
 log = logging.getLogger(__name__)
 
-OPSET: Final = 17
 KEPT_FLOAT: Final = {"Softmax"}
 """With 256 steps, every probability below 1/256 would become zero."""
 PASSED_ON: Final = KEPT_FLOAT | {"Flatten", "Identity", "Reshape", "Squeeze", "Transpose"}
@@ -34,41 +29,36 @@ AGREEMENT: Final = 0.9
 Tensor = NDArray[np.float32]
 
 
-def to_int8_onnx(lite: bytes, calibration: Sequence[Tensor], classes: int) -> bytes:
+def to_int8(network: bytes, calibration: Sequence[Tensor], classes: int) -> bytes:
     """An int8 ONNX file with float32 input and outputs, calibrated with ``calibration`` tensors.
 
-    ``lite``: a float32 LiteRT file with an output of shape (1, classes). Ranges are averages over the images' own, so
-    that one unusual image does not coarsen them all.
+    ``network``: a float32 ONNX file with an output of shape (1, classes), and batch norms folded. Ranges are averages
+    over the images' own, so that one unusual image does not coarsen them all.
     """
     with tempfile.TemporaryDirectory(prefix="int8-") as name:
         folder = Path(name)
-        (folder / "network.tflite").write_bytes(lite)
-        with warnings.catch_warnings():
-            # tf2onnx uses an interpreter that TensorFlow is about to move.
-            warnings.simplefilter("ignore")
-            tf2onnx.convert.from_tflite(
-                str(folder / "network.tflite"), opset=OPSET, output_path=str(folder / "float.onnx")
-            )
-        quant_pre_process(folder / "float.onnx", folder / "prepared.onnx", skip_symbolic_shape=True)
-        graph = onnx.load(folder / "prepared.onnx").graph
+        model = onnx.load_from_string(network)
+        # Or the quantizer advises to fold batch norms.
+        add_pre_process_metadata(model)
+        onnx.save(model, folder / "float.onnx")
         quantize_static(
-            folder / "prepared.onnx",
+            folder / "float.onnx",
             folder / "int8.onnx",
-            _Images(graph.input[0].name, calibration),
+            _Images(model.graph.input[0].name, calibration),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            op_types_to_quantize=sorted({node.op_type for node in graph.node} - KEPT_FLOAT),
+            op_types_to_quantize=sorted({node.op_type for node in model.graph.node} - KEPT_FLOAT),
             # The inputs of a softmax stay float32: the last convolutions are excluded here, other operations by type.
             # Everything after them is excluded too: if it were quantized, its inputs, the logits, would be as well.
-            nodes_to_exclude=_from_last_convolutions(graph, classes),
+            nodes_to_exclude=_from_last_convolutions(model.graph, classes),
             extra_options={
                 "CalibMovingAverage": True,
                 "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"],
             },
         )
         quantized = (folder / "int8.onnx").read_bytes()
-    _compare(lite, quantized, calibration, classes)
+    _compare(network, quantized, calibration, classes)
     return quantized
 
 
@@ -103,11 +93,16 @@ class _Images(CalibrationDataReader):
         return None if tensor is None else {self._name: tensor[np.newaxis]}
 
 
-def _compare(lite: bytes, quantized: bytes, calibration: Sequence[Tensor], classes: int) -> None:
-    session = onnxruntime.InferenceSession(quantized, providers=["CPUExecutionProvider"])
+def _compare(network: bytes, quantized: bytes, calibration: Sequence[Tensor], classes: int) -> None:
+    original, int8 = (_best(file, calibration, classes) for file in (network, quantized))
+    same = sum(first == second for first, second in zip(original, int8, strict=True))
+    say: Callable[..., None] = log.info if same >= AGREEMENT * len(calibration) else log.warning
+    say("int8 and fp32 give the same label for %d of %d calibration images", same, len(calibration))
+
+
+def _best(file: bytes, tensors: Sequence[Tensor], classes: int) -> list[int]:
+    """The best label of each tensor."""
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     input_name = session.get_inputs()[0].name
-    (scores,) = (output.name for output in session.get_outputs() if list(output.shape)[1:] == [classes])
-    int8_scores = np.stack([session.run([scores], {input_name: tensor[np.newaxis]})[0][0] for tensor in calibration])
-    same = int8_scores.argmax(axis=1) == litert_scores(lite, np.stack(calibration), classes).argmax(axis=1)
-    say: Callable[..., None] = log.info if same.mean() >= AGREEMENT else log.warning
-    say("int8 and fp32 give the same label for %d of %d calibration images", same.sum(), len(same))
+    scores = next(output.name for output in session.get_outputs() if list(output.shape)[1:] == [classes])
+    return [int(session.run([scores], {input_name: tensor[np.newaxis]})[0].argmax()) for tensor in tensors]

@@ -10,9 +10,9 @@ from typing import Any, Final
 import h5py
 import tensorflow as tf
 
-from app.classifier.export.functions import of_function
-from app.classifier.export.keras_models import in_float32
-from app.classifier.export.networks import OwnOptions, SourceNetwork, one_line, require_one_input, shape_of
+from app.classifier.export.keras.functions import of_function
+from app.classifier.export.keras.keras_models import in_float32
+from app.classifier.export.keras.networks import OwnOptions, SourceNetwork, one_line, require_one_input, shape_of
 from app.domain import StartupError
 
 LEGACY: Final = "2."

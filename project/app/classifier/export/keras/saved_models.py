@@ -5,8 +5,8 @@ from typing import Final
 
 import tensorflow as tf
 
-from app.classifier.export.functions import of_function
-from app.classifier.export.networks import OwnOptions, SourceNetwork, one_line, require_one_input, shape_of
+from app.classifier.export.keras.functions import of_function
+from app.classifier.export.keras.networks import OwnOptions, SourceNetwork, one_line, require_one_input, shape_of
 from app.domain import StartupError
 
 SIGNATURE: Final = "serving_default"

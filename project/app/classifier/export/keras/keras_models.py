@@ -16,7 +16,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from app.classifier.activations import Activation
-from app.classifier.export.networks import (
+from app.classifier.export.keras.networks import (
     IMAGE_RANK,
     OwnOptions,
     SourceNetwork,
@@ -26,13 +26,13 @@ from app.classifier.export.networks import (
     guess_activation,
     input_table,
     one_line,
-    reference_tensors,
     require_one_input,
     require_raw_pixels,
     shape_of,
     two_scores,
     unknown_class,
 )
+from app.classifier.export.verification import reference_tensors
 from app.classifier.manifest import InputTable
 from app.domain import StartupError
 

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from app.classifier.export.networks import (
+from app.classifier.export.keras.networks import (
     OwnOptions,
     SourceNetwork,
     as_pixels,
@@ -16,10 +16,10 @@ from app.classifier.export.networks import (
     guess_activation,
     input_table,
     one_line,
-    reference_tensors,
     require_raw_pixels,
     two_scores,
 )
+from app.classifier.export.verification import reference_tensors
 from app.domain import StartupError
 
 Call = Callable[[Any], Mapping[str, Any]]

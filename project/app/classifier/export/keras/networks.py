@@ -1,4 +1,4 @@
-"""Networks that can be exported: Keras applications, EfficientNet-Lite0, and users' own models.
+"""Networks that are exported from Keras: its applications, and users' own models.
 
 Each maps float32 (batch, size, size, 3), normalized as its ``input`` says, to (batch, classes). Networks with a last
 feature map also return it as ``features``, for heat maps.
@@ -19,6 +19,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from app.classifier.activations import Activation
+from app.classifier.export.verification import SEED
 from app.classifier.manifest import MAX_SIZE, InputTable
 from app.domain import StartupError
 from app.observability.log_events import EXPORT_SIZE
@@ -28,10 +29,8 @@ log = logging.getLogger(__name__)
 SHORT_SIDE_RATIO: Final = 256 / 224
 RANDOM: Final = "random"
 IMAGENET: Final = "imagenet"
-SEED: Final = 8004
 ANY_SIZE: Final = 224
 """Side in pixels for networks that accept any size."""
-REFERENCE_IMAGES: Final = 10
 IMAGE_RANK: Final = 4
 ROUNDING: Final = 1e-3
 
@@ -234,14 +233,6 @@ def weights_digest(model: keras.Model) -> str:
     for array in model.get_weights():
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def reference_tensors(table: InputTable, count: int = REFERENCE_IMAGES) -> NDArray[np.float32]:
-    """Tensors for comparisons: smooth random images, float32 (count, size, size, 3), normalized."""
-    coarse = np.random.default_rng(SEED).uniform(0, 255, (count, 7, 7, 3)).astype(np.float32)
-    size = (table.size, table.size)
-    pixels = np.asarray(keras.ops.image.resize(coarse, size, interpolation="bicubic")).clip(0, 255)
-    return np.asarray(pixels * np.asarray(table.scale) + np.asarray(table.offset), np.float32)
 
 
 def geometry(size: int) -> dict[str, int]:

@@ -1,0 +1,1 @@
+"""Exports Keras applications and users' own models. Needs TensorFlow (``requirements-export.txt``)."""
