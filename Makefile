@@ -7,13 +7,17 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV := .venv
+# Has pip and uv, which install the other environments.
+INSTALL_VENV := .venv-install
 EXPORT_VENV := .venv-export
 TABULAR_VENV := .venv-tabular
 BIN := $(VENV)/bin
 # The service is not installed: it runs from project/, and relative paths in settings are relative to this folder.
 APP := PYTHONPATH=project:project/client/src $(BIN)/python -m app
 # One line with progress; pip's own output only on failure.
-INSTALL = $(PYTHON) project/tools/install.py
+INSTALL = $(INSTALL_VENV)/bin/python project/tools/install.py
+# Restarts an environment that is to be installed from scratch.
+NEW_VENV = $(PYTHON) -m venv --without-pip --clear
 # Ends make without "make: *** Error 1", which would bury the message above it. The exit status stays non-zero.
 QUIETLY := || kill -PIPE $$PPID
 # The tests' models are separate from the user's. MobileNetV2 is only tested if its weights are available.
@@ -135,11 +139,13 @@ bench: $(VENV)/dev.stamp $(BENCH_ENVIRONMENTS) ## Compare the service with its f
 
 # OpenVINO only needs openvino-telemetry to convert models, and it would report that.
 lock: $(VENV)/dev.stamp ## Pin the newest versions of all dependencies, with hashes
-	@cd project && for name in requirements requirements-dev requirements-export requirements-tabular requirements-openvino requirements-telemetry; do \
+	@cd project && for name in requirements-install requirements requirements-dev requirements-export requirements-tabular requirements-openvino requirements-telemetry; do \
 	  echo "==> $$name.txt"; \
-	  constraint="--override requirements-overrides.in"; [ $$name = requirements ] || constraint="$$constraint -c requirements.txt"; \
+	  case $$name in requirements-install) constraint= ;; requirements) constraint="-c requirements-install.txt" ;; \
+	    *) constraint="-c requirements-install.txt -c requirements.txt" ;; esac; \
 	  ../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	    --no-emit-find-links --no-emit-package openvino-telemetry --no-header --no-annotate $$constraint $$name.in -o $$name.txt; done
+	    --no-emit-find-links --no-emit-package openvino-telemetry --no-header --no-annotate \
+	    --override requirements-overrides.in $$constraint $$name.in -o $$name.txt; done
 	@cd project/benchmarks && for name in baseline litserve bentoml ray; do echo "==> benchmarks/requirements-$$name.txt"; \
 	  ../../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-header --no-annotate requirements-$$name.in -o requirements-$$name.txt; done
@@ -156,22 +162,29 @@ verify-containers: ## Build the images and test docker-compose.yml (needs a cont
 	@project/tests/containers/verify.sh $(STEP)
 
 clean: ## Remove the installed environments; data/ stays
-	rm -rf $(VENV) $(EXPORT_VENV) $(TABULAR_VENV) .venv-bench-*
+	rm -rf $(VENV) $(INSTALL_VENV) $(EXPORT_VENV) $(TABULAR_VENV) .venv-bench-*
 
-.venv-bench-%/stamp: project/benchmarks/requirements-%.txt
-	@$(PYTHON) -m venv --clear .venv-bench-$*
+.venv-bench-%/stamp: project/benchmarks/requirements-%.txt | $(INSTALL_VENV)/stamp
+	@$(NEW_VENV) .venv-bench-$*
 	@$(INSTALL) .venv-bench-$*/bin/python $< "Installing the packages of the benchmark $*" $(QUIETLY)
 	@touch $@
 
 # --- set-up, repeated only when the requirements change ---------------------------------------------------------------
 
-$(VENV)/bin/python:
-	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is missing: install Python 3.11, 3.12 or 3.13, or set PYTHON=python3.x" >&2; false; } $(QUIETLY)
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-	  || { echo "error: Python 3.11, 3.12 or 3.13 is required, $(PYTHON) is $$($(PYTHON) -V): set PYTHON=python3.x" >&2; false; } $(QUIETLY)
-	@echo "==> Creating the virtual environment $(VENV)"
-	@$(PYTHON) -m venv $(VENV) >/dev/null || { rm -rf $(VENV); \
+# Without uv, which has no wheels for some platforms, pip does the work.
+$(INSTALL_VENV)/stamp: project/requirements-install.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is missing: install Python 3.11, 3.12, 3.13 or 3.14, or set PYTHON=python3.x" >&2; false; } $(QUIETLY)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' \
+	  || { echo "error: Python 3.11, 3.12, 3.13 or 3.14 is required, $(PYTHON) is $$($(PYTHON) -V): set PYTHON=python3.x" >&2; false; } $(QUIETLY)
+	@echo "==> Creating the virtual environments"
+	@$(PYTHON) -m venv --clear $(INSTALL_VENV) >/dev/null || { rm -rf $(INSTALL_VENV); \
 	  echo "error: Python's venv module is missing: apt-get install python3-venv (as root)" >&2; false; } $(QUIETLY)
+	@$(INSTALL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $< \
+	  || echo "==> uv is not available: pip installs the packages, which takes longer"
+	@touch $@
+
+$(VENV)/bin/python: | $(INSTALL_VENV)/stamp
+	@$(NEW_VENV) $(VENV)
 
 $(VENV)/run.stamp: project/requirements.txt | $(VENV)/bin/python
 	@if [ -e $(VENV)/dev.stamp ] && [ $(VENV)/dev.stamp -nt project/requirements-dev.txt ] && [ $(VENV)/dev.stamp -nt $< ]; then touch $@; exit 0; fi; \
@@ -182,12 +195,12 @@ $(VENV)/dev.stamp: project/requirements-dev.txt project/requirements.txt | $(VEN
 	@$(INSTALL) $(BIN)/python $< "Installing the service and its development tools (about 270 MB to download)" $(QUIETLY)
 	@touch $@
 
-$(EXPORT_VENV)/stamp: project/requirements-export.txt
-	@$(PYTHON) -m venv --clear $(EXPORT_VENV)
+$(EXPORT_VENV)/stamp: project/requirements-export.txt | $(INSTALL_VENV)/stamp
+	@$(NEW_VENV) $(EXPORT_VENV)
 	@$(INSTALL) $(EXPORT_VENV)/bin/python $< "Installing TensorFlow to export models (about 400 MB to download, 1.8 GB on disk)" $(QUIETLY)
 	@touch $@
 
-$(TABULAR_VENV)/stamp: project/requirements-tabular.txt
-	@$(PYTHON) -m venv --clear $(TABULAR_VENV)
+$(TABULAR_VENV)/stamp: project/requirements-tabular.txt | $(INSTALL_VENV)/stamp
+	@$(NEW_VENV) $(TABULAR_VENV)
 	@$(INSTALL) $(TABULAR_VENV)/bin/python $< "Installing scikit-learn to train tabular models (about 80 MB to download)" $(QUIETLY)
 	@touch $@

@@ -1,41 +1,97 @@
-"""Installs pinned requirements with pip, in one line with progress: ``python install.py PYTHON REQUIREMENTS TITLE``.
+"""Installs pinned requirements, in one line with progress: ``python install.py PYTHON REQUIREMENTS TITLE``.
 
-pip's own output is printed only if it fails. Uses the standard library alone: it runs before anything is installed.
+uv installs them, if this interpreter's environment has it, because it takes a tenth of pip's time. If uv fails, pip
+tries again; its output is printed only if it fails, too. Uses the standard library alone: it runs before anything is
+installed.
 """
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Final
 
-PIP: Final = ("pip", "install", "--require-hashes", "--no-deps", "--disable-pip-version-check", "--no-input")
+PIP: Final = (sys.executable, "-m", "pip")
+INSTALL: Final = ("install", "--require-hashes", "--no-deps")
 REQUIREMENT: Final = re.compile(r"^[A-Za-z0-9]", re.MULTILINE)
+PIP_OPTION: Final = re.compile(r"^\S+?\.(index-url|extra-index-url|find-links|cert)='(.*)'$", re.MULTILINE)
+"""A line of ``pip config list``."""
+UV_OPTIONS: Final = {"index-url": "--default-index", "extra-index-url": "--index", "find-links": "--find-links"}
 
 
 def main(python: str, requirements: str, title: str) -> int:
     """Install the requirements into the environment of ``python``; returns pip's exit status."""
+    progress = Progress(title)
+    progress.show("")
+    if not _with_uv(python, requirements):
+        status = _with_pip(python, requirements, progress)
+        if status:
+            return status
+    progress.end()
+    return 0
+
+
+class Progress:
+    """One line about an installation; on a terminal, it is updated."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._is_terminal = sys.stderr.isatty()
+        if not self._is_terminal:
+            print(f"==> {title}", file=sys.stderr, flush=True)
+
+    def show(self, step: str) -> None:
+        """Replace what the line says after the title."""
+        if self._is_terminal:
+            print(f"\r\033[K==> {self._title}{step and ': '}{step}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Finish the line after success."""
+        if self._is_terminal:
+            print(f"\r\033[K==> {self._title}: done", file=sys.stderr)
+
+
+def _with_uv(python: str, requirements: str) -> bool:
+    """Whether uv installed the requirements."""
+    uv = Path(sys.executable).with_name("uv")
+    if not uv.exists():
+        return False
+    options, environment = _like_pip()
+    command = [str(uv), "pip", *INSTALL, "--python", python, "-r", requirements, *options]
+    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True).returncode == 0
+
+
+def _like_pip() -> tuple[list[str], dict[str, str]]:
+    """Options and environment that make uv use the indexes and certificates of pip's configuration."""
+    configured = subprocess.run([*PIP, "config", "list"], capture_output=True, text=True).stdout
+    # The hashes decide, not the order of the indexes.
+    options = ["--index-strategy", "unsafe-best-match"]
+    environment = {"UV_SYSTEM_CERTS": "1"}
+    for name, values in PIP_OPTION.findall(configured):
+        if name == "cert":
+            environment["SSL_CERT_FILE"] = values
+        else:
+            for value in values.replace("\\n", " ").split():
+                options += [UV_OPTIONS[name], value]
+    return options, environment
+
+
+def _with_pip(python: str, requirements: str, progress: Progress) -> int:
     total = len(REQUIREMENT.findall(Path(requirements).read_text(encoding="utf-8")))
-    is_terminal = sys.stderr.isatty()
     output: list[str] = []
     done = 0
-    if not is_terminal:
-        print(f"==> {title}", file=sys.stderr, flush=True)
-    command = [python, "-m", *PIP, "--progress-bar", "off", "-r", requirements]
+    options = ("--disable-pip-version-check", "--no-input", "--progress-bar", "off")
+    command = [*PIP, "--python", python, *INSTALL, *options, "-r", requirements]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
         assert pip.stdout is not None
         for line in pip.stdout:
             output.append(line)
             done += line.startswith(("Collecting ", "Requirement already satisfied: "))
-            if is_terminal:
-                step = (
-                    "unpacking" if line.startswith("Installing collected packages") else f"{done} of {total} packages"
-                )
-                print(f"\r\033[K==> {title}: {step}", end="", file=sys.stderr, flush=True)
-    if is_terminal:
-        print(f"\r\033[K==> {title}{': done' if pip.returncode == 0 else ''}", file=sys.stderr)
+            unpacking = line.startswith("Installing collected packages")
+            progress.show("unpacking" if unpacking else f"{done} of {total} packages")
     if pip.returncode:
-        print("".join(output), end="", file=sys.stderr)
+        print("\n", "".join(output), sep="", end="", file=sys.stderr)
         print("error: pip could not install the packages: see its output above", file=sys.stderr)
     return pip.returncode
 
