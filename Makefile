@@ -44,8 +44,7 @@ PARALLEL := --numprocesses $(shell expr $$(nproc) + 2) --dist loadgroup --no-loa
 PYTEST = cd project && TEST_MODELS_DIR=$(TEST_MODELS) TEST_WEIGHTS=$(TEST_WEIGHTS) \
 	TEST_EXPORT_PYTHON=$(CURDIR)/$(EXPORT_VENV)/bin/python ../$(BIN)/python -m pytest
 
-run: ## Set everything up and serve on http://localhost:8004
-	@{ $(MAKE) --silent --no-print-directory model && $(APP) migrate; } $(QUIETLY)
+run: $(VENV)/run.stamp ## Set everything up and serve on http://localhost:8004
 	@exec env PYTHONPATH=project:project/client/src $(BIN)/python -m tools.serve
 
 test: $(VENV)/dev.stamp $(EXPORT_VENV)/stamp $(TABULAR_VENV)/stamp ## Set everything up and run all tests on a real PostgreSQL
@@ -188,14 +187,16 @@ $(VENV)/bin/python: | $(INSTALL_VENV)/stamp
 
 $(VENV)/run.stamp: project/requirements.txt | $(VENV)/bin/python
 	@if [ -e $(VENV)/dev.stamp ] && [ $(VENV)/dev.stamp -nt project/requirements-dev.txt ] && [ $(VENV)/dev.stamp -nt $< ]; then touch $@; exit 0; fi; \
-	$(INSTALL) $(BIN)/python $< "Installing the service (about 80 MB to download)" $(QUIETLY)
+	$(INSTALL) $(BIN)/python $< "Installing the service (about 140 MB to download)" $(QUIETLY)
 	@touch $@
 
 $(VENV)/dev.stamp: project/requirements-dev.txt project/requirements.txt | $(VENV)/bin/python
-	@$(INSTALL) $(BIN)/python $< "Installing the service and its development tools (about 270 MB to download)" $(QUIETLY)
+	@$(INSTALL) $(BIN)/python $< "Installing the service and its development tools (about 320 MB to download)" $(QUIETLY)
 	@touch $@
 
 $(EXPORT_VENV)/stamp: project/requirements-export.txt | $(INSTALL_VENV)/stamp
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] > (3, 13))' \
+	  || { echo "error: TensorFlow has no packages for $$($(PYTHON) -V) yet: set PYTHON=python3.13 for this command" >&2; false; } $(QUIETLY)
 	@$(NEW_VENV) $(EXPORT_VENV)
 	@$(INSTALL) $(EXPORT_VENV)/bin/python $< "Installing TensorFlow to export models (about 400 MB to download, 1.8 GB on disk)" $(QUIETLY)
 	@touch $@

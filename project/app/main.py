@@ -27,6 +27,7 @@ from app.api.middleware.startup_errors import StartupErrorMiddleware
 from app.api.middleware.trailing_slash import accept_both_slashes
 from app.api.openapi import complete_openapi
 from app.classifier.engine.inspectors import Inspectors
+from app.classifier.engine.process import Engine
 from app.classifier.engine.renderer import Renderer
 from app.classifier.engine.startup import engine_config
 from app.concurrency import log_errors
@@ -70,8 +71,11 @@ CORS_EXPOSED: Final = (
 """Response headers that other origins' scripts may read, besides the usual ones."""
 
 
-def create_application(settings: Settings) -> FastAPI:
-    """Build the application; nothing is started before its lifespan begins."""
+def create_application(settings: Settings, engine: Engine | None = None) -> FastAPI:
+    """Build the application; nothing is started before its lifespan begins.
+
+    ``engine``: one that runs already, if it is not to start its own.
+    """
     anonymous = AnonymousAccess(settings.anonymous, settings.allowed_host_names)
 
     @asynccontextmanager
@@ -86,7 +90,7 @@ def create_application(settings: Settings) -> FastAPI:
         )
         async with (
             tracing.sending(settings.traces_url),
-            _dispatching(settings, storage) as backend,
+            _dispatching(settings, storage, engine) as backend,
             backlog.measured(),
             inspectors.running(),
             renderer.running(),
@@ -206,12 +210,12 @@ async def _environment_key(settings: Settings) -> AsyncIterator[None]:
             await task
 
 
-def _dispatching(settings: Settings, storage: Storage) -> AbstractAsyncContextManager[Backend]:
+def _dispatching(settings: Settings, storage: Storage, engine: Engine | None) -> AbstractAsyncContextManager[Backend]:
     """Imports only what is used: neither PgQueuer nor the local worker is needed by the other."""
     if settings.queue == "local":
         from app.worker.dispatch_local import local_dispatch
 
-        return local_dispatch(settings, storage)
+        return local_dispatch(settings, storage, engine)
     from app.worker.dispatch_queued import queued_dispatch
 
     return queued_dispatch(settings, storage)

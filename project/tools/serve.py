@@ -1,11 +1,14 @@
-"""Runs ``./classifier serve`` for ``make run``: ends make quietly after an error.
+"""Runs ``./classifier serve`` for ``make run``: exports the model first if it is missing, and ends make quietly.
 
-make would add "make: *** Error 1", which buries the service's message. The service runs in this process, so that
-signals reach it.
+After an error, make would add "make: *** Error 1", which buries the service's message. All commands but the export run
+in this process: starting another one takes as long as starting the service.
 """
 
+import contextlib
+import io
 import os
 import signal
+import subprocess
 import sys
 
 
@@ -14,8 +17,17 @@ def run() -> int:
     try:
         # Imported here, because Ctrl-C may also arrive during the imports.
         from app.cli.main import main
+        from app.cli.models import NO_MODEL
+        from app.config import Settings
 
-        return main(["serve"])
+        with contextlib.redirect_stdout(io.StringIO()):
+            status = main(["has-model"])
+        if status == NO_MODEL:
+            status = subprocess.run([sys.executable, "-m", "app", "export-model"]).returncode
+        # The service migrates an embedded database itself.
+        if status == 0 and Settings().database_url:
+            status = main(["migrate"])
+        return status or main(["serve"])
     except SystemExit as error:
         # uvicorn's, if the application cannot start.
         return error.code if isinstance(error.code, int) else 1

@@ -1,6 +1,7 @@
 """``classifier serve``: runs uvicorn, binds the port first, and logs when it serves and when it stops."""
 
 import argparse
+import asyncio
 import contextlib
 import ctypes
 import errno
@@ -10,16 +11,19 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import AsyncIterator
 from typing import Final
 
 import uvicorn
 from uvicorn.supervisors import ChangeReload
 
-from app.api.connection import ConnectionProtocol
+from app.classifier.engine.process import Engine
+from app.classifier.engine.startup import engine_config
+from app.classifier.registry import find_default
 from app.cli.listening import listen
+from app.concurrency import in_background
 from app.config import Settings
-from app.domain import StartupError
-from app.main import create_application
+from app.domain import ServiceError, StartupError
 from app.observability.log_events import SERVING, STOPPED, STOPPING
 from app.observability.log_format import log_config
 
@@ -30,10 +34,27 @@ COLLECT_THRESHOLDS: Final = (20_000, 50, 100)
 """New objects, and younger collections, before Python collects garbage of each age; its defaults are 700, 10, 10."""
 M_MMAP_THRESHOLD: Final = -3
 LARGE_BYTES: Final = 256 * 1024
+APPLICATION: Final = "app.main:app"
+PROTOCOL: Final = "app.api.connection:ConnectionProtocol"
 
 
 class Server(uvicorn.Server):
     """uvicorn's server, with log lines for its start and stop."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings | None = None) -> None:
+        """``settings``: of the application to build; None if ``config`` has one."""
+        super().__init__(config)
+        self._settings = settings
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal."""
+        if self._settings is None:
+            await super().serve(sockets)
+            return
+        # Both take half a second, in different processes.
+        async with _engine_started(self._settings) as engine:
+            await asyncio.to_thread(_build, self.config, self._settings, engine)
+            await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then accept requests."""
@@ -41,6 +62,7 @@ class Server(uvicorn.Server):
         if self.started:
             # Everything created so far stays: collections that traverse it again and again delay requests.
             gc.freeze()
+            gc.enable()
             # Requests leave hardly any garbage: with fewer collections, uploads are 1.3 % faster.
             gc.set_threshold(*COLLECT_THRESHOLDS)
             log.info(SERVING, _url(self.config.host, (sockets or self.servers[0].sockets)[0]))
@@ -64,8 +86,10 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
     Raises StartupError if the port is unavailable; exits with status 3 if the application cannot start.
     """
+    # Collections during the imports find nothing, and take a tenth of a second.
+    gc.disable()
     config = uvicorn.Config(
-        "app.main:app" if options.reload else create_application(settings),
+        APPLICATION,
         host=settings.host,
         port=settings.port,
         log_config=log_config(settings),
@@ -76,14 +100,14 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         # The application's own middleware evaluates them.
         proxy_headers=False,
         ws="none",
-        http=ConnectionProtocol,
+        http=PROTOCOL,
         # Despite its name, the one setting for this that uvicorn passes to its protocols.
         h11_max_incomplete_event_size=settings.max_head_bytes,
     )
     _return_large_blocks()
     _allow_many_connections()
     listening = _listen(settings.host, settings.port)
-    server = Server(config)
+    server = Server(config, None if options.reload else settings)
     try:
         if options.reload:
             ChangeReload(config, target=server.run, sockets=[listening]).run()
@@ -94,6 +118,35 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         if not server.started:
             raise
     return 0
+
+
+@contextlib.asynccontextmanager
+async def _engine_started(settings: Settings) -> AsyncIterator[Engine | None]:
+    """Run the engine while inside; None if workers have theirs, or without a model, which the application reports."""
+    if settings.queue != "local":
+        yield None
+        return
+    try:
+        default, _ = await asyncio.to_thread(find_default, settings.models, settings.model, settings.model_precision)
+    except StartupError:
+        yield None
+        return
+    engine = Engine(engine_config(settings, default))
+    async with engine.running(), in_background(_load(engine, default.name)):
+        yield engine
+
+
+async def _load(engine: Engine, model: str) -> None:
+    # The application asks for the model, too, and reports errors.
+    with contextlib.suppress(ServiceError):
+        await engine.load([model])
+
+
+def _build(config: uvicorn.Config, settings: Settings, engine: Engine | None) -> None:
+    """Import and build the application."""
+    from app.main import create_application
+
+    config.app = create_application(settings, engine)
 
 
 def _return_large_blocks() -> None:

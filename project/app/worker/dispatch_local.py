@@ -17,7 +17,7 @@ from app.config import Settings
 from app.db.connection import connected, database_url, when_available
 from app.db.crud import history, new_predictions, predictions
 from app.db.crud.new_predictions import InlineResult, NewPrediction
-from app.db.migrations import create_tables
+from app.db.migrations import migrate_if_needed
 from app.db.notifications import FINISHED, NotificationListener
 from app.db.server_checks import check_server
 from app.domain import Caller, DatabaseUnavailable, ModelUnknown, PredictionNotFound
@@ -122,18 +122,23 @@ class LocalDispatch:
 
 
 @asynccontextmanager
-async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[Backend]:
-    """Run the engine, the database and the worker while inside. Raises StartupError."""
+async def local_dispatch(settings: Settings, storage: Storage, running: Engine | None) -> AsyncIterator[Backend]:
+    """Run the engine, the database and the worker while inside. Raises StartupError.
+
+    ``running``: an engine that runs already.
+    """
     registry = await asyncio.to_thread(load_registry, settings)
     config = engine_config(settings, registry.default)
-    engine, probe = Engine(config), ModelProbe(config, registry)
+    # A model that was added since then may be the default now.
+    started = running if running and running.config == config else None
+    engine, probe = started or Engine(config), ModelProbe(config, registry)
     policy = settings.retry_policy
     worker = Worker(engine, storage, policy, settings.worker_threads)
     inline = InlineClassifier(worker.requests, worker.buffer, policy)
     recovery = Recovery(worker, policy)
     is_embedded = settings.database_url is None
     async with (
-        engine.running(),
+        nullcontext() if started else engine.running(),
         _database(settings) as url,
         claim_storage(storage, settings),
         models_loaded(engine, probe, registry, load_all=settings.models_loading == "start"),
@@ -150,11 +155,11 @@ async def local_dispatch(settings: Settings, storage: Storage) -> AsyncIterator[
 
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[str]:
-    """Connect to the database, and yield its URL. A new embedded one gets its tables, and another one is checked."""
+    """Connect to the database, and yield its URL. The embedded one is migrated, and another one is checked."""
     is_embedded = settings.database_url is None
     async with database_url(settings) as url:
         if is_embedded:
-            await create_tables(url, settings)
+            await migrate_if_needed(url, settings)
         async with connected(url, settings):
             if not is_embedded:
                 await when_available(partial(check_server, url, settings), settings.database_wait_seconds)

@@ -19,9 +19,18 @@ START_SECONDS = 60
 class Server:
     """One run of ``./classifier serve``; its log goes to a file."""
 
-    def __init__(self, settings: Settings, log: Path, *, before: Sequence[str] = (), **environment: str) -> None:
-        """``before``: a prefix of the command, such as a tracer."""
+    def __init__(
+        self,
+        settings: Settings,
+        log: Path,
+        *,
+        before: Sequence[str] = (),
+        module: Sequence[str] = ("app", "serve"),
+        **environment: str,
+    ) -> None:
+        """``before``: a prefix of the command, such as a tracer. ``module``: what Python runs, with its arguments."""
         self.log = log
+        self._module = module
         self._before = before
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -48,7 +57,7 @@ class Server:
         """Start it and wait until it serves."""
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
-                [*self._before, sys.executable, "-m", "app", "serve"],
+                [*self._before, sys.executable, "-m", *self._module],
                 env=self.environment,
                 stdout=output,
                 stderr=output,

@@ -226,8 +226,33 @@ def test_invalid_setting_is_a_one_line_error(
     assert "hunter2" not in done.stderr
 
 
+def test_make_run_exports_a_missing_model(settings: Settings, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    server = Server(settings, tmp_path / "log", module=["tools.serve"], MODELS_DIR=str(models)).start()
+    try:
+        assert "Exported efficientnet_lite0, version " in server.log_text()
+        answer = httpx.post(
+            f"{server.url}/predictions/", files={"file": ("a.jpg", jpeg())}, headers={"Prefer": "wait=30"}
+        )
+        assert answer.json()["status"] == "succeeded"
+    finally:
+        assert server.stop() == 0
+    assert "Exported" not in server.start().log_text()
+    server.stop()
+
+
+def test_make_run_ends_with_the_reason_if_the_model_cannot_be_exported(settings: Settings, tmp_path: Path) -> None:
+    environment = {**Server(settings, tmp_path / "log").environment, "MODELS_DIR": str(tmp_path), "MODEL": "resnet50"}
+    # It also kills its parent, which would be make.
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -m tools.serve; true', sys.executable], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGPIPE
+    assert done.stderr.splitlines()[-1].startswith("error: MODEL is resnet50, which has no default source")
+
+
 def test_has_model_distinguishes_a_missing_model_from_an_invalid_setting(settings: Settings, tmp_path: Path) -> None:
-    """`make run` uses the exit status: 3 exports the model, anything else must not install TensorFlow."""
+    """`make run` uses the exit status: 3 exports the model, anything else is an error."""
     assert Server(settings, tmp_path / "log").command("has-model").returncode == 0
     assert Server(settings, tmp_path / "log", MODELS_DIR=str(tmp_path)).command("has-model").returncode == 3
     assert Server(settings, tmp_path / "log", PORT="many").command("has-model").returncode == 1

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from app.config import MIGRATIONS_DIR, Settings
 from app.db.connection import APP, tortoise_config
+from app.db.embedded import embedded_postgres
 from app.db.migrations import migrate, migration_files
 from tests.integration.conftest import execute, serving
 from tests.integration.versions import IMAGE_PATH, KEY, PENDING, WRITTEN
@@ -64,6 +65,14 @@ async def test_upgrade_keeps_all_data(
         assert uploaded.status_code == 201
         assert uploaded.json()["id"] == PENDING + 1
         assert (await client.delete("/predictions/1/")).status_code == 200
+
+
+async def test_service_migrates_its_embedded_database(settings: Settings, tmp_path: Path) -> None:
+    async with embedded_postgres(settings.data_dir, 60) as url:
+        await make(url, 7, tmp_path / "migrations")
+    async with serving(settings.model_copy(update={"database_url": None, "allow_anonymous": True})) as client:
+        assert (await client.get("/ready")).status_code == 200
+        await check(client, 7)
 
 
 async def check(client: httpx.AsyncClient, version: int) -> None:

@@ -81,7 +81,7 @@ class Engine:
 
     def __init__(self, config: EngineConfig, name: str = "The engine") -> None:
         """``name``: of the process, for the log."""
-        self._config = config
+        self.config = config
         self._name = name
         self._slot_count = config.threads * MAX_SENT_PER_THREAD
         self._slots = asyncio.Semaphore(self._slot_count)
@@ -230,7 +230,7 @@ class Engine:
         ours.setblocking(False)
         reader, self._writer = await asyncio.open_connection(sock=ours)
         with theirs, _closed_on_error(self._writer):
-            prefix = await asyncio.to_thread(unprivileged, Path(self._config.models_dir))
+            prefix = await asyncio.to_thread(unprivileged, Path(self.config.models_dir))
             self._process = await asyncio.create_subprocess_exec(
                 *prefix,
                 *(sys.executable, "-m", "app.classifier.engine.child", str(theirs.fileno())),
@@ -245,8 +245,8 @@ class Engine:
                 env={**minimal_environment(), "PYTHONPATH": str(PROJECT_DIR)},
             )
         assert self._process.stderr is not None
-        self._relay_task = asyncio.create_task(_relay_output(self._process.stderr, self._config.logs_json))
-        self._writer.write(packed(asdict(self._config)))
+        self._relay_task = asyncio.create_task(_relay_output(self._process.stderr, self.config.logs_json))
+        self._writer.write(packed(asdict(self.config)))
         self._read_task = asyncio.create_task(self._read(reader))
         self._ready.set()
         self._has_started = True
