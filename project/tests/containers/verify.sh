@@ -46,7 +46,7 @@ look() {
 import importlib.metadata as m
 print(*sorted(f\"{d.name}=={d.version}\" for d in m.distributions()), sep=\"\n\")"'
   [ "$(in_image 'id -u')" != 0 ] || fail "the image runs as root"
-  in_image '! python -c "import tensorflow" 2>/dev/null' || fail "the image holds TensorFlow"
+  in_image '! python -c "import tensorflow" 2>/dev/null' || fail "the image has TensorFlow"
   in_image '! command -v gcc cc g++ make' || fail "the image holds a compiler"
   [ "$(docker image inspect image-classifier-web --format '{{if .Config.Healthcheck}}yes{{end}}')" = yes ] \
     || fail "the image has no HEALTHCHECK"
