@@ -22,16 +22,14 @@ from app.images.deep_grey import BAND_BYTES, BAND_PIXELS, DeepGrey
 from app.images.formats import colours_of, open_image, orientation_of, webp_pixels
 from app.images.memory import BUDGET, BYTES_PER_PIXEL
 from app.images.metered_file import MAX_READS, MeteredFile
+from app.images.resizing import SUPPORT, Box, resize
 
 JPEG_QUALITY: Final = 85
 SPARE: Final = 1.5
 _LEFT_TO_SCALE: Final = 3
 """Pixels for each one of the result that are left after a large image is reduced."""
-_BICUBIC_SUPPORT: Final = 2
-"""Distance, in pixels of the result, of the farthest pixel that a bicubic filter uses."""
 
-_Box = tuple[float, float, float, float]
-_Target = Callable[[int, int], tuple[tuple[int, int], _Box]]
+_Target = Callable[[int, int], tuple[tuple[int, int], Box]]
 """For an image's width and height: the size to scale to, and the part to take."""
 
 _TRANSPOSE: Final[dict[int, Image.Transpose]] = {
@@ -73,7 +71,7 @@ class InputSpec:
         """
         return round(SPARE * (self.short_side if self.resize == "crop" else self.size))
 
-    def box(self, width: int, height: int) -> _Box:
+    def box(self, width: int, height: int) -> Box:
         """The part of an image that the model sees, in (fractional) pixels."""
         if self.resize == "squash":
             return 0, 0, width, height
@@ -106,7 +104,7 @@ def render_upright(data: bytes, max_side: int) -> Image.Image:
     Raises ImageUnreadable if the bytes cannot be decoded.
     """
 
-    def target(width: int, height: int) -> tuple[tuple[int, int], _Box]:
+    def target(width: int, height: int) -> tuple[tuple[int, int], Box]:
         scale = min(1.0, max_side / max(width, height))
         return (max(1, round(width * scale)), max(1, round(height * scale))), (0, 0, width, height)
 
@@ -162,11 +160,14 @@ def _scaled(
 def _scaled_jpeg(data: bytes, short_side: int, target: _Target, reducing_gap: float | None) -> tuple[Image.Image, int]:
     pixels = jpeg.decode(data, short_side)
     height, width, _ = pixels.shape
-    image = Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1)
     profile = jpeg.icc_profile(data)
     # An image with the components of CMYK and a profile is read by Pillow.
     colours = of_profile(profile, "L" if profile and jpeg.frame(data).components == 1 else "RGB")
-    return _resized(image, colours, *target(width, height), reducing_gap), jpeg.orientation(data)
+    if reducing_gap or (colours and colours.mode != "RGB"):
+        image = Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1)
+        return _resized(image, colours, *target(width, height), reducing_gap), jpeg.orientation(data)
+    scaled = resize(pixels, *target(width, height))
+    return colours.to_srgb(scaled) if colours else scaled, jpeg.orientation(data)
 
 
 def _scaled_other(
@@ -197,7 +198,7 @@ def _scaled_other(
 
 
 def _resized(
-    image: Image.Image, colours: Colours | None, size: tuple[int, int], box: _Box, reducing_gap: float | None
+    image: Image.Image, colours: Colours | None, size: tuple[int, int], box: Box, reducing_gap: float | None
 ) -> Image.Image:
     """The part of an image within ``box``, scaled to ``size``, in sRGB.
 
@@ -218,7 +219,7 @@ def _resized(
 def _resized_as_stored(
     image: Image.Image,
     size: tuple[int, int],
-    box: _Box,
+    box: Box,
     reducing_gap: float | None,
     mode: Literal["RGB", "RGBA"] = "RGB",
 ) -> Image.Image:
@@ -233,14 +234,14 @@ def _resized_as_stored(
     width, height = size
     left, top, right, bottom = box
     factor = int(min((right - left) / width, (bottom - top) / height) / _LEFT_TO_SCALE)
-    if factor > 1 and (bottom - top) / height * (right - left) * (2 * _BICUBIC_SUPPORT + 1) > BAND_PIXELS:
+    if factor > 1 and (bottom - top) / height * (right - left) * (2 * SUPPORT + 1) > BAND_PIXELS:
         # A band would be a large part of the image, and each pixel in several of them.
         smaller = _reduced(image, converted, factor)
         part = (left / factor, top / factor, min(right / factor, smaller.width), min(bottom / factor, smaller.height))
         return smaller.resize(size, Image.Resampling.BICUBIC, box=part)
     scale = (bottom - top) / height
-    margin = _BICUBIC_SUPPORT * max(1.0, scale) + 1
-    columns = _BICUBIC_SUPPORT * max(1.0, (right - left) / width) + 1
+    margin = SUPPORT * max(1.0, scale) + 1
+    columns = SUPPORT * max(1.0, (right - left) / width) + 1
     first, last = max(0, int(left - columns)), min(image.width, int(right + columns) + 1)
     rows_at_once = max(1, int(BAND_PIXELS / (last - first) / scale))
     result = Image.new(mode, size)

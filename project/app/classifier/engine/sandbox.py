@@ -31,13 +31,16 @@ _ACCOUNT: Final = Account(61_840, 61_840)
 _ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": f"{8 * 2**20}", "MALLOC_TRIM_THRESHOLD_": f"{16 * 2**20}"}
 """Makes glibc return the memory of large images at once; by default, each thread keeps up to 32 MiB."""
 
+_ONE_THREAD: Final = {"RAYON_NUM_THREADS": "1"}
+"""Images are scaled in the thread that classifies them, of which there is one for each core."""
+
 
 def minimal_environment() -> dict[str, str]:
     """The environment variables that Python and the native libraries need: no settings, and so no secrets."""
     passed_on = {
         name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
     }
-    return {**_ALLOCATOR, **passed_on}
+    return {**_ALLOCATOR, **_ONE_THREAD, **passed_on}
 
 
 @cache
