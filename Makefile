@@ -92,8 +92,7 @@ model: $(VENV)/run.stamp ## Export the default model, or MODEL=name, unless it e
 iris: $(TABULAR_VENV)/stamp ## Train and export two tabular models for /predict (needs scikit-learn for a moment)
 	@PYTHONPATH=project $(TABULAR_VENV)/bin/python -m app export-iris-models $(QUIETLY)
 
-openvino: $(VENV)/run.stamp ## Install OpenVINO, an optional runtime
-	@$(INSTALL) $(BIN)/python project/requirements-openvino.txt "Installing OpenVINO (about 50 MB to download)" $(QUIETLY)
+openvino: $(VENV)/openvino.stamp ## Install OpenVINO, an optional runtime
 
 telemetry: $(VENV)/run.stamp ## Install OpenTelemetry for traces (TRACES_URL)
 	@$(INSTALL) $(BIN)/python project/requirements-telemetry.txt "Installing OpenTelemetry" $(QUIETLY)
@@ -192,6 +191,10 @@ $(VENV)/run.stamp: project/requirements.txt | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: project/requirements-dev.txt project/requirements.txt | $(VENV)/bin/python
 	@$(INSTALL) $(BIN)/python $< "Installing the service and its development tools (about 320 MB to download)" $(QUIETLY)
+	@touch $@
+
+$(VENV)/openvino.stamp: project/requirements-openvino.txt $(VENV)/run.stamp
+	@$(INSTALL) $(BIN)/python $< "Installing OpenVINO (about 50 MB to download, 170 MB on disk)" $(QUIETLY)
 	@touch $@
 
 $(EXPORT_VENV)/stamp: project/requirements-export.txt | $(INSTALL_VENV)/stamp

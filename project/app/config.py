@@ -204,9 +204,12 @@ class Settings(BaseSettings):
         ),
     ] = "auto"
     model_precision: Annotated[
-        Literal["fp32", "int8"],
-        Field(description="Precision of the default model. int8 is 1.5 times as fast; export it first."),
-    ] = "fp32"
+        Literal["auto", "fp32", "bf16", "int8"],
+        Field(
+            description="Precision of the default model. auto: the choice of `classifier tune`, or else fp32. "
+            "Others: export them first."
+        ),
+    ] = "auto"
     model_weights: Annotated[
         Path | None, Field(description="MobileNetV2's Keras weights (.h5). Unset: downloaded once.")
     ] = None
@@ -433,6 +436,11 @@ class Settings(BaseSettings):
                     "must be 16 to 256 ASCII characters without blanks, not beginning with ic_: openssl rand -hex 32"
                 )
         return value
+
+    @property
+    def export_precision(self) -> Literal["fp32", "bf16", "int8"]:
+        """The precision to export a model in."""
+        return "fp32" if self.model_precision == "auto" else self.model_precision
 
     @property
     def anonymous(self) -> bool | None:

@@ -31,7 +31,7 @@ class Classifier:
         self._channels_first = manifest.input.layout == "nchw"
         self._activate = ACTIVATIONS[manifest.output.activation]
         shape = (1, 3, size, size) if self._channels_first else (1, size, size, 3)
-        network = load_network(manifest.runtime, model.path, shape, len(model.labels))
+        network = load_network(manifest.runtime, model.path, shape, len(model.labels), manifest.precision)
         # LIFO, because the last session used has the warmest caches.
         self._free: queue.LifoQueue[InferenceSession] = queue.LifoQueue()
         for _ in range(threads):

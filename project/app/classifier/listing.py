@@ -28,7 +28,7 @@ def _read(registry: Registry, model: Model, *, loaded: bool) -> ModelRead:
         loaded=loaded,
         runtime=manifest.runtime,
         labels=len(model.labels),
-        note=registry.note if is_default else None,
+        note=(registry.note if is_default else None) or manifest.note or None,
     )
     if isinstance(manifest, ImageManifest):
         size = manifest.input.size

@@ -35,7 +35,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
 Version = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=MAX_VERSION_LENGTH)]
 PerChannel = float | tuple[float, float, float]
 RuntimeName = Literal["litert", "openvino", "onnx"]
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "bf16", "int8"]
 
 
 class _Table(BaseModel):
@@ -102,6 +102,7 @@ class _Manifest(_Table):
     weights_sha256: str = ""
     weights_source: str = ""
     exporter: str = Field(default="", description="Name and version of the exporter.")
+    note: str = Field(default="", description="Shown with the model.")
 
     @model_validator(mode="after")
     def _files_differ(self) -> Self:
@@ -118,6 +119,12 @@ class ImageManifest(_Manifest):
     precision: Precision = "fp32"
     input: InputTable
     output: OutputTable = OutputTable()
+
+    @model_validator(mode="after")
+    def _runtime_has_precision(self) -> Self:
+        if self.precision == "bf16" and self.runtime != "openvino":
+            raise ValueError("only openvino runs bf16")
+        return self
 
 
 class TabularManifest(_Manifest):
@@ -191,7 +198,11 @@ class Model:
 
 def fingerprint_of(manifest: Manifest, labels: tuple[str, ...], files: Mapping[str, str]) -> str:
     """SHA-256 in hexadecimal of all that a model's results depend on. ``files``: SHA-256 by name."""
-    return fingerprint(manifest.model_dump(mode="json", include=_FINGERPRINTED, exclude_defaults=True), labels, files)
+    settings = manifest.model_dump(mode="json", include=_FINGERPRINTED, exclude_defaults=True)
+    if isinstance(manifest, ImageManifest) and manifest.precision == "bf16":
+        # In other precisions, the file differs.
+        settings["precision"] = "bf16"
+    return fingerprint(settings, labels, files)
 
 
 @contextmanager

@@ -9,12 +9,13 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from app.classifier.fingerprint import Stamp, stamps_of
 from app.classifier.image_classifier import Classifier
 from app.classifier.manifest import MANIFEST, Model, Precision, read_model, without_path
 from app.classifier.tabular_classifier import TabularClassifier
+from app.classifier.tuned import has_runtime, read_tuned
 from app.domain import ModelBroken, ModelUnknown, StartupError
 from app.observability.log_events import MODEL_BROKEN, MODEL_CHANGED, MODEL_UNLOADED
 
@@ -41,11 +42,14 @@ def folder_name(name: str, precision: Precision) -> str:
     return name if precision == "fp32" or name.endswith(f"_{precision}") else f"{name}_{precision}"
 
 
-def find_default(models_dir: Path, choice: str, precision: Precision) -> tuple[Model, str | None]:
-    """The model that ``choice`` (a name, or ``auto``) selects, and a note about it for users.
+def find_default(models_dir: Path, choice: str, precision: Precision | Literal["auto"]) -> tuple[Model, str | None]:
+    """The model that ``choice`` (a name, or ``auto``) selects, and a warning about it for users.
 
-    Raises StartupError if it is missing or broken.
+    ``precision``: ``auto`` stands for the choice of ``classifier tune``, or else fp32. Raises StartupError if the model
+    is missing or broken.
     """
+    if precision == "auto":
+        return _tuned(models_dir, *find_default(models_dir, choice, "fp32"))
     choices = [PREFERRED, FALLBACK] if choice == AUTO else [choice]
     names = [folder_name(name, precision) for name in choices]
     for name in names:
@@ -59,6 +63,22 @@ def find_default(models_dir: Path, choice: str, precision: Precision) -> tuple[M
             return model, None if name == names[0] else FALLBACK_NOTE
     hint = EXPORT_HINT if choice in {AUTO, PREFERRED, FALLBACK} else "export it with `./classifier export-model`"
     raise StartupError(f"There is no model {' or '.join(names)} in {models_dir}: {hint}.")
+
+
+def _tuned(models_dir: Path, model: Model, note: str | None) -> tuple[Model, str | None]:
+    """The variant of a model that ``classifier tune`` chose; the model itself if it cannot be used."""
+    tuned = read_tuned(models_dir)
+    if tuned is None or tuned.model != model.name:
+        return model, note
+    try:
+        variant = read_model(models_dir / tuned.variant)
+    except ModelBroken as error:
+        return model, f"{error.message} {model.name} is served instead: run `./classifier tune --use` again."
+    runtime = variant.manifest.runtime
+    if not has_runtime(runtime):
+        reason = f"{tuned.variant} needs {runtime}, which is not installed"
+        return model, f"{reason}: {model.name} is served instead. Run `make {runtime}`."
+    return variant, note
 
 
 def _shown(text: str) -> str:

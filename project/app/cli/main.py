@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
-from app.cli import audit, backup, classify, doctor, keys, migrate, models, worker
+from app.cli import audit, backup, classify, doctor, keys, migrate, models, tune, worker
 from app.config import Settings
 from app.domain import DatabaseUnavailable, StartupError
 from app.observability.log_format import log_config
@@ -101,6 +101,12 @@ COMMANDS: Final = {
         models.export,
         "Export the default model to MODELS_DIR, or another one (needs TensorFlow).",
         models.add_export_options,
+        is_for_everybody=True,
+    ),
+    "tune": _Command(
+        tune.run,
+        "Measure how fast this machine runs the default model in each runtime and precision.",
+        tune.add_options,
         is_for_everybody=True,
     ),
     "export-iris-models": _Command(

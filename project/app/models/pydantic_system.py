@@ -112,11 +112,11 @@ class ModelRead(BaseModel):
     default: bool = Field(default=False, description="Whether uploads use it if they name no model.")
     loaded: bool = Field(default=False, description="Whether it is in memory; other models are loaded on first use.")
     runtime: str | None = None
-    precision: Literal["fp32", "int8"] | None = None
+    precision: Literal["fp32", "bf16", "int8"] | None = None
     labels: int | None = Field(default=None, description="Number of labels.")
     input_shape: list[int] | None = Field(default=None, description="Image models: height, width, channels.")
     features: list[FeatureRead] | None = Field(default=None, description="Tabular models: the features of a row.")
-    note: str | None = None
+    note: str | None = Field(default=None, description="Why it is the default, or a warning about it.")
 
 
 class Info(BaseModel):

@@ -86,6 +86,7 @@ RUN_ELSEWHERE = {
     "./classifier worker": "tests/resilience/cluster.py",
     "export POSTGRES_PASSWORD=": "tests/containers/verify.sh",
     "docker compose -f docker-compose.prod.yml": "tests/containers/verify.sh",
+    "./classifier tune --images holiday": "tests/integration/test_tuning.py",
     "./classifier export-model": "tests/integration/test_model_export.py",
     "MODEL_PRECISION=int8 CALIBRATION_IMAGES=images make run": "tests/integration/test_int8_accuracy.py",
     "cd project": "tests/integration/test_migrations.py",

@@ -170,6 +170,10 @@ class Child:
             case "render":
                 with self._watchdog.watching(header):
                     return {}, render_jpeg(body, header["max_side"])
+            case "tensor":
+                classifier = self._models.open().classifier(header["model"])
+                with self._watchdog.watching(header):
+                    return {}, classifier.decode(body).tobytes()
             case "inspect":
                 with self._watchdog.watching(header):
                     return _inspected(body, header["max_pixels"], keep=header["keep"])

@@ -166,6 +166,13 @@ class Engine:
         """
         return await self._request_rendering({"do": "render", "max_side": max_side}, data)
 
+    async def tensor(self, model: str, data: bytes) -> bytes:
+        """The input tensor of an image model for an image, float32 of shape (size, size, 3), as bytes.
+
+        Raises ImageUnreadable, ModelUnknown, EngineFailed or EngineDied.
+        """
+        return await self._request_rendering({"do": "tensor", "model": model}, data)
+
     async def inspect(self, data: bytes, max_pixels: int, *, keep: bool) -> tuple[ImageInfo, bytes]:
         """Format and size of a file, and the file without its metadata, or as it is with ``keep``.
 

@@ -11,7 +11,7 @@ from typing import Final
 from app.classifier.export.calibration import calibration_tensors
 from app.classifier.export.convolutional import ConvolutionalNetwork
 from app.classifier.export.efficientnet_lite0 import read_efficientnet_lite0, weights_path
-from app.classifier.export.folder import ExportedModel, install_image_model
+from app.classifier.export.folder import EXPORTER, ExportedModel, install_image_model
 from app.classifier.export.imagenet import imagenet_labels
 from app.classifier.export.litert_file import litert_file
 from app.classifier.export.mobilenet_v2 import read_mobilenet_v2
@@ -32,7 +32,6 @@ from app.observability.log_events import (
 log = logging.getLogger(__name__)
 
 SHORT_SIDE: Final = 256
-EXPORTER: Final = "image-classifier"
 
 
 def export_default_model(settings: Settings) -> Path:
@@ -42,7 +41,7 @@ def export_default_model(settings: Settings) -> Path:
     """
     name, network, weights = _source(settings)
     table = InputTable(size=network.size, short_side=SHORT_SIDE)
-    precision = settings.model_precision
+    precision = settings.export_precision
     exporter = f"{EXPORTER}, ai-edge-litert {version('ai-edge-litert')}"
     if precision == "int8":
         # Slow to import, and float32 does not need it.
@@ -60,6 +59,12 @@ def export_default_model(settings: Settings) -> Path:
         require_equal_scores(litert_scores(file, references, network.labels), network.scores(references))
     model = ExportedModel(name, imagenet_labels(), weights, table)
     return install_image_model(settings.models, model, precision, exporter, file)
+
+
+def network_of(name: str, settings: Settings) -> tuple[ConvolutionalNetwork, Weights]:
+    """A network by its model's name. Raises StartupError if its weights are unavailable."""
+    _, network, weights = _source(settings.model_copy(update={"model": name}))
+    return network, weights
 
 
 def _source(settings: Settings) -> tuple[str, ConvolutionalNetwork, Weights]:

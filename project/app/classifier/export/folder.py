@@ -19,6 +19,7 @@ from app.classifier.manifest import (
     Manifest,
     OutputTable,
     Precision,
+    RuntimeName,
     TabularManifest,
     fingerprint_of,
 )
@@ -29,6 +30,9 @@ from app.observability.log_events import MODEL_EXPORTED
 log = logging.getLogger(__name__)
 
 VERSION_DIGITS: Final = 12
+RUNTIMES: Final[dict[Precision, RuntimeName]] = {"fp32": "litert", "bf16": "openvino", "int8": "onnx"}
+"""The runtime of a model in each precision, unless another was measured to be faster."""
+EXPORTER: Final = "image-classifier"
 UNVERSIONED: Final = "unversioned"
 """The version of a manifest until its model is installed."""
 
@@ -46,11 +50,27 @@ class ExportedModel:
 
 
 def install_image_model(
-    models_dir: Path, model: ExportedModel, precision: Precision, exporter: str, file: bytes
+    models_dir: Path,
+    model: ExportedModel,
+    precision: Precision,
+    exporter: str,
+    file: bytes,
+    *,
+    runtime: RuntimeName | None = None,
+    note: str = "",
+    log_level: int = logging.INFO,
 ) -> Path:
-    """Install an image model, and return its folder. ``file``: LiteRT for fp32, ONNX for int8. Raises StartupError."""
+    """Install an image model, and return its folder.
+
+    ``file``: an ONNX file for int8, and for fp32 with that runtime; else a LiteRT file. ``runtime``: None for the usual
+    one of a precision. Raises StartupError.
+    """
+    usual = RUNTIMES[precision]
+    runtime = runtime or usual
+    extension = "onnx" if "onnx" in {usual, runtime} else "tflite"
     name = folder_name(model.name, precision)
-    runtime, extension = ("litert", "tflite") if precision == "fp32" else ("onnx", "onnx")
+    if runtime != usual:
+        name = f"{name}_{runtime}"
     try:
         manifest = ImageManifest(
             name=name,
@@ -59,6 +79,7 @@ def install_image_model(
             weights_sha256=model.weights.sha256,
             weights_source=model.weights.source,
             exporter=exporter,
+            note=note,
             runtime=runtime,
             file=f"{name}.{extension}",
             labels="labels.txt",
@@ -69,10 +90,12 @@ def install_image_model(
     except ValidationError as error:
         (first, *_) = error.errors()
         raise StartupError(f"The manifest's {'.'.join(map(str, first['loc']))} is invalid: {first['msg']}.") from error
-    return install_model(models_dir, manifest, file, model.labels)
+    return install_model(models_dir, manifest, file, model.labels, log_level)
 
 
-def install_model(models_dir: Path, draft: Manifest, network: bytes, labels: list[str]) -> Path:
+def install_model(
+    models_dir: Path, draft: Manifest, network: bytes, labels: list[str], log_level: int = logging.INFO
+) -> Path:
     """Write a model's folder, and replace one of the same name. ``draft``: its manifest, UNVERSIONED."""
     files = {draft.file: hashlib.sha256(network).hexdigest()}
     fingerprint = fingerprint_of(draft, tuple(labels), files)
@@ -95,7 +118,7 @@ def install_model(models_dir: Path, draft: Manifest, network: bytes, labels: lis
         folder.rename(replaced)
     staging.rename(folder)
     _remove(replaced)
-    log.info(MODEL_EXPORTED, manifest.name, manifest.version, folder)
+    log.log(log_level, MODEL_EXPORTED, manifest.name, manifest.version, folder)
     return folder
 
 

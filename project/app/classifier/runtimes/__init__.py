@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.classifier.manifest import RuntimeName
+from app.classifier.manifest import Precision, RuntimeName
 from app.domain import ModelBroken
 
 
@@ -24,10 +24,13 @@ class Network(Protocol):
         """Create a session for another thread."""
 
 
-def load_network(runtime: RuntimeName, path: Path, shape: tuple[int, ...], labels: int) -> Network:
+def load_network(
+    runtime: RuntimeName, path: Path, shape: tuple[int, ...], labels: int, precision: Precision = "fp32"
+) -> Network:
     """Load a model file.
 
-    ``shape``: of its float32 input tensor; ``labels``: number of scores it must return. Raises ModelBroken if the file
+    ``shape``: of its float32 input tensor; ``labels``: number of scores it must return;
+    ``precision``: of the calculation, where the file does not decide it. Raises ModelBroken if the file
     cannot be loaded or has another input or output.
     """
     # Imported on demand: most installations use one runtime, and OpenVINO is optional.
@@ -45,4 +48,4 @@ def load_network(runtime: RuntimeName, path: Path, shape: tuple[int, ...], label
         raise ModelBroken(
             f"{path.parent} needs the runtime openvino: install it with `make openvino` (requirements-openvino.txt)."
         ) from error
-    return OpenVINONetwork(path, shape, labels)
+    return OpenVINONetwork(path, shape, labels, precision)

@@ -1,4 +1,4 @@
-"""OpenVINO, optional (``requirements-openvino.txt``): reads ONNX files, and runs int8 as fast as ONNX Runtime."""
+"""OpenVINO, optional (``requirements-openvino.txt``): reads LiteRT and ONNX files, and can calculate in bfloat16."""
 
 from pathlib import Path
 from typing import Final
@@ -7,6 +7,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
+from app.classifier.manifest import Precision
 from app.domain import ModelBroken
 
 OPTIONS: Final = {
@@ -15,17 +16,17 @@ OPTIONS: Final = {
     "INFERENCE_NUM_THREADS": 1,
     "NUM_STREAMS": 1,
     "ENABLE_CPU_PINNING": False,
-    # By default it uses bfloat16 on processors that have it, and results differ from other machines.
-    "INFERENCE_PRECISION_HINT": "f32",
 }
 
 
 class OpenVINONetwork:
     """A model file, read once and compiled for each session."""
 
-    def __init__(self, path: Path, shape: tuple[int, ...], labels: int) -> None:
+    def __init__(self, path: Path, shape: tuple[int, ...], labels: int, precision: Precision) -> None:
         self._path = path
         self._labels = labels
+        # By default it uses bfloat16 on processors that have it, and results differ from other machines.
+        self._options = {**OPTIONS, "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
         self._core = openvino.Core()
         # If a mapped file is overwritten, the network mixes both versions.
         self._core.set_property({"ENABLE_MMAP": False})
@@ -39,7 +40,7 @@ class OpenVINONetwork:
     def session(self) -> "_OpenVINOSession":
         """Compile another copy. Raises ModelBroken if the file does not match the manifest."""
         try:
-            compiled = self._core.compile_model(self._network, "CPU", OPTIONS)
+            compiled = self._core.compile_model(self._network, "CPU", self._options)
         except RuntimeError as error:
             raise self._broken(error) from error
         scores = openvino.PartialShape([1, self._labels])

@@ -77,7 +77,7 @@ def export_model(settings: Settings, request: Request) -> Path:
     if (request.output or request.size or request.activation) and is_keras_application(request.source):
         raise StartupError("--output, --size and --activation are for your own models: leave them out.")
     source = _source(settings, request)
-    network, precision = source.network, settings.model_precision
+    network, precision = source.network, settings.export_precision
     if len(source.labels) != network.classes:
         raise StartupError(f"The model has {network.classes} labels, but {request.labels} has {len(source.labels)}.")
     table = network.input.model_copy(update={"resize": "squash"}) if request.squash else network.input
