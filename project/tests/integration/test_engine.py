@@ -265,8 +265,8 @@ async def test_engine_ends_if_the_service_is_killed(engine: Engine) -> None:
     await engine.load([FALLBACK])
     child = process()
     # What is left of a service that was killed: a closed socket.
-    assert engine._writer is not None
-    engine._writer.transport.abort()
+    assert engine._connection is not None
+    engine._connection.close()
     async with asyncio.timeout(10):
         while psutil.pid_exists(child.pid):
             await asyncio.sleep(0.01)

@@ -1,7 +1,6 @@
 """The engine, seen from the service: a separate process that decodes images and runs image models."""
 
 import asyncio
-import json
 import logging
 import signal
 import socket
@@ -10,17 +9,16 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from app import PROJECT_DIR, cgroups
+from app.classifier.engine.connection import EngineConnection
 from app.classifier.engine.frames import (
     HEARTBEAT,
     HEARTBEAT_SECONDS,
-    LENGTHS,
     OVERDUE_STATUS,
     EngineConfig,
     Header,
-    packed,
 )
 from app.classifier.engine.sandbox import minimal_environment, unprivileged
 from app.domain import (
@@ -90,7 +88,7 @@ class Engine:
         self._render_slots = asyncio.Semaphore(config.threads)
         self._pending: dict[int, asyncio.Future[Header]] = {}
         self._last_id = 0
-        self._writer: asyncio.StreamWriter | None = None
+        self._connection: EngineConnection | None = None
         self._ready, self._requested = asyncio.Event(), asyncio.Event()
         self._start_task: asyncio.Task[None] | None = None
         self._has_started = False
@@ -223,20 +221,21 @@ class Engine:
     async def _send(self, header: Header, body: bytes = b"") -> asyncio.Future[Header]:
         self._requested.set()
         await self._ready.wait()
-        assert self._writer is not None
+        assert self._connection is not None
         self._last_id += 1
         response: asyncio.Future[Header] = asyncio.get_running_loop().create_future()
         self._pending[self._last_id] = response
         # Retrieves the exception if the caller has gone, so that asyncio does not report it.
         response.add_done_callback(lambda done: done.exception())
-        self._writer.writelines([packed({**header, "id": self._last_id}, len(body)), body])
+        self._connection.send({**header, "id": self._last_id}, body)
         return response
 
     async def _start(self) -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        reader, self._writer = await asyncio.open_connection(sock=ours)
-        with theirs, _closed_on_error(self._writer):
+        loop = asyncio.get_running_loop()
+        _, self._connection = await loop.create_connection(lambda: EngineConnection(self._on_frame), sock=ours)
+        with theirs, _closed_on_error(self._connection):
             prefix = await asyncio.to_thread(unprivileged, Path(self.config.models_dir))
             self._process = await asyncio.create_subprocess_exec(
                 *prefix,
@@ -253,30 +252,24 @@ class Engine:
             )
         assert self._process.stderr is not None
         self._relay_task = asyncio.create_task(_relay_output(self._process.stderr, self.config.logs_json))
-        self._writer.write(packed(asdict(self.config)))
-        self._read_task = asyncio.create_task(self._read(reader))
+        self._connection.send(asdict(self.config))
         self._ready.set()
         self._has_started = True
 
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        """Resolve responses until the process closes its connection."""
-        try:
-            while True:
-                header_bytes, body_bytes = LENGTHS.unpack(await reader.readexactly(LENGTHS.size))
-                header: dict[str, Any] = json.loads(await reader.readexactly(header_bytes))
-                self._silent_checks, self._limit_checks = 0, HUNG_CHECKS
-                if header == HEARTBEAT:
-                    continue
-                if body_bytes:
-                    header["body"] = await reader.readexactly(body_bytes)
-                for model, loads in header.pop("loads", {}).items():
-                    metrics.MODEL_LOADS.labels(model).inc(loads)
-                self._was_overdue |= header.pop("overdue", False)
-                future = self._pending.pop(header["id"], None)
-                if future and not future.done():
-                    future.set_result(header)
-        except (asyncio.IncompleteReadError, ConnectionError):
+    def _on_frame(self, header: Header, body: bytes) -> None:
+        """Resolve a response."""
+        self._silent_checks, self._limit_checks = 0, HUNG_CHECKS
+        if header == HEARTBEAT:
             return
+        if body:
+            header["body"] = body
+        if loads := header.pop("loads", None):
+            for model, count in loads.items():
+                metrics.MODEL_LOADS.labels(model).inc(count)
+        self._was_overdue |= header.pop("overdue", False)
+        future = self._pending.pop(header["id"], None)
+        if future and not future.done():
+            future.set_result(header)
 
     async def _supervise(self) -> None:
         """Start the process if it is not running, and restart it whenever it ends."""
@@ -304,11 +297,13 @@ class Engine:
         """
         self._silent_checks, self._limit_checks = 0, START_CHECKS
         kills = cgroups.memory_kills()
-        while not self._read_task.done():
+        assert self._connection is not None
+        ended = self._connection.ended
+        while not ended.done():
             kills = cgroups.memory_kills()
-            await asyncio.wait([self._read_task], timeout=HEARTBEAT_SECONDS)
+            await asyncio.wait([ended], timeout=HEARTBEAT_SECONDS)
             self._silent_checks += 1
-            if self._silent_checks > self._limit_checks and not self._read_task.done():
+            if self._silent_checks > self._limit_checks and not ended.done():
                 log.error(ENGINE_HUNG, self._name, self._limit_checks * HEARTBEAT_SECONDS)
                 self.kill()
                 return False
@@ -327,9 +322,8 @@ class Engine:
     async def _stop(self) -> int:
         """Close the connection, which ends the process; pending requests fail with EngineDied."""
         self._ready.clear()
-        self._read_task.cancel()
-        assert self._writer is not None
-        self._writer.close()
+        assert self._connection is not None
+        self._connection.close()
         try:
             # Not wait_for, which before Python 3.12 loses a cancellation that arrives together with the result.
             async with asyncio.timeout(STOP_SECONDS):
@@ -371,9 +365,9 @@ async def _relay_output(output: asyncio.StreamReader, is_json: bool) -> None:
 
 
 @contextmanager
-def _closed_on_error(writer: asyncio.StreamWriter) -> Iterator[None]:
+def _closed_on_error(connection: EngineConnection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        writer.close()
+        connection.close()
         raise
