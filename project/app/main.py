@@ -119,6 +119,7 @@ def create_application(settings: Settings, engine: Engine | None = None) -> Fast
     accept_both_slashes(app)
     for module in (uploads, batches, events, images, export, predictions, tabular, models, ping, metrics, aliases):
         app.include_router(module.router)
+    app.router.routes.insert(0, uploads.UploadRoute())
     app.include_router(classify.alias_router)
     for module in (classify, gallery, model_pages, statistics, sign_in):
         app.include_router(module.router)

@@ -5,6 +5,9 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.routing import Route
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from app.api.deps import AppState, CurrentCaller, State, app_state
 from app.api.errors import problem_responses
@@ -85,6 +88,22 @@ async def upload_image(request: Request) -> Response:
     wait = wait_seconds(request, state.settings.max_wait_seconds)
     submission = await accept_upload(request, state, wait=wait, key=idempotency_key(request))
     return await respond(request, state, submission, wait)
+
+
+class UploadRoute(Route):
+    """The route above without FastAPI's layers, which take a twentieth of an upload's time on the event loop.
+
+    FastAPI's own route documents it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(f"{router.prefix}/", upload_image, methods=["POST"])
+
+    async def handle(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Respond to an upload."""
+        scope["route"] = self
+        response = await upload_image(Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
 async def accept_upload(

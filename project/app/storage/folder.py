@@ -58,7 +58,7 @@ class FolderStorage:
 
     async def set_owner(self, owner: str) -> None:
         """Set the owner mark. Raises StorageUnavailable."""
-        if error := await asyncio.to_thread(_write, self._folder / OWNER, owner.encode()):
+        if error := await asyncio.to_thread(_write, str(self._folder / OWNER), owner.encode()):
             raise error
 
     async def prepare(self) -> None:
@@ -97,7 +97,7 @@ class FolderStorage:
             path = self._path(key)
             # Of a restore that was killed.
             path.with_name(path.name + UNFINISHED).unlink(missing_ok=True)
-            return _write(path, data) or _sync(path.parent)
+            return _write(str(path), data) or _sync(str(path.parent))
 
         if error := await asyncio.to_thread(write):
             raise error
@@ -154,15 +154,17 @@ class FolderStorage:
         return asyncio.to_thread(self._write_all, images)
 
     def _write_all(self, images: Sequence[UnstoredImage]) -> list[str | StorageUnavailable]:
-        if not (self._folder / OWNER).exists():
+        # Strings, because each operation on a Path takes as long as the system call.
+        root = str(self._folder)
+        if not os.path.exists(f"{root}/{OWNER}"):  # noqa: PTH110
             # The shared folder is not mounted: files written now would be hidden or elsewhere once it is.
             return [self._owner_missing()] * len(images)
         keys = [new_key(extension) for _, extension in images]
-        paths = [self._folder / key for key in keys]
-        errors = [_write(path, data) for path, (data, _) in zip(paths, images, strict=True)]
+        folders = [f"{root}/{key.rpartition('/')[0]}" for key in keys]
+        errors = [_write(f"{root}/{key}", data) for key, (data, _) in zip(keys, images, strict=True)]
         # Rows that refer to the files survive a power failure, so the folders' entries must too.
-        synced = {folder: _sync(folder) for folder in {path.parent for path in paths}}
-        return [error or synced[path.parent] or key for key, path, error in zip(keys, paths, errors, strict=True)]
+        synced = {folder: _sync(folder) for folder in set(folders)}
+        return [error or synced[folder] or key for key, folder, error in zip(keys, folders, errors, strict=True)]
 
     def _path(self, key: str) -> Path:
         relative = PurePosixPath(key)
@@ -172,14 +174,14 @@ class FolderStorage:
         return self._folder / relative
 
 
-def _write(path: Path, data: bytes) -> StorageUnavailable | None:
+def _write(path: str, data: bytes) -> StorageUnavailable | None:
     """Write a file atomically: it gets its name once it is complete."""
-    unfinished = path.with_name(path.name + UNFINISHED)
+    unfinished = path + UNFINISHED
     try:
         try:
             descriptor = _create(unfinished)
         except FileNotFoundError:
-            _make_folder(path.parent)
+            _make_folder(Path(path).parent)
             descriptor = _create(unfinished)
         try:
             left = memoryview(data)
@@ -187,10 +189,10 @@ def _write(path: Path, data: bytes) -> StorageUnavailable | None:
                 # The last write before the disk is full writes only part of the data.
                 left = left[os.write(descriptor, left) :]
             os.fsync(descriptor)
-            unfinished.rename(path)
+            os.rename(unfinished, path)  # noqa: PTH104
         except BaseException:
             with contextlib.suppress(OSError):
-                unfinished.unlink()
+                os.unlink(unfinished)  # noqa: PTH108
             raise
         finally:
             os.close(descriptor)
@@ -199,7 +201,7 @@ def _write(path: Path, data: bytes) -> StorageUnavailable | None:
     return None
 
 
-def _create(path: Path) -> int:
+def _create(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
 
 
@@ -207,10 +209,10 @@ def _make_folder(folder: Path) -> None:
     if not folder.exists():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
+        _sync(str(folder.parent))
 
 
-def _sync(folder: Path) -> StorageUnavailable | None:
+def _sync(folder: str) -> StorageUnavailable | None:
     try:
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -191,7 +191,7 @@ def _time(classifier: Classifier, tensors: Sequence[Tensor], threads: int) -> fl
     started_at = time.perf_counter()
 
     def classify(number: int) -> None:
-        while time.perf_counter() - started_at < SECONDS:
+        while counts[number] == 0 or time.perf_counter() - started_at < SECONDS:
             classifier.scores(tensors[counts[number] % len(tensors)])
             counts[number] += 1
 
