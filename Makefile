@@ -125,7 +125,7 @@ accuracy: $(VENV)/dev.stamp ## Compare MODELS="folder folder" on labelled images
 	@[ -n "$(MODELS)" -a -n "$(BENCH_IMAGES)" ] || { echo "error: set MODELS=\"folder folder\" and BENCH_IMAGES=folder" >&2; false; } $(QUIETLY)
 	@cd project && exec ../$(BIN)/python -m benchmarks.accuracy --images $(BENCH_FOLDER) $(abspath $(MODELS))
 
-BENCH_ENVIRONMENTS := $(foreach name,baseline litserve bentoml ray,.venv-bench-$(name)/stamp)
+BENCH_ENVIRONMENTS := $(foreach name,baseline litserve bentoml mosec ray,.venv-bench-$(name)/stamp)
 
 bench: $(VENV)/dev.stamp $(BENCH_ENVIRONMENTS) ## Compare the service with its floor, a tutorial's service and its peers (BENCH_IMAGES=folder)
 	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; false; } $(QUIETLY)
@@ -144,7 +144,7 @@ lock: $(VENV)/dev.stamp ## Pin the newest versions of all dependencies, with has
 	  ../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-emit-package openvino-telemetry --no-header --no-annotate \
 	    --override requirements-overrides.in $$constraint $$name.in -o $$name.txt; done
-	@cd project/benchmarks && for name in baseline litserve bentoml ray; do echo "==> benchmarks/requirements-$$name.txt"; \
+	@cd project/benchmarks && for name in baseline litserve bentoml mosec ray; do echo "==> benchmarks/requirements-$$name.txt"; \
 	  ../../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-header --no-annotate requirements-$$name.in -o requirements-$$name.txt; done
 

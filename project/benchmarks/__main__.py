@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from app.classifier.manifest import MANIFEST
+from benchmarks import history
 from benchmarks.contenders import REPOSITORY, Bench, Contender, Round, floor
 from benchmarks.machine import installed, machine
 from benchmarks.report import markdown, summary
@@ -35,6 +36,7 @@ def contenders(model: str) -> dict[str, Callable[[Bench], Round]]:
     peer = {"MODEL_FOLDER": "{MODEL}"}
     all_of_them = [
         ours("service fp32", model),
+        ours("service bf16", f"{model}_bf16"),
         ours("service int8", f"{model}_int8"),
         ours("service int8, OpenVINO", f"{model}_int8_openvino"),
         Contender("LitServe", ".venv-bench-litserve", ("python", "-m", "benchmarks.peers.litserve_server"), peer),
@@ -45,7 +47,20 @@ def contenders(model: str) -> dict[str, Callable[[Bench], Round]]:
             {**peer, "BENTOML_HOST": "127.0.0.1"},
             ready="/readyz",
         ),
+        Contender(
+            "mosec",
+            ".venv-bench-mosec",
+            ("python", "-m", "benchmarks.peers.mosec_server"),
+            peer,
+            path="/inference",
+        ),
         Contender("Ray Serve", ".venv-bench-ray", ("python", "-m", "benchmarks.peers.ray_server"), peer, ready="/docs"),
+        Contender(
+            "bare endpoint",
+            ".venv",
+            ("uvicorn", "benchmarks.peers.bare_endpoint:app", "--port", "{PORT}", "--no-access-log"),
+            {},
+        ),
         Contender(
             "tutorial",
             ".venv-bench-baseline",
@@ -59,6 +74,7 @@ def contenders(model: str) -> dict[str, Callable[[Bench], Round]]:
     ]
     return {
         "floor fp32": floor(model),
+        "floor bf16": floor(f"{model}_bf16"),
         "floor int8": floor(f"{model}_int8"),
         "floor int8, OpenVINO": floor(f"{model}_int8_openvino"),
         **{contender.name: contender.run for contender in all_of_them},
@@ -68,7 +84,8 @@ def contenders(model: str) -> dict[str, Callable[[Bench], Round]]:
 def lay_out(models: Path, model: str, folder: Path) -> Path:
     """A folder of the models that are measured, and below ``only`` a folder for each with nothing but it.
 
-    The int8 file is there twice, since OpenVINO runs it as well as ONNX Runtime.
+    The int8 file is there twice, since OpenVINO runs it as well as ONNX Runtime; and so is the fp32 file, which it runs
+    in bfloat16.
     """
     for name in (model, f"{model}_int8"):
         shutil.copytree(models / name, folder / name)
@@ -81,6 +98,16 @@ def lay_out(models: Path, model: str, folder: Path) -> Path:
         )
     manifest = manifest.replace(f'name = "{model}_int8"', f'name = "{openvino}"')
     (folder / openvino / MANIFEST).write_text(manifest.replace('runtime = "onnx"', 'runtime = "openvino"'))
+    bf16 = f"{model}_bf16"
+    shutil.copytree(folder / model, folder / bf16)
+    manifest = (folder / bf16 / MANIFEST).read_text()
+    for key, (before, after) in (
+        ("name", (model, bf16)),
+        ("runtime", ("litert", "openvino")),
+        ("precision", ("fp32", "bf16")),
+    ):
+        manifest = manifest.replace(f'{key} = "{before}"', f'{key} = "{after}"')
+    (folder / bf16 / MANIFEST).write_text(manifest)
     for one in list(folder.iterdir()):
         shutil.copytree(one, folder / "only" / one.name / one.name)
     return folder
@@ -100,7 +127,10 @@ def main() -> int:
     parser.add_argument("--images", type=Path, required=True, help="folder of JPEG files to upload")
     parser.add_argument("--only", default="", help="names, separated by semicolons")
     parser.add_argument("--output", type=Path, required=True, help="folder for results.json and results.md")
+    parser.add_argument("--history", action="store_true", help="add the results to history.jsonl and its plot")
     given = parser.parse_args()
+    # Services run in other folders.
+    given.output = given.output.resolve()
     chosen = contenders(given.model)
     if given.only:
         chosen = {name: run for name, run in chosen.items() if name in given.only.split(";")}
@@ -110,7 +140,7 @@ def main() -> int:
     # looked for among them for five minutes, which cost 7 % of the uploads.
     with tempfile.TemporaryDirectory(prefix="bench-", dir=given.output) as work:
         bench = Bench(
-            models=lay_out(given.models, given.model, Path(work) / "models"),
+            models=lay_out(given.models.resolve(), given.model, Path(work) / "models"),
             model=given.model,
             images=given.images.resolve(),
             weights=given.weights.resolve(),
@@ -131,11 +161,19 @@ def main() -> int:
     (given.output / "results.json").write_text(json.dumps(result, indent=2) + "\n")
     table = markdown(result)
     (given.output / "results.md").write_text(table)
+    if given.history:
+        history.append(result)
     print(table)
     return 0
 
 
-_PACKAGES: Final = {"litserve": "litserve", "bentoml": "bentoml", "ray": "ray", "baseline": "tensorflow-cpu"}
+_PACKAGES: Final = {
+    "litserve": "litserve",
+    "bentoml": "bentoml",
+    "mosec": "mosec",
+    "ray": "ray",
+    "baseline": "tensorflow-cpu",
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -21,7 +21,10 @@ from benchmarks.processes import Watchdog, free_port, processes_beside
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 PROJECT: Final = REPOSITORY / "project"
 START_SECONDS: Final = 120.0
+ONE_THREAD: Final = {"RAYON_NUM_THREADS": "1"}
+"""As in the service's engine: each thread scales its own image."""
 STOP_SECONDS: Final = 20.0
+LOG: Final = "log.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +88,8 @@ class Contender:
             expanded = {name: value.format(**given) for name, value in variables.items()}
             command = [word.format(**given) for word in self.command]
             binary = REPOSITORY / self.environment / "bin" / command[0]
-            stack.enter_context(running([str(binary), *command[1:]], {**expanded, "PORT": str(port)}, work))
-            _until_ready(f"http://127.0.0.1:{port}{self.ready}")
+            process = stack.enter_context(running([str(binary), *command[1:]], {**expanded, "PORT": str(port)}, work))
+            _until_ready(f"http://127.0.0.1:{port}{self.ready}", process, work / LOG)
             drive(service, bench, seconds=2.0)
             watch.begin()
             outcome = drive(service, bench, seconds=bench.seconds)
@@ -112,7 +115,14 @@ def floor(model: str) -> Any:
         ]
         with Watchdog() as watch:
             watch.begin()
-            done = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            done = subprocess.run(
+                command,
+                cwd=PROJECT,
+                env={**os.environ, **ONE_THREAD},
+                check=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
             watch.end()
         outcome = json.loads(done.stdout)
         per_second = len(outcome["latencies"]) / outcome["seconds"]
@@ -137,8 +147,8 @@ def drive(service: Service, bench: Bench, *, seconds: float) -> dict[str, Any]:
 def running(command: list[str], variables: dict[str, str], work: Path) -> Iterator[psutil.Process]:
     """A process that is stopped at the end with all its children."""
     others = set(psutil.pids())
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "TF_CPP_MIN_LOG_LEVEL": "2", **variables}
-    with (work / "log.txt").open("wb") as log:
+    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(PROJECT), "TF_CPP_MIN_LOG_LEVEL": "2", **variables}
+    with (work / LOG).open("wb") as log:
         process = subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
         yield psutil.Process(process.pid)
@@ -167,7 +177,7 @@ def database(work: Path) -> Iterator[str]:
         process.communicate(timeout=STOP_SECONDS)
 
 
-def _until_ready(url: str) -> None:
+def _until_ready(url: str, process: psutil.Process, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -179,6 +189,8 @@ def _until_ready(url: str) -> None:
                 return
         except OSError:
             pass
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{url} did not respond within {START_SECONDS:g} s")
+        has_ended = process.status() == psutil.STATUS_ZOMBIE
+        if has_ended or time.monotonic() > deadline:
+            reason = "it has ended" if has_ended else f"it did not respond within {START_SECONDS:g} s"
+            raise SystemExit(f"error: {url}: {reason}. The end of its log:\n{log.read_text()[-2000:]}")
         time.sleep(0.1)
