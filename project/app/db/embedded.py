@@ -280,7 +280,8 @@ class _Cluster:
     def _make_socket_folder(self) -> Path:
         """A folder that only the server's account and this one may enter: no other program can answer in its place."""
         folder = self._dir.with_name(SOCKET_FOLDER)
-        if len(os.fsencode(folder)) > MAX_SOCKET_FOLDER:
+        # PostgreSQL takes several folders, separated by commas, and a quoted one without its quotes.
+        if len(os.fsencode(folder)) > MAX_SOCKET_FOLDER or not {",", '"'}.isdisjoint(str(folder)):
             folder = _temporary_folder()
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)

@@ -208,6 +208,12 @@ async def test_socket_is_in_a_temporary_folder_if_the_path_is_too_long(tmp_path:
         assert not sockets.exists()
 
 
+@pytest.mark.parametrize("name", ["one, two", 'a "name"', "it's", "50 %", "a\\b", "Bilder für Omä"])
+async def test_folder_may_have_any_name(name: str, tmp_path: Path) -> None:
+    async with embedded_postgres(tmp_path / name / "data", 30) as url:
+        assert await query(url, "SELECT 1") == 1
+
+
 async def test_socket_is_in_tmp_if_the_path_of_tmpdir_is_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
