@@ -177,9 +177,14 @@ $(INSTALL_VENV)/stamp: project/requirements-install.txt
 	@echo "==> Creating the virtual environments"
 	@$(PYTHON) -m venv --clear $(INSTALL_VENV) >/dev/null || { rm -rf $(INSTALL_VENV); \
 	  echo "error: Python's venv module is missing: apt-get install python3-venv (as root)" >&2; false; } $(QUIETLY)
-	@$(INSTALL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $< \
+	@$(INSTALL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $< 2>/dev/null \
 	  || echo "==> uv is not available: pip installs the packages, which takes longer"
 	@touch $@
+
+# Its Python was upgraded or removed.
+ifneq ($(shell [ ! -e $(INSTALL_VENV)/stamp ] || [ -x $(INSTALL_VENV)/bin/python ] || echo stale),)
+.PHONY: $(INSTALL_VENV)/stamp
+endif
 
 $(VENV)/bin/python: | $(INSTALL_VENV)/stamp
 	@$(NEW_VENV) $(VENV)

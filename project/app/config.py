@@ -206,8 +206,8 @@ class Settings(BaseSettings):
     model_precision: Annotated[
         Literal["auto", "fp32", "bf16", "int8"],
         Field(
-            description="Precision of the default model. auto: the choice of `classifier tune`, or else fp32. "
-            "Others: export them first."
+            description="Precision of the default model: auto (the choice of `classifier tune`, or else fp32), fp32, "
+            "bf16 or int8. Export the last two first."
         ),
     ] = "auto"
     model_weights: Annotated[

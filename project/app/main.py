@@ -74,7 +74,7 @@ CORS_EXPOSED: Final = (
 def create_application(settings: Settings, engine: Engine | None = None) -> FastAPI:
     """Build the application; nothing is started before its lifespan begins.
 
-    ``engine``: one that runs already, if it is not to start its own.
+    ``engine``: a running engine to use instead of starting one.
     """
     anonymous = AnonymousAccess(settings.anonymous, settings.allowed_host_names)
 

@@ -15,8 +15,12 @@ from typing import Final
 PIP: Final = (sys.executable, "-m", "pip")
 INSTALL: Final = ("install", "--require-hashes", "--no-deps")
 REQUIREMENT: Final = re.compile(r"^[A-Za-z0-9]", re.MULTILINE)
-PIP_OPTION: Final = re.compile(r"^\S+?\.(index-url|extra-index-url|find-links|cert)='(.*)'$", re.MULTILINE)
-"""A line of ``pip config list``."""
+PIP_OPTION: Final = re.compile(
+    r"^(global|install|:env:)\.(index-url|extra-index-url|find-links|no-index|cert)='(.*)'$", re.MULTILINE
+)
+"""A line of ``pip config list``: section, option, value."""
+PRECEDENCE: Final = ("global", "install", ":env:")
+"""Sections of pip's configuration; later ones win."""
 UV_OPTIONS: Final = {"index-url": "--default-index", "extra-index-url": "--index", "find-links": "--find-links"}
 
 
@@ -59,7 +63,11 @@ def _with_uv(python: str, requirements: str) -> bool:
         return False
     options, environment = _like_pip()
     command = [str(uv), "pip", *INSTALL, "--python", python, "-r", requirements, *options]
-    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True).returncode == 0
+    try:
+        return subprocess.run(command, env={**os.environ, **environment}, capture_output=True).returncode == 0
+    except OSError:
+        # It cannot be executed here.
+        return False
 
 
 def _like_pip() -> tuple[list[str], dict[str, str]]:
@@ -68,12 +76,16 @@ def _like_pip() -> tuple[list[str], dict[str, str]]:
     # The hashes decide, not the order of the indexes.
     options = ["--index-strategy", "unsafe-best-match"]
     environment = {"UV_SYSTEM_CERTS": "1"}
-    for name, values in PIP_OPTION.findall(configured):
+    found = sorted(PIP_OPTION.findall(configured), key=lambda line: PRECEDENCE.index(line[0]))
+    values = {name: value for _, name, value in found}
+    for name, value in values.items():
         if name == "cert":
-            environment["SSL_CERT_FILE"] = values
+            environment["SSL_CERT_FILE"] = value
+        elif name == "no-index":
+            options += ["--no-index"] * (value.lower() in {"1", "true", "yes", "on"})
         else:
-            for value in values.replace("\\n", " ").split():
-                options += [UV_OPTIONS[name], value]
+            for one in value.replace("\\n", " ").split():
+                options += [UV_OPTIONS[name], one]
     return options, environment
 
 

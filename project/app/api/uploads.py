@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
@@ -98,6 +98,11 @@ class UploadRoute(Route):
 
     def __init__(self) -> None:
         super().__init__(f"{router.prefix}/", upload_image, methods=["POST"])
+
+    def matches(self, scope: AsgiScope) -> tuple[Match, AsgiScope]:
+        """Match uploads alone: for other methods, FastAPI's routes decide."""
+        match, child_scope = super().matches(scope)
+        return (match, child_scope) if match is Match.FULL else (Match.NONE, {})
 
     async def handle(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Respond to an upload."""

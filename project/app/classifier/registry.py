@@ -33,6 +33,7 @@ FOLLOW_SECONDS: Final = 2.0
 LOAD_ATTEMPTS: Final = 3
 """Attempts to load a model whose files change meanwhile."""
 EXPORT_HINT: Final = "run `make model`"
+TUNE_HINT: Final = "run `./classifier tune --use`, or set MODEL_PRECISION=fp32"
 
 Loaded = Classifier | TabularClassifier
 
@@ -74,6 +75,9 @@ def _tuned(models_dir: Path, model: Model, note: str | None) -> tuple[Model, str
         variant = read_model(models_dir / tuned.variant)
     except ModelBroken as error:
         return model, f"{error.message} {model.name} is served instead: run `./classifier tune --use` again."
+    again = f"{model.name} is served instead: run `./classifier tune --use` again."
+    if variant.manifest.weights_sha256 != model.manifest.weights_sha256 or variant.labels != model.labels:
+        return model, f"{tuned.variant} was made from other weights or labels. {again}"
     runtime = variant.manifest.runtime
     if not has_runtime(runtime):
         reason = f"{tuned.variant} needs {runtime}, which is not installed"

@@ -114,5 +114,5 @@ COMMANDS: Final = {
         "Train and export two tabular models (needs scikit-learn).",
         is_for_everybody=True,
     ),
-    "has-model": _Command(models.has_model, "Check whether the default model is exported."),
+    "has-model": _Command(models.has_model, "Check whether the default model is exported.", is_for_everybody=True),
 }

@@ -48,13 +48,17 @@ class Server(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal."""
-        if self._settings is None:
-            await super().serve(sockets)
-            return
-        # Both take half a second, in different processes.
-        async with _engine_started(self._settings) as engine:
-            await asyncio.to_thread(_build, self.config, self._settings, engine)
-            await super().serve(sockets)
+        try:
+            if self._settings is None:
+                await super().serve(sockets)
+                return
+            # Both take half a second, in different processes.
+            async with _engine_started(self._settings) as engine:
+                await asyncio.to_thread(_build, self.config, self._settings, engine)
+                await super().serve(sockets)
+        finally:
+            # Also after a signal, which uvicorn raises again.
+            self._end()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then accept requests."""
@@ -74,6 +78,10 @@ class Server(uvicorn.Server):
         if state := self.lifespan.state.get("app_state"):
             state.notifications.stop()
         await super().shutdown(sockets)
+
+    def _end(self) -> None:
+        if not self.started:
+            return
         log.info(STOPPED)
         # Everything is closed; only a thread decoding a large image could still delay the exit.
         last_resort = threading.Timer(THREADS_END_SECONDS, os._exit, [0])

@@ -3,12 +3,13 @@
 import argparse
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from app.config import Settings
-from app.domain import EngineDied, EngineFailed, ImageUnreadable, StartupError
+from app.domain import EngineDied, EngineFailed, ImageUnreadable, ModelBroken, ModelUnknown, StartupError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +50,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         raise StartupError(
             f"The model {model.name} runs in {model.manifest.runtime}; only LiteRT models have variants."
         )
+    if settings.storage_url and options.images is None:
+        raise StartupError("The images are stored in STORAGE_URL: add --images FOLDER with typical ones.")
     folder = options.images or settings.uploads
     files = _newest(folder, is_given=options.images is not None)
     print(f"{model.name}: measuring with {len(files)} images on {settings.worker_threads} threads", flush=True)
@@ -84,8 +87,13 @@ def _percentage(text: str) -> float:
 
 def _newest(folder: Path, *, is_given: bool) -> list[Path]:
     """The newest files of a folder. Raises StartupError if there are not enough."""
-    found = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    newest = sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)[:MAX_IMAGES]
+    changed_at: dict[Path, float] = {}
+    for path in folder.rglob("*"):
+        # Files may be deleted meanwhile.
+        with suppress(OSError):
+            if path.is_file() and not path.name.startswith("."):
+                changed_at[path] = path.stat().st_mtime
+    newest = sorted(changed_at, key=lambda path: changed_at[path], reverse=True)[:MAX_IMAGES]
     if len(newest) < MIN_IMAGES:
         where = f"{folder} has" if is_given else "The service has stored"
         raise StartupError(
@@ -105,12 +113,14 @@ async def _tensors(settings: Settings, model: "Model", files: Sequence[Path]) ->
     engine, tensors = Engine(engine_config(settings, model)), []
     async with engine.running():
         for path in files:
-            if path.stat().st_size > settings.max_upload_bytes:
-                continue
             try:
+                if path.stat().st_size > settings.max_upload_bytes:
+                    continue
                 tensor = np.frombuffer(await engine.tensor(model.name, path.read_bytes()), np.float32)
-            except (ImageUnreadable, EngineDied, EngineFailed):
+            except (ImageUnreadable, EngineDied, EngineFailed, OSError):
                 continue
+            except (ModelBroken, ModelUnknown) as error:
+                raise StartupError(error.message) from error
             side = round((tensor.size / 3) ** 0.5)
             tensors.append(tensor.reshape(side, side, 3))
     return tensors

@@ -20,7 +20,7 @@ Box = tuple[float, float, float, float]
 """Left, top, right and bottom edge, in pixels."""
 
 MAX_COPIED: Final = 16 * 2**20
-"""Bytes of pixels; of more, the library's two copies would exceed the memory that is reserved for an image."""
+"""Maximum size of the pixels in bytes. Above it, the library's two copies would exceed the reserved memory."""
 SUPPORT: Final = 2
 """Distance, in pixels of the result, of the farthest pixel that a bicubic filter uses."""
 

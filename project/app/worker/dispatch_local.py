@@ -122,15 +122,15 @@ class LocalDispatch:
 
 
 @asynccontextmanager
-async def local_dispatch(settings: Settings, storage: Storage, running: Engine | None) -> AsyncIterator[Backend]:
+async def local_dispatch(settings: Settings, storage: Storage, running_engine: Engine | None) -> AsyncIterator[Backend]:
     """Run the engine, the database and the worker while inside. Raises StartupError.
 
-    ``running``: an engine that runs already.
+    ``running_engine``: one to use instead of starting another.
     """
     registry = await asyncio.to_thread(load_registry, settings)
     config = engine_config(settings, registry.default)
     # A model that was added since then may be the default now.
-    started = running if running and running.config == config else None
+    started = running_engine if running_engine and running_engine.config == config else None
     engine, probe = started or Engine(config), ModelProbe(config, registry)
     policy = settings.retry_policy
     worker = Worker(engine, storage, policy, settings.worker_threads)

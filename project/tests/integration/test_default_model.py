@@ -165,6 +165,7 @@ def copy_without(
     [
         ("text", "file signature not found"),
         ("truncated", "truncated file"),
+        ("damaged", "does not contain the weights"),
         ("empty", "layer_names"),
         ("fewer", "it has fewer layers"),
         ("narrower", r"stem 0 has the shapes \(3, 3, 3, 16\)"),
@@ -177,6 +178,10 @@ def test_other_files_are_refused_in_one_line(kind: str, reason: str, mobilenet_w
         path.write_text("no weights")
     elif kind == "truncated":
         path.write_bytes(mobilenet_weights.read_bytes()[:100_000])
+    elif kind == "damaged":
+        damaged = bytearray(mobilenet_weights.read_bytes())
+        damaged[2000:40_000] = bytes(38_000)
+        path.write_bytes(damaged)
     elif kind == "empty":
         h5py.File(path, "w").close()
     elif kind == "fewer":

@@ -20,6 +20,15 @@ FIELDS = {
 }
 
 
+async def test_other_methods_on_the_upload_path_upload_nothing(client: httpx.AsyncClient) -> None:
+    for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"):
+        for path in ("/predictions/", "/predictions"):
+            answer = await client.request(method, path, files={"file": ("a.jpg", jpeg())})
+            assert answer.status_code == 405, method
+            assert answer.headers["allow"] == "GET, POST"
+    assert (await client.get("/predictions/")).json() == []
+
+
 async def test_upload_is_pending_and_then_classified(
     client: httpx.AsyncClient, upload: Upload, settings: Settings
 ) -> None:

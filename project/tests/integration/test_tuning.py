@@ -1,6 +1,7 @@
 """``classifier tune``: measures every runtime and precision, and makes one of them the default."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from app.classifier.image_classifier import Classifier
 from app.classifier.manifest import ImageManifest, Model, read_model
 from app.classifier.registry import find_default
 from app.config import Settings
+from app.domain import StartupError
 from app.images.preprocessing import to_tensor
 from tests.conftest import FALLBACK
 from tests.integration.conftest import serving
@@ -144,6 +146,24 @@ def test_float32_model_is_served_if_the_choice_is_damaged(models: Path, chosen: 
     assert find_default(models, FALLBACK, "auto")[0].name == FALLBACK
 
 
+def test_float32_model_is_served_if_it_was_exported_again_from_other_weights(models: Path, chosen: str) -> None:
+    manifest = models / FALLBACK / "model.toml"
+    manifest.write_text(re.sub('weights_sha256 = "..', 'weights_sha256 = "00', manifest.read_text()))
+    model, note = find_default(models, FALLBACK, "auto")
+    assert model.name == FALLBACK
+    assert note
+    assert note.startswith(f"{chosen} was made from other weights or labels. {FALLBACK} is served instead")
+
+
+async def test_chosen_variant_that_cannot_be_loaded_names_the_remedy(
+    tuning_settings: Settings, models: Path, chosen: str
+) -> None:
+    (models / chosen / f"{chosen}.tflite").write_bytes(b"no model")
+    with pytest.raises(StartupError, match=r"chose it: run `\./classifier tune --use`, or set MODEL_PRECISION=fp32"):
+        async with serving(tuning_settings):
+            pass
+
+
 @pytest.mark.usefixtures("chosen")
 def test_choice_of_the_float32_model_removes_an_earlier_one(
     tuning_settings: Settings, models: Path, model: Model
@@ -213,6 +233,7 @@ def test_command_prints_a_table_and_makes_the_fastest_the_default(models: Path, 
     [
         ([], {}, "The service has stored 0 images, and at least 20 are needed: add --images FOLDER"),
         (["--images", "nowhere"], {}, "nowhere has 0 images, and at least 20 are needed"),
+        ([], {"STORAGE_URL": "s3://bucket/images"}, "The images are stored in STORAGE_URL: add --images FOLDER"),
         (["--use"], {"MODEL_PRECISION": "fp32"}, "MODEL_PRECISION is fp32, which takes precedence over a choice"),
         (["--agreement", "120"], {}, "argument --agreement: 120 is not a percentage"),
     ],

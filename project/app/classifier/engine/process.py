@@ -167,7 +167,7 @@ class Engine:
     async def tensor(self, model: str, data: bytes) -> bytes:
         """The input tensor of an image model for an image, float32 of shape (size, size, 3), as bytes.
 
-        Raises ImageUnreadable, ModelUnknown, EngineFailed or EngineDied.
+        Raises ImageUnreadable, ModelUnknown, ModelBroken, EngineFailed or EngineDied.
         """
         return await self._request_rendering({"do": "tensor", "model": model}, data)
 

@@ -9,7 +9,8 @@ from app.classifier.engine.frames import EngineConfig
 from app.classifier.engine.model_check import ModelProbe
 from app.classifier.engine.process import Engine
 from app.classifier.manifest import Model
-from app.classifier.registry import EXPORT_HINT, Registry, find_default
+from app.classifier.registry import EXPORT_HINT, TUNE_HINT, Registry, find_default
+from app.classifier.tuned import read_tuned
 from app.config import Settings
 from app.domain import EngineDied, EngineFailed, ModelBroken, StartupError
 from app.images.memory import BYTES_PER_PIXEL
@@ -75,15 +76,20 @@ async def models_loaded(
             await engine.load([model.name])
         except ModelBroken as error:
             if model == registry.default:
-                raise StartupError(f"{error.message} To export it again, {EXPORT_HINT}.") from error
+                raise StartupError(f"{error.message} {_remedy(model)}") from error
             error_message = error.message
         except (EngineDied, EngineFailed) as error:
             if model == registry.default:
-                raise StartupError(
-                    f"The model {model.name} cannot be loaded. To export it again, {EXPORT_HINT}."
-                ) from error
+                raise StartupError(f"The model {model.name} cannot be loaded. {_remedy(model)}") from error
             log.exception(MODEL_NOT_LOADED, model.name)
             continue
         registry.note_checked({model: error_message})
     async with probe.following():
         yield
+
+
+def _remedy(model: Model) -> str:
+    tuned = read_tuned(model.folder.parent)
+    if tuned and tuned.variant == model.folder.name:
+        return f"`./classifier tune` chose it: {TUNE_HINT}."
+    return f"To export it again, {EXPORT_HINT}."

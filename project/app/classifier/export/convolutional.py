@@ -91,7 +91,7 @@ class ConvolutionalNetwork:
         return int(self.dense.shape[0])
 
     def scores(self, tensors: Tensor) -> Tensor:
-        """Scores, float32 (batch, labels), for tensors (batch, size, size, 3), by NumPy: slow, and for comparisons."""
+        """Scores, float32 (batch, labels), for tensors (batch, size, size, 3), with NumPy: slow, for comparisons."""
         return np.stack([self._scores(tensor) for tensor in tensors])
 
     def _scores(self, image: Tensor) -> Tensor:

@@ -11,12 +11,12 @@ from typing import Final
 from app.classifier.export.calibration import calibration_tensors
 from app.classifier.export.convolutional import ConvolutionalNetwork
 from app.classifier.export.efficientnet_lite0 import read_efficientnet_lite0, weights_path
-from app.classifier.export.folder import EXPORTER, ExportedModel, install_image_model
+from app.classifier.export.folder import EXPORTER, ExportedModel, Weights, install_image_model
 from app.classifier.export.imagenet import imagenet_labels
 from app.classifier.export.litert_file import litert_file
 from app.classifier.export.mobilenet_v2 import read_mobilenet_v2
 from app.classifier.export.verification import litert_scores, reference_tensors, require_equal_scores
-from app.classifier.export.weights import Weights, WeightsUnavailable, mobilenet_v2_weights
+from app.classifier.export.weights import WeightsUnavailable, mobilenet_v2_weights
 from app.classifier.fingerprint import sha256_of
 from app.classifier.manifest import InputTable
 from app.classifier.registry import AUTO, FALLBACK, FALLBACK_NOTE, PREFERRED

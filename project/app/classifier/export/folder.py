@@ -11,7 +11,6 @@ import tomli_w
 from pydantic import ValidationError
 
 from app.classifier.activations import Activation
-from app.classifier.export.weights import Weights
 from app.classifier.manifest import (
     MANIFEST,
     ImageManifest,
@@ -35,6 +34,15 @@ RUNTIMES: Final[dict[Precision, RuntimeName]] = {"fp32": "litert", "bf16": "open
 EXPORTER: Final = "image-classifier"
 UNVERSIONED: Final = "unversioned"
 """The version of a manifest until its model is installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A file of weights, its name, and its SHA-256 in hexadecimal."""
+
+    path: Path
+    source: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Writes a convolutional network as a LiteRT file (``.tflite``): the graph that TensorFlow's converter would write."""
+"""Writes a convolutional network as a LiteRT file (``.tflite``)."""
 
 from typing import Any, Final
 

@@ -40,7 +40,7 @@ def read_mobilenet_v2(path: Path) -> ConvolutionalNetwork:
             network = _network(next_layer)
             if _has_more(next_layer):
                 raise ValueError("it has more layers")
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         # h5py raises all of these for files that are damaged, or have another structure.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StartupError(f"{path} does not contain the weights of MobileNetV2: {reason}.") from error

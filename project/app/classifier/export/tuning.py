@@ -6,9 +6,9 @@ A variant is a model folder of its own: the same weights, with another runtime o
 import logging
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.classifier.export.folder import EXPORTER, ExportedModel, install_image_model
-from app.classifier.export.weights import Weights
+from app.classifier.export.folder import EXPORTER, ExportedModel, Weights, install_image_model
 from app.classifier.image_classifier import Classifier
 from app.classifier.manifest import ImageManifest, Model, Precision, RuntimeName, read_model
 from app.classifier.registry import FALLBACK, PREFERRED
@@ -56,7 +55,7 @@ BASE: Final = VARIANTS[0]
 
 @dataclass(slots=True)
 class Measurement:
-    """What was measured of a variant. ``reason``: why nothing was."""
+    """The measurement of a variant. ``reason``: why it could not be measured."""
 
     variant: Variant
     reason: str = ""
@@ -95,6 +94,8 @@ class Tuning:
                 try:
                     classifiers[measurement.variant] = self._load(measurement.variant, Path(folder), calibration)
                 except (ModelBroken, StartupError) as error:
+                    if measurement.variant == BASE:
+                        raise StartupError(error.message) from error
                     measurement.reason = error.message
             expected = _labels(classifiers[BASE], judged)
             for measurement in measurements:
@@ -195,11 +196,9 @@ def _time(classifier: Classifier, tensors: Sequence[Tensor], threads: int) -> fl
             classifier.scores(tensors[counts[number] % len(tensors)])
             counts[number] += 1
 
-    workers = [threading.Thread(target=classify, args=(number,)) for number in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    with ThreadPoolExecutor(threads) as workers:
+        # Raises what a thread has raised.
+        list(workers.map(classify, range(threads)))
     return 1000 * (time.perf_counter() - started_at) / sum(counts)
 
 

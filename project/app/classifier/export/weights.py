@@ -3,13 +3,13 @@
 import hashlib
 import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import httpx
 from tqdm import tqdm
 
+from app.classifier.export.folder import Weights
 from app.classifier.fingerprint import sha256_of
 from app.config import Settings
 from app.domain import StartupError
@@ -24,15 +24,6 @@ SHA256: Final = "3e195a2857356cfc092cbbb460beb2a5bce279015d7792598b8d3d9e451902e
 
 class WeightsUnavailable(StartupError):
     """MobileNetV2's weights are unavailable."""
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """A file of weights, its name, and its SHA-256 in hexadecimal."""
-
-    path: Path
-    source: str
-    sha256: str
 
 
 def mobilenet_v2_weights(settings: Settings) -> Weights:

@@ -13,7 +13,7 @@ import tf2onnx
 
 from app.classifier.activations import Activation
 from app.classifier.export.calibration import calibration_tensors
-from app.classifier.export.folder import ExportedModel, install_image_model
+from app.classifier.export.folder import ExportedModel, Weights, install_image_model
 from app.classifier.export.imagenet import imagenet_labels
 from app.classifier.export.keras.conversion import to_litert, to_onnx
 from app.classifier.export.keras.keras_models import load_keras, of_keras, of_own_keras
@@ -31,7 +31,7 @@ from app.classifier.export.keras.networks import (
 )
 from app.classifier.export.keras.saved_models import of_saved_model
 from app.classifier.export.quantization import to_int8
-from app.classifier.export.weights import Weights, mobilenet_v2_weights, sha256_of_folder
+from app.classifier.export.weights import mobilenet_v2_weights, sha256_of_folder
 from app.classifier.fingerprint import sha256_of
 from app.classifier.labels import LabelsInvalid, parse_labels
 from app.classifier.manifest import NAME
