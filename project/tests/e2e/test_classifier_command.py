@@ -66,7 +66,7 @@ def test_without_a_usable_python_it_says_so_in_one_line(clean_checkout: Path) ->
     assert completed.returncode != 0
     assert completed.stdout == ""
     assert completed.stderr == (
-        f"error: Python 3.11, 3.12 or 3.13 is required, {old} is Python 3.8.0: set PYTHON=python3.x\n"
+        f"error: Python 3.11, 3.12, 3.13 or 3.14 is required, {old} is Python 3.8.0: set PYTHON=python3.x\n"
     )
 
 

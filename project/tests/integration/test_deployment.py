@@ -130,7 +130,8 @@ def test_images_and_actions_are_pinned() -> None:
     for file in (PROJECT_DIR / "Dockerfile", PROJECT_DIR / "db" / "Dockerfile"):
         text = file.read_text()
         defaults = dict(re.findall(r"^ARG (\w+)=(.*)$", text, re.MULTILINE))
-        for image in re.findall(r"^FROM (\S+)", text, re.MULTILINE):
+        stages = set(re.findall(r"^FROM \S+ AS (\S+)", text, re.MULTILINE))
+        for image in set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) - stages:
             assert PINNED.fullmatch(defaults.get(image.removeprefix("$"), image)), image
     for file in (REPOSITORY / ".github" / "workflows").glob("*.yml"):
         for action in re.findall(r"uses: (\S+)", file.read_text()):
