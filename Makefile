@@ -199,7 +199,7 @@ $(VENV)/dev.stamp: project/requirements-dev.txt project/requirements.txt | $(VEN
 	@touch $@
 
 $(VENV)/openvino.stamp: project/requirements-openvino.txt $(VENV)/run.stamp
-	@$(INSTALL) $(BIN)/python $< "Installing OpenVINO (about 50 MB to download, 170 MB on disk)" $(QUIETLY)
+	@$(INSTALL) $(BIN)/python $< "Installing OpenVINO (about 50 MB to download, 180 MB on disk)" $(QUIETLY)
 	@touch $@
 
 $(EXPORT_VENV)/stamp: project/requirements-export.txt | $(INSTALL_VENV)/stamp

@@ -3,12 +3,12 @@
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from app.storage.keys import OWNER
+from tests.processes import wait_while_running
 
 BUCKET = "images-of-a-test"
 START_SECONDS = 30
@@ -44,11 +44,9 @@ class S3Server:
                 stdout=output,
                 stderr=output,
             )
-        deadline = time.monotonic() + START_SECONDS
-        while not (found := re.search(r"\[http://([^/]+)/\]", log.read_text())):
-            assert self.process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.02)
+        address = re.compile(r"\[http://([^/]+)/\]")
+        found = wait_while_running(self.process, lambda: address.search(log.read_text()), log.read_text, START_SECONDS)
+        assert found
         self._address = found[1]
 
     def kill(self) -> None:

@@ -3,12 +3,12 @@
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from app.db.embedded_binaries import binaries, environment, run_as, server_account
+from tests.processes import wait_while_running
 
 START_SECONDS = 30
 
@@ -61,11 +61,12 @@ class PostgresServer:
                 start_new_session=True,
             )
         ready = [str(binaries() / "pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={self.port}"]
-        deadline = time.monotonic() + START_SECONDS
-        while subprocess.run(ready, env=environment()).returncode:
-            assert self.process.poll() is None, self._log.read_text()
-            assert time.monotonic() < deadline, self._log.read_text()
-            time.sleep(0.05)
+        wait_while_running(
+            self.process,
+            lambda: subprocess.run(ready, env=environment()).returncode == 0,
+            self._log.read_text,
+            START_SECONDS,
+        )
 
     def promote(self) -> None:
         self._run("pg_ctl", "promote", "--wait", "--pgdata", self.folder)

@@ -15,7 +15,7 @@ from app.classifier.fingerprint import Stamp, stamps_of
 from app.classifier.image_classifier import Classifier
 from app.classifier.manifest import MANIFEST, Model, Precision, read_model, without_path
 from app.classifier.tabular_classifier import TabularClassifier
-from app.classifier.tuned import has_runtime, read_tuned
+from app.classifier.tuned import read_tuned, runtime_version
 from app.domain import ModelBroken, ModelUnknown, StartupError
 from app.observability.log_events import MODEL_BROKEN, MODEL_CHANGED, MODEL_UNLOADED
 
@@ -79,7 +79,7 @@ def _tuned(models_dir: Path, model: Model, note: str | None) -> tuple[Model, str
     if variant.manifest.weights_sha256 != model.manifest.weights_sha256 or variant.labels != model.labels:
         return model, f"{tuned.variant} was made from other weights or labels. {again}"
     runtime = variant.manifest.runtime
-    if not has_runtime(runtime):
+    if runtime_version(runtime) is None:
         reason = f"{tuned.variant} needs {runtime}, which is not installed"
         return model, f"{reason}: {model.name} is served instead. Run `make {runtime}`."
     return variant, note

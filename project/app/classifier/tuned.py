@@ -1,13 +1,13 @@
 """The choice of ``classifier tune``: which variant of a model is the default on this machine (``tuned.json``)."""
 
-import importlib.util
 import json
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 FILE: Final = "tuned.json"
-_PACKAGES: Final = {"litert": "ai_edge_litert", "onnx": "onnxruntime", "openvino": "openvino"}
+_PACKAGES: Final = {"litert": "ai-edge-litert", "onnx": "onnxruntime", "openvino": "openvino"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,9 @@ class Tuned:
 def read_tuned(models_dir: Path) -> Tuned | None:
     """The choice for a folder of models; None if there is none, or if the file was damaged."""
     try:
-        return Tuned(**json.loads((models_dir / FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        choice = json.loads((models_dir / FILE).read_text(encoding="utf-8"))
+        return Tuned(str(choice["model"]), str(choice["variant"]))
+    except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
@@ -37,6 +38,9 @@ def write_tuned(models_dir: Path, tuned: Tuned | None) -> None:
     staging.replace(path)
 
 
-def has_runtime(name: str) -> bool:
-    """Whether a runtime is installed."""
-    return importlib.util.find_spec(_PACKAGES[name]) is not None
+def runtime_version(name: str) -> str | None:
+    """The version of a runtime's package; None if it is not installed."""
+    try:
+        return f"{_PACKAGES[name]} {metadata.version(_PACKAGES[name])}"
+    except metadata.PackageNotFoundError:
+        return None

@@ -65,7 +65,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if not options.use:
         print(f"The fastest with at least {options.agreement:g} % is {_name(chosen.variant)}. To serve it, add --use.")
         return 0
-    gain = next(one for one in measurements if one.variant == BASE).median / chosen.median
+    gain = next(measured for measured in measurements if measured.variant == BASE).median / chosen.median
     note = (
         f"Chosen by `classifier tune` on {datetime.now(UTC):%Y-%m-%d}: {chosen.median:.2f} ms per image, {gain:.2f} "
         f"times as fast as fp32 in LiteRT; the best label is the same for {_percent(chosen.agreement)} of the images."
@@ -132,12 +132,12 @@ def _table(measurements: "Sequence[Measurement]") -> str:
     return "\n".join("  ".join(_padded(row, widths)).rstrip() for row in rows)
 
 
-def _row(one: "Measurement") -> tuple[str, ...]:
-    variant = (one.variant.runtime, one.variant.precision)
-    if not one.milliseconds:
-        return (*variant, one.reason)
-    spread = f"{one.median:.2f} ({min(one.milliseconds):.2f} to {max(one.milliseconds):.2f})"
-    return (*variant, spread, _percent(one.agreement))
+def _row(measured: "Measurement") -> tuple[str, ...]:
+    variant = (measured.variant.runtime, measured.variant.precision)
+    if not measured.milliseconds:
+        return (*variant, measured.reason)
+    spread = f"{measured.median:.2f} ({min(measured.milliseconds):.2f} to {max(measured.milliseconds):.2f})"
+    return (*variant, spread, _percent(measured.agreement))
 
 
 def _padded(row: tuple[str, ...], widths: Sequence[int]) -> Iterator[str]:

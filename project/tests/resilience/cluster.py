@@ -22,6 +22,7 @@ from app import PROJECT_DIR
 from app.storage.keys import OWNER
 from tests.conftest import FALLBACK
 from tests.pictures import jpeg_with
+from tests.processes import wait_while_running
 
 START_SECONDS = 60
 FINISH_SECONDS = 240
@@ -83,11 +84,13 @@ class Process:
             self.process = subprocess.Popen(
                 self._command, env=self._environment, stdout=output, stderr=output, cwd=PROJECT_DIR
             )
-        deadline = time.monotonic() + START_SECONDS
-        while not (found := re.search(message, self.log.read_text())):
-            assert self.process.poll() is None, f"{self.name} ended: {self.log.read_text()}"
-            assert time.monotonic() < deadline, f"{self.name} does not start: {self.log.read_text()}"
-            time.sleep(0.02)
+        found = wait_while_running(
+            self.process,
+            lambda: re.search(message, self.log.read_text()),
+            lambda: f"{self.name}: {self.log.read_text()}",
+            START_SECONDS,
+        )
+        assert found
         return found[found.lastindex or 0]
 
     def send(self, number: signal.Signals) -> None:

@@ -33,31 +33,35 @@ def inverted_residuals(stages: Sequence[Stage], stem: int, head: int, read: Read
     """
 
     def convolution(
-        part: Part, shape: tuple[int, ...], *, stride: int = 1, relu6: bool = True, shortcut: int | None = None
+        part: Part,
+        block: int,
+        shape: tuple[int, ...],
+        *,
+        stride: int = 1,
+        relu6: bool = True,
+        shortcut: int | None = None,
     ) -> Convolution:
         weights, norm = read(part, block)
         depthwise = part == "depthwise"
         outputs = shape[2] if depthwise else shape[3]
         if weights.shape != shape or {array.shape for array in norm} != {(outputs,)}:
-            found = ", ".join(str(array.shape) for array in (weights, *norm))
-            raise ValueError(f"{part} {block} has the shapes {found} instead of {shape} and four times ({outputs},)")
+            shapes = ", ".join(str(array.shape) for array in (weights, *norm))
+            raise ValueError(f"{part} {block} has the shapes {shapes} instead of {shape} and four times ({outputs},)")
         return Convolution(*fold(weights, norm, depthwise=depthwise), stride, depthwise, relu6, shortcut)
 
-    block = 0
-    channels = stem
-    convolutions = [convolution("stem", (3, 3, 3, stem), stride=2)]
+    channels, block = stem, 0
+    convolutions = [convolution("stem", 0, (3, 3, 3, stem), stride=2)]
     for stage in stages:
         for repeat in range(stage.repeats):
             stride = 1 if repeat else stage.stride
             begin, wide = len(convolutions) - 1, channels * stage.expansion
             shortcut = begin if stride == 1 and channels == stage.channels else None
             if stage.expansion > 1:
-                convolutions.append(convolution("expand", (1, 1, channels, wide)))
-            convolutions.append(convolution("depthwise", (stage.kernel, stage.kernel, wide, 1), stride=stride))
+                convolutions.append(convolution("expand", block, (1, 1, channels, wide)))
+            convolutions.append(convolution("depthwise", block, (stage.kernel, stage.kernel, wide, 1), stride=stride))
             project = (1, 1, wide, stage.channels)
-            convolutions.append(convolution("project", project, relu6=False, shortcut=shortcut))
+            convolutions.append(convolution("project", block, project, relu6=False, shortcut=shortcut))
             channels = stage.channels
             block += 1
-    block = 0
-    convolutions.append(convolution("head", (1, 1, channels, head)))
+    convolutions.append(convolution("head", 0, (1, 1, channels, head)))
     return convolutions

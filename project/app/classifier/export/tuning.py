@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +20,7 @@ from app.classifier.export.folder import EXPORTER, ExportedModel, Weights, insta
 from app.classifier.image_classifier import Classifier
 from app.classifier.manifest import ImageManifest, Model, Precision, RuntimeName, read_model
 from app.classifier.registry import FALLBACK, PREFERRED
-from app.classifier.tuned import Tuned, has_runtime, write_tuned
+from app.classifier.tuned import Tuned, runtime_version, write_tuned
 from app.config import Settings
 from app.domain import ModelBroken, StartupError
 
@@ -29,7 +28,6 @@ ROUNDS: Final = 5
 SECONDS: Final = 0.5
 """Of one measurement; a variant is measured once in each round."""
 MIN_CALIBRATION_IMAGES: Final = 40
-_DISTRIBUTIONS: Final = {"litert": "ai-edge-litert", "onnx": "onnxruntime", "openvino": "openvino"}
 
 Tensor = NDArray[np.float32]
 
@@ -86,7 +84,7 @@ class Tuning:
 
         The first half of the images calibrates int8, and the labels of all variants are compared on the second half.
         """
-        calibration, judged = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
+        calibration, evaluation = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
         measurements = [Measurement(variant) for variant in VARIANTS]
         with tempfile.TemporaryDirectory(prefix="tune-") as folder:
             classifiers: dict[Variant, Classifier] = {}
@@ -97,16 +95,16 @@ class Tuning:
                     if measurement.variant == BASE:
                         raise StartupError(error.message) from error
                     measurement.reason = error.message
-            expected = _labels(classifiers[BASE], judged)
+            expected = _labels(classifiers[BASE], evaluation)
             for measurement in measurements:
                 if classifier := classifiers.get(measurement.variant):
-                    labels = _labels(classifier, judged)
+                    labels = _labels(classifier, evaluation)
                     measurement.agreement = sum(map(int.__eq__, labels, expected)) / len(expected)
             for _ in range(ROUNDS):
                 for measurement in measurements:
                     if classifier := classifiers.get(measurement.variant):
-                        measurement.milliseconds.append(_time(classifier, judged, self._settings.worker_threads))
-        return sorted(measurements, key=lambda one: one.median if one.milliseconds else float("inf"))
+                        measurement.milliseconds.append(_time(classifier, evaluation, self._settings.worker_threads))
+        return sorted(measurements, key=lambda measured: measured.median if measured.milliseconds else float("inf"))
 
     def use(self, chosen: Measurement, note: str) -> str:
         """Make a variant the default model, and return its name. ``note``: why, for users."""
@@ -119,7 +117,7 @@ class Tuning:
         return folder.name
 
     def _load(self, variant: Variant, folder: Path, calibration: Sequence[Tensor]) -> Classifier:
-        if not has_runtime(variant.runtime):
+        if runtime_version(variant.runtime) is None:
             raise ModelBroken(f"{variant.runtime} is not installed.")
         if variant.precision == "bf16":
             _require_bfloat16()
@@ -164,7 +162,7 @@ class Tuning:
         exported = ExportedModel(
             self._model.name, list(self._model.labels), weights, self._manifest.input, self._manifest.output.activation
         )
-        exporter = f"{EXPORTER} tune, {variant.runtime} {version(_DISTRIBUTIONS[variant.runtime])}"
+        exporter = f"{EXPORTER} tune, {runtime_version(variant.runtime)}"
         return install_image_model(
             folder,
             exported,
@@ -179,7 +177,7 @@ class Tuning:
 
 def fastest(measurements: Sequence[Measurement], agreement: float) -> Measurement:
     """The fastest variant whose agreement is at least ``agreement``."""
-    return next(one for one in measurements if one.milliseconds and one.agreement >= agreement)
+    return next(measured for measured in measurements if measured.milliseconds and measured.agreement >= agreement)
 
 
 def _labels(classifier: Classifier, tensors: Sequence[Tensor]) -> list[int]:
