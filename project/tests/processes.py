@@ -1,11 +1,16 @@
-"""Waits for processes that tests have started."""
+"""Processes that tests wait for and suspend."""
 
+import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 POLL_SECONDS = 0.02
+SUSPEND_SECONDS = 10.0
 Result = TypeVar("Result")
 
 
@@ -19,3 +24,21 @@ def wait_while_running(
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {log_text()}"
         time.sleep(POLL_SECONDS)
     return result
+
+
+def suspend(pid: int) -> None:
+    """Stop a process; returns once all its threads stand still, which on a busy machine is later than the signal."""
+    process = psutil.Process(pid)
+    process.send_signal(signal.SIGSTOP)
+    deadline = time.monotonic() + SUSPEND_SECONDS
+    while not all(_is_stopped(thread) for thread in Path(f"/proc/{pid}/task").iterdir()):
+        assert time.monotonic() < deadline, f"process {pid} still runs {SUSPEND_SECONDS:g} s after SIGSTOP"
+        time.sleep(POLL_SECONDS)
+
+
+def _is_stopped(thread: Path) -> bool:
+    try:
+        # The state follows the name, which is in parentheses and may contain any character.
+        return (thread / "stat").read_text().rpartition(") ")[2].startswith("T")
+    except (FileNotFoundError, ProcessLookupError):
+        return True

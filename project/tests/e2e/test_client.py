@@ -23,6 +23,7 @@ from app import PROJECT_DIR
 from tests.conftest import FALLBACK
 from tests.e2e.server import Server
 from tests.pictures import encoded, jpeg, scene
+from tests.processes import suspend
 from tests.servers import free_port
 
 pytestmark = pytest.mark.all_models
@@ -162,7 +163,7 @@ def test_client_waits_for_the_result_by_events(server: Server) -> None:
 async def test_client_stops_waiting_at_its_time_limit(server: Server) -> None:
     server.start()
     engine, *_ = [one for one in psutil.Process(server.process.pid).children() if "python" in one.name()]
-    engine.suspend()
+    suspend(engine.pid)
     accepted = httpx.post(f"{server.url}/predictions/", files={"file": jpeg()}).json()
     async with Client(server.url, timeout=1) as client:
         prediction = client.get(accepted["id"])

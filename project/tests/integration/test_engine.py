@@ -25,6 +25,7 @@ from tests.conftest import FALLBACK
 from tests.integration.conftest import AddModel, limit
 from tests.integration.test_registry import damage
 from tests.pictures import encoded, jpeg
+from tests.processes import suspend
 
 pytestmark = pytest.mark.process
 
@@ -81,7 +82,7 @@ async def test_damaged_model_is_reported(folder: Path, add_model: AddModel) -> N
 async def test_active_images_fail_when_the_engine_dies_and_later_ones_succeed(engine: Engine) -> None:
     await engine.load([FALLBACK])
     first = process()
-    first.send_signal(signal.SIGSTOP)
+    suspend(first.pid)
     in_hand = [asyncio.create_task(engine.classify(FALLBACK, jpeg())) for _ in range(20)]
     # As many as are sent at once; the others wait for the engine to come back.
     async with asyncio.timeout(10):
@@ -102,7 +103,7 @@ async def test_process_that_is_stuck_is_replaced(
     # Before it has shown that it works, it may take longer: libraries may be read from a slow disk.
     await engine.classify(FALLBACK, jpeg())
     first = process()
-    first.send_signal(signal.SIGSTOP)
+    suspend(first.pid)
     with pytest.raises(EngineDied):
         await engine.classify(FALLBACK, jpeg())
     assert (await engine.classify(FALLBACK, jpeg())).scores
@@ -112,7 +113,7 @@ async def test_process_that_is_stuck_is_replaced(
 
 async def test_cancelled_image_occupies_its_slot_until_it_is_finished(engine: Engine) -> None:
     await engine.load([FALLBACK])
-    process().send_signal(signal.SIGSTOP)
+    suspend(process().pid)
     given_up = [asyncio.create_task(engine.classify(FALLBACK, jpeg())) for _ in range(4)]
     async with asyncio.timeout(10):
         while len(engine._pending) < 4:
@@ -239,7 +240,7 @@ async def test_suspended_time_does_not_count_towards_the_time_limit(models_dir: 
         async with asyncio.timeout(10):
             while not engine._pending:
                 await asyncio.sleep(0)
-        process().send_signal(signal.SIGSTOP)
+        suspend(process().pid)
         await asyncio.sleep(1.5 * seconds)
         assert not asked.done()
         process().send_signal(signal.SIGCONT)

@@ -20,6 +20,7 @@ from app.images.preprocessing import to_tensor
 from tests.conftest import FALLBACK
 from tests.integration.conftest import processes, uploaded_files
 from tests.pictures import encoded, jpeg, scene, turned
+from tests.processes import suspend
 from tests.uploading import WAIT, classify
 
 pytestmark = pytest.mark.process
@@ -79,7 +80,7 @@ async def test_rendering_survives_its_process_and_leaves_classification_alone(cl
     (engine,) = processes()
     assert opened(await client.get(path)).size == (400, 300)
     (renderer,) = set(processes()) - {engine}
-    renderer.suspend()
+    suspend(renderer.pid)
     viewing = asyncio.create_task(client.get(path, params={"size": 100}))
     assert (await classify(client, jpeg(50)))["status"] == "succeeded"
     renderer.kill()

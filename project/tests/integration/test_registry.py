@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from app.observability.log_format import log_config
 from tests.conftest import FALLBACK
 from tests.integration.conftest import AddModel, serving
 from tests.pictures import jpeg
+from tests.processes import suspend
 from tests.uploading import upload
 
 pytestmark = pytest.mark.process
@@ -169,7 +169,7 @@ async def test_model_that_never_finishes_loading_is_left_out(folder: Path, add_m
 
     async def check(engine: Engine, model: str) -> None:
         if model == "slow":
-            engine._process.send_signal(signal.SIGSTOP)
+            suspend(engine._process.pid)
         await real(engine, model)
 
     with patch("app.classifier.engine.model_check.CHECK_SECONDS", 5), patch.object(Engine, "check", check):

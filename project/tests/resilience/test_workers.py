@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.pictures import jpeg_with
+from tests.processes import suspend
 from tests.resilience.cluster import COMMENT, QUICK, Cluster, all_right
 from tests.resilience.conftest import NewCluster
 from tests.resilience.crashing_worker import POISON
@@ -35,7 +36,7 @@ async def some_in_hand(cluster: Cluster) -> bool:
 async def upload_and_work(cluster: Cluster, count: int) -> None:
     """Upload while the workers are suspended, and return while they have jobs in hand and most are pending."""
     for worker in cluster.workers:
-        worker.send(signal.SIGSTOP)
+        suspend(worker.process.pid)
     await cluster.upload(count)
     for worker in cluster.workers:
         worker.send(signal.SIGCONT)
@@ -84,7 +85,7 @@ async def test_second_sigterm_ends_the_worker_at_once(new_cluster: NewCluster) -
     # Its engine stands still, so what is in hand would never be finished.
     children = await asyncio.to_thread(_children, worker.process.pid)
     for child in children:
-        os.kill(child, signal.SIGSTOP)
+        suspend(child)
     worker.send(signal.SIGTERM)
     await cluster.until(lambda: _says(worker.log.read_text(), "Stopping"))
     assert worker.process.poll() is None
@@ -110,11 +111,11 @@ async def test_suspended_worker_cannot_write_after_takeover(new_cluster: NewClus
     cluster = await new_cluster(**QUICK).start(1)
     await upload_and_work(cluster, 200)
     (still,) = cluster.workers
-    still.send(signal.SIGSTOP)
+    suspend(still.process.pid)
     while not await some_in_hand(cluster):
         still.send(signal.SIGCONT)
         await cluster.until(lambda: some_in_hand(cluster))
-        still.send(signal.SIGSTOP)
+        suspend(still.process.pid)
     cluster.add_worker()
     await cluster.finished()
     taken_over = await cluster.execute("SELECT id FROM predictions WHERE interruptions > 0")
@@ -208,7 +209,7 @@ async def test_jobs_of_a_hung_engine_go_to_another_worker(new_cluster: NewCluste
     engine = next(
         child for child in psutil.Process(cluster.workers[0].process.pid).children() if "python" in child.name()
     )
-    engine.suspend()
+    suspend(engine.pid)
     # Ten missing heartbeats, and a second in which jobs are repeated.
     took = await cluster.finished()
     books = await cluster.books()
@@ -221,7 +222,7 @@ async def test_jobs_of_a_hung_engine_go_to_another_worker(new_cluster: NewCluste
 async def test_worker_waits_for_a_database_that_is_away_while_it_starts(new_cluster: NewCluster) -> None:
     cluster = await new_cluster(**QUICK).start(0)
     postmaster = cluster.postmaster()
-    os.kill(postmaster, signal.SIGSTOP)
+    suspend(postmaster)
     starting = asyncio.create_task(asyncio.to_thread(cluster.add_worker))
     async with asyncio.timeout(30):
         while not (cluster.workers and cluster.workers[0].log.exists()):
