@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help docs run test quick check audit lint migrate model iris openvino telemetry bench fuzz vitals hostile memory bulk scaling accuracy openapi lock format verify-clients verify-containers clean
+.PHONY: help docs run test quick check audit lint migrate model iris openvino telemetry bench fuzz vitals hostile memory bulk scaling queue-limit accuracy openapi lock format verify-clients verify-containers clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -125,7 +125,8 @@ accuracy: $(VENV)/dev.stamp ## Compare MODELS="folder folder" on labelled images
 	@[ -n "$(MODELS)" -a -n "$(BENCH_IMAGES)" ] || { echo "error: set MODELS=\"folder folder\" and BENCH_IMAGES=folder" >&2; false; } $(QUIETLY)
 	@cd project && exec ../$(BIN)/python -m benchmarks.accuracy --images $(BENCH_FOLDER) $(abspath $(MODELS))
 
-BENCH_ENVIRONMENTS := $(foreach name,baseline litserve bentoml mosec ray,.venv-bench-$(name)/stamp)
+BENCH_PEERS := baseline litserve bentoml mosec ray
+BENCH_ENVIRONMENTS := $(foreach name,$(BENCH_PEERS),.venv-bench-$(name)/stamp)
 
 bench: $(VENV)/dev.stamp $(BENCH_ENVIRONMENTS) ## Compare the service with its floor, a tutorial's service and its peers (BENCH_IMAGES=folder)
 	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; false; } $(QUIETLY)
@@ -144,7 +145,7 @@ lock: $(VENV)/dev.stamp ## Pin the newest versions of all dependencies, with has
 	  ../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-emit-package openvino-telemetry --no-header --no-annotate \
 	    --override requirements-overrides.in $$constraint $$name.in -o $$name.txt; done
-	@cd project/benchmarks && for name in baseline litserve bentoml mosec ray; do echo "==> benchmarks/requirements-$$name.txt"; \
+	@cd project/benchmarks && for name in $(BENCH_PEERS); do echo "==> benchmarks/requirements-$$name.txt"; \
 	  ../../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-header --no-annotate requirements-$$name.in -o requirements-$$name.txt; done
 
@@ -152,6 +153,11 @@ scaling: $(VENV)/dev.stamp ## Measure the cost of a prediction with one to three
 	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; false; } $(QUIETLY)
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
 	@cd project && exec ../$(BIN)/python -m benchmarks.scaling --models $(TEST_MODELS) --images $(BENCH_FOLDER) $(BENCH_ARGS)
+
+queue-limit: $(VENV)/dev.stamp ## Measure how many rows per second PostgreSQL and the queue take (BENCH_IMAGES=folder)
+	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; false; } $(QUIETLY)
+	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
+	@cd project && exec ../$(BIN)/python -m benchmarks.queue_limit --models $(TEST_MODELS) --images $(BENCH_FOLDER) $(BENCH_ARGS)
 
 verify-clients: $(VENV)/dev.stamp ## Generate clients from the contract, and use them with a running service (URL=address)
 	@project/tests/clients/verify.sh

@@ -89,7 +89,7 @@ class Contender:
             command = [word.format(**given) for word in self.command]
             binary = REPOSITORY / self.environment / "bin" / command[0]
             process = stack.enter_context(running([str(binary), *command[1:]], {**expanded, "PORT": str(port)}, work))
-            _until_ready(f"http://127.0.0.1:{port}{self.ready}", process, work / LOG)
+            until_ready(port, process, work, self.ready)
             drive(service, bench, seconds=2.0)
             watch.begin()
             outcome = drive(service, bench, seconds=bench.seconds)
@@ -177,7 +177,12 @@ def database(work: Path) -> Iterator[str]:
         process.communicate(timeout=STOP_SECONDS)
 
 
-def _until_ready(url: str, process: psutil.Process, log: Path) -> None:
+def until_ready(port: int, process: psutil.Process, work: Path, path: str = "/ready") -> None:
+    """Wait until a service responds on ``path``; ``process`` and ``work`` are those of ``running``.
+
+    Raises SystemExit with the end of its log if it ends, or takes too long.
+    """
+    url = f"http://127.0.0.1:{port}{path}"
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -192,5 +197,5 @@ def _until_ready(url: str, process: psutil.Process, log: Path) -> None:
         has_ended = process.status() == psutil.STATUS_ZOMBIE
         if has_ended or time.monotonic() > deadline:
             reason = "it has ended" if has_ended else f"it did not respond within {START_SECONDS:g} s"
-            raise SystemExit(f"error: {url}: {reason}. The end of its log:\n{log.read_text()[-2000:]}")
-        time.sleep(0.1)
+            raise SystemExit(f"error: {url}: {reason}. The end of its log:\n{(work / LOG).read_text()[-2000:]}")
+        time.sleep(0.01)

@@ -10,8 +10,8 @@ from app.db.embedded import embedded_postgres
 async def main() -> None:
     """Run until standard input ends."""
     async with embedded_postgres(Path(sys.argv[1]), 60) as url:
-        # Tortoise in the tutorial's way takes the URL as it is, and knows neither this scheme nor these options.
-        print(url.replace("postgresql://", "postgres://").partition("?")[0], flush=True)
+        # Tortoise in the tutorial's way takes the URL as it is, and knows neither this scheme nor this option.
+        print(url.replace("postgresql://", "postgres://").replace("sslmode=disable&", ""), flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
 

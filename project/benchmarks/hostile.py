@@ -17,10 +17,9 @@ from typing import Any, Final
 import httpx
 from PIL import Image
 
-from benchmarks.contenders import PROJECT, running
+from benchmarks.contenders import PROJECT, running, until_ready
 from benchmarks.machine import machine
 from benchmarks.processes import free_port
-from benchmarks.vitals import until_ready
 from tests.pictures import encoded, jpeg
 from tests.structures import avif, items, tiff
 
@@ -52,7 +51,7 @@ def main() -> int:
         environment = {"PYTHONPATH": str(PROJECT), "PATH": "/usr/bin:/bin", **variables}
         subprocess.run([sys.executable, "-m", "app", "migrate"], cwd=PROJECT, env=environment, check=True)
         with running([sys.executable, "-m", "app", "serve"], variables, Path(work)) as process:
-            until_ready(port)
+            until_ready(port, process, Path(work))
             engine, *_ = [one for one in process.children() if "app.classifier.engine.child" in one.cmdline()]
             rows = _measure(f"http://127.0.0.1:{port}", options.seconds)
             rows.append(("engines that died", 0 if engine.is_running() else 1, 0, ""))

@@ -22,10 +22,9 @@ import asyncpg
 import psutil
 
 from benchmarks.client import Service
-from benchmarks.contenders import PROJECT, database, running
+from benchmarks.contenders import PROJECT, database, running, until_ready
 from benchmarks.machine import machine
 from benchmarks.processes import free_port
-from benchmarks.vitals import until_ready
 
 CONNECTIONS: Final = 64
 CGROUPS: Final = Path("/sys/fs/cgroup/cpu")
@@ -82,7 +81,6 @@ class Deployment:
             "REUSE_ANSWERS": "0",
             "MODELS_DIR": str(given.models.resolve()),
             "MODEL": given.model,
-            "UPLOADS_DIR": str(work / "uploads"),
             "LOG_LEVEL": "WARNING",
             "WORKER_THREADS": "1",
             "PORT": str(self._port),
@@ -94,8 +92,8 @@ class Deployment:
         with ExitStack() as stack:
             folder = self._work / f"{workers}-{cores_each}-{time.time_ns()}"
             folder.mkdir()
-            url = stack.enter_context(_counting_database(folder))
-            variables = {**self._variables, "DATABASE_URL": url}
+            url = stack.enter_context(counting_database(folder))
+            variables = {**self._variables, "DATABASE_URL": url, "UPLOADS_DIR": str(folder / "uploads")}
             subprocess.run(
                 [sys.executable, "-m", "app", "migrate"],
                 cwd=PROJECT,
@@ -109,16 +107,14 @@ class Deployment:
                 place.mkdir()
                 working.append(stack.enter_context(running([*command, "worker"], variables, place)))
             web = stack.enter_context(running([*command, "serve"], variables, folder))
-            until_ready(self._port)
+            until_ready(self._port, web, folder)
             if cores_each < 1:
                 stack.enter_context(_slowed(working, cores_each))
             self._drive(WARM_SECONDS)
-            (lock,) = folder.rglob("postmaster.pid")
-            server = psutil.Process(int(lock.read_text().split()[0]))
-            parts = _Parts(web, working, server)
+            parts = Parts([web], working, postmaster(folder))
             return asyncio.run(self._count(url, parts, workers, cores_each))
 
-    async def _count(self, url: str, parts: "_Parts", workers: int, cores_each: float) -> Run:
+    async def _count(self, url: str, parts: "Parts", workers: int, cores_each: float) -> Run:
         connection = await asyncpg.connect(url)
         try:
             (last,) = await connection.fetch("SELECT coalesce(max(id), 0) AS id FROM predictions")
@@ -167,12 +163,12 @@ class Deployment:
         return outcome
 
 
-class _Parts:
+class Parts:
     """The processes of a deployment and the CPU seconds that they have used."""
 
-    def __init__(self, web: psutil.Process, workers: list[psutil.Process], server: psutil.Process) -> None:
+    def __init__(self, web: list[psutil.Process], workers: list[psutil.Process], server: psutil.Process) -> None:
         self._processes = {
-            "web": [web],
+            "web": web,
             "worker": workers,
             "engine": [child for worker in workers for child in worker.children(recursive=True)],
         }
@@ -196,8 +192,14 @@ def _cpu_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
+def postmaster(folder: Path) -> psutil.Process:
+    """The main process of the database in a folder."""
+    (lock,) = folder.rglob("postmaster.pid")
+    return psutil.Process(int(lock.read_text().split()[0]))
+
+
 @contextmanager
-def _counting_database(folder: Path) -> Iterator[str]:
+def counting_database(folder: Path) -> Iterator[str]:
     """A database that counts its statements."""
 
     async def run(url: str, statement: str) -> None:
@@ -269,7 +271,7 @@ def main() -> int:
     print("| part | for each prediction |\n| --- | --- |")
     for name, message in _COSTS.items():
         values = [getattr(run, name) for run in runs[1, 1.0]]
-        print(f"| {message.partition('|')[0]} | {_format_median(values)} {message.partition('|')[2]} |")
+        print(f"| {message.partition('|')[0]} | {format_median(values)} {message.partition('|')[2]} |")
     print("\n| workers | cores each | predicted /s | measured /s | measured / predicted | lost |")
     print("| --- | --- | --- | --- | --- | --- |")
     for (workers, share), done in runs.items():
@@ -277,9 +279,9 @@ def main() -> int:
         expected = [predicted(costs, workers, cores) for costs in runs[1, share]]
         ratios = [run.per_second / one for run, one in zip(done, expected, strict=True)]
         cells = [
-            _format_median(expected),
-            _format_median([run.per_second for run in done]),
-            _format_median(ratios, 2),
+            format_median(expected),
+            format_median([run.per_second for run in done]),
+            format_median(ratios, 2),
             sum(r.lost for r in done),
         ]
         print(f"| {workers} | {share:g} | " + " | ".join(map(str, cells)) + " |")
@@ -302,7 +304,7 @@ _COSTS: Final = {
 }
 
 
-def _format_median(values: list[float], digits: int = 1) -> str:
+def format_median(values: list[float], digits: int = 1) -> str:
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -21,7 +20,7 @@ import psutil
 from app.classifier.image_classifier import Classifier
 from app.classifier.manifest import read_model
 from benchmarks.client import Service, images_in
-from benchmarks.contenders import PROJECT, START_SECONDS, running
+from benchmarks.contenders import PROJECT, running, until_ready
 from benchmarks.machine import machine
 from benchmarks.processes import free_port
 
@@ -74,7 +73,7 @@ def measure(
     tell(("start to ready, median", statistics.median(starts), 2.0, "s"))
     own = _own_milliseconds(models / model, images)
     with running([sys.executable, "-m", "app", "serve"], variables, work) as process:
-        until_ready(port)
+        until_ready(port, process, work)
         idle = _drive(service, images, connections=1, uploads=SINGLE_UPLOADS)
         alone = 1000 * statistics.median(idle["latencies"])
         tell((f"an upload alone, in its own decode and inference ({own:.1f} ms)", alone / own, 2.0, "times"))
@@ -87,22 +86,10 @@ def measure(
         tell((f"growth from {FIRST} to {PREDICTIONS} predictions", 100 * (_resident(process) / before - 1), 5, "%"))
 
 
-def until_ready(port: int) -> None:
-    """Wait until a prediction can be made."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.01)
-    raise TimeoutError("The service was not ready in time.")
-
-
 def _start_seconds(variables: dict[str, str], work: Path, port: int) -> float:
     began = time.perf_counter()
-    with running([sys.executable, "-m", "app", "serve"], variables, work):
-        until_ready(port)
+    with running([sys.executable, "-m", "app", "serve"], variables, work) as process:
+        until_ready(port, process, work)
         return time.perf_counter() - began
 
 

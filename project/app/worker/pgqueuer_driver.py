@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import cache
 from typing import Any, Final
 
 import asyncpg
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver, AsyncpgPoolDriver
-from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment, QueryQueueBuilder
+from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment, QueryQueueBuilder, QuerySchedulerBuilder
 from pgqueuer.adapters.persistence.queries import Queries
 from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.settings import DBSettings, Durability
@@ -47,9 +48,15 @@ async def queue_manager(url: str, listening: asyncio.Event) -> AsyncIterator[Que
 
 
 def _queries(driver: Driver) -> Queries:
+    return Queries(driver, *_builders())
+
+
+@cache
+def _builders() -> tuple[QueryBuilderEnvironment, QueryQueueBuilder, QuerySchedulerBuilder]:
     # The log need not survive a crash of PostgreSQL: keeping it out of the WAL saves a third of a job's cost.
     settings = DBSettings(durability=Durability.balanced)
-    return Queries(driver, QueryBuilderEnvironment(settings), QueryQueueBuilder(settings))
+    # Settings read the environment, which takes longer than all the rest of adding a job.
+    return QueryBuilderEnvironment(settings), QueryQueueBuilder(settings), QuerySchedulerBuilder(settings)
 
 
 class ThrottledDriver(AsyncpgPoolDriver):
