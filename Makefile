@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help docs run test quick check audit lint migrate model iris openvino telemetry bench fuzz vitals hostile memory bulk scaling queue-limit accuracy openapi lock format verify-clients verify-containers clean
+.PHONY: help docs run test quick check audit lint migrate model iris openvino telemetry bench fuzz vitals hostile memory bulk scaling queue-limit teaching accuracy openapi lock format verify-clients verify-containers clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -153,6 +153,11 @@ scaling: $(VENV)/dev.stamp ## Measure the cost of a prediction with one to three
 	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; false; } $(QUIETLY)
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
 	@cd project && exec ../$(BIN)/python -m benchmarks.scaling --models $(TEST_MODELS) --images $(BENCH_FOLDER) $(BENCH_ARGS)
+
+teaching: $(VENV)/dev.stamp ## Measure what custom models learn, and what that costs (TEACH=folder with labels.csv: file, label, use)
+	@[ -n "$(TEACH)" ] || { echo "error: set TEACH to a folder of pictures with labels.csv" >&2; false; } $(QUIETLY)
+	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
+	@cd project && exec ../$(BIN)/python -m benchmarks.teaching --models $(TEST_MODELS) --pictures $(abspath $(TEACH)) $(BENCH_ARGS)
 
 queue-limit: $(VENV)/dev.stamp ## Measure how many rows per second PostgreSQL and the queue take (BENCH_IMAGES=folder)
 	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; false; } $(QUIETLY)

@@ -6,13 +6,23 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 MAX_ID = 2**63 - 1
 """Largest id of a row (PostgreSQL ``bigint``)."""
 
 MAX_FILENAME = 255
 """Characters of the client's file name that are kept."""
+
+MODEL_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""Pattern of a model's name."""
+MAX_MODEL_NAME: Final = 64
+
+MAX_LABELS: Final = 1_000
+"""Of a custom model."""
+
+OTHER: Final = "other"
+"""What custom models answer for images that are unlike all examples, so no label has this name."""
 
 
 class Status(StrEnum):
@@ -22,6 +32,15 @@ class Status(StrEnum):
     PROCESSING = "processing"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+
+
+class Use(StrEnum):
+    """What an example of a custom model is for."""
+
+    LEARN = "learn"
+    """The model is trained with it."""
+    CHECK = "check"
+    """The model is only tried with it."""
 
 
 class DeliveryStatus(StrEnum):
@@ -283,6 +302,60 @@ class ModelBroken(ServiceError):
     """The model cannot be used."""
 
     code = "model_broken"
+
+
+class ModelExists(ServiceError):
+    """There is a model of that name."""
+
+    code = "model_exists"
+
+
+class VersionUnknown(ServiceError):
+    """The model has no such version."""
+
+    code = "version_unknown"
+
+
+class ExampleNotFound(ServiceError):
+    """The prediction is no example of this model."""
+
+    code = "example_not_found"
+
+
+class ExampleContradicts(ServiceError):
+    """The same picture is an example of another label."""
+
+    code = "example_contradicts"
+
+
+class TrainingNotFound(ServiceError):
+    """Training not found"""
+
+    code = "training_not_found"
+
+
+class LabelUnknown(ServiceError):
+    """The model does not have that label."""
+
+    code = "label_unknown"
+
+
+class ExamplesMissing(ServiceError):
+    """The model has too few examples."""
+
+    code = "examples_missing"
+
+
+class TrainingFailed(ServiceError):
+    """The training failed."""
+
+    code = "training_failed"
+
+
+class TrainingInterrupted(ServiceError):
+    """The training process was ended from outside."""
+
+    code = "training_interrupted"
 
 
 class NotExplainable(ServiceError):

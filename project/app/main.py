@@ -12,7 +12,20 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.api import aliases, batches, events, export, images, metrics, models, ping, predictions, tabular, uploads
+from app.api import (
+    aliases,
+    batches,
+    custom_models,
+    events,
+    export,
+    images,
+    metrics,
+    models,
+    ping,
+    predictions,
+    tabular,
+    uploads,
+)
 from app.api.deps import AppState, make_state
 from app.api.errors import add_error_handlers
 from app.api.middleware.anonymous import AnonymousAccess, allows_anonymous
@@ -37,7 +50,7 @@ from app.domain import DatabaseUnavailable, StartupError
 from app.observability import tracing
 from app.observability.log_events import KEYS_MISSING
 from app.outbound.addresses import is_loopback
-from app.pages import classify, gallery, sign_in, statistics
+from app.pages import classify, gallery, sign_in, statistics, teaching
 from app.pages import models as model_pages
 from app.pages.rendering import add_static_files
 from app.storage import Storage, make_storage
@@ -117,11 +130,24 @@ def create_application(settings: Settings, engine: Engine | None = None) -> Fast
     _add_middleware(app, settings, anonymous)
     add_error_handlers(app)
     accept_both_slashes(app)
-    for module in (uploads, batches, events, images, export, predictions, tabular, models, ping, metrics, aliases):
+    for module in (
+        uploads,
+        batches,
+        events,
+        images,
+        export,
+        predictions,
+        tabular,
+        models,
+        custom_models,
+        ping,
+        metrics,
+        aliases,
+    ):
         app.include_router(module.router)
     app.router.routes.insert(0, uploads.UploadRoute())
     app.include_router(classify.alias_router)
-    for module in (classify, gallery, model_pages, statistics, sign_in):
+    for module in (classify, gallery, model_pages, teaching, statistics, sign_in):
         app.include_router(module.router)
     add_static_files(app)
     _check_root(app, settings.root)

@@ -31,6 +31,7 @@ class Service:
     path: str = "/predictions/"
     headers: str = ""
     polls: bool = False
+    model: str = ""
 
 
 @dataclass(slots=True)
@@ -162,8 +163,10 @@ def _header(head: bytes, name: bytes) -> bytes:
 
 
 def _upload_request(service: Service, name: str, data: bytes) -> bytes:
+    field = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="model"\r\n\r\n{service.model}\r\n'
     body = (
         (
+            f"{field if service.model else ''}"
             f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
             "Content-Type: image/jpeg\r\n\r\n"
         ).encode()

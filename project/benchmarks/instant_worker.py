@@ -14,7 +14,14 @@ from app.domain import LabelScore
 class InstantEngine(Engine):
     """The worker's engine, except that it does not look at the images."""
 
-    async def classify(self, model: str, data: bytes, *, alone: bool = False) -> Classification:  # noqa: ARG002
+    async def classify(
+        self,
+        model: str,
+        data: bytes,  # noqa: ARG002 - it answers at once
+        *,
+        alone: bool = False,  # noqa: ARG002
+        embed: bool = False,  # noqa: ARG002
+    ) -> Classification:
         """Return five labels at once."""
         scores = [LabelScore(label, 0.2) for label in self._default.labels[:5]]
         return Classification(scores, model, self._default.version, (0.0, 0.0))

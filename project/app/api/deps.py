@@ -23,6 +23,7 @@ from app.uploads.backlog import Backlog
 from app.uploads.intake import Intake
 from app.uploads.memory_budget import MemoryBudget
 from app.uploads.zip_stream import ZipUnpacker
+from app.worker.custom_models import CustomModels
 from app.worker.dispatch import Backend, Dispatch
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class AppState:
     registry: Registry
     dispatch: Dispatch
     notifications: NotificationListener
+    custom: CustomModels
     renderer: Renderer
     renditions: Renditions
     backlog: Backlog
@@ -79,6 +81,7 @@ def make_state(
         backend.registry,
         backend.dispatch,
         backend.notifications,
+        backend.custom,
         renderer,
         renditions,
         backlog,

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path
 
 from app.api.deps import State
 from app.api.errors import problem_responses
-from app.db.crud import predictions
+from app.db.crud import custom_models, predictions
 from app.models.pydantic_system import Info, ModelRead
 
 router = APIRouter(tags=["models"])
@@ -31,6 +31,8 @@ async def list_labels(
     name: Annotated[str, Path(description="Name of a model from /models.")], state: State
 ) -> list[str]:
     """Labels as they appear in predictions. With `QUEUE=pgqueuer` the web process needs the model folder for this."""
+    if state.custom.find(name):
+        return (await custom_models.get(name)).labels
     return list((await asyncio.to_thread(state.registry.get, name)).labels)
 
 

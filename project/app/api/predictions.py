@@ -11,12 +11,13 @@ from app.api.deps import CurrentCaller, OwnPrediction, State
 from app.api.errors import PREDICTION_RESPONSES, problem_responses
 from app.api.params import Filtered, Id, decode_cursor, encode_cursor
 from app.api.upload_response import NOT_READABLE, no_content
-from app.db.crud import audit_log, history, predictions, search, webhook_deliveries
+from app.db.crud import audit_log, history, search, webhook_deliveries
 from app.domain import MAX_ID, PredictionNotFound, Scope
 from app.models.pydantic import PredictionCorrection, PredictionDeleted, PredictionRead
 from app.models.pydantic_history import ChangeRead, DeliveryRead, PastAnswerRead
 from app.outbound.addresses import origin_of
 from app.storage import deletion
+from app.worker.custom_models import correct
 
 router = APIRouter(prefix="/predictions", tags=["predictions"])
 
@@ -85,10 +86,13 @@ async def read_prediction(
     },
 )
 async def correct_prediction(
-    id: Id, correction: PredictionCorrection, caller: CurrentCaller
+    id: Id, correction: PredictionCorrection, state: State, caller: CurrentCaller
 ) -> PredictionRead | Response:
-    """Sets a person's label and confidence; the model's own result stays in `all_predictions`."""
-    corrected = await predictions.correct(id, correction.top_prediction, correction.confidence, caller)
+    """Sets a person's label and confidence; the model's own result stays in `all_predictions`.
+
+    A custom model learns from corrections of its predictions: the picture becomes an example of one of its labels.
+    """
+    corrected = await correct(id, correction.top_prediction, correction.confidence, caller, state.custom)
     return PredictionRead.from_row(corrected) if caller.may(Scope.READ) else no_content()
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from app.classifier.activations import ACTIVATIONS
 from app.classifier.manifest import ImageManifest, Model
-from app.classifier.runtimes import InferenceSession, load_network
+from app.classifier.runtimes import InferenceSession, Outputs, load_network
 from app.domain import LabelScore, ModelBroken
 from app.images.preprocessing import to_tensor
 
@@ -39,16 +39,20 @@ class Classifier:
         self.memory_bytes = model.path.stat().st_size * (1 + threads) + TENSORS_BYTES * threads
         """Approximate memory: the file, and for each thread the packed weights and the activations."""
 
-    def scores(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        """All scores, float32 of shape (labels,), 0..1, for an image tensor of shape (size, size, 3)."""
+    def outputs(self, tensor: NDArray[np.float32]) -> Outputs:
+        """All scores, 0..1, and the embedding, for an image tensor of shape (size, size, 3)."""
         if self._channels_first:
             tensor = np.ascontiguousarray(tensor.transpose(2, 0, 1))
         session = self._free.get()
         try:
-            scores = session.run(tensor[np.newaxis])
+            scores, embedding = session.run(tensor[np.newaxis])
         finally:
             self._free.put(session)
-        return self._activate(scores)
+        return Outputs(self._activate(scores), embedding)
+
+    def scores(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        """All scores, as in ``outputs``: shape (labels,)."""
+        return self.outputs(tensor).scores
 
     def classify(self, data: bytes) -> list[LabelScore]:
         """The five best labels of an image, highest confidence first (fewer if the model has fewer).
@@ -63,7 +67,10 @@ class Classifier:
 
     def best(self, tensor: NDArray[np.float32]) -> list[LabelScore]:
         """The best labels for a tensor from ``decode``, as in ``classify``. Raises ModelBroken."""
-        scores = self.scores(tensor)
+        return self.best_of(self.scores(tensor))
+
+    def best_of(self, scores: NDArray[np.float32]) -> list[LabelScore]:
+        """The best labels for all scores. Raises ModelBroken."""
         count = min(TOP, len(scores))
         best = np.argpartition(scores, -count)[-count:]
         best = best[np.argsort(scores[best])[::-1]]

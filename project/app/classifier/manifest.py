@@ -16,11 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 from app.classifier.activations import Activation
 from app.classifier.fingerprint import Stamp, cached_sha256, fingerprint, stamp_of, stamps_of
 from app.classifier.labels import LabelsInvalid, decode_text, parse_labels
-from app.domain import ModelBroken
+from app.domain import MAX_MODEL_NAME, MODEL_NAME, ModelBroken
 from app.images.preprocessing import InputSpec
 
 MANIFEST: Final = "model.toml"
-MAX_NAME_LENGTH: Final = 64
 MIN_LABELS: Final = 2
 MAX_SIZE: Final = 4096
 """Pixels of a side of the input."""
@@ -28,8 +27,7 @@ MAX_VERSION_LENGTH: Final = 64
 FINGERPRINT_DIGITS: Final = 6
 """Digits of the fingerprint in a version."""
 
-NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-Name = Annotated[str, StringConstraints(pattern=NAME, max_length=MAX_NAME_LENGTH)]
+Name = Annotated[str, StringConstraints(pattern=MODEL_NAME, max_length=MAX_MODEL_NAME)]
 FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00-\x1f\x7f]+$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
 Version = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=MAX_VERSION_LENGTH)]
@@ -76,7 +74,7 @@ class OutputTable(_Table):
 class Feature(_Table):
     """One of ``[[features]]`` of a tabular model: a number with bounds and a default."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=MAX_NAME_LENGTH)]
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=MAX_MODEL_NAME)]
     unit: str = ""
     minimum: float | None = None
     maximum: float | None = None

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
-from app.cli import audit, backup, classify, doctor, keys, migrate, models, tune, worker
+from app.cli import audit, backup, classify, doctor, keys, migrate, models, teach, tune, worker
 from app.config import Settings
 from app.domain import DatabaseUnavailable, StartupError
 from app.observability.log_format import log_config
@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if arguments[:1] == [classify.NAME]:
             return classify.run(arguments[1:])
+        if arguments[:1] == [teach.NAME]:
+            return teach.run(arguments[1:])
         options = make_parser().parse_args(arguments)
         # Treat SIGTERM like Ctrl-C: everything that was started is stopped on the way out.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -86,6 +88,11 @@ COMMANDS: Final = {
         lambda _settings, options: classify.run(options.arguments),
         "Classify images or folders with a running service.",
         classify.add_options,
+    ),
+    teach.NAME: _Command(
+        lambda _settings, options: teach.run(options.arguments),
+        "Teach a running service your own labels from a folder of folders.",
+        teach.add_options,
     ),
     "keys": _Command(keys.run, "Create, list and revoke API keys.", keys.add_options),
     "audit": _Command(audit.run, "Show who changed what.", audit.add_options),

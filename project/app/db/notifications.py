@@ -11,16 +11,18 @@ from typing import Final
 
 from app.concurrency import in_background
 from app.db.connection import dedicated_connection
-from app.db.crud import predictions
+from app.db.crud import predictions, trainings
 from app.db.errors import describe_error, translate_connection_errors
 from app.domain import DatabaseUnavailable, Status
-from app.models.tortoise import Prediction
+from app.models.tortoise import Prediction, Training
 from app.observability.log_events import NOTICES_ERROR, NOTICES_INTERRUPTED
 
 log = logging.getLogger(__name__)
 
 CHANNEL: Final = "predictions"
 """Payloads are ``12 succeeded,13 processing``; ``deleted`` for a deleted row. Triggers in the migrations send them."""
+TRAININGS: Final = "trainings"
+"""Channel of the trainings of custom models; payloads are ``12 succeeded``."""
 PROBE_SECONDS: Final = 10.0
 """Interval between probes: a connection that was cut silently reports no error."""
 RECONNECT_SECONDS: Final = 1.0
@@ -113,6 +115,7 @@ class NotificationListener:
         self._url = url
         self._watchers = _Watchers()
         self._waiters = _Watchers()
+        self._training_watchers = _Watchers()
         self._subscriptions: set[Subscription] = set()
         self._attempted = asyncio.Event()
         self.process_lock = secrets.randbits(LOCK_BITS)
@@ -144,6 +147,21 @@ class NotificationListener:
                 left = deadline - asyncio.get_running_loop().time()
                 if prediction.status in FINISHED or left <= 0 or self.stopping.is_set():
                     return prediction
+                await self.wait_for(changed, min(left, POLL_SECONDS))
+
+    async def wait_until_trained(self, training_id: int, seconds: float) -> Training:
+        """The training once it has ended, or its state after ``seconds`` or at shutdown.
+
+        Raises TrainingNotFound, also if it is deleted in the meantime, or DatabaseUnavailable.
+        """
+        deadline = asyncio.get_running_loop().time() + seconds
+        with self._training_watchers.of(training_id) as changed:
+            while True:
+                changed.clear()
+                training = await trainings.get(training_id)
+                left = deadline - asyncio.get_running_loop().time()
+                if training.status in FINISHED or left <= 0 or self.stopping.is_set():
+                    return training
                 await self.wait_for(changed, min(left, POLL_SECONDS))
 
     async def wait_for(self, changed: asyncio.Event, seconds: float) -> bool:
@@ -183,6 +201,7 @@ class NotificationListener:
                     connection.add_termination_listener(lambda _, lost=lost: lost.set())
                     await connection.execute("SELECT pg_try_advisory_lock($1)", self.process_lock)
                     await connection.add_listener(CHANNEL, self._on_notification)
+                    await connection.add_listener(TRAININGS, self._on_training)
                     # Changes may have been missed while disconnected, so every waiting caller reads its row.
                     self._attempted.set()
                     self._wake_all()
@@ -210,6 +229,10 @@ class NotificationListener:
         for subscription in self._subscriptions:
             subscription.put(events)
 
+    def _on_training(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        training_id, status = str(payload).split(" ", 1)
+        self._training_watchers.wake([StatusEvent(int(training_id), status)])
+
     def _wake_all(self) -> None:
-        self._watchers.wake_all()
-        self._waiters.wake_all()
+        for watchers in (self._watchers, self._waiters, self._training_watchers):
+            watchers.wake_all()

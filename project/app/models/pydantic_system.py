@@ -97,6 +97,7 @@ class ModelRead(BaseModel):
                     "input_shape": [224, 224, 3],
                     "features": None,
                     "note": None,
+                    "base": None,
                 }
             ]
         }
@@ -117,6 +118,7 @@ class ModelRead(BaseModel):
     input_shape: list[int] | None = Field(default=None, description="Image models: height, width, channels.")
     features: list[FeatureRead] | None = Field(default=None, description="Tabular models: the features of a row.")
     note: str | None = Field(default=None, description="Why it is the default, or a warning about it.")
+    base: str | None = Field(default=None, description="Custom models: the model from whose embeddings it learned.")
 
 
 class Info(BaseModel):

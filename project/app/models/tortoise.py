@@ -6,7 +6,7 @@ Docstrings of tables and descriptions of columns are comments in the database: c
 from tortoise import fields
 from tortoise.models import Model
 
-from app.domain import MAX_FILENAME, DeliveryStatus, Status
+from app.domain import MAX_FILENAME, DeliveryStatus, Status, Use
 
 
 class Prediction(Model):
@@ -248,3 +248,103 @@ class Delivery(Model):
 
         table = "deliveries"
         indexes = (("status", "next_attempt_at"),)
+
+
+class CustomModel(Model):
+    """A model that learns a user's own labels from examples."""
+
+    id = fields.BigIntField(primary_key=True)
+    name = fields.CharField(max_length=64, unique=True)
+    base = fields.CharField(max_length=64, description="Model whose embeddings it learns from.")
+    labels: fields.JSONField[list[str]] = fields.JSONField(description="In the order in which they were added.")
+    retrain_after = fields.IntField(description="New examples after which it trains by itself; 0: never.")
+    training_id: int | None = fields.BigIntField(null=True, description="Training whose version is served.")
+    created_at = fields.DatetimeField()
+    key_id: int | None = fields.BigIntField(null=True, description="API key that created it.")
+    who = fields.CharField(max_length=64, description="Name of that key, or who else it was.")
+
+    class Meta:
+        """Table."""
+
+        table = "custom_models"
+
+
+class Example(Model):
+    """A picture that a custom model learns from, or is checked with."""
+
+    id = fields.BigIntField(primary_key=True)
+    model: fields.ForeignKeyRelation[CustomModel] = fields.ForeignKeyField(
+        "models.CustomModel", related_name="examples", on_delete=fields.CASCADE
+    )
+    prediction: fields.ForeignKeyRelation[Prediction] = fields.ForeignKeyField(
+        "models.Prediction", related_name="examples", on_delete=fields.CASCADE, db_index=True
+    )
+    sha256 = fields.CharField(max_length=64, description="Of the picture, SHA-256 in hexadecimal.")
+    label = fields.TextField()
+    use = fields.CharEnumField(Use, max_length=8, description="learn or check")
+    added_at = fields.DatetimeField()
+    key_id: int | None = fields.BigIntField(null=True, description="API key that added it.")
+    who = fields.CharField(max_length=64, description="Name of that key, or who else it was.")
+
+    class Meta:
+        """Table and indexes."""
+
+        table = "examples"
+        unique_together = (("model", "sha256"),)
+
+
+class Training(Model):
+    """A training of a custom model; once succeeded, a version of it."""
+
+    id = fields.BigIntField(primary_key=True)
+    model: fields.ForeignKeyRelation[CustomModel] = fields.ForeignKeyField(
+        "models.CustomModel", related_name="trainings", on_delete=fields.CASCADE, db_index=True
+    )
+    status = fields.CharEnumField(Status, max_length=16, description="pending, processing, succeeded or failed")
+    number: int | None = fields.IntField(null=True, description="Of the version, from 1.")
+    requested_at = fields.DatetimeField()
+    started_at = fields.DatetimeField(null=True)
+    completed_at = fields.DatetimeField(null=True)
+    lease_expires_at = fields.DatetimeField(null=True, description="When its process loses it.")
+    attempts = fields.IntField(default=0)
+    key_id: int | None = fields.BigIntField(null=True, description="API key that requested it.")
+    who = fields.CharField(max_length=64, description="Name of that key, or who else it was.")
+    labels: fields.JSONField[list[str]] = fields.JSONField(null=True)
+    examples: int | None = fields.IntField(null=True, description="Number of examples.")
+    examples_sha256 = fields.CharField(
+        max_length=64, null=True, description="Of all examples and their labels, SHA-256 in hexadecimal."
+    )
+    base_version = fields.CharField(max_length=64, null=True)
+    metrics: fields.JSONField[dict[str, object]] = fields.JSONField(null=True)
+    answers: fields.JSONField[list[dict[str, object]]] = fields.JSONField(
+        null=True, description="What cross-validation answered for each example."
+    )
+    head: bytes | None = fields.BinaryField(null=True, description="Weights: an .npz file.")
+    head_sha256 = fields.CharField(max_length=64, null=True)
+    decision: str | None = fields.TextField(null=True, description="Why it is served, or waits for a person.")
+    error_code = fields.CharField(max_length=64, null=True)
+    error_message: str | None = fields.TextField(null=True)
+
+    class Meta:
+        """Table and indexes."""
+
+        table = "trainings"
+        indexes = (("status", "id"),)
+
+
+class Embedding(Model):
+    """What a base model computed of a picture before its scores."""
+
+    id = fields.BigIntField(primary_key=True)
+    prediction: fields.ForeignKeyRelation[Prediction] = fields.ForeignKeyField(
+        "models.Prediction", related_name="embeddings", on_delete=fields.CASCADE
+    )
+    model = fields.CharField(max_length=64)
+    model_version = fields.CharField(max_length=64)
+    vector = fields.BinaryField(description="Half precision, little endian.")
+
+    class Meta:
+        """Table and indexes."""
+
+        table = "embeddings"
+        unique_together = (("prediction", "model"),)

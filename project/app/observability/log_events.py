@@ -153,6 +153,14 @@ SWEEP_REMOVED: Final = Event("sweep_removed", "Deleted %d images without a predi
 TAKING_JOBS: Final = Event("taking_jobs", "Consuming jobs (Ctrl-C stops)")
 TASK_DELAYED: Final = Event("task_delayed", "%s is delayed: %s", "task", "reason")
 TASK_ERROR: Final = Event("task_error", "%s failed", "task")
+TRAINING_DELAYED: Final = Event("training_delayed", "Training %d is delayed: %s", "training_id", "reason")
+TRAINING_ENDED: Final = Event(
+    "training_ended",
+    "Training %d of %s: %s of the answers in cross-validation are right, with %d examples",
+    *("training_id", "model", "accuracy", "examples"),
+)
+TRAINING_ERROR: Final = Event("training_error", "Training %d failed unexpectedly", "training_id")
+TRAINING_FAILED: Final = Event("training_failed", "Training %d failed: %s", "training_id", "reason")
 WEBHOOK_ERROR: Final = Event("webhook_error", "Attempt %d at webhook %d failed", "attempt", "webhook_id")
 WEBHOOK_FAILED: Final = Event(
     "webhook_failed", "Webhook %d, attempt %d: %s; next attempt in: %s", "webhook_id", "attempt", "reason", "next"

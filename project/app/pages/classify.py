@@ -55,6 +55,7 @@ async def show_start(request: Request, state: State) -> Response:
         "classify.html",
         models=await image_models(state),
         recent=recent,
+        chosen_model=request.query_params.get("model", ""),
         max_upload_bytes=state.settings.max_upload_bytes,
     )
     response.headers["Vary"] = "Accept"

@@ -11,7 +11,7 @@ from pydantic import StringConstraints
 
 from app.api.deps import AppState, CurrentCaller, State
 from app.api.params import Id, decode_cursor, encode_cursor
-from app.db.crud import predictions, search, statistics
+from app.db.crud import search, statistics
 from app.db.crud.history import previous_results
 from app.db.crud.search import Filters
 from app.db.notifications import FINISHED
@@ -22,6 +22,7 @@ from app.pages.classify import image_models, reclassify
 from app.pages.errors import PageRoute
 from app.pages.rendering import page
 from app.storage.deletion import delete_prediction
+from app.worker.custom_models import correct
 
 router = APIRouter(prefix="/history", include_in_schema=False, route_class=PageRoute)
 
@@ -98,9 +99,14 @@ async def _explained_labels(state: AppState, prediction: PredictionRead) -> froz
 
 
 @router.post("/{id}/correction/")
-async def correct(id: Id, request: Request, caller: CurrentCaller, label: Annotated[LabelText, Form()]) -> Response:
+async def correct_prediction(
+    id: Id, request: Request, state: State, caller: CurrentCaller, label: Annotated[LabelText, Form()]
+) -> Response:
     """Set a person's label."""
-    await predictions.correct(id, _to_model_label(label), CORRECTED, caller)
+    # Custom models have the labels that people gave them.
+    is_custom = state.custom.find((await state.get_prediction(id)).model)
+    chosen = label.strip() if is_custom else _to_model_label(label)
+    await correct(id, chosen, CORRECTED, caller, state.custom)
     return _redirect(request, f"/history/{id}")
 
 

@@ -29,8 +29,11 @@ log = logging.getLogger(__name__)
 
 TABLES: Final = (
     *("api_keys", "predictions", "past_answers", "tabular_predictions", "deliveries", "idempotency_keys", "changes"),
+    *("custom_models", "examples", "trainings", "embeddings"),
 )
 """In an order that satisfies foreign keys. Sessions, rate limits and workers are transient."""
+ADDED_TABLES: Final = {"13_20261127134607_custom_models.py": ("custom_models", "examples", "trainings", "embeddings")}
+"""Tables that backups from before a migration lack."""
 MANIFEST: Final = "manifest.json"
 END: Final = "end.json"
 """The last file: a backup without it is incomplete."""

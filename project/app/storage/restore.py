@@ -14,7 +14,17 @@ from app.db.migrations import migration_files
 from app.db.transactions import transaction
 from app.domain import DatabaseUnavailable, StartupError, StorageUnavailable
 from app.storage import Storage, ownership
-from app.storage.backup import AT_ONCE, END, IMAGES, MANIFEST, TABLES, BackupCounts, ReportProgress, entries
+from app.storage.backup import (
+    ADDED_TABLES,
+    AT_ONCE,
+    END,
+    IMAGES,
+    MANIFEST,
+    TABLES,
+    BackupCounts,
+    ReportProgress,
+    entries,
+)
 from app.storage.keys import is_key
 
 MAX_MANIFEST_BYTES: Final = 2**20
@@ -98,8 +108,10 @@ def _inspect(archive: tarfile.TarFile, max_image_bytes: int) -> _Contents:
     expected = json.loads(contents.small[END])["images"]
     if contents.images != expected:
         raise ValueError(f"it has {contents.images} images instead of {expected}")
+    migrations = json.loads(contents.small[MANIFEST])["migrations"]
+    later = {table for migration, tables in ADDED_TABLES.items() if migration not in migrations for table in tables}
     for table in TABLES:
-        if _table_file(table) not in contents.tables:
+        if _table_file(table) not in contents.tables and table not in later:
             raise ValueError(f"the table {table} is missing")
     return contents
 
@@ -160,7 +172,8 @@ async def _load_tables(
         await api_keys.forget_environment_keys()
         for number, table in enumerate(TABLES):
             report("tables", number, len(TABLES))
-            rows += await _load_table(table, _open(archive, contents.tables[_table_file(table)]))
+            if entry := contents.tables.get(_table_file(table)):
+                rows += await _load_table(table, _open(archive, entry))
         await _check_image_paths()
         if invalid := await dump.invalid_rows():
             raise ValueError(f"the rows of prediction {invalid[0]} are not as the service writes them")

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from app.classifier.registry import Registry
 from app.db.crud.new_predictions import InlineResult, NewPrediction
@@ -10,6 +10,9 @@ from app.db.notifications import NotificationListener
 from app.domain import Caller
 from app.models.pydantic_system import ModelRead
 from app.models.tortoise import Prediction
+
+if TYPE_CHECKING:
+    from app.worker.custom_models import CustomModels
 
 BackgroundCall = Callable[[], Awaitable[object]]
 """What remains to be done after the response is sent."""
@@ -74,3 +77,4 @@ class Backend:
     """Contains at least the tabular models."""
     dispatch: Dispatch
     notifications: NotificationListener
+    custom: "CustomModels"

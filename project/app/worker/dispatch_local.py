@@ -28,9 +28,11 @@ from app.storage import Storage
 from app.storage.ownership import claim_storage
 from app.storage.retention import expire_records, run_retention
 from app.storage.sweeper import run_sweeper
+from app.worker.custom_models import CustomModels, base_version, image_model_of, read_custom_model
 from app.worker.dispatch import Backend, BackgroundCall, DispatchHealth, ImageModel
 from app.worker.inline import InlineClassifier
 from app.worker.recovery import Recovery
+from app.worker.training import Trainer
 from app.worker.worker import Worker
 
 MAX_ROWS: Final = 64
@@ -48,6 +50,7 @@ class LocalDispatch:
         inline: InlineClassifier,
         recovery: Recovery,
         notifications: NotificationListener,
+        custom: CustomModels,
     ) -> None:
         self._registry = registry
         self._probe = probe
@@ -56,6 +59,7 @@ class LocalDispatch:
         self._inline = inline
         self._recovery = recovery
         self._notifications = notifications
+        self._custom = custom
         self._get = Batcher(predictions.get_all, max_items=MAX_ROWS)
         self._create = Batcher(new_predictions.create_all, max_items=MAX_ROWS)
 
@@ -64,8 +68,15 @@ class LocalDispatch:
         default = self._registry.default
         if not name or name == default.name:
             return ImageModel(default.name, default.version)
-        # An unknown name triggers a scan: the model's folder may be new.
-        model = await asyncio.to_thread(self._registry.get, name)
+        if custom := self._custom.find(name):
+            return image_model_of(custom)
+        try:
+            # An unknown name triggers a scan: the model's folder may be new.
+            model = await asyncio.to_thread(self._registry.get, name)
+        except ModelUnknown:
+            if new := await self._custom.look_up(name):
+                return image_model_of(new)
+            raise
         if model.manifest.kind != "image":
             raise ModelUnknown(f"The model {name!r} does not classify images")
         return ImageModel(model.name, model.version)
@@ -73,7 +84,8 @@ class LocalDispatch:
     async def models(self) -> list[ModelRead]:
         """All models, including new ones, each checked."""
         await self._probe.refresh()
-        return read_models(self._registry, {*self._registry.loaded, *await self._engine.loaded()})
+        models = read_models(self._registry, {*self._registry.loaded, *await self._engine.loaded()})
+        return models + [read_custom_model(model) for model in await self._custom.all()]
 
     async def classify_inline(self, model: str, data: bytes, seconds: float) -> InlineResult | None:
         """Classify an image that has no row yet; None after the time limit, or if too many bytes are in memory."""
@@ -133,7 +145,9 @@ async def local_dispatch(settings: Settings, storage: Storage, running_engine: E
     started = running_engine if running_engine and running_engine.config == config else None
     engine, probe = started or Engine(config), ModelProbe(config, registry)
     policy = settings.retry_policy
-    worker = Worker(engine, storage, policy, settings.worker_threads)
+    custom = CustomModels()
+    worker = Worker(engine, storage, policy, settings.worker_threads, custom)
+    trainer = Trainer(worker.requests, storage, custom, partial(base_version, registry))
     inline = InlineClassifier(worker.requests, worker.buffer, policy)
     recovery = Recovery(worker, policy)
     is_embedded = settings.database_url is None
@@ -146,11 +160,13 @@ async def local_dispatch(settings: Settings, storage: Storage, running_engine: E
         run_sweeper(storage, settings),
         run_retention(storage, settings),
         expire_records(),
+        custom.following(),
+        trainer.running(),
     ):
         notifications, webhook_worker = NotificationListener(url), make_webhook_worker(settings)
-        dispatch = LocalDispatch(registry, probe, engine, worker, inline, recovery, notifications)
+        dispatch = LocalDispatch(registry, probe, engine, worker, inline, recovery, notifications, custom)
         async with notifications.listening(), webhook_worker.running() if webhook_worker else nullcontext():
-            yield Backend(registry, dispatch, notifications)
+            yield Backend(registry, dispatch, notifications, custom)
 
 
 @asynccontextmanager

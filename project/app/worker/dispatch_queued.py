@@ -35,6 +35,7 @@ from app.observability.timing import trace_headers
 from app.storage import Storage
 from app.storage.ownership import claim_storage
 from app.worker import job_queue
+from app.worker.custom_models import CustomModels, image_model_of, read_custom_model
 from app.worker.dispatch import Backend, BackgroundCall, DispatchHealth, ImageModel
 
 MAX_ROWS: Final = 64
@@ -45,8 +46,9 @@ MODELS_CACHE_SECONDS: Final = 2.0
 class QueuedDispatch:
     """Adds jobs for workers and waits for results."""
 
-    def __init__(self, notifications: NotificationListener, registry: Registry) -> None:
+    def __init__(self, notifications: NotificationListener, registry: Registry, custom: CustomModels) -> None:
         """``registry``: the tabular models, which this process runs itself."""
+        self._custom = custom
         self._notifications = notifications
         self._registry = registry
         self._create = Batcher(_create_all, max_items=MAX_ROWS)
@@ -59,11 +61,15 @@ class QueuedDispatch:
 
         Raises ModelUnknown or NoWorkerYet.
         """
+        if name and (custom := self._custom.find(name)):
+            return image_model_of(custom)
         for use_cache in (True, False):
             models = await self._workers_models(use_cache=use_cache)
             for model in models:
                 if model.status == "ok" and model.kind == "image" and (model.name == name if name else model.default):
                     return ImageModel(model.name, model.version or "")
+        if name and (custom := await self._custom.look_up(name)):
+            return image_model_of(custom)
         if not models:
             raise NoWorkerYet
         names = ", ".join(model.name for model in models if model.status == "ok" and model.kind == "image") or "none"
@@ -75,7 +81,8 @@ class QueuedDispatch:
         image_models = [model for model in await self._workers_models(use_cache=False) if model.kind != "tabular"]
         await asyncio.to_thread(self._registry.scan)
         own_models = read_models(self._registry, self._registry.loaded)
-        return image_models + [model for model in own_models if model.kind == "tabular"]
+        custom_models = [read_custom_model(model) for model in await self._custom.all()]
+        return image_models + [model for model in own_models if model.kind == "tabular"] + custom_models
 
     async def classify_inline(
         self,
@@ -153,11 +160,12 @@ async def queued_dispatch(settings: Settings, storage: Storage) -> AsyncIterator
     async with database_url(settings) as url, connected(url, settings):
         for check in (partial(check_server, url, settings), job_queue.check_installed):
             await when_available(check, settings.database_wait_seconds)
-        notifications = NotificationListener(url)
+        notifications, custom = NotificationListener(url), CustomModels()
         refresh = partial(asyncio.to_thread, registry.refresh)
         async with (
             claim_storage(storage, settings),
             notifications.listening(),
             repeating(refresh, FOLLOW_SECONDS, "Looking for changed models"),
+            custom.following(),
         ):
-            yield Backend(registry, QueuedDispatch(notifications, registry), notifications)
+            yield Backend(registry, QueuedDispatch(notifications, registry, custom), notifications, custom)

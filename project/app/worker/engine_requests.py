@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from app.classifier.engine.process import Classification, Engine
+from app.domain import ModelUnknown
+from app.worker.custom_models import CustomModels
 
 MIN_WRITTEN_PER_THREAD: Final = 4
 """While every thread has more to do, results are written once there are this many, or after a delay."""
@@ -13,8 +15,10 @@ MIN_WRITTEN_PER_THREAD: Final = 4
 class EngineRequests:
     """Sends images to the engine, and cancels the waiting for it when the worker stops."""
 
-    def __init__(self, engine: Engine, threads: int) -> None:
+    def __init__(self, engine: Engine, threads: int, custom: CustomModels) -> None:
+        """``custom``: the custom models, which the engine does not know."""
         self._engine = engine
+        self._custom = custom
         self._threads = threads
         self._pending: set[asyncio.Task[Classification]] = set()
         self.stopping = asyncio.Event()
@@ -22,12 +26,28 @@ class EngineRequests:
 
     def classify(self, model: str, data: bytes, *, alone: bool = False) -> asyncio.Task[Classification]:
         """Start to classify an image, ``alone`` if it may end the process; cancelled if the worker stops."""
-        task = asyncio.create_task(self._engine.classify(model, data, alone=alone))
+        task = asyncio.create_task(self._classify(model, data, alone=alone))
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
         if self.stopping.is_set():
             task.cancel()
         return task
+
+    async def embed(self, model: str, data: bytes) -> Classification:
+        """Classify an image with a model of the engine, and return its embedding as well."""
+        return await self._engine.classify(model, data, embed=True)
+
+    async def _classify(self, name: str, data: bytes, *, alone: bool) -> Classification:
+        model = self._custom.find(name)
+        if model is None:
+            try:
+                return await self._engine.classify(name, data, alone=alone)
+            except ModelUnknown:
+                # A custom model may be newer than what this process knows of.
+                model = await self._custom.look_up(name)
+                if model is None:
+                    raise
+        return await self._custom.answer(model, await self._engine.classify(model.base, data, alone=alone, embed=True))
 
     def may_delay(self, results: Sequence[object]) -> bool:
         """Whether results may wait to be written together: only while all threads have work."""

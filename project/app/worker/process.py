@@ -31,6 +31,8 @@ from app.storage import make_storage, ownership
 from app.storage.retention import expire_records, run_retention
 from app.storage.sweeper import run_sweeper
 from app.worker import job_queue
+from app.worker.custom_models import CustomModels, base_version
+from app.worker.training import Trainer
 from app.worker.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,9 @@ async def work(settings: Settings) -> None:
     engine, probe = Engine(config), ModelProbe(config, registry)
     storage = make_storage(settings)
     await storage.prepare()
-    worker = Worker(engine, storage, settings.retry_policy, settings.worker_threads, from_queue=True)
+    custom = CustomModels()
+    worker = Worker(engine, storage, settings.retry_policy, settings.worker_threads, custom, from_queue=True)
+    trainer = Trainer(worker.requests, storage, custom, partial(base_version, registry))
     async with (
         _observed(settings),
         engine.running(),
@@ -81,6 +85,8 @@ async def work(settings: Settings) -> None:
                 run_sweeper(storage, settings),
                 run_retention(storage, settings),
                 expire_records(),
+                custom.following(),
+                trainer.running(),
                 repeating(job_queue.reconcile, settings.recover_seconds, "Recovering lost jobs"),
                 repeating(job_queue.prune, settings.recover_seconds, "Pruning the queue's log"),
             ):

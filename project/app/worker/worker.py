@@ -35,6 +35,7 @@ from app.observability.log_events import (
 )
 from app.storage import Storage
 from app.worker.claiming import Claimer
+from app.worker.custom_models import CustomModels
 from app.worker.engine_requests import EngineRequests
 from app.worker.image_buffer import ImageBuffer
 from app.worker.outage import retry_while_database_down
@@ -61,10 +62,17 @@ class Worker:
     """Has predictions classified by the engine; the event loop only waits for it."""
 
     def __init__(
-        self, engine: Engine, storage: Storage, policy: RetryPolicy, threads: int, *, from_queue: bool = False
+        self,
+        engine: Engine,
+        storage: Storage,
+        policy: RetryPolicy,
+        threads: int,
+        custom: CustomModels,
+        *,
+        from_queue: bool = False,
     ) -> None:
         """``from_queue``: a queue gives a prediction to one process at a time, so its previous owner is dead."""
-        self.requests = EngineRequests(engine, threads)
+        self.requests = EngineRequests(engine, threads, custom)
         self.buffer = ImageBuffer()
         self._storage = storage
         self._policy = policy

@@ -19,6 +19,7 @@ from playwright.async_api import Browser
 
 from app import PROJECT_DIR
 from app.classifier.manifest import ImageManifest, TabularManifest
+from tests.drawings import circles, examples
 from tests.e2e.server import Server
 from tests.pictures import jpeg
 
@@ -205,6 +206,11 @@ class Reader:
             (folder / name).write_bytes(jpeg(300 + len(name), 280))
         with zipfile.ZipFile(folder / "pictures.zip", "w") as archive:
             archive.writestr("one.jpg", jpeg(310, 300))
+        for name, data in examples(6).items():
+            path = folder / "insects" / name.replace("circle", "ant").replace("stripe", "bee")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        (folder / "picture.jpg").write_bytes(circles(100))
         # test_classifier_command.py tests the real one, which uses the repository's own environment and data.
         (folder / "classifier").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m app "$@"\n')
         (folder / "classifier").chmod(0o755)

@@ -1,5 +1,8 @@
 """Backups beside a running service, and commands without a time limit for statements."""
 
+import io
+import json
+import tarfile
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,14 +13,16 @@ from app.config import Settings
 from app.db.advisory_locks import KEEP_IMAGES
 from app.db.connection import connected, execute
 from app.db.crud import dump
-from app.domain import DatabaseUnavailable
+from app.domain import DatabaseUnavailable, StartupError
 from app.storage import make_storage
-from app.storage.backup import write_backup
+from app.storage.backup import ADDED_TABLES, MANIFEST, TABLES, write_backup
 from app.storage.folder import FolderStorage
 from app.storage.restore import restore
 from app.storage.sweeper import sweep
+from tests.drawings import circles, examples, zipped
 from tests.integration.conftest import Upload, uploaded_files
 from tests.pictures import jpeg
+from tests.uploading import WAIT
 
 
 async def test_images_deleted_during_a_backup_are_kept_until_it_ends(
@@ -63,7 +68,7 @@ async def test_progress_is_reported(
     reports: list[tuple[str, int, int]] = []
     await write_backup(make_storage(settings), tmp_path / "all.tar", lambda *report: reports.append(report))
     assert [report for report in reports if report[0] == "images"] == [("images", 0, 9), ("images", 8, 9)]
-    assert reports[0] == ("tables", 0, 7)
+    assert reports[0] == ("tables", 0, len(TABLES))
     for prediction in (await client.get("/predictions/")).json():
         await client.delete(f"/predictions/{prediction['id']}/")
     reports.clear()
@@ -99,3 +104,82 @@ async def test_backup_ends_if_its_lock_is_lost(client: httpx.AsyncClient) -> Non
 
     with pytest.raises(DatabaseUnavailable):
         await back_up()
+
+
+async def _taught(client: httpx.AsyncClient) -> str:
+    """The version of a custom model that was trained with two labels."""
+    await client.post("/models", json={"name": "shapes"})
+    await client.post(
+        "/models/shapes/examples/batch", content=zipped(examples(4)), headers={"Content-Type": "application/zip"}
+    )
+    assert (await client.post("/models/shapes/train", headers=WAIT)).json()["served"]
+    version: str = (await client.get("/models/shapes")).json()["model_version"]
+    return version
+
+
+async def _empty(client: httpx.AsyncClient) -> None:
+    """Make the database and the storage as they are in a new installation."""
+    for prediction in (await client.get("/predictions/")).json():
+        assert (await client.delete(f"/predictions/{prediction['id']}/")).status_code == 200
+    await execute(f"TRUNCATE {', '.join(TABLES)} RESTART IDENTITY CASCADE")
+
+
+async def _restore(settings: Settings, backup: Path) -> None:
+    storage = make_storage(settings)
+    await restore(storage, backup, settings.max_upload_bytes, with_keys=False, report=lambda *_: None)
+
+
+async def test_custom_models_are_restored(client: httpx.AsyncClient, settings: Settings, tmp_path: Path) -> None:
+    version = await _taught(client)
+    await write_backup(make_storage(settings), tmp_path / "all.tar", lambda *_: None)
+    await _empty(client)
+    await _restore(settings, tmp_path / "all.tar")
+    assert (await client.get("/models/shapes")).json()["model_version"] == version
+    # The embeddings and the examples are there, too: another version can be trained, which has the next number.
+    second = (await client.post("/models/shapes/train", headers=WAIT)).json()
+    assert (second["version"], second["examples"]) == (2, 8)
+    response = await client.post("/predictions/", files={"file": circles(100)}, data={"model": "shapes"}, headers=WAIT)
+    assert response.json()["top_prediction"] == "circle"
+
+
+async def test_backup_of_a_version_without_custom_models_is_restored(
+    client: httpx.AsyncClient, upload: Upload, settings: Settings, tmp_path: Path
+) -> None:
+    await upload(jpeg(300))
+    await write_backup(make_storage(settings), tmp_path / "new.tar", lambda *_: None)
+    ((migration, tables),) = ADDED_TABLES.items()
+    with tarfile.open(tmp_path / "new.tar") as new, tarfile.open(tmp_path / "old.tar", "w") as old:
+        for entry in new:
+            data = new.extractfile(entry)
+            assert data is not None
+            content = data.read()
+            if entry.name == MANIFEST:
+                manifest = json.loads(content)
+                manifest["migrations"] = [name for name in manifest["migrations"] if name != migration]
+                content = json.dumps(manifest).encode()
+            if not any(entry.name == f"tables/{table}.csv" for table in tables):
+                entry.size = len(content)
+                old.addfile(entry, io.BytesIO(content))
+    await _empty(client)
+    await _restore(settings, tmp_path / "old.tar")
+    assert len((await client.get("/predictions/")).json()) == 1
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "UPDATE trainings SET head = NULL",
+        """UPDATE trainings SET metrics = '{}'""",
+        "UPDATE examples SET use = 'both'",
+        "UPDATE custom_models SET name = '../x'",
+    ],
+)
+async def test_backups_with_impossible_custom_models_are_refused(
+    client: httpx.AsyncClient, settings: Settings, tmp_path: Path, spoil: str
+) -> None:
+    await _taught(client)
+    await execute(spoil)
+    await write_backup(make_storage(settings), tmp_path / "all.tar", lambda *_: None)
+    await _empty(client)
+    with pytest.raises(StartupError, match="not as the service writes them"):
+        await _restore(settings, tmp_path / "all.tar")

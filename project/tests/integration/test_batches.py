@@ -10,7 +10,7 @@ from unittest.mock import patch
 import httpx
 import pytest
 
-from app.api import batch_body, batches
+from app.api import batch_body, batch_uploads
 from app.config import Settings
 from app.db.connection import execute
 from app.domain import ArchiveRefused
@@ -280,10 +280,10 @@ async def test_queued_batch_is_not_treated_as_slow_and_gets_503_in_time(client: 
         first_came.set()
         await released.wait()
 
-    with patch.object(batches, "IMAGES_IN_MEMORY", 1_000):  # of which there is room for one
+    with patch.object(batch_uploads, "IMAGES_IN_MEMORY", 1_000):  # of which there is room for one
         first = asyncio.create_task(client.post("/predictions/batch", content=body(), headers=ZIP))
         await first_came.wait()
-        with patch.object(batches, "MAX_QUEUE_SECONDS", 0.1):
+        with patch.object(batch_uploads, "MAX_QUEUE_SECONDS", 0.1):
             refused = await post_files(client, pictures(1))
         assert refused.status_code == 503
         assert refused.json()["code"] == "overloaded"

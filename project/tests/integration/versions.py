@@ -75,4 +75,15 @@ INSERT INTO rate_limits (subject, free_at) VALUES ('requests 127.0.0.1', '2026-1
     10: "",
     11: "UPDATE idempotency_keys SET owner = 8004;",
     12: "UPDATE predictions SET interruptions = 1 WHERE id = 4;",
+    13: """
+INSERT INTO custom_models (name, base, labels, retrain_after, training_id, created_at, key_id, who)
+VALUES ('cats', 'efficientnet_lite0', '["tabby", "lynx"]', 10, 1, '2026-11-27 14:00:00+00', 1, 'anna');
+INSERT INTO examples (model_id, prediction_id, sha256, label, use, added_at, key_id, who)
+VALUES (1, 1, repeat('1', 64), 'tabby', 'learn', '2026-11-27 14:00:00+00', 1, 'anna');
+INSERT INTO trainings (model_id, status, number, requested_at, started_at, completed_at, attempts, who, labels,
+    examples, metrics, answers, head, head_sha256, decision)
+VALUES (1, 'succeeded', 1, '2026-11-27 14:01:00+00', '2026-11-27 14:01:01+00', '2026-11-27 14:01:02+00', 1, 'anna',
+    '["tabby", "lynx"]', 6, '{"accuracy": 1.0}', '[]', 'abc', repeat('a', 64), 'It is the first version.');
+INSERT INTO embeddings (prediction_id, model, model_version, vector) VALUES (1, 'efficientnet_lite0', '3f1c', 'abcd');
+""",
 }

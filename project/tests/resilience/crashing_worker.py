@@ -12,11 +12,13 @@ POISON = b"poison"
 classify = Engine.classify
 
 
-async def die_over_poison(self: Engine, model: str, data: bytes, *, alone: bool = False) -> Classification:
+async def die_over_poison(
+    self: Engine, model: str, data: bytes, *, alone: bool = False, embed: bool = False
+) -> Classification:
     """The engine's result, except for the deadly image."""
     if POISON in data:
         os.kill(os.getpid(), signal.SIGKILL)
-    return await classify(self, model, data, alone=alone)
+    return await classify(self, model, data, alone=alone, embed=embed)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from app.domain import UploadTooLarge
 UPLOADS: Final = "/predictions"
 FORMS: Final = (UPLOADS, "/classifications")
 """Routes that accept an image as a form."""
-BATCHES: Final = "/predictions/batch"
+BATCHES: Final = ("/predictions/batch", "/examples/batch")
 SIGN_IN: Final = ("/sign-in", "/sign-out")
 
 MULTIPART_OVERHEAD: Final = 64 * 1024

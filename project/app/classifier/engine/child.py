@@ -30,7 +30,7 @@ from app.classifier.engine.frames import (
 from app.classifier.engine.sandbox import restrict
 from app.classifier.engine.watchdog import Watchdog
 from app.concurrency import log_errors
-from app.domain import ImageUnreadable, NotAnImage, ServiceError
+from app.domain import ImageUnreadable, ModelBroken, NotAnImage, ServiceError
 from app.images import inspection
 from app.images.memory import BUDGET
 from app.images.preprocessing import render_jpeg
@@ -39,6 +39,7 @@ from app.observability.log_events import ENGINE_ERROR, IMAGE_OVERDUE
 if TYPE_CHECKING:
     from app.classifier.image_classifier import Classifier
     from app.classifier.registry import Registry
+    from app.classifier.runtimes import Outputs
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +167,7 @@ class Child:
             case "classify":
                 classifier = self._models.open().classifier(header["model"])
                 with self._watchdog.watching(header):
-                    return _classified(classifier, body), b""
+                    return _classified(classifier, body, embed=header.get("embed", False))
             case "render":
                 with self._watchdog.watching(header):
                     return {}, render_jpeg(body, header["max_side"])
@@ -191,18 +192,27 @@ class Child:
         return {"loaded": self._models.loaded}, b""
 
 
-def _classified(classifier: "Classifier", image: bytes) -> Header:
+def _classified(classifier: "Classifier", image: bytes, *, embed: bool) -> tuple[Header, bytes]:
     started_at = time.perf_counter()
     tensor = classifier.decode(image)
     decoded = time.perf_counter()
-    scores = [(score.label, score.confidence) for score in classifier.best(tensor)]
-    return {
-        "scores": scores,
+    outputs = classifier.outputs(tensor)
+    header = {
+        "scores": [(score.label, score.confidence) for score in classifier.best_of(outputs.scores)],
         "model": classifier.model.name,
         "version": classifier.model.version,
         "decode": decoded - started_at,
         "infer": time.perf_counter() - decoded,
     }
+    return header, _packed_embedding(classifier, outputs) if embed else b""
+
+
+def _packed_embedding(classifier: "Classifier", outputs: "Outputs") -> bytes:
+    if outputs.embedding is None:
+        raise ModelBroken(
+            f"The model {classifier.model.name} has no output named embedding, so nothing can build on it."
+        )
+    return outputs.embedding.astype("<f2").tobytes()
 
 
 def _inspected(data: bytes, max_pixels: int, *, keep: bool) -> tuple[Header, bytes]:

@@ -72,6 +72,8 @@ class Classification:
     version: str
     seconds: tuple[float, float] = field(compare=False)
     """Of decoding, and of inference."""
+    embedding: bytes = field(default=b"", compare=False)
+    """The embedding in half precision, little endian, if it was asked for."""
 
 
 class Engine:
@@ -120,15 +122,16 @@ class Engine:
         """Whether the process is running."""
         return self._ready.is_set()
 
-    async def classify(self, model: str, data: bytes, *, alone: bool = False) -> Classification:
+    async def classify(self, model: str, data: bytes, *, alone: bool = False, embed: bool = False) -> Classification:
         """The best labels of an image; ``alone``: while the process classifies no other image.
 
+        ``embed``: the result has the image's embedding as well.
         Raises ImageUnreadable, ModelUnknown or ModelBroken, EngineFailed, or EngineDied if the process died:
         EngineInterrupted if another image was the cause.
         """
         slots = await self._acquire(self._slot_count if alone else 1)
         try:
-            response = await self._send({"do": "classify", "model": model}, data)
+            response = await self._send({"do": "classify", "model": model, "embed": embed}, data)
         except BaseException:
             self._release(slots)
             raise
@@ -138,7 +141,8 @@ class Engine:
         scores = [LabelScore(label, confidence) for label, confidence in result["scores"]]
         timing.record_stage("decode", result["decode"])
         timing.record_stage("infer", result["infer"])
-        return Classification(scores, result["model"], result["version"], (result["decode"], result["infer"]))
+        seconds = (result["decode"], result["infer"])
+        return Classification(scores, result["model"], result["version"], seconds, result.get("body", b""))
 
     async def _acquire(self, count: int) -> int:
         acquired = 0

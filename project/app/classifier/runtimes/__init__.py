@@ -1,7 +1,7 @@
 """Inference runtimes (LiteRT, ONNX Runtime, and OpenVINO if installed) behind one small interface."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +9,24 @@ from numpy.typing import NDArray
 from app.classifier.manifest import Precision, RuntimeName
 from app.domain import ModelBroken
 
+EMBEDDING: Final = "embedding"
+"""Name of the output from which custom models learn: (1, features), float32."""
+
+
+class Outputs(NamedTuple):
+    """What a network returns for one image."""
+
+    scores: NDArray[np.float32]
+    """Shape (labels,)."""
+    embedding: NDArray[np.float32] | None
+    """Shape (features,); None if the network has no such output."""
+
 
 class InferenceSession(Protocol):
     """A loaded network for use by one thread at a time."""
 
-    def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores for a tensor of the input's shape: float32 of shape (labels,)."""
+    def run(self, tensor: NDArray[np.float32]) -> Outputs:
+        """The outputs for a tensor of the input's shape."""
 
 
 class Network(Protocol):

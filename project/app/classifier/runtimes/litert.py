@@ -1,11 +1,13 @@
 """LiteRT, the default: the lightest runtime, and as fast as any for float32 (record 5)."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from app.classifier.runtimes import EMBEDDING, Outputs
 from app.domain import ModelBroken
 
 
@@ -34,20 +36,29 @@ class LiteRTNetwork:
                 f"{self._path} expects {input_info['dtype'].__name__} {tuple(input_info['shape'])}, "
                 f"but its manifest says float32 {self._shape}."
             )
-        for output in interpreter.get_output_details():
-            if tuple(output["shape"]) == (1, self._labels) and output["dtype"] is np.float32:
-                return _LiteRTSession(interpreter, input_info["index"], output["index"])
+        outputs = [one for one in interpreter.get_output_details() if one["dtype"] is np.float32]
+        embedding = next((one["index"] for one in outputs if _is_embedding(one)), None)
+        for output in outputs:
+            if tuple(output["shape"]) == (1, self._labels) and output["index"] != embedding:
+                return _LiteRTSession(interpreter, input_info["index"], output["index"], embedding)
         raise ModelBroken(f"{self._path} has no float32 output of {self._labels} scores, one per label.")
 
 
+def _is_embedding(output: dict[str, Any]) -> bool:
+    return output["name"] == EMBEDDING and len(output["shape"]) == 2  # noqa: PLR2004 - one row for each image
+
+
 class _LiteRTSession:
-    def __init__(self, interpreter: Interpreter, input_index: int, scores: int) -> None:
+    def __init__(self, interpreter: Interpreter, input_index: int, scores: int, embedding: int | None) -> None:
         self._interpreter = interpreter
         self._input_index = input_index
         self._scores = scores
+        self._embedding = embedding
 
-    def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, tensor: NDArray[np.float32]) -> Outputs:
         self._interpreter.set_tensor(self._input_index, tensor)
         self._interpreter.invoke()
-        scores: NDArray[np.float32] = self._interpreter.get_tensor(self._scores)[0]
-        return scores
+        scores = self._interpreter.get_tensor(self._scores)[0]
+        if self._embedding is None:
+            return Outputs(scores, None)
+        return Outputs(scores, self._interpreter.get_tensor(self._embedding)[0])

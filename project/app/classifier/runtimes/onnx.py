@@ -7,6 +7,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NoSuchFile
 
+from app.classifier.runtimes import EMBEDDING, Outputs
 from app.domain import ModelBroken
 
 _UNLOADABLE = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NoSuchFile, NotImplementedError, RuntimeError)
@@ -40,17 +41,21 @@ class OnnxNetwork:
             )
         self._input_name = input_info.name
         results = self._onnx.run(None, {self._input_name: np.zeros(shape, np.float32)})
-        scores = [index for index, output in enumerate(results) if np.shape(output) == (1, labels)]
+        names = [output.name for output in self._onnx.get_outputs()]
+        scores = [
+            name
+            for name, output in zip(names, results, strict=True)
+            if np.shape(output) == (1, labels) and name != EMBEDDING
+        ]
         if not scores:
             raise ModelBroken(f"{path} has no output of {labels} scores, one per label.")
-        self._scores = self._onnx.get_outputs()[scores[0]].name
+        self._names = [scores[0], EMBEDDING] if EMBEDDING in names else scores[:1]
 
     def session(self) -> "OnnxNetwork":
         """The same object: threads need nothing of their own."""
         return self
 
-    def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores, float32 of shape (labels,)."""
-        (scores,) = self._onnx.run([self._scores], {self._input_name: tensor})
-        found: NDArray[np.float32] = scores[0]
-        return found
+    def run(self, tensor: NDArray[np.float32]) -> Outputs:
+        """The outputs for a tensor of the input's shape."""
+        scores, *embedding = self._onnx.run(self._names, {self._input_name: tensor})
+        return Outputs(scores[0], embedding[0][0] if embedding else None)

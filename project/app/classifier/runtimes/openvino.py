@@ -8,6 +8,7 @@ import openvino
 from numpy.typing import NDArray
 
 from app.classifier.manifest import Precision
+from app.classifier.runtimes import EMBEDDING, Outputs
 from app.domain import ModelBroken
 
 OPTIONS: Final = {
@@ -44,10 +45,11 @@ class OpenVINONetwork:
         except RuntimeError as error:
             raise self._broken(error) from error
         scores = openvino.PartialShape([1, self._labels])
+        embedding = next((output for output in compiled.outputs if EMBEDDING in output.names), None)
         for output in compiled.outputs:
             # Other outputs may have dynamic shapes.
-            if output.partial_shape == scores:
-                return _OpenVINOSession(compiled.create_infer_request(), output)
+            if output.partial_shape == scores and EMBEDDING not in output.names:
+                return _OpenVINOSession(compiled.create_infer_request(), output, embedding)
         raise ModelBroken(f"{self._path} has no output of {self._labels} scores, one per label.")
 
     def _broken(self, error: RuntimeError) -> ModelBroken:
@@ -55,11 +57,16 @@ class OpenVINONetwork:
 
 
 class _OpenVINOSession:
-    def __init__(self, request: openvino.InferRequest, scores: openvino.ConstOutput) -> None:
+    def __init__(
+        self, request: openvino.InferRequest, scores: openvino.ConstOutput, embedding: openvino.ConstOutput | None
+    ) -> None:
         self._request = request
         self._scores = scores
+        self._embedding = embedding
 
-    def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, tensor: NDArray[np.float32]) -> Outputs:
         self._request.infer([tensor], share_inputs=True)
-        scores: NDArray[np.float32] = self._request.get_tensor(self._scores).data[0].copy()
-        return scores
+        scores = self._request.get_tensor(self._scores).data[0].copy()
+        if self._embedding is None:
+            return Outputs(scores, None)
+        return Outputs(scores, self._request.get_tensor(self._embedding).data[0].copy())

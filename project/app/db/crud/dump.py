@@ -11,7 +11,7 @@ from app.db.advisory_locks import KEEP_IMAGES, is_held
 from app.db.connection import execute, raw_connection
 from app.db.errors import translate_connection_errors
 from app.db.transactions import transaction
-from app.domain import DeliveryStatus, Status
+from app.domain import MODEL_NAME, DeliveryStatus, Status, Use
 
 PAGE: Final = 1_000
 LOAD_ERRORS: Final = (asyncpg.PostgresError, OperationalError)
@@ -28,10 +28,17 @@ WHERE status <> ALL($1) OR confidence NOT BETWEEN 0 AND 1 OR jsonb_typeof(all_pr
 UNION ALL SELECT id FROM predictions
 WHERE content_type NOT LIKE 'image/%' OR width < 1 OR height < 1 OR size_bytes < 0 OR sha256 !~ '^[0-9a-f]{64}$'
 UNION ALL SELECT prediction_id FROM deliveries WHERE status <> ALL($2)
+UNION ALL SELECT prediction_id FROM examples WHERE use <> ALL($3)
+UNION ALL SELECT id FROM custom_models WHERE name !~ $4 OR jsonb_typeof(labels) <> 'array'
+UNION ALL SELECT id FROM trainings
+WHERE status <> ALL($1) OR (
+    status = 'succeeded'
+    AND (head IS NULL OR number IS NULL OR jsonb_typeof(metrics->'accuracy') IS DISTINCT FROM 'number')
+)
 LIMIT 1
 """
 _IS_USED: Final = """
-SELECT EXISTS (SELECT FROM predictions)
+SELECT EXISTS (SELECT FROM predictions) OR EXISTS (SELECT FROM custom_models)
     OR EXISTS (SELECT FROM api_keys WHERE NOT starts_with(public_id, 'env-')) AS used
 """
 _IS_KEPT: Final = f"SELECT {is_held(str(KEEP_IMAGES))} AS kept"
@@ -77,7 +84,7 @@ async def are_images_kept() -> bool:
 
 
 async def is_empty() -> bool:
-    """Whether the database has neither predictions nor API keys; the one of the setting API_KEY does not count."""
+    """Whether the database has no predictions, custom models or API keys; that of the setting API_KEY does not count."""
     (row,) = await execute(_IS_USED)
     return not row["used"]
 
@@ -102,7 +109,8 @@ async def copy_in(table: str, file: BinaryIO, columns: list[str]) -> int:
 async def invalid_rows() -> list[int]:
     """IDs of some predictions with rows that the service never writes and could not show."""
     statuses = [status.value for status in Status]
-    return [row["id"] for row in await execute(_INVALID, [statuses, [status.value for status in DeliveryStatus]])]
+    values = [statuses, [status.value for status in DeliveryStatus], [use.value for use in Use], MODEL_NAME]
+    return [row["id"] for row in await execute(_INVALID, values)]
 
 
 async def image_paths() -> AsyncIterator[str]:

@@ -333,3 +333,95 @@ if (deleting) {
   for (const name of ["mouseleave", "focusout"]) shown.addEventListener(name, () => { clearTimeout(timer); timer = setTimeout(finish, UNDO_MS); });
   addEventListener("pagehide", finish);
 }
+
+// --- Teach: a folder of folders, by choosing or dropping it; the end of a training. ---
+
+const teach = document.querySelector(".teach");
+const examplesForm = document.getElementById("examples");
+const PICTURES = /\.(jpe?g|png|webp|gif|bmp|tiff?|hei[cf]|avif)$/i, PART_FILES = 20, PART_BYTES = 12 * 2 ** 20;
+
+// Names with the folder that is the label: of "insects/ant/1.jpg", "ant/1.jpg".
+async function filesBelow(entry, path = "") {
+  if (entry.isFile) return [{ name: path + entry.name, file: await new Promise((done, fail) => entry.file(done, fail)) }];
+  const reader = entry.createReader(), found = [];
+  for (;;) {
+    const some = await new Promise((done, fail) => reader.readEntries(done, fail));
+    if (!some.length) return found;
+    for (const child of some) found.push(...await filesBelow(child, `${path}${entry.name}/`));
+  }
+}
+
+async function addExamples(pictures) {
+  const state = document.getElementById("examples-state"), maxBytes = Number(teach.dataset.maxBytes);
+  const wanted = pictures.filter(({ name }) => PICTURES.test(name) && !/(^|\/)\./.test(name));
+  const refused = [];
+  const say = text => state.replaceChildren(element("p", { className: "answer busy", textContent: text }));
+  if (!wanted.length) { state.replaceChildren(element("p", { className: "answer failed", textContent: "There are no pictures in it." })); return; }
+  let done = 0;
+  while (done < wanted.length) {
+    const form = new FormData();
+    let bytes = 0, first = done;
+    while (done < wanted.length && done - first < PART_FILES && (bytes === 0 || bytes + wanted[done].file.size <= PART_BYTES)) {
+      const { name, file } = wanted[done];
+      done += 1;
+      if (file.size > maxBytes) { refused.push(`${name}: larger than ${(maxBytes / 2 ** 20).toFixed(0)} MiB`); continue; }
+      bytes += file.size;
+      form.append("file", file, name);
+    }
+    say(`Adding pictures: ${first} of ${wanted.length}`);
+    if (!bytes) continue;
+    let response;
+    try {
+      response = await fetch(`${root}/models/${encodeURIComponent(teach.dataset.model)}/examples/batch`, { method: "POST", body: form, headers: OWN });
+    } catch {
+      state.replaceChildren(element("p", { className: "answer failed", textContent: `The connection was lost after ${first} of ${wanted.length} pictures. Add the folder again: pictures that are there already are not added twice.` }));
+      return;
+    }
+    const batch = await response.json().catch(() => ({}));
+    if (response.status === 429 || response.status === 503) {
+      const seconds = Number(response.headers.get("Retry-After")) || 5;
+      say(`The service is busy. Retrying in ${seconds} s.`);
+      await new Promise(resolve => setTimeout(resolve, 1000 * seconds));
+      done = first;
+      continue;
+    }
+    if (!response.ok || batch.error) refused.push(batch.error?.message ?? batch.detail ?? `The service responded with ${response.status}.`);
+    for (const item of batch.items ?? []) if (item.error) refused.push(`${item.filename}: ${item.error.message}`);
+    if (!response.ok) break;
+  }
+  if (!refused.length) { location.reload(); return; }
+  state.replaceChildren(
+    element("p", { className: "failed", textContent: refused.length === 1 ? "One picture was not added:" : `${refused.length} pictures were not added:` }),
+    element("ul", {}, ...refused.slice(0, 20).map(text => element("li", { textContent: text }))),
+    element("p", {}, element("button", { type: "button", textContent: "Continue", onclick: () => location.reload() })));
+}
+
+if (examplesForm) {
+  examplesForm.classList.add("folders");
+  const folder = document.getElementById("folder");
+  folder.addEventListener("change", () => {
+    addExamples([...folder.files].map(file => ({ name: file.webkitRelativePath || file.name, file })));
+    folder.value = "";
+  });
+  for (const name of ["dragenter", "dragover"]) {
+    document.addEventListener(name, event => { event.preventDefault(); examplesForm.classList.add("over"); });
+  }
+  document.addEventListener("dragleave", event => { if (!event.relatedTarget) examplesForm.classList.remove("over"); });
+  document.addEventListener("drop", async event => {
+    event.preventDefault();
+    examplesForm.classList.remove("over");
+    // Entries have to be taken before anything is awaited.
+    const entries = [...event.dataTransfer.items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
+    addExamples((await Promise.all(entries.map(entry => filesBelow(entry)))).flat());
+  });
+}
+
+if (teach?.dataset.training) {
+  const path = `${root}/models/${encodeURIComponent(teach.dataset.model)}/trainings/${teach.dataset.training}`;
+  const wait = async () => {
+    const response = await fetch(path, { headers: { Accept: "application/json", Prefer: "wait=10" } });
+    if (response.ok && OPEN.has((await response.json()).status)) await wait();
+    else location.reload();
+  };
+  wait().catch(() => setTimeout(() => location.reload(), 2000));
+}

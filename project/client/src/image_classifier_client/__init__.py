@@ -2,6 +2,18 @@
 
 from image_classifier_client.client import Client
 from image_classifier_client.errors import ClassifierError, PredictionFailed, Refused, Unreachable
-from image_classifier_client.results import Label, Model, Prediction
+from image_classifier_client.results import CustomModel, Example, Label, Model, Prediction, Training
 
-__all__ = ["ClassifierError", "Client", "Label", "Model", "Prediction", "PredictionFailed", "Refused", "Unreachable"]
+__all__ = [
+    "ClassifierError",
+    "Client",
+    "CustomModel",
+    "Example",
+    "Label",
+    "Model",
+    "Prediction",
+    "PredictionFailed",
+    "Refused",
+    "Training",
+    "Unreachable",
+]

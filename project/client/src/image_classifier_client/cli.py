@@ -28,14 +28,7 @@ def main(
     """
     parser = argparse.ArgumentParser(prog=program, description="Classify images or folders of images.")
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image or a folder of images")
-    parser.add_argument(
-        "--url",
-        default=os.environ.get("IMGCLASS_URL", url),
-        help=f"address of the service (default: IMGCLASS_URL or {url})",
-    )
-    parser.add_argument(
-        "--api-key", default=os.environ.get("IMGCLASS_API_KEY"), help="API key (better: set IMGCLASS_API_KEY)"
-    )
+    add_service_options(parser, url)
     parser.add_argument("--model", default="", help="name of a model (default: the service's default model)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the results to a CSV file")
     parser.add_argument("--at-once", type=int, default=4, metavar="N", help="concurrent uploads (default: 4)")
@@ -50,13 +43,11 @@ def main(
     rows: list[dict[str, Any]] = []
     failed = 0
     try:
-        client = Client(options.url, options.api_key, on_delay=_Delay(f"{program}: {options.url}"))
+        client = Client(options.url, options.api_key, on_delay=Delay(f"{program}: {options.url}"))
         with _closed_on_error(client):
             _check(client, options.model)
-    except Unreachable as error:
-        parser.exit(1, f"{program}: error: {options.url}: {error}. Start the service, or set --url or IMGCLASS_URL.\n")
     except (ValueError, ClassifierError) as error:
-        parser.exit(1, f"{program}: error: {options.url}: {error}\n")
+        parser.exit(1, describe_error(error, program, options.url))
     try:
         # Checks that the file is writable before doing anything.
         table = options.csv.open("w", newline="", encoding="utf-8") if options.csv else nullcontext(StringIO())
@@ -81,6 +72,24 @@ def main(
     return 1 if failed else 0
 
 
+def add_service_options(parser: argparse.ArgumentParser, url: str) -> None:
+    """Options that every command has; ``url``: the address without --url and IMGCLASS_URL."""
+    parser.add_argument(
+        "--url",
+        default=os.environ.get("IMGCLASS_URL", url),
+        help=f"address of the service (default: IMGCLASS_URL or {url})",
+    )
+    parser.add_argument(
+        "--api-key", default=os.environ.get("IMGCLASS_API_KEY"), help="API key (better: set IMGCLASS_API_KEY)"
+    )
+
+
+def describe_error(error: Exception, program: str, url: str) -> str:
+    """One line that says why the service cannot be used."""
+    remedy = ". Start the service, or set --url or IMGCLASS_URL." if isinstance(error, Unreachable) else ""
+    return f"{program}: error: {url}: {error}{remedy}\n"
+
+
 @contextmanager
 def _closed_on_error(client: Client) -> Iterator[None]:
     try:
@@ -90,7 +99,7 @@ def _closed_on_error(client: Client) -> Iterator[None]:
         raise
 
 
-class _Delay:
+class Delay:
     """Says once that requests are being repeated."""
 
     def __init__(self, subject: str) -> None:

@@ -11,12 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 import httpx
 
 from image_classifier_client.attempts import Attempts
 from image_classifier_client.errors import ClassifierError, PredictionFailed, Unreachable
-from image_classifier_client.results import Model, Prediction
+from image_classifier_client.results import CustomModel, Example, Model, Prediction, Training
 
 Image = str | Path | bytes
 """An image file's path, or its bytes."""
@@ -28,6 +29,11 @@ BETWEEN_STREAMS: Final = 0.5
 """Pause before an event stream that ended too early is reopened."""
 WAIT_SECONDS: Final = 10
 """How long an upload waits for the result before the client follows the prediction's events."""
+WAIT: Final = {"Prefer": f"wait={WAIT_SECONDS}"}
+MAX_TRAINING_SECONDS: Final = 3600.0
+MAX_EXAMPLES_AT_ONCE: Final = 50
+MAX_BYTES_AT_ONCE: Final = 16 * 2**20
+"""Of the examples in one request."""
 
 
 class Client:
@@ -208,6 +214,49 @@ class Client:
         """The models as the service describes them, with the features of tabular ones."""
         return [model for model in self._request("GET", "/models").json() if model["status"] == "ok"]
 
+    # --- Custom models ---
+
+    def create_model(self, name: str, base: str = "", labels: Iterable[str] = ()) -> CustomModel:
+        """Create a model that learns your own labels. Raises Refused (409 if the name is taken) or Unreachable."""
+        body = {"name": name, "base": base, "labels": list(labels)}
+        return CustomModel.of(self._request("POST", "/models", json=body).json())
+
+    def custom_model(self, name: str) -> CustomModel:
+        """A custom model. Raises Refused (404) or Unreachable."""
+        return CustomModel.of(self._request("GET", f"/models/{quote(name, safe='')}").json())
+
+    def add_example(self, name: str, prediction_id: int, label: str, *, new_label: bool = False) -> None:
+        """Make the picture of a prediction an example. ``new_label``: add the label if the model does not have it."""
+        body = {"label": label, "new_label": new_label}
+        self._request("PUT", f"/models/{quote(name, safe='')}/examples/{prediction_id}", json=body)
+
+    def add_examples(self, name: str, folder: str | Path) -> Generator[Example]:
+        """Upload the images below a folder, whose own folders are their labels; yields what became of each.
+
+        Raises Refused, Unreachable, or OSError if a file cannot be read.
+        """
+        for part in _parts(images_in(Path(folder)), Path(folder)):
+            path = f"/models/{quote(name, safe='')}/examples/batch"
+            response = self._request("POST", path, files=[("file", file) for file in part])
+            for item in response.json()["items"]:
+                yield Example.of(item)
+
+    def train(self, name: str) -> Training:
+        """Train a custom model with its examples, and wait for the end. Raises Refused or Unreachable."""
+        training = Training.of(self._request("POST", f"/models/{quote(name, safe='')}/train", headers=WAIT).json())
+        deadline = time.monotonic() + MAX_TRAINING_SECONDS
+        while not training.is_finished:
+            if time.monotonic() > deadline:
+                raise Unreachable(f"Training {training.id} was not finished within {MAX_TRAINING_SECONDS:g} s")
+            path = f"/models/{quote(name, safe='')}/trainings/{training.id}"
+            training = Training.of(self._request("GET", path, headers=WAIT).json())
+        return training
+
+    def serve_version(self, name: str, version: int) -> CustomModel:
+        """Serve another version of a custom model. Raises Refused or Unreachable."""
+        path = f"/models/{quote(name, safe='')}/version"
+        return CustomModel.of(self._request("PUT", path, json={"version": version}).json())
+
     def predict(self, model: str, features: dict[str, float] | None = None) -> dict[str, Any]:
         """A tabular model's result for a row of features, or for its defaults."""
         call = ("POST", {"json": features}) if features is not None else ("GET", {})
@@ -269,6 +318,21 @@ def _opened(options: dict[str, Any]) -> httpx.Client:
 def images_in(folder: Path) -> list[Path]:
     """Image files in a folder and its subfolders by name suffix, sorted."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _parts(images: list[Path], folder: Path) -> Iterator[list[tuple[str, bytes]]]:
+    """Names below a folder and contents of images, in requests of a size that the service accepts. Raises OSError."""
+    part: list[tuple[str, bytes]] = []
+    size = 0
+    for image in images:
+        data = image.read_bytes()
+        if part and (len(part) == MAX_EXAMPLES_AT_ONCE or size + len(data) > MAX_BYTES_AT_ONCE):
+            yield part
+            part, size = [], 0
+        part.append((image.relative_to(folder).as_posix(), data))
+        size += len(data)
+    if part:
+        yield part
 
 
 def _upload(image: Image, model: str) -> dict[str, Any]:

@@ -81,5 +81,65 @@ class Model:
         return cls(**{name: resource[name] for name in ("name", "kind", "version", "default", "labels")})
 
 
+@dataclass(frozen=True, slots=True)
+class CustomModel:
+    """A model that learns your own labels."""
+
+    name: str
+    base: str
+    labels: dict[str, int]
+    """Labels, and the number of examples to learn from."""
+    version: int | None
+    """Number of the version that is served; None before the first training."""
+
+    @classmethod
+    def of(cls, resource: dict[str, Any]) -> Self:
+        """From the service's JSON."""
+        labels = {one["label"]: one["learn"] for one in resource["labels"]}
+        return cls(resource["name"], resource["base"], labels, resource["version"])
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What became of an image that was to be an example; ``label`` is None if it was refused."""
+
+    filename: str
+    label: str | None
+    prediction_id: int | None
+    error: str | None
+
+    @classmethod
+    def of(cls, resource: dict[str, Any]) -> Self:
+        """From the service's JSON."""
+        example, error = resource["example"] or {}, resource["error"] or {}
+        return cls(resource["filename"], example.get("label"), example.get("prediction_id"), error.get("message"))
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A training of a custom model. ``status``: pending, processing, succeeded or failed."""
+
+    id: int
+    status: str
+    version: int | None
+    served: bool
+    decision: str | None
+    metrics: dict[str, Any]
+    """Results of cross-validation: accuracy, accuracy_interval, labels, confusion, other."""
+    error: str | None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the training has succeeded or failed."""
+        return self.status in FINISHED
+
+    @classmethod
+    def of(cls, resource: dict[str, Any]) -> Self:
+        """From the service's JSON."""
+        error = (resource["error"] or {}).get("message")
+        names = ("id", "status", "version", "served", "decision")
+        return cls(**{name: resource[name] for name in names}, metrics=resource["metrics"] or {}, error=error)
+
+
 def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None

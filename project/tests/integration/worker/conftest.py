@@ -8,6 +8,7 @@ from app.classifier.engine.process import Engine
 from app.config import Settings
 from app.storage import Storage
 from app.storage.folder import FolderStorage
+from app.worker.custom_models import CustomModels
 from app.worker.worker import Worker
 from tests.integration.worker.rows import FakeEngine
 
@@ -26,4 +27,4 @@ async def storage(settings: Settings) -> Storage:
 
 @pytest.fixture
 def worker(settings: Settings, fake: FakeEngine, storage: Storage) -> Worker:
-    return Worker(cast(Engine, fake), storage, settings.retry_policy, threads=2)
+    return Worker(cast(Engine, fake), storage, settings.retry_policy, 2, CustomModels())

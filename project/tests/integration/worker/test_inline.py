@@ -18,6 +18,7 @@ from app.db.crud.new_predictions import InlineResult, NewPrediction
 from app.domain import EngineDied, IdempotencyKeyInFlight, ImageInfo, ImageUnreadable, Status
 from app.models.tortoise import Prediction
 from app.worker import image_buffer, inline
+from app.worker.custom_models import CustomModels
 from app.worker.engine_requests import EngineRequests
 from app.worker.image_buffer import ImageBuffer
 from app.worker.inline import InlineClassifier
@@ -47,7 +48,7 @@ class Inline:
     """An inline classifier with its parts."""
 
     def __init__(self, settings: Settings, fake: FakeEngine, threads: int = 2) -> None:
-        self.requests = EngineRequests(cast(Engine, fake), threads)
+        self.requests = EngineRequests(cast(Engine, fake), threads, CustomModels())
         self.buffer = ImageBuffer()
         self.classifier = InlineClassifier(self.requests, self.buffer, settings.retry_policy)
 

@@ -34,9 +34,8 @@ from app.classifier.export.quantization import to_int8
 from app.classifier.export.weights import mobilenet_v2_weights, sha256_of_folder
 from app.classifier.fingerprint import sha256_of
 from app.classifier.labels import LabelsInvalid, parse_labels
-from app.classifier.manifest import NAME
 from app.config import Settings
-from app.domain import StartupError
+from app.domain import MODEL_NAME, StartupError
 from app.observability.log_events import EXPORT_ACTIVATION, EXPORT_CONVERTING, EXPORT_QUANTISING
 
 log = logging.getLogger(__name__)
@@ -132,7 +131,7 @@ def _own(path: Path, request: Request) -> _Source:
     labels = _labels(request.labels)
     own = OwnOptions(request.preprocessing, request.output, request.size, request.activation)
     name = request.name or _name_from(path)
-    if not re.fullmatch(NAME, name):
+    if not re.fullmatch(MODEL_NAME, name):
         raise StartupError(f"{name!r} is no name for a model: add --name with letters, digits, dots, _ and -.")
     try:
         network = _own_network(path, own)

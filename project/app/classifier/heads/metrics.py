@@ -1,0 +1,49 @@
+"""What cross-validation says about a version of a custom model."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from app.classifier.heads.head import Head
+from app.classifier.heads.regression import Indexes
+from app.classifier.heads.validation import Validation, wilson_interval
+
+DIGITS: Final = 4
+
+
+def metrics_of(labels: Indexes, names: Sequence[str], head: Head, validation: Validation) -> dict[str, Any]:
+    """Accuracy with its interval, precision and recall of each label, and the confusion matrix, as JSON.
+
+    ``labels``: the true ones, indexes of ``names``. Row and column of the matrix are the true and the answered label.
+    """
+    count = len(names)
+    matrix = np.zeros((count, count), np.int64)
+    np.add.at(matrix, (labels, validation.answers), 1)
+    right, total = int(matrix.trace()), len(labels)
+    refused = int((validation.similarities < head.threshold).sum())
+    return {
+        "examples": total,
+        "folds": validation.folds,
+        "near_duplicates": total - len(np.unique(validation.groups)),
+        "accuracy": _share(right, total),
+        "accuracy_interval": [round(bound, DIGITS) for bound in wilson_interval(right, total)],
+        "labels": [
+            {
+                "label": name,
+                "examples": int(matrix[index].sum()),
+                "precision": _share(int(matrix[index, index]), int(matrix[:, index].sum())),
+                "recall": _share(int(matrix[index, index]), int(matrix[index].sum())),
+            }
+            for index, name in enumerate(names)
+        ],
+        "confusion": matrix.tolist(),
+        "other": {
+            "threshold": round(head.threshold, DIGITS),
+            "false_alarms": _share(refused, total),
+        },
+    }
+
+
+def _share(part: int, total: int) -> float | None:
+    return round(part / total, DIGITS) if total else None

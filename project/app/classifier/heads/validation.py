@@ -1,0 +1,155 @@
+"""Cross-validation of a head: each example is answered by a head that was trained without it and its like."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.classifier.heads.head import Head, similarity_to, unit
+from app.classifier.heads.regression import Floats, Indexes, fit
+from app.domain import ExamplesMissing
+
+FOLDS: Final = 5
+MIN_LABELS: Final = 2
+MIN_EXAMPLES: Final = 3
+"""Of each label."""
+MIN_DIFFERENT: Final = 2
+"""Of each label, not counting near-duplicates: one to train with while another is held out."""
+DUPLICATE: Final = 0.9
+"""Cosine similarity above which two images count as the same picture: re-encoded or cropped by 5 %, photographs have
+0.91 to 0.97, and different photographs of the same subject at most 0.78 (record 39)."""
+BLOCK: Final = 1_000
+"""Rows of the similarity matrix that are in memory at once."""
+MAX_REFERENCES: Final = 300
+"""Examples that a head keeps to compare images with: comparing takes 0.1 ms, and their memory is 1.5 MB."""
+MIN_SPREAD: Final = 0.01
+"""Of similarities: examples that are all alike say little about how unlike others may be."""
+Z_95: Final = 1.959963984540054
+"""Quantile of the normal distribution for a two-sided interval of 95 %."""
+
+Groups = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Answers of cross-validation for each example: index of a label, its confidence, similarity to other examples."""
+
+    answers: Indexes
+    confidences: Floats
+    similarities: Floats
+    groups: Groups
+    """Examples with the same number are near-duplicates."""
+    folds: int
+
+
+def train(embeddings: Floats, labels: Indexes, names: Sequence[str]) -> tuple[Head, Validation]:
+    """Validate and train a head. ``embeddings``: shape (examples, features); ``labels``: indexes of ``names``.
+
+    Raises ExamplesMissing.
+    """
+    groups = near_duplicates(embeddings)
+    check_examples(labels, names, groups)
+    validation = cross_validate(embeddings, labels, len(names), groups)
+    weights, bias = fit(embeddings, labels, len(names))
+    head = Head(
+        tuple(names),
+        weights,
+        bias,
+        references=unit(embeddings)[_evenly_chosen(labels)].astype(np.float16).astype(np.float32),
+        similarity=float(validation.similarities.mean()),
+        spread=max(float(validation.similarities.std(ddof=1)), MIN_SPREAD),
+    )
+    return head, validation
+
+
+def check_examples(labels: Indexes, names: Sequence[str], groups: Groups) -> None:
+    """Raises ExamplesMissing, which says what is missing, if there are too few labels or examples."""
+    if len(names) < MIN_LABELS:
+        raise ExamplesMissing(f"A model needs examples of at least {MIN_LABELS} labels; there are {len(names)}.")
+    counts = np.bincount(labels, minlength=len(names))
+    missing = [
+        f"{MIN_EXAMPLES - count} more of {name!r}"
+        for name, count in zip(names, counts, strict=True)
+        if count < MIN_EXAMPLES
+    ]
+    if missing:
+        raise ExamplesMissing(f"Each label needs at least {MIN_EXAMPLES} examples: add {', '.join(missing)}.")
+    for index, name in enumerate(names):
+        if len(np.unique(groups[labels == index])) < MIN_DIFFERENT:
+            raise ExamplesMissing(f"All examples of {name!r} are nearly the same picture: add different ones.")
+
+
+def cross_validate(embeddings: Floats, labels: Indexes, count: int, groups: Groups) -> Validation:
+    """Answer each example by a head that was trained on the other folds."""
+    folds = split(labels, groups)
+    answers = np.zeros(len(labels), np.int64)
+    confidences, similarities = np.zeros(len(labels), np.float32), np.zeros(len(labels), np.float32)
+    units = unit(embeddings)
+    for fold in range(int(folds.max()) + 1):
+        held_out = folds == fold
+        weights, bias = fit(embeddings[~held_out], labels[~held_out], count)
+        logits = embeddings[held_out] @ weights + bias
+        scores = np.exp(logits - logits.max(axis=1, keepdims=True))
+        scores /= scores.sum(axis=1, keepdims=True)
+        answers[held_out] = scores.argmax(axis=1)
+        confidences[held_out] = scores.max(axis=1)
+        similarities[held_out] = similarity_to(units[~held_out], units[held_out])
+    return Validation(answers, confidences, similarities, groups, int(folds.max()) + 1)
+
+
+def split(labels: Indexes, groups: Groups) -> NDArray[np.int64]:
+    """A fold for each example: near-duplicates are in one, and each fold has examples of as many labels as possible.
+
+    There are FOLDS folds, or fewer if a label has fewer different examples; then each fold leaves out one of them.
+    """
+    count = min(FOLDS, *(len(np.unique(groups[labels == label])) for label in np.unique(labels)))
+    folds = np.zeros(len(labels), np.int64)
+    used = np.zeros((count, int(labels.max()) + 1), np.int64)
+    # Large groups first, because they are the hardest to place evenly; then in the order of the examples.
+    numbers, first, sizes = np.unique(groups, return_index=True, return_counts=True)
+    for number in numbers[np.lexsort((first, -sizes))]:
+        members = groups == number
+        held = np.bincount(labels[members], minlength=used.shape[1])
+        # The fold with the fewest examples of these labels, then with the fewest of all.
+        fold = min(range(count), key=lambda n: (int(used[n][held > 0].sum()), int(used[n].sum())))
+        folds[members] = fold
+        used[fold] += held
+    return folds
+
+
+def near_duplicates(embeddings: Floats) -> Groups:
+    """A number for each example; examples that are connected by similarities above DUPLICATE have the same one."""
+    units = unit(embeddings)
+    parents = list(range(len(units)))
+
+    def root(number: int) -> int:
+        while parents[number] != number:
+            parents[number] = parents[parents[number]]
+            number = parents[number]
+        return number
+
+    for begin in range(0, len(units), BLOCK):
+        similar = units[begin : begin + BLOCK] @ units.T > DUPLICATE
+        for one, other in zip(*np.nonzero(similar), strict=True):
+            parents[root(int(other))] = root(begin + int(one))
+    return np.array([root(number) for number in range(len(units))], np.int64)
+
+
+def _evenly_chosen(labels: Indexes) -> Indexes:
+    """Indexes of at most MAX_REFERENCES examples, of each label in proportion."""
+    order = np.argsort(labels, kind="stable")
+    return np.sort(order[np.unique(np.linspace(0, len(order) - 1, min(MAX_REFERENCES, len(order))).astype(np.int64))])
+
+
+def wilson_interval(successes: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927), 0..1."""
+    if not total:
+        return 0.0, 1.0
+    share, square = successes / total, Z_95**2
+    centre = share + square / (2 * total)
+    margin = Z_95 * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
+    scale = 1 + square / total
+    return max(0.0, (centre - margin) / scale), min(1.0, (centre + margin) / scale)

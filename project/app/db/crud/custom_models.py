@@ -1,0 +1,153 @@
+"""Custom models: their names, bases and labels, and which version is served.
+
+Every function raises DatabaseUnavailable while the database is unavailable.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from app.db.connection import execute
+from app.db.driver_internals import from_row
+from app.db.errors import translate_connection_errors
+from app.domain import MAX_LABELS, Caller, LabelUnknown, ModelExists, ModelUnknown, VersionUnknown
+from app.models.tortoise import CustomModel
+
+
+@dataclass(frozen=True, slots=True)
+class ServedVersion:
+    """The version of a custom model that answers; ``training_id`` is None before the first one."""
+
+    name: str
+    base: str
+    base_version: str | None
+    training_id: int | None
+    number: int | None
+    head_sha256: str | None
+    labels: int
+
+    @property
+    def version(self) -> str:
+        """Name of the version, which its predictions have: its number and its weights."""
+        return version_name(self.number or 0, self.head_sha256 or "")
+
+
+def version_name(number: int, head_sha256: str) -> str:
+    """Name of a version: its number, and the beginning of its weights' SHA-256."""
+    return f"{number}-{head_sha256[:12]}"
+
+
+_CREATE: Final = """
+WITH new AS (
+    INSERT INTO custom_models (name, base, labels, retrain_after, created_at, key_id, who)
+    VALUES ($1, $2, $3::jsonb, $4, now(), $5, $6)
+    ON CONFLICT (name) DO NOTHING RETURNING *
+), noted AS (
+    INSERT INTO changes (changed_at, key_id, who, address, action, subject_id, after)
+    SELECT now(), $5, $6, $7, 'model.created', id, jsonb_build_object('name', name, 'base', base, 'labels', labels)
+    FROM new
+)
+SELECT * FROM new
+"""
+_DELETE: Final = """
+WITH gone AS (
+    DELETE FROM custom_models WHERE name = $1 RETURNING *
+), noted AS (
+    INSERT INTO changes (changed_at, key_id, who, address, action, subject_id, before)
+    SELECT now(), $2, $3, $4, 'model.deleted', id, jsonb_build_object('name', name, 'base', base, 'labels', labels)
+    FROM gone
+)
+SELECT id FROM gone
+"""
+_ADD_LABELS: Final = """
+UPDATE custom_models SET labels = labels || (
+    SELECT coalesce(jsonb_agg(label ORDER BY position), '[]'::jsonb)
+    FROM unnest($2::text[]) WITH ORDINALITY AS new (label, position) WHERE NOT labels ? label
+)
+WHERE id = $1 AND $3 >= jsonb_array_length(labels) + (
+    SELECT count(*) FROM unnest($2::text[]) AS new (label) WHERE NOT labels ? label
+)
+RETURNING *
+"""
+_SERVED: Final = """
+SELECT name, base, base_version, training_id, number, head_sha256, jsonb_array_length(custom_models.labels) AS labels
+FROM custom_models LEFT JOIN trainings ON trainings.id = training_id
+ORDER BY name
+"""
+_SERVE: Final = """
+WITH chosen AS (
+    SELECT trainings.id, model_id, number, training_id AS before
+    FROM trainings JOIN custom_models ON custom_models.id = model_id
+    WHERE name = $1 AND number = $2 AND trainings.status = 'succeeded' FOR UPDATE OF custom_models
+), noted AS (
+    INSERT INTO changes (changed_at, key_id, who, address, action, subject_id, before, after)
+    SELECT now(), $3, $4, $5, 'model.served', model_id,
+           jsonb_build_object('version', (SELECT number FROM trainings WHERE id = before)),
+           jsonb_build_object('version', number)
+    FROM chosen
+)
+UPDATE custom_models SET training_id = chosen.id FROM chosen WHERE custom_models.id = model_id
+RETURNING custom_models.*
+"""
+
+
+@translate_connection_errors()
+async def create(name: str, base: str, labels: Sequence[str], retrain_after: int, actor: Caller) -> CustomModel:
+    """Create a model. Raises ModelExists."""
+    values = [name, base, json.dumps(list(labels)), retrain_after, actor.key_id, actor.name, actor.address or None]
+    rows = await execute(_CREATE, values)
+    if not rows:
+        raise ModelExists(f"There is a model named {name!r}: choose another name.")
+    return from_row(CustomModel, rows[0])
+
+
+@translate_connection_errors()
+async def get(name: str) -> CustomModel:
+    """A model by name. Raises ModelUnknown."""
+    rows = await execute("SELECT * FROM custom_models WHERE name = $1", [name])
+    if not rows:
+        raise ModelUnknown(f"There is no custom model named {name!r}.")
+    return from_row(CustomModel, rows[0])
+
+
+@translate_connection_errors()
+async def get_by_id(model_id: int) -> CustomModel:
+    """A model by ID. Raises ModelUnknown."""
+    rows = await execute("SELECT * FROM custom_models WHERE id = $1", [model_id])
+    if not rows:
+        raise ModelUnknown
+    return from_row(CustomModel, rows[0])
+
+
+@translate_connection_errors()
+async def delete(name: str, actor: Caller) -> None:
+    """Delete a model with its examples and versions; predictions keep their answers. Raises ModelUnknown."""
+    if not await execute(_DELETE, [name, actor.key_id, actor.name, actor.address or None]):
+        raise ModelUnknown(f"There is no custom model named {name!r}.")
+
+
+@translate_connection_errors()
+async def add_labels(model_id: int, labels: Sequence[str]) -> list[str]:
+    """Add labels to a model, unless it has them; returns all of its labels. Raises ModelUnknown or LabelUnknown."""
+    rows = await execute(_ADD_LABELS, [model_id, list(labels), MAX_LABELS])
+    if not rows:
+        await get_by_id(model_id)
+        raise LabelUnknown(f"A model has at most {MAX_LABELS} labels.")
+    return from_row(CustomModel, rows[0]).labels
+
+
+@translate_connection_errors()
+async def served() -> list[ServedVersion]:
+    """The served version of every model."""
+    return [ServedVersion(**row) for row in await execute(_SERVED)]
+
+
+@translate_connection_errors()
+async def serve(name: str, number: int, actor: Caller) -> CustomModel:
+    """Serve a version of a model. Raises ModelUnknown or VersionUnknown."""
+    rows = await execute(_SERVE, [name, number, actor.key_id, actor.name, actor.address or None])
+    if not rows:
+        await get(name)
+        raise VersionUnknown(f"The model {name!r} has no version {number}.")
+    return from_row(CustomModel, rows[0])

@@ -1,0 +1,153 @@
+"""Custom models at work: which of their versions are served, and their heads."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import numpy as np
+from cachetools import LRUCache
+
+from app.classifier.engine.process import Classification
+from app.classifier.heads.head import Head
+from app.classifier.registry import Registry
+from app.concurrency import Batcher, repeating
+from app.db.crud import custom_models, examples, predictions, trainings
+from app.db.crud.custom_models import ServedVersion
+from app.db.crud.examples import NewExample
+from app.domain import Caller, LabelScore, ModelBroken, ModelUnknown, TrainingNotFound, Use
+from app.models.pydantic_system import ModelRead
+from app.models.tortoise import CustomModel, Prediction
+from app.worker.dispatch import ImageModel
+
+FOLLOW_SECONDS: Final = 2.0
+"""How long a process may go on with the version that was served before."""
+HEADS_BYTES: Final = 64 * 2**20
+"""Memory for heads; those used least recently are read again when they are needed."""
+
+
+class CustomModels:
+    """Knows the custom models as of the last seconds, and reads their heads when they are needed."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, ServedVersion] = {}
+        self._refresh = Batcher(self._refresh_all, max_items=1_000)
+        self._heads: LRUCache[int, Head] = LRUCache(HEADS_BYTES, getsizeof=_size)
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        """Notice changes by other processes while inside."""
+        async with repeating(self.refresh, FOLLOW_SECONDS, "Looking for changed custom models"):
+            yield
+
+    async def refresh(self) -> None:
+        """Read which versions are served. Raises DatabaseUnavailable."""
+        await self._refresh(None)
+
+    def find(self, name: str) -> ServedVersion | None:
+        """A model as of the last seconds; None if it is not a custom model, or too new."""
+        return self._models.get(name)
+
+    async def look_up(self, name: str) -> ServedVersion | None:
+        """A model as of now. Raises DatabaseUnavailable."""
+        await self.refresh()
+        return self._models.get(name)
+
+    async def all(self) -> list[ServedVersion]:
+        """All models as of now. Raises DatabaseUnavailable."""
+        await self.refresh()
+        return list(self._models.values())
+
+    async def answer(self, model: ServedVersion, base: Classification) -> Classification:
+        """The labels of a custom model for what its base computed of an image.
+
+        Raises ModelUnknown if the model has no version, ModelBroken if its base was replaced, or DatabaseUnavailable.
+        """
+        if model.training_id is None:
+            raise untrained(model.name)
+        if base.version != model.base_version:
+            raise ModelBroken(
+                f"The model {model.name!r} was trained on another version of {model.base}: train it again."
+            )
+        head = await self._head(model.training_id)
+        embedding = np.frombuffer(base.embedding, "<f2").astype(np.float32)
+        if len(embedding) != head.features:
+            raise ModelBroken(f"The head of {model.name!r} does not match its base {model.base}: train it again.")
+        scores: list[LabelScore] = head.classify(embedding)
+        return Classification(scores, model.name, model.version, base.seconds, base.embedding)
+
+    async def _head(self, training_id: int) -> Head:
+        head = self._heads.get(training_id)
+        if head is None:
+            try:
+                data = await trainings.head_of(training_id)
+            except TrainingNotFound as error:
+                # Deleted since this process has heard of it.
+                raise ModelUnknown from error
+            head = self._heads[training_id] = await asyncio.to_thread(Head.from_bytes, data)
+        return head
+
+    async def _refresh_all(self, requests: list[None]) -> list[None]:
+        self._models = {model.name: model for model in await custom_models.served()}
+        return requests
+
+
+def image_model_of(model: ServedVersion) -> ImageModel:
+    """The model as uploads name it. Raises ModelUnknown if it has no version."""
+    if model.training_id is None:
+        raise untrained(model.name)
+    return ImageModel(model.name, model.version)
+
+
+def read_custom_model(model: ServedVersion) -> ModelRead:
+    """The model as the API describes it."""
+    is_trained = model.training_id is not None
+    return ModelRead(
+        name=model.name,
+        status="ok" if is_trained else "broken",
+        error=None if is_trained else untrained(model.name).message,
+        kind="image",
+        version=model.version if is_trained else None,
+        labels=model.labels,
+        base=model.base,
+    )
+
+
+async def base_version(registry: Registry, name: str) -> str:
+    """The version of a model on which others build, also if it was replaced just now. Raises ModelUnknown."""
+    await asyncio.to_thread(registry.refresh)
+    return (await asyncio.to_thread(registry.get, name)).version
+
+
+async def correct(prediction_id: int, label: str, confidence: float, actor: Caller, custom: CustomModels) -> Prediction:
+    """Set a person's label; a prediction of a custom model becomes an example of it, if it has that label.
+
+    Raises PredictionNotFound or DatabaseUnavailable.
+    """
+    corrected = await predictions.correct(prediction_id, label, confidence, actor)
+    if custom.find(corrected.model):
+        with suppress(ModelUnknown):
+            model = await custom_models.get(corrected.model)
+            if label in model.labels:
+                # If the same picture is an example of another label already, that one stays: a person has to decide.
+                await examples.put_all(model.id, [NewExample(prediction_id, label, Use.LEARN)], actor)
+                await retrain_if_due(model, actor)
+    return corrected
+
+
+async def retrain_if_due(model: CustomModel, actor: Caller) -> None:
+    """Request a training if there are enough new examples since the last one, unless there was none.
+
+    Raises DatabaseUnavailable.
+    """
+    if model.training_id and 0 < model.retrain_after <= await examples.count_since_training(model.id):
+        await trainings.request(model.id, actor)
+
+
+def untrained(name: str) -> ModelUnknown:
+    """The error for a custom model without a version."""
+    return ModelUnknown(f"The model {name!r} has not been trained yet: add examples, and train it.")
+
+
+def _size(head: Head) -> int:
+    return head.weights.nbytes + head.references.nbytes

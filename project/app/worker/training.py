@@ -1,0 +1,221 @@
+"""Trains custom models: takes requested trainings, computes missing embeddings, and decides which version is served."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import numpy as np
+
+from app.classifier.heads.training import TrainedHead, train_head
+from app.concurrency import log_errors, repeating
+from app.db.crud import custom_models, embeddings, examples, trainings
+from app.db.crud.examples import LearnedExample
+from app.db.crud.trainings import MAX_ATTEMPTS, TrainingResult
+from app.domain import (
+    DatabaseUnavailable,
+    EngineDied,
+    ExamplesMissing,
+    ImageMissing,
+    ImageUnreadable,
+    ModelBroken,
+    ModelUnknown,
+    StorageUnavailable,
+    TrainingFailed,
+    TrainingInterrupted,
+)
+from app.models.tortoise import CustomModel, Training
+from app.observability.log_events import TRAINING_DELAYED, TRAINING_ENDED, TRAINING_ERROR, TRAINING_FAILED
+from app.storage import Storage
+from app.worker.custom_models import CustomModels
+from app.worker.engine_requests import EngineRequests
+
+log = logging.getLogger(__name__)
+
+SEARCH_SECONDS: Final = 1.0
+LEASE: Final = timedelta(seconds=15)
+RENEW_SECONDS: Final = 5.0
+SAVED_TOGETHER: Final = 64
+"""Embeddings that are stored in one statement."""
+MAX_NAMED: Final = 100
+"""Unreadable examples that are named."""
+PERMANENT_ERRORS: Final = (ExamplesMissing, ModelBroken, ModelUnknown, TrainingFailed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """What a training learns from."""
+
+    examples: list[LearnedExample]
+    vectors: list[bytes]
+    unreadable: list[int]
+    """IDs of predictions whose images cannot be read."""
+
+
+class Trainer:
+    """Runs the trainings of this process, one at a time."""
+
+    def __init__(
+        self,
+        requests: EngineRequests,
+        storage: Storage,
+        custom: CustomModels,
+        version_of: Callable[[str], Awaitable[str]],
+    ) -> None:
+        """``version_of``: the version of a base model. Raises ModelUnknown."""
+        self._requests = requests
+        self._storage = storage
+        self._custom = custom
+        self._version_of = version_of
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run requested trainings while inside; one in progress is left to others at the end."""
+        async with repeating(self._run_requested, SEARCH_SECONDS, "Finding requested trainings"):
+            yield
+
+    async def _run_requested(self) -> None:
+        while training := await trainings.claim(LEASE):
+            await self._run(training)
+
+    async def _run(self, training: Training) -> None:
+        renewing = asyncio.create_task(_keep_lease(training))
+        try:
+            await self._train(training)
+        except asyncio.CancelledError:
+            # The process stops; the lease would expire as well.
+            with log_errors(f"Training {training.id}"):
+                await trainings.release(training)
+            raise
+        except PERMANENT_ERRORS as error:
+            log.info(TRAINING_FAILED, training.id, error.message)
+            await trainings.fail(training, error)
+        except (DatabaseUnavailable, EngineDied, StorageUnavailable, TrainingInterrupted) as error:
+            # The lease expires, and it is tried again.
+            log.warning(TRAINING_DELAYED, training.id, error.message)
+        except Exception:
+            log.exception(TRAINING_ERROR, training.id)
+            if training.attempts >= MAX_ATTEMPTS:
+                await trainings.fail(training, TrainingFailed())
+        finally:
+            renewing.cancel()
+            await asyncio.wait([renewing])
+
+    async def _train(self, training: Training) -> None:
+        if training.attempts > MAX_ATTEMPTS:
+            raise TrainingFailed("The process of the training ended each time, or it was interrupted too often.")
+        model = await custom_models.get_by_id(training.model_id)  # type: ignore[attr-defined]
+        version = await self._version_of(model.base)
+        material = await self._material(model, version)
+        labels = list(model.labels)
+        numbers = {label: number for number, label in enumerate(labels)}
+        vectors = np.stack([np.frombuffer(vector, "<f2") for vector in material.vectors] or [np.zeros(1, "<f2")])
+        trained = await train_head(
+            vectors.astype(np.float32), [numbers[example.label] for example in material.examples], labels
+        )
+        result = await _result(model, version, material, trained)
+        if await trainings.succeed(training, result):
+            await self._custom.refresh()
+            log.info(TRAINING_ENDED, training.id, model.name, result.metrics["accuracy"], result.examples)
+
+    async def _material(self, model: CustomModel, version: str) -> _Material:
+        """The examples with their embeddings, of which those that are missing are computed and stored."""
+        learned = await examples.learned(model.id, model.base, version)
+        material = _Material([], [], [])
+        computed: dict[int, bytes] = {}
+        for example in learned:
+            vector = example.embedding
+            if vector is None:
+                try:
+                    vector = await self._embedding(model.base, version, example)
+                except (ImageMissing, ImageUnreadable):
+                    # Deleted meanwhile, or damaged in the storage.
+                    material.unreadable.append(example.prediction_id)
+                    continue
+                computed[example.prediction_id] = vector
+                if len(computed) >= SAVED_TOGETHER:
+                    await embeddings.save_all(model.base, version, computed)
+                    computed.clear()
+            material.examples.append(example)
+            material.vectors.append(vector)
+        if computed:
+            await embeddings.save_all(model.base, version, computed)
+        return material
+
+    async def _embedding(self, base: str, version: str, example: LearnedExample) -> bytes:
+        result = await self._requests.embed(base, await self._storage.read(example.image_path))
+        if result.version != version:
+            raise TrainingFailed(f"The base model {base} was replaced during the training: train again.")
+        return result.embedding
+
+
+async def _keep_lease(training: Training) -> None:
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        with log_errors(f"Renewing the lease of training {training.id}"):
+            await trainings.renew(training, LEASE)
+
+
+async def _result(model: CustomModel, version: str, material: _Material, trained: TrainedHead) -> TrainingResult:
+    answers = [
+        {"prediction_id": example.prediction_id, "label": example.label, "answer": answer, "confidence": confidence}
+        for example, answer, confidence in zip(material.examples, trained.answers, trained.confidences, strict=True)
+    ]
+    metrics = {**trained.metrics, "unreadable": material.unreadable[:MAX_NAMED]}
+    decision, is_served = await _decision(model, version, answers, metrics)
+    return TrainingResult(
+        labels=model.labels,
+        examples=len(answers),
+        examples_sha256=_hash_of(material.examples),
+        base_version=version,
+        metrics=metrics,
+        answers=answers,
+        head=trained.head,
+        head_sha256=hashlib.sha256(trained.head).hexdigest(),
+        decision=decision,
+        is_served=is_served,
+    )
+
+
+async def _decision(
+    model: CustomModel, version: str, answers: Sequence[dict[str, Any]], metrics: dict[str, Any]
+) -> tuple[str, bool]:
+    """Why a new version is served or not, and whether it is; adds the comparison to the metrics.
+
+    Both versions are compared by their answers in cross-validation, so neither has seen the examples before.
+    """
+    served = await trainings.get(model.training_id) if model.training_id else None
+    if served is None:
+        return "It is the first version.", True
+    if served.base_version != version:
+        return f"The base model was replaced, so version {served.number} cannot answer any more.", True
+    before = {answer["prediction_id"]: answer for answer in served.answers or []}
+    pairs = [
+        (before[answer["prediction_id"]], answer)
+        for answer in answers
+        if (old := before.get(answer["prediction_id"])) and old["label"] == answer["label"]
+    ]
+    old_right = sum(old["answer"] == old["label"] for old, _ in pairs)
+    new_right = sum(new["answer"] == new["label"] for _, new in pairs)
+    metrics["compared"] = {
+        "version": served.number,
+        "examples": len(pairs),
+        "right_before": old_right,
+        "right_now": new_right,
+    }
+    comparison = (
+        f"It answers {new_right} of the {len(pairs)} examples correctly that version {served.number} has learned as "
+        f"well; version {served.number} answered {old_right}"
+    )
+    if new_right < old_right:
+        return f"{comparison}: a person decides whether it is served.", False
+    return f"{comparison}.", True
+
+
+def _hash_of(learned: Sequence[LearnedExample]) -> str:
+    lines = "".join(f"{example.sha256} {example.label}\n" for example in learned)
+    return hashlib.sha256(lines.encode()).hexdigest()

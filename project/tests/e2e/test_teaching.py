@@ -1,0 +1,177 @@
+"""Custom models as people teach them: on the page, with and without scripts, and on the command line."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
+from image_classifier_client import Client, Refused
+from image_classifier_client.teach import main
+from playwright.async_api import Browser, FilePayload, expect
+
+from tests.drawings import circles, examples, noise
+from tests.e2e.browsing import VIEWS, opened, shoot
+from tests.e2e.server import Server
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with a folder of six pictures for each of two labels."""
+    folder = tmp_path / "shapes"
+    for name, data in examples(6).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder
+
+
+async def test_folder_becomes_a_model_that_answers(browser: Browser, shared_server: Server, pictures: Path) -> None:
+    complaints: list[str] = []
+    context = await opened(browser, shared_server.url, complaints)
+    page = await context.new_page()
+    await page.goto("/")
+    await page.get_by_role("link", name="Teach").click()
+    await page.get_by_label("Name of the new model").fill("shapes")
+    await page.get_by_role("button", name="Create").click()
+    await page.locator("#folder").set_input_files(pictures)
+    await expect(page.get_by_role("heading", name="circle 6 pictures")).to_be_visible()
+    await page.get_by_role("button", name="Train").click()
+    await expect(page.get_by_text("100 % right")).to_be_visible()
+    await page.get_by_role("link", name="Try it on a picture").click()
+    await page.locator("#files").set_input_files(
+        FilePayload(name="new.jpg", mimeType="image/jpeg", buffer=circles(100))
+    )
+    await expect(page.locator(".result .bars .label").first).to_have_text("circle")
+    # Pictures that are there already are not added twice.
+    await page.goto("/teach/shapes")
+    await page.locator("#folder").set_input_files(pictures)
+    await expect(page.get_by_role("heading", name="circle 6 pictures")).to_be_visible()
+    await page.get_by_role("button", name="Train").click()
+    await expect(page.get_by_role("rowheader", name="2", exact=True)).to_be_visible()
+    await page.get_by_role("button", name="Serve").click()
+    await expect(page.get_by_text("in cross-validation of version 1")).to_be_visible()
+    assert complaints == []
+    await context.close()
+
+
+async def test_files_that_are_refused_are_named(browser: Browser, shared_server: Server, tmp_path: Path) -> None:
+    httpx.post(f"{shared_server.url}/models", json={"name": "refusing"})
+    folder = tmp_path / "set"
+    (folder / "circle").mkdir(parents=True)
+    (folder / "circle" / "good.jpg").write_bytes(circles(1))
+    (folder / "circle" / "bad.jpg").write_bytes(b"no image")
+    (folder / "circle" / "notes.txt").write_bytes(b"ignored")
+    context = await opened(browser, shared_server.url, [])
+    page = await context.new_page()
+    await page.goto("/teach/refusing")
+    await page.locator("#folder").set_input_files(folder)
+    await expect(page.get_by_text("circle/bad.jpg: File must be an image")).to_be_visible()
+    await expect(page.get_by_text("notes.txt")).to_have_count(0)
+    await page.get_by_role("button", name="Continue").click()
+    await expect(page.get_by_role("heading", name="circle 1 picture")).to_be_visible()
+    await expect(page.get_by_text("2 more needed")).to_be_visible()
+    await page.get_by_role("button", name="Train").click()
+    await expect(page.get_by_role("alert")).to_contain_text("at least 2 labels; there are 1")
+    await context.close()
+
+
+async def test_model_is_taught_without_scripts(browser: Browser, shared_server: Server) -> None:
+    context = await opened(browser, shared_server.url, [], java_script_enabled=False)
+    page = await context.new_page()
+    await page.goto("/teach")
+    await page.get_by_label("Name of the new model").fill("plain")
+    await page.get_by_role("button", name="Create").click()
+    for label in ("circle", "stripe"):
+        await page.get_by_label("Label").fill(label)
+        files = [
+            FilePayload(name=name.split("/")[1], mimeType="image/jpeg", buffer=data)
+            for name, data in examples(4).items()
+            if name.startswith(label)
+        ]
+        await page.get_by_label("Its pictures").set_input_files(files)
+        await page.get_by_role("button", name="Add").click()
+        await expect(page.get_by_role("heading", name=f"{label} 4 pictures")).to_be_visible()
+    await page.get_by_role("button", name="Train").click()
+    # The page reloads by itself while a training is in progress.
+    await expect(page.get_by_text("100 % right")).to_be_visible()
+    await page.get_by_role("button", name="Remove picture").first.click()
+    await expect(page.get_by_role("heading", name="circle 3 pictures")).to_be_visible()
+    await page.get_by_text("Delete this model").click()
+    await page.get_by_role("button", name="Delete plain").click()
+    await expect(page.get_by_role("link", name="plain")).to_have_count(0)
+    await context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), VIEWS)
+async def test_pages_of_custom_models_are_accessible(
+    browser: Browser, shared_server: Server, pictures: Path, width: int, scheme: str
+) -> None:
+    with Client(shared_server.url) as client:
+        name = f"seen-{width}-{scheme}"
+        client.create_model(name)
+        assert all(example.error is None for example in client.add_examples(name, pictures))
+        client.train(name)
+    context = await opened(
+        browser, shared_server.url, [], viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
+    )
+    page = await context.new_page()
+    for path in ("/teach", f"/teach/{name}"):
+        await page.goto(path)
+        await shoot(page, f"teach-{len(path) > 8}-{width}-{scheme}")
+        found = (await Axe().run(page)).response["violations"]
+        assert [one for one in found if one["impact"] in {"serious", "critical"}] == [], path
+        assert await page.locator("html").evaluate("page => page.scrollWidth") <= width, path
+    await context.close()
+
+
+def test_command_teaches_from_a_folder(
+    shared_server: Server, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / "circle" / "broken.jpg").write_bytes(b"no image")
+    status = main(["taught", str(pictures), "--url", shared_server.url])
+    printed = capsys.readouterr()
+    assert status == 1, "one file was refused"
+    assert "circle/broken.jpg\terror: File must be an image" in printed.err
+    assert printed.out.splitlines()[:2] == [
+        "taught: version 1, trained with 12 examples",
+        "accuracy\t100.0% (95 % interval 75.8% to 100.0%, in cross-validation)",
+    ]
+    assert "Served: It is the first version." in printed.out
+    (pictures / "circle" / "broken.jpg").unlink()
+    assert main(["taught", str(pictures), "--url", shared_server.url]) == 0
+    assert "taught: version 2, trained with 12 examples" in capsys.readouterr().out
+    with Client(shared_server.url) as client:
+        assert client.classify(circles(100), "taught").top_prediction == "circle"
+        assert client.classify(noise(1), "taught").top_prediction == "other"
+        assert client.serve_version("taught", 1).version == 1
+        with pytest.raises(Refused, match="no version 9"):
+            client.serve_version("taught", 9)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "no images found"),
+        ({"loose.jpg": circles(1)}, "needs a folder for each label"),
+        ({"circle/1.jpg": circles(1)}, "at least 2 labels; there are 1"),
+    ],
+)
+def test_command_says_what_is_missing(
+    shared_server: Server,
+    tmp_path: Path,
+    files: dict[str, bytes],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(data)
+    with pytest.raises(SystemExit):
+        main(["missing", str(folder), "--url", shared_server.url])
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
