@@ -28,8 +28,8 @@ AT_ONCE: Final = 50
 DRAWS: Final = 20
 PER_LABEL: Final = 10
 MANY: Final = 1_000
-ROUNDS: Final = 5
-SECONDS: Final = 6.0
+ROUNDS: Final = 7
+SECONDS: Final = 8.0
 CONNECTIONS: Final = 4
 """Of uploads while a model is trained."""
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from http import HTTPStatus
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
@@ -267,7 +267,7 @@ async def wrong_answers_of(training_id: int) -> list[WrongAnswer]:
 
     Raises TrainingNotFound.
     """
-    answers: list[dict[str, Any]] = (await trainings.get(training_id)).answers or []
+    answers = await trainings.answers_of(training_id)
     wrong = [WrongAnswer(**answer) for answer in answers if answer["answer"] != answer["label"]]
     return sorted(wrong, key=lambda answer: -answer.confidence)
 

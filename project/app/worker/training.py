@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-import numpy as np
-
 from app.classifier.heads.training import TrainedHead, train_head
 from app.concurrency import log_errors, repeating
 from app.db.crud import custom_models, embeddings, examples, trainings
@@ -113,10 +111,7 @@ class Trainer:
         material = await self._material(model, version)
         labels = list(model.labels)
         numbers = {label: number for number, label in enumerate(labels)}
-        vectors = np.stack([np.frombuffer(vector, "<f2") for vector in material.vectors] or [np.zeros(1, "<f2")])
-        trained = await train_head(
-            vectors.astype(np.float32), [numbers[example.label] for example in material.examples], labels
-        )
+        trained = await train_head(material.vectors, [numbers[example.label] for example in material.examples], labels)
         result = await _result(model, version, material, trained)
         if await trainings.succeed(training, result):
             await self._custom.refresh()
@@ -193,7 +188,7 @@ async def _decision(
         return "It is the first version.", True
     if served.base_version != version:
         return f"The base model was replaced, so version {served.number} cannot answer any more.", True
-    before = {answer["prediction_id"]: answer for answer in served.answers or []}
+    before = {answer["prediction_id"]: answer for answer in await trainings.answers_of(served.id)}
     pairs = [
         (before[answer["prediction_id"]], answer)
         for answer in answers

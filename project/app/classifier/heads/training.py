@@ -13,7 +13,6 @@ import numpy as np
 
 from app import PROJECT_DIR
 from app.classifier.engine.sandbox import minimal_environment, unprivileged
-from app.classifier.heads.head import Floats
 from app.classifier.heads.process import LENGTH_BYTES
 from app.domain import ExamplesMissing, TrainingFailed, TrainingInterrupted
 
@@ -38,14 +37,16 @@ class TrainedHead:
     confidences: list[float]
 
 
-async def train_head(embeddings: Floats, labels: Sequence[int], names: Sequence[str]) -> TrainedHead:
-    """Train a head on embeddings of shape (examples, features). The same examples in the same order give the same head.
+async def train_head(vectors: Sequence[bytes], labels: Sequence[int], names: Sequence[str]) -> TrainedHead:
+    """Train a head on embeddings in half precision. The same examples in the same order give the same head.
 
     Raises ExamplesMissing, TrainingFailed if the process fails or exceeds a limit, or TrainingInterrupted.
     """
-    if len(embeddings) > MAX_EXAMPLES:
-        raise TrainingFailed(f"A model learns from at most {MAX_EXAMPLES} examples; there are {len(embeddings)}.")
-    limit = BASE_MEMORY_BYTES + COPIES * embeddings.nbytes + 8 * 8 * len(embeddings) * len(names)
+    if len(vectors) > MAX_EXAMPLES:
+        raise TrainingFailed(f"A model learns from at most {MAX_EXAMPLES} examples; there are {len(vectors)}.")
+    # In a thread: a second of work for many examples.
+    packed = await asyncio.to_thread(_packed, vectors, labels, names)
+    limit = BASE_MEMORY_BYTES + COPIES * 2 * len(packed) + 8 * 8 * len(vectors) * len(names)
     prefix = await asyncio.to_thread(unprivileged, Path(PROJECT_DIR))
     process = await asyncio.create_subprocess_exec(
         *(*prefix, sys.executable, "-m", "app.classifier.heads.process", str(limit)),
@@ -60,7 +61,7 @@ async def train_head(embeddings: Floats, labels: Sequence[int], names: Sequence[
     )
     try:
         async with asyncio.timeout(MAX_SECONDS):
-            output, errors = await process.communicate(_packed(embeddings, labels, names))
+            output, errors = await process.communicate(packed)
     except TimeoutError as error:
         raise TrainingFailed(f"The training took longer than {MAX_SECONDS:g} s.") from error
     finally:
@@ -81,7 +82,10 @@ async def train_head(embeddings: Floats, labels: Sequence[int], names: Sequence[
     return TrainedHead(head, result["metrics"], result["answers"], result["confidences"])
 
 
-def _packed(embeddings: Floats, labels: Sequence[int], names: Sequence[str]) -> bytes:
+def _packed(vectors: Sequence[bytes], labels: Sequence[int], names: Sequence[str]) -> bytes:
+    embeddings = (
+        np.frombuffer(b"".join(vectors), "<f2").reshape(len(vectors), -1) if vectors else np.zeros((0, 1), "<f2")
+    )
     file = io.BytesIO()
     np.savez(file, embeddings=embeddings, labels=np.array(labels, np.int64), names=np.array(names))
     return file.getvalue()

@@ -84,7 +84,7 @@ async def are_images_kept() -> bool:
 
 
 async def is_empty() -> bool:
-    """Whether the database has no predictions, custom models or API keys; that of the setting API_KEY does not count."""
+    """Whether the database has no predictions, custom models or API keys, except for that of API_KEY."""
     (row,) = await execute(_IS_USED)
     return not row["used"]
 

@@ -19,10 +19,10 @@ MAX_ATTEMPTS: Final = 3
 
 _COLUMNS: Final = """
 id, model_id, status, number, requested_at, started_at, completed_at, lease_expires_at, attempts, key_id, who, labels,
-examples, examples_sha256, base_version, metrics, answers, NULL::bytea AS head, head_sha256, decision, error_code,
-error_message
+examples, examples_sha256, base_version, metrics, NULL::jsonb AS answers, NULL::bytea AS head, head_sha256, decision,
+error_code, error_message
 """
-"""All columns except for the weights, which are large."""
+"""All columns, except for the weights and the answers, which are large."""
 _REQUEST: Final = f"""
 INSERT INTO trainings (model_id, status, requested_at, attempts, key_id, who)
 SELECT id, 'pending', now(), 0, $2, $3 FROM custom_models WHERE id = $1
@@ -148,7 +148,7 @@ async def succeed(training: Training, result: TrainingResult) -> bool:
 
 @translate_connection_errors()
 async def get(training_id: int) -> Training:
-    """A training without its weights. Raises TrainingNotFound."""
+    """A training without its weights and answers. Raises TrainingNotFound."""
     rows = await execute(f"SELECT {_COLUMNS} FROM trainings WHERE id = $1", [training_id])  # noqa: S608 # nosec B608
     if not rows:
         raise TrainingNotFound
@@ -157,12 +157,22 @@ async def get(training_id: int) -> Training:
 
 @translate_connection_errors()
 async def list_for_model(model_id: int, limit: int) -> list[Training]:
-    """The newest trainings of a model without their weights, newest first."""
+    """The newest trainings of a model without their weights and answers, newest first."""
     rows = await execute(
         f"SELECT {_COLUMNS} FROM trainings WHERE model_id = $1 ORDER BY id DESC LIMIT $2",  # noqa: S608 # nosec B608
         [model_id, limit],
     )
     return [from_row(Training, row) for row in rows]
+
+
+@translate_connection_errors()
+async def answers_of(training_id: int) -> list[dict[str, Any]]:
+    """What cross-validation answered for each example of a version. Raises TrainingNotFound."""
+    rows = await execute("SELECT coalesce(answers, '[]') AS answers FROM trainings WHERE id = $1", [training_id])
+    if not rows:
+        raise TrainingNotFound
+    answers: list[dict[str, Any]] = json.loads(rows[0]["answers"])
+    return answers
 
 
 @translate_connection_errors()
