@@ -154,11 +154,11 @@ async def reclassify_prediction(
 ) -> Response:
     """Classifies the stored image again with the given or the default model; the old result moves to the history.
 
-    A person's correction belongs to the old result and moves with it.
+    A person's correction stays the label; the model's new result is in `all_predictions`.
     """
     received_at = time.monotonic()
     chosen = await image_model(state.dispatch, wanted.model if wanted else model)
-    prediction = await state.intake.reclassify(id, chosen, caller)
+    prediction = await state.intake.reclassify(id, chosen)
     wait = wait_seconds(request, state.settings.max_wait_seconds)
     response = await prediction_response(prediction, state, HTTPStatus.ACCEPTED, wait=wait, received_at=received_at)
     return response if caller.may(Scope.READ) else no_content(response.background)

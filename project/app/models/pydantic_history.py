@@ -114,7 +114,7 @@ class ChangeRead(BaseModel):
     who: str = Field(description="Name of the API key, or of the user for other changes.")
     key_id: int | None
     action: str = Field(
-        description="prediction.corrected, prediction.reclassified, prediction.deleted, key.created or key.revoked."
+        description="prediction.corrected, prediction.deleted, model.created, model.served, key.created, key.revoked, …"
     )
     subject_id: int = Field(description="ID of the prediction or the key; 0 if it is about neither.")
     before: dict[str, Any] | None

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from python_multipart.multipart import parse_options_header
 
-from app.api.deps import AppState, State, current_caller
+from app.api.deps import AppState, State
 from app.api.errors import problem_responses
 from app.api.params import Id, prefers_html
 from app.api.upload_body import image_model
@@ -91,20 +91,20 @@ async def _classify_stored(request: Request, state: AppState) -> int:
     image = str(form.get("image") or form.get("image_id") or "")
     model = str(form.get("model") or form.get("model_id") or "")
     if is_key(image):
-        return await reclassify(await id_of_image(image), model, request, state)
+        return await reclassify(await id_of_image(image), model, state)
     if not (image.isdecimal() and image.isascii() and 0 < int(image[:20]) <= MAX_ID):
         item: dict[str, Any] = {"type": "missing", "loc": ("body", "image"), "msg": "Choose an image", "input": image}
         raise RequestValidationError([item])
-    return await reclassify(int(image), model, request, state)
+    return await reclassify(int(image), model, state)
 
 
-async def reclassify(prediction_id: int, model: str, request: Request, state: AppState) -> int:
+async def reclassify(prediction_id: int, model: str, state: AppState) -> int:
     """Classify a stored image again; returns the prediction's ID.
 
     Raises Overloaded, PredictionNotFound, PredictionUnfinished or RequestValidationError.
     """
     chosen = await image_model(state.dispatch, model)
-    prediction = await state.intake.reclassify(prediction_id, chosen, await current_caller(request))
+    prediction = await state.intake.reclassify(prediction_id, chosen)
     return int(prediction.id)
 
 

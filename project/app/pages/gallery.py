@@ -115,7 +115,7 @@ async def reclassify_prediction(
     id: Id, request: Request, state: State, model: Annotated[StorableStr, Form()] = ""
 ) -> Response:
     """Classify again with another model; the old result stays in the history."""
-    return _redirect(request, f"/history/{await reclassify(id, model, request, state)}")
+    return _redirect(request, f"/history/{await reclassify(id, model, state)}")
 
 
 @router.post("/{id}/deletion/")

@@ -20,7 +20,6 @@ from app.db.crud.idempotency import Replay
 from app.db.crud.new_predictions import InlineResult, NewPrediction
 from app.domain import (
     MAX_FILENAME,
-    Caller,
     DatabaseUnavailable,
     IdempotencyClaim,
     IdempotencyKeyInFlight,
@@ -155,13 +154,13 @@ class Intake:
         )
         return await self._run_idempotent(upload, fingerprint, create_from_source)
 
-    async def reclassify(self, prediction_id: int, model: ImageModel, actor: Caller) -> Prediction:
+    async def reclassify(self, prediction_id: int, model: ImageModel) -> Prediction:
         """Classify a stored image again, with another model.
 
         Raises Overloaded, PredictionNotFound, PredictionUnfinished or DatabaseUnavailable.
         """
         with self._backlog.reserve():
-            prediction = await self._dispatch.reclassify(prediction_id, model, actor)
+            prediction = await self._dispatch.reclassify(prediction_id, model)
             self._start(prediction, None)
         return prediction
 

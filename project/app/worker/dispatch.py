@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 from app.classifier.registry import Registry
 from app.db.crud.new_predictions import InlineResult, NewPrediction
 from app.db.notifications import NotificationListener
-from app.domain import Caller
 from app.models.pydantic_system import ModelRead
 from app.models.tortoise import Prediction
 
@@ -50,7 +49,7 @@ class Dispatch(Protocol):
     async def create(self, new: NewPrediction) -> Prediction:
         """Create a prediction's row; on return it is committed and will be classified."""
 
-    async def reclassify(self, prediction_id: int, model: ImageModel, actor: Caller) -> Prediction:
+    async def reclassify(self, prediction_id: int, model: ImageModel) -> Prediction:
         """Make a finished prediction pending again. Raises PredictionNotFound or PredictionUnfinished."""
 
     def start(self, prediction: Prediction, data: bytes | None) -> None:

@@ -20,7 +20,7 @@ from app.db.crud.new_predictions import InlineResult, NewPrediction
 from app.db.migrations import migrate_if_needed
 from app.db.notifications import FINISHED, NotificationListener
 from app.db.server_checks import check_server
-from app.domain import Caller, DatabaseUnavailable, ModelUnknown, PredictionNotFound
+from app.domain import DatabaseUnavailable, ModelUnknown, PredictionNotFound
 from app.models.pydantic_system import ModelRead
 from app.models.tortoise import Prediction
 from app.outbound.webhook_worker import make_webhook_worker
@@ -96,9 +96,9 @@ class LocalDispatch:
         was_classified = new.inline_result and not new.inline_result.cached
         return await (self._inline.create(new) if was_classified else self._create(new))
 
-    async def reclassify(self, prediction_id: int, model: ImageModel, actor: Caller) -> Prediction:
+    async def reclassify(self, prediction_id: int, model: ImageModel) -> Prediction:
         """Make a finished prediction pending again. Raises PredictionNotFound or PredictionUnfinished."""
-        return await history.reclassify(prediction_id, model.name, model.version, actor)
+        return await history.reclassify(prediction_id, model.name, model.version)
 
     def start(self, prediction: Prediction, data: bytes | None) -> None:
         """Have the worker classify a pending prediction; it keeps the bytes if it has room."""

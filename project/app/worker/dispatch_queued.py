@@ -21,7 +21,6 @@ from app.db.notifications import FINISHED, NotificationListener
 from app.db.server_checks import check_server
 from app.db.transactions import transaction
 from app.domain import (
-    Caller,
     DatabaseUnavailable,
     IdempotencyKeyInFlight,
     ModelUnknown,
@@ -97,10 +96,10 @@ class QueuedDispatch:
         """Create a prediction's row and its job in one transaction, batched with concurrent ones."""
         return await self._create(new)
 
-    async def reclassify(self, prediction_id: int, model: ImageModel, actor: Caller) -> Prediction:
+    async def reclassify(self, prediction_id: int, model: ImageModel) -> Prediction:
         """Make a finished prediction pending again, with a job. Raises PredictionNotFound or PredictionUnfinished."""
         async with transaction():
-            prediction = await history.reclassify(prediction_id, model.name, model.version, actor)
+            prediction = await history.reclassify(prediction_id, model.name, model.version)
             await job_queue.enqueue([prediction_id], dedupe_suffix=str(time.time_ns()), headers=[trace_headers()])
         return prediction
 

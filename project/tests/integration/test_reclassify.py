@@ -10,7 +10,7 @@ import pytest
 from app.config import Settings
 from app.db.connection import execute
 from app.db.crud import claims, history
-from app.domain import ANYBODY, AttemptsExhausted
+from app.domain import AttemptsExhausted
 from app.models.tortoise import Prediction
 from tests.conftest import FALLBACK
 from tests.e2e.server import Server
@@ -68,16 +68,19 @@ async def test_reclassified_prediction_is_pending_until_it_is_finished(client: h
     assert after["model"] == OTHER
 
 
-async def test_correction_is_kept_in_the_history(client: httpx.AsyncClient) -> None:
+async def test_correction_stays_whatever_models_say_later(client: httpx.AsyncClient) -> None:
     row = await classify(client)
     path = f"/predictions/{row['id']}"
     await client.put(f"{path}/", json={"top_prediction": "my cat", "confidence": 1})
+    corrected_at = (await client.get(f"{path}/")).json()["corrected_at"]
     after = (await client.post(f"{path}/reclassify", json={"model": OTHER}, headers=WAIT)).json()
-    assert after["corrected_at"] is None
-    assert after["top_prediction"] == row["top_prediction"]
-    past, replacement, change = (await client.get(f"{path}/history")).json()
-    assert replacement["action"] == "prediction.reclassified"
+    assert (after["status"], after["model"]) == ("succeeded", OTHER)
+    assert (after["top_prediction"], after["confidence"], after["corrected_at"]) == ("my cat", 1, corrected_at)
+    # The models' own answers stand beside it.
+    assert after["all_predictions"][0]["label"] != "my cat"
+    past, change = (await client.get(f"{path}/history")).json()
     assert past["kind"] == "answer"
+    assert past["all_predictions"] == row["all_predictions"]
     assert change["kind"] == "change"
     assert past["top_prediction"] == "my cat"
     assert past["corrected_at"] is not None
@@ -139,13 +142,13 @@ async def test_late_result_of_the_previous_classification_is_not_written(client:
     row = await classify(client)
     prediction_id = int(str(row["id"]))
     policy = Settings().retry_policy
-    await history.reclassify(prediction_id, FALLBACK, "1", ANYBODY)
+    await history.reclassify(prediction_id, FALLBACK, "1")
     (late,) = await claims.claim_all(
         [prediction_id], policy.lease, attempts_below=policy.max_attempts, max_interruptions=10
     )
     assert late is not None
     await Prediction.filter(id=prediction_id).update(status="failed")
-    await history.reclassify(prediction_id, OTHER, "1", ANYBODY)
+    await history.reclassify(prediction_id, OTHER, "1")
     (now,) = await claims.claim_all(
         [prediction_id], policy.lease, attempts_below=policy.max_attempts, max_interruptions=10
     )

@@ -9,19 +9,13 @@ from app.db.connection import execute
 from app.db.crud import predictions
 from app.db.driver_internals import from_row
 from app.db.errors import translate_connection_errors
-from app.domain import MAX_ID, Caller, PredictionUnfinished
+from app.domain import MAX_ID, PredictionUnfinished
 from app.models.tortoise import PastAnswer, Prediction
 
-# One statement moves the result into the history and makes the row pending.
+# One statement moves the result into the history and makes the row pending. A person's label stays.
 _RECLASSIFY: Final = """
 WITH old AS (
     SELECT * FROM predictions WHERE id = $1 AND status IN ('succeeded', 'failed') FOR UPDATE
-), noted AS (
-    INSERT INTO changes (changed_at, key_id, who, address, action, subject_id, before, after)
-    SELECT now(), $4, $5, $6, 'prediction.reclassified', id,
-           jsonb_build_object('top_prediction', top_prediction, 'confidence', confidence, 'corrected_at', corrected_at),
-           jsonb_build_object('model', $2::text, 'model_version', $3::text)
-    FROM old WHERE corrected_at IS NOT NULL
 ), past AS (
     INSERT INTO past_answers (prediction_id, status, top_prediction, confidence, all_predictions, model, model_version,
                               error_code, error_message, attempts, started_at, completed_at, corrected_at, replaced_at)
@@ -30,23 +24,22 @@ WITH old AS (
 )
 UPDATE predictions
 SET status = 'pending', model = $2, model_version = $3, attempts = 0, interruptions = 0, lease_expires_at = NULL,
-    top_prediction = NULL, confidence = NULL, all_predictions = NULL, error_code = NULL, error_message = NULL,
-    started_at = NULL, completed_at = NULL, corrected_at = NULL, cached = false
+    all_predictions = NULL, error_code = NULL, error_message = NULL, started_at = NULL, completed_at = NULL,
+    cached = false,
+    top_prediction = CASE WHEN old.corrected_at IS NOT NULL THEN old.top_prediction END,
+    confidence = CASE WHEN old.corrected_at IS NOT NULL THEN old.confidence END
 FROM old WHERE predictions.id = old.id
 RETURNING predictions.*
 """
 
 
 @translate_connection_errors()
-async def reclassify(prediction_id: int, model: str, model_version: str, actor: Caller) -> Prediction:
+async def reclassify(prediction_id: int, model: str, model_version: str) -> Prediction:
     """Move a finished prediction's result into its history and make it pending for another model.
 
-    If that replaces a person's correction, the audit log gets an entry.
-    Raises PredictionNotFound, or PredictionUnfinished if there is no result yet.
+    A person's label and confidence stay. Raises PredictionNotFound, or PredictionUnfinished if there is no result yet.
     """
-    rows = prediction_id <= MAX_ID and await execute(
-        _RECLASSIFY, [prediction_id, model, model_version, actor.key_id, actor.name, actor.address or None]
-    )
+    rows = prediction_id <= MAX_ID and await execute(_RECLASSIFY, [prediction_id, model, model_version])
     if not rows:
         await predictions.get(prediction_id)
         raise PredictionUnfinished

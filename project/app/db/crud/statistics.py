@@ -43,9 +43,11 @@ FROM (
 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $2
 """
 _CORRECTIONS: Final = """
-SELECT model, count(*) AS count, count(corrected_at) AS corrected
+SELECT model, count(*) AS count, count(*) FILTER (WHERE corrected) AS corrected
 FROM (
-    SELECT model, corrected_at FROM predictions WHERE status = 'succeeded' ORDER BY id DESC LIMIT $1
+    -- A person may have confirmed the model's own label, or a later model may agree with the person.
+    SELECT model, corrected_at IS NOT NULL AND all_predictions->0->>'label' IS DISTINCT FROM top_prediction AS corrected
+    FROM predictions WHERE status = 'succeeded' ORDER BY id DESC LIMIT $1
 ) AS newest
 GROUP BY 1 ORDER BY 2 DESC
 """
