@@ -52,7 +52,7 @@ async def test_history_is_ordered(client: httpx.AsyncClient, upload: Upload) -> 
     await client.put("/predictions/1/", json={"top_prediction": "my dog", "confidence": 1.0})
     kept = (await client.get("/predictions/1/history")).json()
     assert [entry["kind"] for entry in kept] == ["change", "answer", "change"]
-    assert [entry.get("who") for entry in kept] == ["anonymous", None, "anonymous", "anonymous"]
+    assert [entry.get("who") for entry in kept] == ["anonymous", None, "anonymous"]
     assert kept[1]["top_prediction"] == "my cat"
     assert kept[0]["after"]["top_prediction"] == "my dog"
     for missing in (2, 2**63 - 1, 2**63):
