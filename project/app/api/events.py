@@ -1,4 +1,4 @@
-"""Status changes of predictions as server-sent events (HTML Living Standard, 9.2)."""
+"""Status changes of predictions and trainings as server-sent events (HTML Living Standard, 9.2)."""
 
 import json
 import time
@@ -59,7 +59,7 @@ async def follow_prediction(id: Id, request: Request, state: State) -> Streaming
 async def follow_all(request: Request, state: State) -> StreamingResponse:
     """Sends an event `prediction` with `id` and `status` for every change, `deleted` for deletions; never ends.
 
-    It ends within five seconds after the key is revoked.
+    Trainings of custom models send events `training` with `id` and `status`. It ends within five seconds after the key is revoked.
 
     Sends `missed` if events were lost because the database connection broke or the client was too slow: read the list
     again.
@@ -119,7 +119,7 @@ async def _all_events(state: AppState, permission: _Permission) -> AsyncIterator
             elif events:
                 yield "".join(
                     _event(
-                        DELETED if event.status == DELETED else "prediction",
+                        DELETED if event.status == DELETED else event.kind,
                         json.dumps({"id": event.id, "status": event.status}),
                     )
                     for event in events

@@ -1,4 +1,4 @@
-"""Notifications about status changes of predictions, through PostgreSQL's LISTEN on a dedicated connection."""
+"""Notifications about status changes of predictions and trainings, through PostgreSQL's LISTEN on a dedicated connection."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from app.concurrency import in_background
 from app.db.connection import dedicated_connection
@@ -37,10 +37,11 @@ FINISHED: Final = frozenset({Status.SUCCEEDED, Status.FAILED})
 
 @dataclass(frozen=True, slots=True)
 class StatusEvent:
-    """A prediction's new status, or ``deleted``."""
+    """The new status of a prediction or training; ``deleted`` for a deleted prediction."""
 
     id: int
     status: str
+    kind: Literal["prediction", "training"] = "prediction"
 
 
 class Subscription:
@@ -231,7 +232,10 @@ class NotificationListener:
 
     def _on_training(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         training_id, status = str(payload).split(" ", 1)
-        self._training_watchers.wake([StatusEvent(int(training_id), status)])
+        events = [StatusEvent(int(training_id), status, "training")]
+        self._training_watchers.wake(events)
+        for subscription in self._subscriptions:
+            subscription.put(events)
 
     def _wake_all(self) -> None:
         for watchers in (self._watchers, self._waiters, self._training_watchers):

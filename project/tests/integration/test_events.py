@@ -230,3 +230,21 @@ async def test_slow_client_gets_a_missed_event() -> None:
     subscription.put([StatusEvent(1, "pending")])
     assert await subscription.next(1) is None
     assert await subscription.next(0.01) == []
+
+
+async def test_stream_reports_trainings(web: httpx.AsyncClient) -> None:
+    await web.post("/models", json={"name": "shapes"})
+    async with web.stream("GET", "/events") as response:
+        message = events(response)
+        # Without examples it fails, which is an end as well.
+        training = (await web.post("/models/shapes/train")).json()
+        for status in ("pending", "processing", "failed"):
+            assert await anext(message) == ("training", {"id": training["id"], "status": status})
+
+
+async def test_waiting_for_a_training_ends_with_it(web: httpx.AsyncClient) -> None:
+    """Only notifications report its end: polling is turned off."""
+    await web.post("/models", json={"name": "shapes"})
+    answer = await web.post("/models/shapes/train", headers={"Prefer": "wait=25"})
+    assert answer.json()["status"] == "failed"
+    assert answer.headers["preference-applied"] == "wait=25"
