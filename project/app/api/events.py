@@ -59,7 +59,8 @@ async def follow_prediction(id: Id, request: Request, state: State) -> Streaming
 async def follow_all(request: Request, state: State) -> StreamingResponse:
     """Sends an event `prediction` with `id` and `status` for every change, `deleted` for deletions; never ends.
 
-    Trainings of custom models send events `training` with `id` and `status`. It ends within five seconds after the key is revoked.
+    Trainings of custom models send events `training`, with `id` and `status`.
+    It ends within five seconds after the key is revoked.
 
     Sends `missed` if events were lost because the database connection broke or the client was too slow: read the list
     again.

@@ -91,8 +91,11 @@ async def correct_prediction(
     """Sets a person's label and confidence; the model's own result stays in `all_predictions`.
 
     A custom model learns from corrections of its predictions: the picture becomes an example of one of its labels.
+    With `new_label`, a label that the model lacks is added to it.
     """
-    corrected = await correct(id, correction.top_prediction, correction.confidence, caller, state.custom)
+    corrected = await correct(
+        *(id, correction.top_prediction, correction.confidence, caller, state.custom), new_label=correction.new_label
+    )
     return PredictionRead.from_row(corrected) if caller.may(Scope.READ) else no_content()
 
 

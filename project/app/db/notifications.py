@@ -1,4 +1,4 @@
-"""Notifications about status changes of predictions and trainings, through PostgreSQL's LISTEN on a dedicated connection."""
+"""Notifications about the status of predictions and trainings, by PostgreSQL's LISTEN on a dedicated connection."""
 
 import asyncio
 import logging

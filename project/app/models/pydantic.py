@@ -182,6 +182,9 @@ class PredictionCorrection(BaseModel):
 
     top_prediction: StorableStr = Field(min_length=1, max_length=255)
     confidence: float = Field(ge=0, le=1, allow_inf_nan=False)
+    new_label: bool = Field(
+        default=False, description="Of a prediction of a custom model: add the label to the model if it lacks it."
+    )
 
 
 class PredictionDeleted(BaseModel):

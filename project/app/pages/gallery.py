@@ -83,6 +83,7 @@ async def _show(request: Request, state: AppState, prediction_id: int, why: str 
         finished=prediction.status in FINISHED,
         models=[model.name for model in await image_models(state)],
         explainable=bool(explained),
+        is_custom=state.custom.find(prediction.model) is not None,
         why=why if why in explained else "",
     )
 
@@ -100,13 +101,19 @@ async def _explained_labels(state: AppState, prediction: PredictionRead) -> froz
 
 @router.post("/{id}/correction/")
 async def correct_prediction(
-    id: Id, request: Request, state: State, caller: CurrentCaller, label: Annotated[LabelText, Form()]
+    id: Id,
+    request: Request,
+    state: State,
+    caller: CurrentCaller,
+    label: Annotated[LabelText, Form()],
+    *,
+    new_label: Annotated[bool, Form()] = False,
 ) -> Response:
-    """Set a person's label."""
+    """Set a person's label; ``new_label``: a custom model gets it, if it lacks it."""
     # Custom models have the labels that people gave them.
     is_custom = state.custom.find((await state.get_prediction(id)).model)
     chosen = label.strip() if is_custom else _to_model_label(label)
-    await correct(id, chosen, CORRECTED, caller, state.custom)
+    await correct(id, chosen, CORRECTED, caller, state.custom, new_label=new_label)
     return _redirect(request, f"/history/{id}")
 
 

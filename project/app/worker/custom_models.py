@@ -15,7 +15,7 @@ from app.concurrency import Batcher, repeating
 from app.db.crud import custom_models, examples, predictions, trainings
 from app.db.crud.custom_models import ServedVersion
 from app.db.crud.examples import NewExample
-from app.domain import Caller, LabelScore, ModelBroken, ModelUnknown, TrainingNotFound, Use
+from app.domain import OTHER, Caller, LabelScore, ModelBroken, ModelUnknown, TrainingNotFound, Use
 from app.models.pydantic_system import ModelRead
 from app.models.tortoise import CustomModel, Prediction
 from app.worker.dispatch import ImageModel
@@ -119,15 +119,20 @@ async def base_version(registry: Registry, name: str) -> str:
     return (await asyncio.to_thread(registry.get, name)).version
 
 
-async def correct(prediction_id: int, label: str, confidence: float, actor: Caller, custom: CustomModels) -> Prediction:
+async def correct(
+    prediction_id: int, label: str, confidence: float, actor: Caller, custom: CustomModels, *, new_label: bool
+) -> Prediction:
     """Set a person's label; a prediction of a custom model becomes an example of it, if it has that label.
 
-    Raises PredictionNotFound or DatabaseUnavailable.
+    ``new_label``: the model gets the label if it lacks it. Raises PredictionNotFound, LabelUnknown if it has too many
+    labels, or DatabaseUnavailable.
     """
     corrected = await predictions.correct(prediction_id, label, confidence, actor)
     if custom.find(corrected.model):
         with suppress(ModelUnknown):
             model = await custom_models.get(corrected.model)
+            if new_label and label.lower() != OTHER:
+                model.labels = await custom_models.add_labels(model.id, [label])
             if label in model.labels:
                 # If the same picture is an example of another label already, that one stays: a person has to decide.
                 await examples.put_all(model.id, [NewExample(prediction_id, label, Use.LEARN)], actor)

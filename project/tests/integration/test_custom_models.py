@@ -299,6 +299,17 @@ async def test_correction_becomes_an_example(client: httpx.AsyncClient) -> None:
     # A label that the model does not have is only a correction.
     await client.put(f"/predictions/{other['id']}/", json={"top_prediction": "square", "confidence": 1.0})
     assert (await client.get("/models/shapes/examples", params={"label": "square"})).json() == []
+    body = {"top_prediction": "square", "confidence": 1.0, "new_label": True}
+    await client.put(f"/predictions/{other['id']}/", json=body)
+    (example,) = (await client.get("/models/shapes/examples", params={"label": "square"})).json()
+    assert example["prediction_id"] == other["id"]
+    third = await answer(client, circles(102))
+    page = await client.get(f"/history/{third['id']}", headers={"Accept": "text/html"})
+    assert "add it to the labels of shapes" in page.text
+    form = {"label": "big square", "new_label": "true"}
+    assert (await client.post(f"/history/{third['id']}/correction", data=form)).status_code == 303
+    labels = [one["label"] for one in (await client.get("/models/shapes")).json()["labels"]]
+    assert labels == ["circle", "stripe", "square", "big square"]
 
 
 async def test_model_trains_by_itself_after_enough_new_examples(client: httpx.AsyncClient) -> None:
