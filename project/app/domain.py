@@ -305,7 +305,7 @@ class ModelBroken(ServiceError):
 
 
 class ModelExists(ServiceError):
-    """There is a model of that name."""
+    """A model with this name exists."""
 
     code = "model_exists"
 
@@ -317,13 +317,13 @@ class VersionUnknown(ServiceError):
 
 
 class ExampleNotFound(ServiceError):
-    """The prediction is no example of this model."""
+    """The prediction is not an example of this model."""
 
     code = "example_not_found"
 
 
 class ExampleContradicts(ServiceError):
-    """The same picture is an example of another label."""
+    """The same image is an example of another label."""
 
     code = "example_contradicts"
 

@@ -1,4 +1,4 @@
-"""Drawn pictures of two kinds, circles and stripes, each different, from which custom models can learn."""
+"""Drawings of two kinds, circles and stripes, each different, from which custom models can learn."""
 
 import io
 import zipfile
@@ -31,6 +31,14 @@ def stripes(seed: int) -> bytes:
     for x in range(-60, SIDE + 60, int(random.integers(14, 30))):
         draw.line((x, 0, x + slant, SIDE), tuple(random.integers(0, 150, 3)), width=int(random.integers(3, 9)))
     return encoded(image, "JPEG")
+
+
+def enlarged(*, is_circles: bool) -> bytes:
+    """A PNG of more than 64 KiB of one of both kinds."""
+    with Image.open(io.BytesIO((circles if is_circles else stripes)(900))) as image:
+        data = encoded(image.resize((6 * SIDE, 6 * SIDE)), "PNG")
+    assert len(data) > 64 * 1024
+    return data
 
 
 def noise(seed: int) -> bytes:

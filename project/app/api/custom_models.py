@@ -1,52 +1,47 @@
 """Routes of custom models: create, add examples, train, and choose the version that is served."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from http import HTTPStatus
-from pathlib import PurePosixPath
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from starlette.exceptions import HTTPException
 
-from app.api.batch_body import NO_IMAGES, BatchBody, NamedFile
-from app.api.batch_uploads import describe_rejection, receive_batch, status_of_rejection
 from app.api.deps import AppState, CurrentCaller, State
 from app.api.early_response import EarlyResponse
 from app.api.errors import problem_responses
+from app.api.example_body import receive_examples
 from app.api.params import PREFER, Id, decode_cursor, encode_cursor, wait_seconds
 from app.api.upload_body import validation_error
+from app.api.upload_response import NOT_READABLE, no_content
 from app.db.crud import custom_models, examples, trainings
 from app.db.crud.custom_models import version_name
 from app.db.crud.examples import NewExample
+from app.db.notifications import FINISHED
 from app.domain import (
     MAX_ID,
-    Caller,
+    MAX_MODEL_NAME,
+    MODEL_NAME,
     ExampleNotFound,
     LabelUnknown,
     ModelExists,
     ModelUnknown,
-    ServiceError,
+    Scope,
     TrainingNotFound,
     Use,
 )
-from app.models.pydantic import BatchItem, PredictionError
+from app.models.pydantic import StorableStr
 from app.models.pydantic_custom import (
     CustomModelCreate,
     CustomModelRead,
     ExampleBatch,
-    ExampleOutcome,
     ExampleRead,
     ExampleWrite,
     LabelCount,
     TrainingRead,
     VersionChoice,
     WrongAnswer,
-    checked_label,
 )
 from app.models.tortoise import CustomModel, Training
-from app.uploads.intake import display_filename
 from app.worker.custom_models import retrain_if_due
 
 router = APIRouter(prefix="/models", tags=["custom models"])
@@ -54,10 +49,8 @@ router = APIRouter(prefix="/models", tags=["custom models"])
 PAGE: Final = 100
 MAX_PAGE: Final = 1_000
 TRAININGS: Final = 100
-CHECK_FOLDERS: Final = frozenset({"check", "test", "val", "valid", "validation"})
-"""Folders above the labels whose pictures a model never learns from, as data sets name them."""
 
-Name = Annotated[str, Path(max_length=64, description="Name of a custom model.")]
+Name = Annotated[str, Path(max_length=MAX_MODEL_NAME, pattern=MODEL_NAME, description="Name of a custom model.")]
 _RESPONSES: Final = problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
@@ -65,17 +58,17 @@ _RESPONSES: Final = problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_U
     "",
     status_code=HTTPStatus.CREATED,
     summary="Create a custom model",
-    responses=problem_responses(HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE),
+    response_model=CustomModelRead,
+    responses={**problem_responses(HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE), **NOT_READABLE},
 )
-async def create_model(wanted: CustomModelCreate, state: State, caller: CurrentCaller) -> CustomModelRead:
+async def create_model(wanted: CustomModelCreate, state: State, caller: CurrentCaller) -> CustomModelRead | Response:
     """Creates a model that learns your own labels from examples. It answers once it has been trained."""
-    there = await state.dispatch.models()
-    if any(model.name == wanted.name for model in there):
-        raise ModelExists(f"There is a model named {wanted.name!r}: choose another name.")
+    if any(model.name == wanted.name for model in await state.dispatch.models()):
+        raise ModelExists
     base = await _base(state, wanted.base)
     await custom_models.create(wanted.name, base, wanted.labels, wanted.retrain_after, caller)
     await state.custom.refresh()
-    return await _read(wanted.name)
+    return await _read(wanted.name) if caller.may(Scope.READ) else no_content()
 
 
 @router.get("/{name}", summary="Read a custom model", responses=_RESPONSES)
@@ -96,7 +89,7 @@ async def list_examples(
     name: Name,
     request: Request,
     response: Response,
-    label: Annotated[str | None, Query(description="Only examples of this label.")] = None,
+    label: Annotated[StorableStr | None, Query(description="Only examples of this label.")] = None,
     use: Annotated[Use | None, Query(description="Only examples with this use.")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Maximum number of examples.")] = PAGE,
     cursor: Annotated[str | None, Query(description="Cursor from the `Link` header of the previous page.")] = None,
@@ -114,23 +107,26 @@ async def list_examples(
 @router.put(
     "/{name}/examples/{id}",
     summary="Add or change an example",
-    responses=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE),
+    response_model=ExampleRead,
+    responses={
+        **problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE),
+        **NOT_READABLE,
+    },
 )
-async def put_example(name: Name, id: Id, wanted: ExampleWrite, caller: CurrentCaller) -> ExampleRead:
-    """Makes the picture of a prediction an example. Each picture, by its content, is one example of a model.
+async def put_example(name: Name, id: Id, wanted: ExampleWrite, caller: CurrentCaller) -> ExampleRead | Response:
+    """Makes the image of a prediction an example. Each image, by its content, is one example of a model.
 
     With `new_label`, a label that the model does not have is added to it.
     """
     model = await custom_models.get(name)
-    if wanted.label not in model.labels:
-        if not wanted.new_label:
-            raise LabelUnknown(f"The model {name!r} has no label {wanted.label!r}: send new_label=true to add it.")
-        await custom_models.add_labels(model.id, [wanted.label])
+    if wanted.label not in model.labels and not wanted.new_label:
+        raise LabelUnknown(f"The model {name!r} has no label {wanted.label!r}. Send new_label=true to add it.")
     (result,) = await examples.put_all(model.id, [NewExample(id, wanted.label, wanted.use)], caller)
     if isinstance(result, Exception):
         raise result
+    await custom_models.add_labels(model.id, [wanted.label])
     await retrain_if_due(model, caller)
-    return ExampleRead.from_row(result)
+    return ExampleRead.from_row(result) if caller.may(Scope.READ) else no_content()
 
 
 @router.delete(
@@ -157,7 +153,8 @@ async def delete_example(name: Name, id: Id) -> None:
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         HTTPStatus.SERVICE_UNAVAILABLE,
-    ),
+    )
+    | NOT_READABLE,
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -188,10 +185,12 @@ async def delete_example(name: Name, id: Id) -> None:
 async def add_examples(name: Name, request: Request, state: State, caller: CurrentCaller) -> Response:
     """Uploads images in folders, whose names are their labels, and makes them examples. New labels are added.
 
-    Below a folder named `check`, `test` or `val`, pictures are only for checks: `val/ant/1.jpg`.
+    Below a folder named `check`, `test` or `val`, images are only for checks: `val/ant/1.jpg`.
     """
     batch = await receive_examples(await custom_models.get(name), request, state, caller)
     response = Response(batch.model_dump_json(), media_type="application/json")
+    if not caller.may(Scope.READ):
+        response = no_content()
     return EarlyResponse.of(response) if batch.error else response
 
 
@@ -199,27 +198,23 @@ async def add_examples(name: Name, request: Request, state: State, caller: Curre
     "/{name}/train",
     status_code=HTTPStatus.ACCEPTED,
     summary="Train a custom model",
+    response_model=TrainingRead,
     response_description="The training; with `Prefer: wait=N`, finished if it took no longer.",
-    responses=_RESPONSES,
+    responses={**_RESPONSES, **NOT_READABLE},
     openapi_extra={"parameters": [PREFER]},
 )
 async def train_model(
     name: Name, request: Request, response: Response, state: State, caller: CurrentCaller
-) -> TrainingRead:
+) -> TrainingRead | Response:
     """Trains the model with its examples, or returns the training that is in progress.
 
     A training survives a crash. Its version is served unless it is worse than the one that is served now.
     """
     model = await custom_models.get(name)
     training = await trainings.request(model.id, caller)
-    wait = wait_seconds(request, state.settings.max_wait_seconds)
-    if wait is not None:
-        training = await state.notifications.wait_until_trained(training.id, wait)
-        response.headers["Preference-Applied"] = f"wait={wait}"
-        await state.custom.refresh()
-        model = await custom_models.get(name)
     response.headers["Location"] = str(request.url_for("read_training", name=name, number=training.id).path)
-    return TrainingRead.from_row(training, name, model.training_id)
+    read = await _ended(training, name, request, response, state)
+    return read if caller.may(Scope.READ) else no_content()
 
 
 @router.get("/{name}/trainings", summary="List a model's trainings, newest first", responses=_RESPONSES)
@@ -230,36 +225,60 @@ async def list_trainings(name: Name) -> list[TrainingRead]:
     return [TrainingRead.from_row(row, name, model.training_id) for row in rows]
 
 
-@router.get("/{name}/trainings/{number}", summary="Read a training", responses=_RESPONSES)
+@router.get(
+    "/{name}/trainings/{number}",
+    summary="Read a training",
+    responses=_RESPONSES,
+    openapi_extra={"parameters": [PREFER]},
+)
 async def read_training(
     name: Name,
     number: Annotated[int, Path(gt=0, le=MAX_ID, description="ID of the training.")],
     request: Request,
+    response: Response,
     state: State,
 ) -> TrainingRead:
     """Returns a training. With `Prefer: wait=N`, waits for its end."""
-    model, training = await _training(name, number)
-    if wait := wait_seconds(request, state.settings.max_wait_seconds):
-        training = await state.notifications.wait_until_trained(training.id, wait)
-        model = await custom_models.get(name)
-    return TrainingRead.from_row(training, name, model.training_id)
+    _, training = await _training(name, number)
+    return await _ended(training, name, request, response, state)
 
 
 @router.get("/{name}/trainings/{number}/wrong", summary="List wrong answers of a version", responses=_RESPONSES)
 async def list_wrong_answers(
-    name: Name, number: Annotated[int, Path(gt=0, le=MAX_ID, description="ID of the training.")]
+    name: Name,
+    number: Annotated[int, Path(gt=0, le=MAX_ID, description="ID of the training.")],
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Maximum number of examples.")] = PAGE,
 ) -> list[WrongAnswer]:
     """Returns the examples that cross-validation answered with another label, the most confident ones first."""
     _, training = await _training(name, number)
-    return await wrong_answers_of(training.id)
+    return (await wrong_answers_of(training.id))[:limit]
 
 
-@router.put("/{name}/version", summary="Choose the version that is served", responses=_RESPONSES)
-async def serve_version(name: Name, choice: VersionChoice, state: State, caller: CurrentCaller) -> CustomModelRead:
+@router.put(
+    "/{name}/version",
+    summary="Choose the version that is served",
+    response_model=CustomModelRead,
+    responses={**_RESPONSES, **NOT_READABLE},
+)
+async def serve_version(
+    name: Name, choice: VersionChoice, state: State, caller: CurrentCaller
+) -> CustomModelRead | Response:
     """Serves another version, such as an earlier one. Earlier predictions keep their answers."""
     await custom_models.serve(name, choice.version, caller)
     await state.custom.refresh()
-    return await _read(name)
+    return await _read(name) if caller.may(Scope.READ) else no_content()
+
+
+async def _ended(training: Training, name: str, request: Request, response: Response, state: AppState) -> TrainingRead:
+    """The training after its end, or after the client's wait."""
+    wait = wait_seconds(request, state.settings.max_wait_seconds)
+    if wait is not None:
+        training = await state.notifications.wait_until_trained(training.id, wait)
+        response.headers["Preference-Applied"] = f"wait={wait}"
+    if training.status in FINISHED:
+        # A worker may have trained it; its version is used from now on.
+        await state.custom.refresh()
+    return TrainingRead.from_row(training, name, (await custom_models.get(name)).training_id)
 
 
 async def wrong_answers_of(training_id: int) -> list[WrongAnswer]:
@@ -272,49 +291,13 @@ async def wrong_answers_of(training_id: int) -> list[WrongAnswer]:
     return sorted(wrong, key=lambda answer: -answer.confidence)
 
 
-async def receive_examples(model: CustomModel, request: Request, state: AppState, caller: Caller) -> ExampleBatch:
-    """Receive a batch of pictures and make them examples. Raises what rejects the batch before its first picture."""
-    state.backlog.check()
-    body = _LabelledBody(request, state)
-    # Classified by the base: the custom model may have no version yet.
-    await body.set_field("model", model.base)
-    items, error = await receive_batch(body, state)
-    if not items and not error:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, NO_IMAGES)
-    outcomes = await _make_examples(model, items, caller)
-    await retrain_if_due(model, caller)
-    accepted = sum(outcome.example is not None for outcome in outcomes)
-    return ExampleBatch(accepted=accepted, refused=len(outcomes) - accepted, items=outcomes, error=error)
-
-
-class _LabelledBody(BatchBody):
-    """A batch whose form may name the label of files that are in no folder."""
-
-    _label = ""
-
-    async def set_field(self, name: str, value: str) -> None:
-        """Set the label of the files that follow, or the model."""
-        if name == "label":
-            self._label = value.strip()
-        elif name == "model":
-            await super().set_field(name, value)
-
-    async def __aiter__(self) -> AsyncIterator[NamedFile]:
-        """As in BatchBody, with the label as the folder of files that have none."""
-        async with aclosing(self._files()) as files:
-            async for filename, data in files:
-                is_loose = self._label and "/" not in (filename or "").replace("\\", "/")
-                yield (f"{self._label.replace('/', ' ')}/{filename}" if is_loose else filename), data
-
-
 async def _base(state: AppState, name: str) -> str:
+    if name and await state.custom.look_up(name):
+        raise validation_error("base_invalid", "base", "A custom model cannot be the base of another one", name)
     try:
-        base = (await state.dispatch.image_model(name)).name
+        return (await state.dispatch.image_model(name)).name
     except ModelUnknown as error:
         raise validation_error(error.code, "base", error.message, name) from error
-    if state.custom.find(base):
-        raise validation_error("base_invalid", "base", "A custom model cannot build on another custom model", name)
-    return base
 
 
 async def _read(name: str) -> CustomModelRead:
@@ -346,41 +329,3 @@ async def _training(name: str, number: int) -> tuple[CustomModel, Training]:
     if training.model_id != model.id:  # type: ignore[attr-defined]
         raise TrainingNotFound
     return model, training
-
-
-async def _make_examples(model: CustomModel, items: list[BatchItem], caller: Caller) -> list[ExampleOutcome]:
-    """Make the accepted images of a batch examples; those that cannot be are described."""
-    outcomes: dict[int, ExampleOutcome] = {}
-    wanted: dict[int, NewExample] = {}
-    for item in items:
-        outcome = ExampleOutcome(
-            number=item.number, filename=display_filename(item.filename), status=item.status, error=item.error
-        )
-        outcomes[item.number] = outcome
-        if item.prediction is None:
-            continue
-        try:
-            label, use = _label_of(item.filename)
-        except ValueError as error:
-            outcome.status = HTTPStatus.UNPROCESSABLE_ENTITY
-            outcome.error = PredictionError(code="label_invalid", message=str(error))
-        else:
-            wanted[item.number] = NewExample(item.prediction.id, label, use)
-    await custom_models.add_labels(model.id, list(dict.fromkeys(one.label for one in wanted.values())))
-    results = await examples.put_all(model.id, list(wanted.values()), caller)
-    for number, result in zip(wanted, results, strict=True):
-        outcome = outcomes[number]
-        if isinstance(result, ServiceError):
-            outcome.status, outcome.error = status_of_rejection(result), describe_rejection(result)
-        elif not isinstance(result, Exception):
-            outcome.example = ExampleRead.from_row(result)
-    return list(outcomes.values())
-
-
-def _label_of(filename: str) -> tuple[str, Use]:
-    """The label of a file, which is its folder's name, and what it is used for. Raises ValueError."""
-    *above, label = PurePosixPath(filename.replace("\\", "/")).parent.parts or ("",)
-    if not label:
-        raise ValueError("The file is in no folder: its folder's name is its label (ant/1.jpg).")
-    use = Use.CHECK if any(folder.lower() in CHECK_FOLDERS for folder in above) else Use.LEARN
-    return checked_label(label), use

@@ -36,7 +36,6 @@ STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
     domain.TrainingNotFound: HTTPStatus.NOT_FOUND,
     domain.ExampleContradicts: HTTPStatus.CONFLICT,
     domain.ExampleNotFound: HTTPStatus.NOT_FOUND,
-    domain.ExamplesMissing: HTTPStatus.CONFLICT,
     domain.LabelUnknown: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.ImageMissing: HTTPStatus.NOT_FOUND,
     domain.ImageUnreadable: HTTPStatus.NOT_FOUND,

@@ -17,7 +17,7 @@ from app.models.pydantic import PredictionCorrection, PredictionDeleted, Predict
 from app.models.pydantic_history import ChangeRead, DeliveryRead, PastAnswerRead
 from app.outbound.addresses import origin_of
 from app.storage import deletion
-from app.worker.custom_models import correct
+from app.worker.custom_models import correct_prediction as correct_and_learn
 
 router = APIRouter(prefix="/predictions", tags=["predictions"])
 
@@ -90,10 +90,10 @@ async def correct_prediction(
 ) -> PredictionRead | Response:
     """Sets a person's label and confidence; the model's own result stays in `all_predictions`.
 
-    A custom model learns from corrections of its predictions: the picture becomes an example of one of its labels.
+    A custom model learns from corrections of its predictions: the image becomes an example of one of its labels.
     With `new_label`, a label that the model lacks is added to it.
     """
-    corrected = await correct(
+    corrected = await correct_and_learn(
         *(id, correction.top_prediction, correction.confidence, caller, state.custom), new_label=correction.new_label
     )
     return PredictionRead.from_row(corrected) if caller.may(Scope.READ) else no_content()

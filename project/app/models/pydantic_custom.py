@@ -1,5 +1,6 @@
 """Bodies about custom models, each with an example."""
 
+import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
@@ -45,27 +46,28 @@ _EXAMPLE_TRAINING: Final[dict[str, Any]] = {
 
 def checked_label(text: str) -> str:
     """A label without spaces around it. Raises ValueError if it cannot be one."""
-    label = text.strip()
+    label = unicodedata.normalize("NFC", text).strip()
     if not 0 < len(label) <= MAX_LABEL_LENGTH:
-        raise ValueError(f"a label has 1 to {MAX_LABEL_LENGTH} characters")
+        raise ValueError(f"A label has 1 to {MAX_LABEL_LENGTH} characters.")
     return _label(label)
 
 
 def _label(text: str) -> str:
-    if text.lower() == OTHER:
-        raise ValueError(f"{OTHER!r} is the answer for images that are unlike all examples: use another label")
-    if any(not character.isprintable() for character in text):
-        raise ValueError("a label must not contain control characters")
+    text = unicodedata.normalize("NFC", text)
+    if unicodedata.normalize("NFKC", text).casefold() == OTHER:
+        raise ValueError(f"{OTHER!r} is reserved for images unlike all examples. Use another label.")
+    if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in text):
+        raise ValueError("A label must not contain control characters.")
     return text
 
 
 Label = Annotated[StorableStr, StringConstraints(min_length=1, max_length=MAX_LABEL_LENGTH), AfterValidator(_label)]
-ModelName = Annotated[str, StringConstraints(pattern=MODEL_NAME, max_length=MAX_MODEL_NAME)]
+ModelName = Annotated[str, StringConstraints(strip_whitespace=True, pattern=MODEL_NAME, max_length=MAX_MODEL_NAME)]
 
 
 def _distinct(labels: list[str]) -> list[str]:
     if len(set(labels)) < len(labels):
-        raise ValueError("a label is there twice")
+        raise ValueError("Labels must be unique.")
     return labels
 
 
@@ -139,7 +141,7 @@ class ExampleWrite(BaseModel):
 
 
 class ExampleRead(BaseModel):
-    """An example of a custom model: the picture of a prediction."""
+    """An example of a custom model: the image of a prediction."""
 
     model_config = ConfigDict(
         json_schema_extra={

@@ -270,7 +270,7 @@ class CustomModel(Model):
 
 
 class Example(Model):
-    """A picture that a custom model learns from, or is checked with."""
+    """A image that a custom model learns from, or is checked with."""
 
     id = fields.BigIntField(primary_key=True)
     model: fields.ForeignKeyRelation[CustomModel] = fields.ForeignKeyField(
@@ -279,7 +279,7 @@ class Example(Model):
     prediction: fields.ForeignKeyRelation[Prediction] = fields.ForeignKeyField(
         "models.Prediction", related_name="examples", on_delete=fields.CASCADE, db_index=True
     )
-    sha256 = fields.CharField(max_length=64, description="Of the picture, SHA-256 in hexadecimal.")
+    sha256 = fields.CharField(max_length=64, description="Of the image, SHA-256 in hexadecimal.")
     label = fields.TextField()
     use = fields.CharEnumField(Use, max_length=8, description="learn or check")
     added_at = fields.DatetimeField()
@@ -291,6 +291,7 @@ class Example(Model):
 
         table = "examples"
         unique_together = (("model", "sha256"),)
+        indexes = (("model", "label", "id"), ("model", "added_at"))
 
 
 class Training(Model):
@@ -333,7 +334,7 @@ class Training(Model):
 
 
 class Embedding(Model):
-    """What a base model computed of a picture before its scores."""
+    """What a base model computed of a image before its scores."""
 
     id = fields.BigIntField(primary_key=True)
     prediction: fields.ForeignKeyRelation[Prediction] = fields.ForeignKeyField(

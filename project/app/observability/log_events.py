@@ -161,6 +161,7 @@ TRAINING_ENDED: Final = Event(
 )
 TRAINING_ERROR: Final = Event("training_error", "Training %d failed unexpectedly", "training_id")
 TRAINING_FAILED: Final = Event("training_failed", "Training %d failed: %s", "training_id", "reason")
+TRAINING_LOST: Final = Event("training_lost", "Training %d was deleted or taken over by another process", "training_id")
 WEBHOOK_ERROR: Final = Event("webhook_error", "Attempt %d at webhook %d failed", "attempt", "webhook_id")
 WEBHOOK_FAILED: Final = Event(
     "webhook_failed", "Webhook %d, attempt %d: %s; next attempt in: %s", "webhook_id", "attempt", "reason", "next"

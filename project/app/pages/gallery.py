@@ -22,7 +22,7 @@ from app.pages.classify import image_models, reclassify
 from app.pages.errors import PageRoute
 from app.pages.rendering import page
 from app.storage.deletion import delete_prediction
-from app.worker.custom_models import correct
+from app.worker.custom_models import correct_prediction as correct_and_learn
 
 router = APIRouter(prefix="/history", include_in_schema=False, route_class=PageRoute)
 
@@ -113,7 +113,7 @@ async def correct_prediction(
     # Custom models have the labels that people gave them.
     is_custom = state.custom.find((await state.get_prediction(id)).model)
     chosen = label.strip() if is_custom else _to_model_label(label)
-    await correct(id, chosen, CORRECTED, caller, state.custom, new_label=new_label)
+    await correct_and_learn(id, chosen, CORRECTED, caller, state.custom, new_label=new_label)
     return _redirect(request, f"/history/{id}")
 
 

@@ -1,17 +1,20 @@
-"""Pages to teach custom models: their pictures, trainings, results and versions."""
+"""Pages to teach custom models: their images, trainings, results and versions."""
 
 import asyncio
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.api.custom_models import create_model, read_model, receive_examples, wrong_answers_of
+from app.api.custom_models import Name, create_model, read_model, wrong_answers_of
 from app.api.deps import CurrentCaller, State
+from app.api.example_body import receive_examples
+from app.api.params import Id
 from app.db.crud import custom_models, examples, trainings
-from app.models.pydantic_custom import CustomModelCreate, TrainingRead
-from app.models.tortoise import CustomModel
+from app.db.notifications import FINISHED
+from app.models.pydantic_custom import CustomModelCreate, ModelName, TrainingRead
+from app.models.tortoise import Training
 from app.pages.errors import PageRoute
 from app.pages.rendering import page
 
@@ -22,6 +25,8 @@ THUMBNAILS: Final = 8
 WRONG: Final = 24
 """Wrong answers shown of a version."""
 VERSIONS: Final = 20
+SHOWN_LABELS: Final = 50
+"""Labels whose images are shown."""
 
 
 @router.get("/")
@@ -32,28 +37,34 @@ async def show_custom_models(request: Request, state: State) -> Response:
 
 
 @router.post("/")
-async def create(request: Request, state: State, caller: CurrentCaller, name: Annotated[str, Form()] = "") -> Response:
+async def create(request: Request, state: State, caller: CurrentCaller, name: Annotated[ModelName, Form()]) -> Response:
     """Create a model."""
-    await create_model(CustomModelCreate(name=name.strip()), state, caller)
-    return _redirect(request, name.strip())
+    await create_model(CustomModelCreate(name=name), state, caller)
+    return _redirect(request, name)
 
 
 @router.get("/{name}/")
-async def show_custom_model(name: str, request: Request, state: State) -> Response:
-    """A model's pictures, results and versions."""
+async def show_custom_model(name: Name, request: Request, state: State) -> Response:
+    """A model's images, results and versions."""
     row, model = await asyncio.gather(custom_models.get(name), read_model(name))
-    labels, versions = await asyncio.gather(_pictures(row), trainings.list_for_model(row.id, VERSIONS))
-    reads = [TrainingRead.from_row(version, name, row.training_id) for version in versions]
-    newest = next((read for read in reads if read.status in {"succeeded", "failed"}), None)
-    served = next((read for read in reads if read.served), None)
+    images, versions, newest = await asyncio.gather(
+        examples.newest_by_label(row.id, THUMBNAILS),
+        trainings.list_for_model(row.id, VERSIONS, versions_only=True),
+        trainings.list_for_model(row.id, 2),
+    )
+
+    def read(training: Training) -> TrainingRead:
+        return TrainingRead.from_row(training, name, row.training_id)
+
+    served = read(await trainings.get(row.training_id)) if row.training_id else None
     wrong = await wrong_answers_of(served.id) if served else []
     return page(
         request,
         "teach-model.html",
         model=model,
-        labels=labels,
-        versions=[read for read in reads if read.version],
-        newest=newest,
+        labels=[(count, images.get(count.label, [])) for count in model.labels[:SHOWN_LABELS]],
+        versions=[read(version) for version in versions],
+        newest=next((read(training) for training in newest if training.status in FINISHED), None),
         served=served,
         wrong=wrong[:WRONG],
         max_upload_bytes=state.settings.max_upload_bytes,
@@ -61,8 +72,8 @@ async def show_custom_model(name: str, request: Request, state: State) -> Respon
 
 
 @router.post("/{name}/examples/")
-async def add_examples(name: str, request: Request, state: State, caller: CurrentCaller) -> Response:
-    """Add pictures of one label, or a ZIP file of folders."""
+async def add_examples(name: Name, request: Request, state: State, caller: CurrentCaller) -> Response:
+    """Add images of one label, or a ZIP file of folders."""
     batch = await receive_examples(await custom_models.get(name), request, state, caller)
     refused = [item for item in batch.items if item.error]
     if not refused and not batch.error:
@@ -71,7 +82,7 @@ async def add_examples(name: str, request: Request, state: State, caller: Curren
 
 
 @router.post("/{name}/training/")
-async def train(name: str, request: Request, caller: CurrentCaller) -> Response:
+async def train(name: Name, request: Request, caller: CurrentCaller) -> Response:
     """Request a training."""
     await trainings.request((await custom_models.get(name)).id, caller)
     return _redirect(request, name)
@@ -79,7 +90,7 @@ async def train(name: str, request: Request, caller: CurrentCaller) -> Response:
 
 @router.post("/{name}/version/")
 async def serve(
-    name: str, request: Request, state: State, caller: CurrentCaller, version: Annotated[int, Form()]
+    name: Name, request: Request, state: State, caller: CurrentCaller, version: Annotated[int, Form(ge=1, le=2**31 - 1)]
 ) -> Response:
     """Serve another version."""
     await custom_models.serve(name, version, caller)
@@ -88,7 +99,7 @@ async def serve(
 
 
 @router.post("/{name}/deletion/")
-async def delete(name: str, request: Request, state: State, caller: CurrentCaller) -> Response:
+async def delete(name: Name, request: Request, state: State, caller: CurrentCaller) -> Response:
     """Delete a model."""
     await custom_models.delete(name, caller)
     await state.custom.refresh()
@@ -96,17 +107,10 @@ async def delete(name: str, request: Request, state: State, caller: CurrentCalle
 
 
 @router.post("/{name}/examples/{id}/deletion/")
-async def delete_example(name: str, id: int, request: Request) -> Response:
-    """Remove a picture from the examples."""
+async def delete_example(name: Name, id: Id, request: Request) -> Response:
+    """Remove a image from the examples."""
     await examples.delete((await custom_models.get(name)).id, id)
     return _redirect(request, name)
-
-
-async def _pictures(model: CustomModel) -> list[dict[str, Any]]:
-    """The newest examples of each label."""
-    return [
-        {"label": label, "examples": await examples.page(model.id, THUMBNAILS, None, label)} for label in model.labels
-    ]
 
 
 def _redirect(request: Request, name: str) -> Response:

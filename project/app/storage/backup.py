@@ -32,7 +32,7 @@ TABLES: Final = (
     *("custom_models", "examples", "trainings", "embeddings"),
 )
 """In an order that satisfies foreign keys. Sessions, rate limits and workers are transient."""
-ADDED_TABLES: Final = {"13_20261127134607_custom_models.py": ("custom_models", "examples", "trainings", "embeddings")}
+ADDED_TABLES: Final = {"13_20261127151402_custom_models.py": ("custom_models", "examples", "trainings", "embeddings")}
 """Tables that backups from before a migration lack."""
 MANIFEST: Final = "manifest.json"
 END: Final = "end.json"

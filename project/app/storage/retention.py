@@ -54,7 +54,7 @@ async def retain(storage: Storage, settings: Settings, *, dry_run: bool = False,
     while rows := await predictions.oldest(last_id, PAGE, age):
         chosen = []
         for row in rows:
-            if row["finished"] and (row["expired"] or size < excess):
+            if row["may_go"] and (row["expired"] or size < excess):
                 chosen.append(row["id"])
                 size += row["size_bytes"]
         if chosen and not dry_run:

@@ -119,7 +119,7 @@ async def base_version(registry: Registry, name: str) -> str:
     return (await asyncio.to_thread(registry.get, name)).version
 
 
-async def correct(
+async def correct_prediction(
     prediction_id: int, label: str, confidence: float, actor: Caller, custom: CustomModels, *, new_label: bool
 ) -> Prediction:
     """Set a person's label; a prediction of a custom model becomes an example of it, if it has that label.
@@ -133,11 +133,20 @@ async def correct(
             model = await custom_models.get(corrected.model)
             if new_label and label.lower() != OTHER:
                 model.labels = await custom_models.add_labels(model.id, [label])
-            if label in model.labels:
-                # If the same picture is an example of another label already, that one stays: a person has to decide.
-                await examples.put_all(model.id, [NewExample(prediction_id, label, Use.LEARN)], actor)
-                await retrain_if_due(model, actor)
+            await _learn(model, prediction_id, label, actor)
     return corrected
+
+
+async def _learn(model: CustomModel, prediction_id: int, label: str, actor: Caller) -> None:
+    example = await examples.get(model.id, prediction_id)
+    if label in model.labels:
+        # If the same image is an example of another label already, that one stays: a person has to decide.
+        use = example.use if example else Use.LEARN
+        await examples.put_all(model.id, [NewExample(prediction_id, label, use)], actor)
+        await retrain_if_due(model, actor)
+    elif example:
+        # Its label was wrong.
+        await examples.delete(model.id, prediction_id)
 
 
 async def retrain_if_due(model: CustomModel, actor: Caller) -> None:
@@ -145,13 +154,16 @@ async def retrain_if_due(model: CustomModel, actor: Caller) -> None:
 
     Raises DatabaseUnavailable.
     """
-    if model.training_id and 0 < model.retrain_after <= await examples.count_since_training(model.id):
-        await trainings.request(model.id, actor)
+    if model.training_id and model.retrain_after:
+        # Not once more for each example while trainings fail.
+        new = await examples.count_since_training(model.id, even_if_failed=True)
+        if new >= model.retrain_after:
+            await trainings.request(model.id, actor)
 
 
 def untrained(name: str) -> ModelUnknown:
     """The error for a custom model without a version."""
-    return ModelUnknown(f"The model {name!r} has not been trained yet: add examples, and train it.")
+    return ModelUnknown(f"The model {name!r} is not trained yet. Add examples and train it.")
 
 
 def _size(head: Head) -> int:

@@ -68,7 +68,11 @@ class LocalDispatch:
         default = self._registry.default
         if not name or name == default.name:
             return ImageModel(default.name, default.version)
-        if custom := self._custom.find(name):
+        custom = self._custom.find(name)
+        if custom and custom.training_id is None:
+            # It may have been trained by another process a moment ago.
+            custom = await self._custom.look_up(name)
+        if custom:
             return image_model_of(custom)
         try:
             # An unknown name triggers a scan: the model's folder may be new.

@@ -60,7 +60,11 @@ class QueuedDispatch:
 
         Raises ModelUnknown or NoWorkerYet.
         """
-        if name and (custom := self._custom.find(name)):
+        custom = self._custom.find(name)
+        if custom and custom.training_id is None:
+            # It may have been trained by another process a moment ago.
+            custom = await self._custom.look_up(name)
+        if custom:
             return image_model_of(custom)
         for use_cache in (True, False):
             models = await self._workers_models(use_cache=use_cache)

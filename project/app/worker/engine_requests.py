@@ -33,9 +33,9 @@ class EngineRequests:
             task.cancel()
         return task
 
-    async def embed(self, model: str, data: bytes) -> Classification:
+    async def embed(self, model: str, data: bytes, *, alone: bool = False) -> Classification:
         """Classify an image with a model of the engine, and return its embedding as well."""
-        return await self._engine.classify(model, data, embed=True)
+        return await self._engine.classify(model, data, alone=alone, embed=True)
 
     async def _classify(self, name: str, data: bytes, *, alone: bool) -> Classification:
         model = self._custom.find(name)

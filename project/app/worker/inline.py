@@ -9,7 +9,7 @@ from app.classifier.engine.process import Classification
 from app.concurrency import Batcher
 from app.db.crud import new_predictions
 from app.db.crud.new_predictions import InlineResult, NewPrediction
-from app.domain import AttemptsExhausted, EngineDied, IdempotencyKeyInFlight, RetryPolicy
+from app.domain import AttemptsExhausted, DatabaseUnavailable, EngineDied, IdempotencyKeyInFlight, RetryPolicy
 from app.models.tortoise import Prediction
 from app.observability.log_events import ATTEMPT_ERROR
 from app.worker.engine_requests import EngineRequests
@@ -54,7 +54,7 @@ class InlineClassifier:
             classification = request.result()
         except PERMANENT_ERRORS as error:
             return InlineResult(started_at, error=error)
-        except EngineDied:
+        except (DatabaseUnavailable, EngineDied):
             # Perhaps because of another image: its row is made, and it is tried again.
             return None
         except Exception:

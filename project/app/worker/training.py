@@ -9,27 +9,42 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from app.classifier.heads.training import TrainedHead, train_head
+import numpy as np
+
+from app.classifier.heads.head import Head
+from app.classifier.heads.metrics import share_with_interval
+from app.classifier.heads.training import MAX_EXAMPLES, TrainedHead, train_head
 from app.concurrency import log_errors, repeating
 from app.db.crud import custom_models, embeddings, examples, trainings
-from app.db.crud.examples import LearnedExample
+from app.db.crud.examples import EmbeddedExample
 from app.db.crud.trainings import MAX_ATTEMPTS, TrainingResult
 from app.domain import (
+    Caller,
     DatabaseUnavailable,
     EngineDied,
+    EngineFailed,
+    EngineInterrupted,
     ExamplesMissing,
     ImageMissing,
     ImageUnreadable,
     ModelBroken,
     ModelUnknown,
+    Scope,
     StorageUnavailable,
     TrainingFailed,
     TrainingInterrupted,
+    Use,
 )
 from app.models.tortoise import CustomModel, Training
-from app.observability.log_events import TRAINING_DELAYED, TRAINING_ENDED, TRAINING_ERROR, TRAINING_FAILED
+from app.observability.log_events import (
+    TRAINING_DELAYED,
+    TRAINING_ENDED,
+    TRAINING_ERROR,
+    TRAINING_FAILED,
+    TRAINING_LOST,
+)
 from app.storage import Storage
-from app.worker.custom_models import CustomModels
+from app.worker.custom_models import CustomModels, retrain_if_due
 from app.worker.engine_requests import EngineRequests
 
 log = logging.getLogger(__name__)
@@ -48,7 +63,7 @@ PERMANENT_ERRORS: Final = (ExamplesMissing, ModelBroken, ModelUnknown, TrainingF
 class _Material:
     """What a training learns from."""
 
-    examples: list[LearnedExample]
+    examples: list[EmbeddedExample]
     vectors: list[bytes]
     unreadable: list[int]
     """IDs of predictions whose images cannot be read."""
@@ -81,10 +96,15 @@ class Trainer:
             await self._run(training)
 
     async def _run(self, training: Training) -> None:
-        renewing = asyncio.create_task(_keep_lease(training))
+        work = asyncio.create_task(self._train(training))
+        renewing = asyncio.create_task(_keep_lease(training, work))
         try:
-            await self._train(training)
+            await work
         except asyncio.CancelledError:
+            if work.cancelled() and not asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                # Deleted, or taken over by another process.
+                log.info(TRAINING_LOST, training.id)
+                return
             # The process stops; the lease would expire as well.
             with log_errors(f"Training {training.id}"):
                 await trainings.release(training)
@@ -92,7 +112,11 @@ class Trainer:
         except PERMANENT_ERRORS as error:
             log.info(TRAINING_FAILED, training.id, error.message)
             await trainings.fail(training, error)
-        except (DatabaseUnavailable, EngineDied, StorageUnavailable, TrainingInterrupted) as error:
+        except (DatabaseUnavailable, EngineDied, StorageUnavailable) as error:
+            log.warning(TRAINING_DELAYED, training.id, error.message)
+            with log_errors(f"Training {training.id}"):
+                await trainings.postpone(training)
+        except TrainingInterrupted as error:
             # The lease expires, and it is tried again.
             log.warning(TRAINING_DELAYED, training.id, error.message)
         except Exception:
@@ -101,25 +125,39 @@ class Trainer:
                 await trainings.fail(training, TrainingFailed())
         finally:
             renewing.cancel()
-            await asyncio.wait([renewing])
+            work.cancel()
+            await asyncio.wait([renewing, work])
 
     async def _train(self, training: Training) -> None:
         if training.attempts > MAX_ATTEMPTS:
-            raise TrainingFailed("The process of the training ended each time, or it was interrupted too often.")
+            raise TrainingFailed(f"The process ended in all {MAX_ATTEMPTS} attempts.")
         model = await custom_models.get_by_id(training.model_id)  # type: ignore[attr-defined]
         version = await self._version_of(model.base)
-        material = await self._material(model, version)
-        labels = list(model.labels)
+        material = await self._material(model, version, Use.LEARN)
+        names = {example.label for example in material.examples}
+        # In the order in which they were added. Labels without examples are left out.
+        labels = [label for label in model.labels if label in names] + sorted(names - set(model.labels))
         numbers = {label: number for number, label in enumerate(labels)}
         trained = await train_head(material.vectors, [numbers[example.label] for example in material.examples], labels)
-        result = await _result(model, version, material, trained)
+        checked = await self._material(model, version, Use.CHECK)
+        trained.metrics["check"] = await asyncio.to_thread(_checked, trained.head, checked)
+        result = await _result(model, version, labels, material, trained)
         if await trainings.succeed(training, result):
             await self._custom.refresh()
             log.info(TRAINING_ENDED, training.id, model.name, result.metrics["accuracy"], result.examples)
+            await trainings.prune(model.id)
+            # Examples may have been added meanwhile.
+            actor = Caller(training.key_id, training.who, frozenset(Scope))
+            await retrain_if_due(await custom_models.get_by_id(model.id), actor)
 
-    async def _material(self, model: CustomModel, version: str) -> _Material:
-        """The examples with their embeddings, of which those that are missing are computed and stored."""
-        learned = await examples.learned(model.id, model.base, version)
+    async def _material(self, model: CustomModel, version: str, use: Use) -> _Material:
+        """Examples with their embeddings, of which those that are missing are computed and stored.
+
+        Raises TrainingFailed if there are too many.
+        """
+        learned = await examples.embedded(model.id, model.base, version, use, MAX_EXAMPLES + 1)
+        if len(learned) > MAX_EXAMPLES:
+            raise TrainingFailed(f"A model learns from at most {MAX_EXAMPLES} examples. Delete some.")
         material = _Material([], [], [])
         computed: dict[int, bytes] = {}
         for example in learned:
@@ -141,21 +179,48 @@ class Trainer:
             await embeddings.save_all(model.base, version, computed)
         return material
 
-    async def _embedding(self, base: str, version: str, example: LearnedExample) -> bytes:
-        result = await self._requests.embed(base, await self._storage.read(example.image_path))
+    async def _embedding(self, base: str, version: str, example: EmbeddedExample) -> bytes:
+        """Raises ImageUnreadable, also if the image ends the engine each time."""
+        data = await self._storage.read(example.image_path)
+        try:
+            try:
+                result = await self._requests.embed(base, data)
+            except EngineInterrupted:
+                raise
+            except EngineDied:
+                result = await self._requests.embed(base, data, alone=True)
+        except EngineInterrupted:
+            raise
+        except (EngineDied, EngineFailed) as error:
+            raise ImageUnreadable from error
         if result.version != version:
-            raise TrainingFailed(f"The base model {base} was replaced during the training: train again.")
+            raise TrainingInterrupted(f"The base model {base} was replaced during the training.")
         return result.embedding
 
 
-async def _keep_lease(training: Training) -> None:
+async def _keep_lease(training: Training, work: "asyncio.Task[None]") -> None:
+    """Renew the lease; cancel the work if another process has it, or the training was deleted."""
     while True:
         await asyncio.sleep(RENEW_SECONDS)
         with log_errors(f"Renewing the lease of training {training.id}"):
-            await trainings.renew(training, LEASE)
+            if not await trainings.renew(training, LEASE):
+                work.cancel()
 
 
-async def _result(model: CustomModel, version: str, material: _Material, trained: TrainedHead) -> TrainingResult:
+def _checked(head_bytes: bytes, checked: _Material) -> dict[str, Any] | None:
+    """How many examples that are only for checks get their label; None if there are none."""
+    if not checked.examples:
+        return None
+    head = Head.from_bytes(head_bytes)
+    vectors = (np.frombuffer(vector, "<f2").astype(np.float32) for vector in checked.vectors)
+    answers = [head.classify(vector)[0].label for vector in vectors]
+    right = sum(answer == example.label for answer, example in zip(answers, checked.examples, strict=True))
+    return share_with_interval(right, len(answers))
+
+
+async def _result(
+    model: CustomModel, version: str, labels: Sequence[str], material: _Material, trained: TrainedHead
+) -> TrainingResult:
     answers = [
         {"prediction_id": example.prediction_id, "label": example.label, "answer": answer, "confidence": confidence}
         for example, answer, confidence in zip(material.examples, trained.answers, trained.confidences, strict=True)
@@ -163,7 +228,7 @@ async def _result(model: CustomModel, version: str, material: _Material, trained
     metrics = {**trained.metrics, "unreadable": material.unreadable[:MAX_NAMED]}
     decision, is_served = await _decision(model, version, answers, metrics)
     return TrainingResult(
-        labels=model.labels,
+        labels=labels,
         examples=len(answers),
         examples_sha256=_hash_of(material.examples),
         base_version=version,
@@ -173,6 +238,7 @@ async def _result(model: CustomModel, version: str, material: _Material, trained
         head_sha256=hashlib.sha256(trained.head).hexdigest(),
         decision=decision,
         is_served=is_served,
+        served_before=model.training_id,
     )
 
 
@@ -185,9 +251,9 @@ async def _decision(
     """
     served = await trainings.get(model.training_id) if model.training_id else None
     if served is None:
-        return "It is the first version.", True
+        return "First version.", True
     if served.base_version != version:
-        return f"The base model was replaced, so version {served.number} cannot answer any more.", True
+        return f"The base model was replaced, so version {served.number} can no longer be used.", True
     before = {answer["prediction_id"]: answer for answer in await trainings.answers_of(served.id)}
     pairs = [
         (before[answer["prediction_id"]], answer)
@@ -202,15 +268,15 @@ async def _decision(
         "right_before": old_right,
         "right_now": new_right,
     }
+    if not pairs:
+        return f"No examples in common with version {served.number}, so the two cannot be compared. Not served.", False
     comparison = (
-        f"It answers {new_right} of the {len(pairs)} examples correctly that version {served.number} has learned as "
-        f"well; version {served.number} answered {old_right}"
+        f"Correct on {new_right} of the {len(pairs)} examples shared with version {served.number}, "
+        f"which was correct on {old_right}."
     )
-    if new_right < old_right:
-        return f"{comparison}: a person decides whether it is served.", False
-    return f"{comparison}.", True
+    return (comparison, True) if new_right >= old_right else (f"{comparison} Not served.", False)
 
 
-def _hash_of(learned: Sequence[LearnedExample]) -> str:
+def _hash_of(learned: Sequence[EmbeddedExample]) -> str:
     lines = "".join(f"{example.sha256} {example.label}\n" for example in learned)
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -14,6 +14,7 @@ from app.db.crud.claims import ClassificationResult
 from app.domain import (
     AttemptsExhausted,
     Claim,
+    DatabaseUnavailable,
     EngineDied,
     EngineInterrupted,
     ImageMissing,
@@ -164,7 +165,7 @@ class Worker:
             classification = await self._classify(claim, data)
         except PERMANENT_ERRORS as error:
             return await self._fail(claim, error, started_at)
-        except (StorageUnavailable, EngineInterrupted) as error:
+        except (DatabaseUnavailable, StorageUnavailable, EngineInterrupted) as error:
             # Not the image's fault: the attempt does not count.
             log.info(PREDICTION_DELAYED, claim.prediction_id, error.message)
             await self._release_claim(claim, count_attempt=False)

@@ -115,7 +115,7 @@ def test_refusal_says_how_many_examples_are_missing(counts: tuple[int, ...], mes
 def test_label_of_one_picture_in_many_copies_is_refused() -> None:
     embeddings, labels = clusters(5, 1)
     embeddings, labels = np.concatenate((embeddings, embeddings[5:] * [[1.1], [1.2]])), np.append(labels, [1, 1])
-    with pytest.raises(ExamplesMissing, match="All examples of 'b' are nearly the same picture"):
+    with pytest.raises(ExamplesMissing, match="All examples of 'b' are near-duplicates"):
         train(embeddings.astype(np.float32), labels, ["a", "b"])
 
 

@@ -1,6 +1,7 @@
 """Limits the size of request bodies while they arrive, and the time that small ones take."""
 
 import asyncio
+import re
 from http import HTTPStatus
 from typing import Final
 
@@ -15,7 +16,8 @@ from app.domain import UploadTooLarge
 UPLOADS: Final = "/predictions"
 FORMS: Final = (UPLOADS, "/classifications")
 """Routes that accept an image as a form."""
-BATCHES: Final = ("/predictions/batch", "/examples/batch")
+BATCHES: Final = re.compile(r"/(predictions/batch|models/[^/]+/examples/batch|teach/[^/]+/examples)$")
+"""Routes that accept many images."""
 SIGN_IN: Final = ("/sign-in", "/sign-out")
 
 MULTIPART_OVERHEAD: Final = 64 * 1024
@@ -94,7 +96,7 @@ class BodyLimitMiddleware:
         """The limit to report to the client, the limit including overhead, and whether the body holds images."""
         path, media_type = path.rstrip("/"), content_type.partition(";")[0].strip().lower()
         if method == "POST":
-            if path.endswith(BATCHES):
+            if BATCHES.search(path):
                 return self._max_batch_bytes, self._max_batch_bytes, True
             if media_type.startswith("multipart/") and path.endswith(FORMS):
                 return self._max_bytes, self._max_bytes + MULTIPART_OVERHEAD, True

@@ -209,9 +209,7 @@ def _classified(classifier: "Classifier", image: bytes, *, embed: bool) -> tuple
 
 def _packed_embedding(classifier: "Classifier", outputs: "Outputs") -> bytes:
     if outputs.embedding is None:
-        raise ModelBroken(
-            f"The model {classifier.model.name} has no output named embedding, so nothing can build on it."
-        )
+        raise ModelBroken(f"The model {classifier.model.name} has no output named embedding, so it cannot be a base.")
     return outputs.embedding.astype("<f2").tobytes()
 
 

@@ -23,11 +23,9 @@ def metrics_of(labels: Indexes, names: Sequence[str], head: Head, validation: Va
     right, total = int(matrix.trace()), len(labels)
     refused = int((validation.similarities < head.threshold).sum())
     return {
-        "examples": total,
         "folds": validation.folds,
         "near_duplicates": total - len(np.unique(validation.groups)),
-        "accuracy": _share(right, total),
-        "accuracy_interval": [round(bound, DIGITS) for bound in wilson_interval(right, total)],
+        **share_with_interval(right, total),
         "labels": [
             {
                 "label": name,
@@ -42,6 +40,15 @@ def metrics_of(labels: Indexes, names: Sequence[str], head: Head, validation: Va
             "threshold": round(head.threshold, DIGITS),
             "false_alarms": _share(refused, total),
         },
+    }
+
+
+def share_with_interval(right: int, total: int) -> dict[str, Any]:
+    """The number of examples, the share that is right, and its 95 % interval."""
+    return {
+        "examples": total,
+        "accuracy": _share(right, total),
+        "accuracy_interval": [round(bound, DIGITS) for bound in wilson_interval(right, total)],
     }
 
 

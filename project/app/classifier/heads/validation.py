@@ -19,10 +19,10 @@ MIN_EXAMPLES: Final = 3
 MIN_DIFFERENT: Final = 2
 """Of each label, not counting near-duplicates: one to train with while another is held out."""
 DUPLICATE: Final = 0.9
-"""Cosine similarity above which two images count as the same picture: re-encoded or cropped by 5 %, photographs have
+"""Cosine similarity above which two images count as the same image: re-encoded or cropped by 5 %, photographs have
 0.91 to 0.97, and different photographs of the same subject at most 0.78 (record 39)."""
 BLOCK: Final = 1_000
-"""Rows of the similarity matrix that are in memory at once."""
+"""Rows of the matrix of similarities that are in memory at once."""
 MAX_REFERENCES: Final = 300
 """Examples that a head keeps to compare images with: comparing takes 0.1 ms, and their memory is 1.5 MB."""
 MIN_SPREAD: Final = 0.01
@@ -79,7 +79,7 @@ def check_examples(labels: Indexes, names: Sequence[str], groups: Groups) -> Non
         raise ExamplesMissing(f"Each label needs at least {MIN_EXAMPLES} examples: add {', '.join(missing)}.")
     for index, name in enumerate(names):
         if len(np.unique(groups[labels == index])) < MIN_DIFFERENT:
-            raise ExamplesMissing(f"All examples of {name!r} are nearly the same picture: add different ones.")
+            raise ExamplesMissing(f"All examples of {name!r} are near-duplicates. Add different images.")
 
 
 def cross_validate(embeddings: Floats, labels: Indexes, count: int, groups: Groups) -> Validation:
@@ -123,19 +123,20 @@ def split(labels: Indexes, groups: Groups) -> NDArray[np.int64]:
 def near_duplicates(embeddings: Floats) -> Groups:
     """A number for each example; examples that are connected by similarities above DUPLICATE have the same one."""
     units = unit(embeddings)
-    parents = list(range(len(units)))
-
-    def root(number: int) -> int:
-        while parents[number] != number:
-            parents[number] = parents[parents[number]]
-            number = parents[number]
-        return number
-
-    for begin in range(0, len(units), BLOCK):
-        similar = units[begin : begin + BLOCK] @ units.T > DUPLICATE
-        for one, other in zip(*np.nonzero(similar), strict=True):
-            parents[root(int(other))] = root(begin + int(one))
-    return np.array([root(number) for number in range(len(units))], np.int64)
+    groups = np.full(len(units), -1, np.int64)
+    for first in range(len(units)):
+        if groups[first] >= 0:
+            continue
+        groups[first] = first
+        reached = np.array([first])
+        while len(reached):
+            left = np.flatnonzero(groups < 0)
+            # In blocks, because the matrix of all similarities could take gigabytes.
+            parts = [units[left[at : at + BLOCK]] @ units[reached].T for at in range(0, len(left), BLOCK)]
+            is_reached = np.concatenate([(part > DUPLICATE).any(axis=1) for part in parts] or [np.zeros(0, bool)])
+            reached = left[is_reached]
+            groups[reached] = first
+    return groups
 
 
 def _evenly_chosen(labels: Indexes) -> Indexes:

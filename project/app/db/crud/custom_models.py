@@ -79,13 +79,13 @@ _SERVE: Final = """
 WITH chosen AS (
     SELECT trainings.id, model_id, number, training_id AS before
     FROM trainings JOIN custom_models ON custom_models.id = model_id
-    WHERE name = $1 AND number = $2 AND trainings.status = 'succeeded' FOR UPDATE OF custom_models
+    WHERE name = $1 AND number = $2 AND head IS NOT NULL FOR UPDATE OF custom_models
 ), noted AS (
     INSERT INTO changes (changed_at, key_id, who, address, action, subject_id, before, after)
     SELECT now(), $3, $4, $5, 'model.served', model_id,
            jsonb_build_object('version', (SELECT number FROM trainings WHERE id = before)),
            jsonb_build_object('version', number)
-    FROM chosen
+    FROM chosen WHERE before IS DISTINCT FROM id
 )
 UPDATE custom_models SET training_id = chosen.id FROM chosen WHERE custom_models.id = model_id
 RETURNING custom_models.*
@@ -98,7 +98,7 @@ async def create(name: str, base: str, labels: Sequence[str], retrain_after: int
     values = [name, base, json.dumps(list(labels)), retrain_after, actor.key_id, actor.name, actor.address or None]
     rows = await execute(_CREATE, values)
     if not rows:
-        raise ModelExists(f"There is a model named {name!r}: choose another name.")
+        raise ModelExists
     return from_row(CustomModel, rows[0])
 
 
@@ -149,5 +149,5 @@ async def serve(name: str, number: int, actor: Caller) -> CustomModel:
     rows = await execute(_SERVE, [name, number, actor.key_id, actor.name, actor.address or None])
     if not rows:
         await get(name)
-        raise VersionUnknown(f"The model {name!r} has no version {number}.")
+        raise VersionUnknown(f"The model {name!r} has no version {number} that can be served.")
     return from_row(CustomModel, rows[0])

@@ -1,4 +1,4 @@
-"""Embeddings of pictures, in half precision.
+"""Embeddings of images, in half precision.
 
 Every function raises DatabaseUnavailable while the database is unavailable.
 """
@@ -13,7 +13,7 @@ from app.db.errors import translate_connection_errors
 _SAVE: Final = """
 INSERT INTO embeddings (prediction_id, model, model_version, vector)
 SELECT id, $1, $2, vector FROM unnest($3::bigint[], $4::bytea[]) AS new (id, vector)
-JOIN predictions USING (id) ORDER BY id
+JOIN (SELECT id FROM predictions WHERE id = ANY($3) ORDER BY id FOR KEY SHARE) AS kept USING (id) ORDER BY id
 ON CONFLICT (prediction_id, model) DO UPDATE
 SET model_version = excluded.model_version, vector = excluded.vector
 """

@@ -1,4 +1,4 @@
-"""Examples of custom models: a label for the picture of a prediction.
+"""Examples of custom models: a label for the image of a prediction.
 
 Every function raises DatabaseUnavailable while the database is unavailable.
 """
@@ -24,7 +24,7 @@ class NewExample:
 
 
 @dataclass(frozen=True, slots=True)
-class LearnedExample:
+class EmbeddedExample:
     """An example as training needs it; ``embedding`` is None if it has to be computed."""
 
     prediction_id: int
@@ -34,8 +34,8 @@ class LearnedExample:
     embedding: bytes | None
 
 
-# An example of the same prediction is changed. One of the same picture is kept, and reported if its label differs.
-# The model's row is locked, or two batches with the same pictures in different order would deadlock.
+# An example of the same prediction is changed. One of the same image is kept, and reported if its label differs.
+# The model's row is locked, or two batches with the same images in different order would deadlock.
 _PUT: Final = """
 WITH model AS (
     SELECT id FROM custom_models WHERE id = $1 FOR NO KEY UPDATE
@@ -68,19 +68,27 @@ SELECT * FROM examples
 WHERE model_id = $1 AND id < $2 AND ($3::text IS NULL OR label = $3) AND ($4::text IS NULL OR use = $4)
 ORDER BY id DESC LIMIT $5
 """
+_NEWEST: Final = """
+SELECT examples.* FROM unnest(ARRAY(SELECT DISTINCT label FROM examples WHERE model_id = $1)) AS labels (label)
+CROSS JOIN LATERAL (
+    SELECT * FROM examples WHERE model_id = $1 AND label = labels.label ORDER BY id DESC LIMIT $2
+) AS examples
+ORDER BY examples.label, examples.id DESC
+"""
 # By content, so that the same examples give the same head in whichever order they were added.
-_LEARNED: Final = """
+_EMBEDDED: Final = """
 SELECT examples.prediction_id, examples.sha256, image_path, label, vector AS embedding
 FROM examples JOIN predictions ON predictions.id = examples.prediction_id
 LEFT JOIN embeddings ON embeddings.prediction_id = examples.prediction_id
     AND embeddings.model = $2 AND embeddings.model_version = $3
-WHERE model_id = $1 AND use = 'learn'
-ORDER BY examples.sha256
+WHERE model_id = $1 AND use = $4
+ORDER BY examples.sha256 LIMIT $5
 """
 _SINCE: Final = """
 SELECT count(*) AS count FROM examples
-WHERE model_id = $1 AND use = 'learn' AND added_at > coalesce(
-    (SELECT max(coalesce(started_at, requested_at)) FROM trainings WHERE model_id = $1), '-infinity')
+WHERE model_id = $1 AND use = 'learn' AND added_at > coalesce((
+    SELECT max(coalesce(started_at, requested_at)) FROM trainings WHERE model_id = $1 AND (status <> 'failed' OR $2)
+), '-infinity')
 """
 
 
@@ -88,8 +96,8 @@ WHERE model_id = $1 AND use = 'learn' AND added_at > coalesce(
 async def put_all(model_id: int, new: Sequence[NewExample], actor: Caller) -> list[Example | Exception]:
     """Add examples, or change those of the same predictions, in one statement.
 
-    Returns the example of each picture, PredictionNotFound, or ExampleContradicts if the same picture is an example
-    with another label already. The same picture with the same label stays one example.
+    Returns the example of each image, PredictionNotFound, or ExampleContradicts if the same image is an example
+    with another label already. The same image with the same label stays one example.
     """
     valid = [(one.prediction_id, one.label, one.use.value) for one in new if one.prediction_id <= MAX_ID]
     if valid:
@@ -102,11 +110,12 @@ async def put_all(model_id: int, new: Sequence[NewExample], actor: Caller) -> li
 def _result(wanted: NewExample, there: Example | None) -> Example | Exception:
     if there is None:
         return PredictionNotFound()
-    if (there.label, there.use) == (wanted.label, wanted.use) or there.label == wanted.label:
+    if (there.label, there.use) == (wanted.label, wanted.use):
         return there
+    purpose = "to learn from" if there.use == Use.LEARN else "for checks"
     return ExampleContradicts(
-        f"The same picture is an example of {there.label!r} already, as prediction {prediction_id_of(there)}: "
-        "change or delete that example."
+        f"The same image is an example of {there.label!r} {purpose} (prediction {prediction_id_of(there)}). "
+        "Change or delete that example."
     )
 
 
@@ -114,6 +123,13 @@ def prediction_id_of(example: Example) -> int:
     """The ID of an example's prediction."""
     number: int = example.prediction_id  # type: ignore[attr-defined]
     return number
+
+
+@translate_connection_errors()
+async def get(model_id: int, prediction_id: int) -> Example | None:
+    """The example of a prediction; None if there is none."""
+    rows = await execute("SELECT * FROM examples WHERE model_id = $1 AND prediction_id = $2", [model_id, prediction_id])
+    return from_row(Example, rows[0]) if rows else None
 
 
 @translate_connection_errors()
@@ -134,6 +150,15 @@ async def counts(model_id: int) -> list[dict[str, Any]]:
 
 
 @translate_connection_errors()
+async def newest_by_label(model_id: int, limit: int) -> dict[str, list[Example]]:
+    """The newest examples of each label, at most ``limit`` of each."""
+    by_label: dict[str, list[Example]] = {}
+    for row in await execute(_NEWEST, [model_id, limit]):
+        by_label.setdefault(row["label"], []).append(from_row(Example, row))
+    return by_label
+
+
+@translate_connection_errors()
 async def page(
     model_id: int, limit: int, before_id: int | None, label: str | None = None, use: Use | None = None
 ) -> list[Example]:
@@ -143,13 +168,17 @@ async def page(
 
 
 @translate_connection_errors()
-async def learned(model_id: int, base: str, base_version: str) -> list[LearnedExample]:
-    """All examples that a model learns from, with their embeddings by a version of its base."""
-    return [LearnedExample(**row) for row in await execute(_LEARNED, [model_id, base, base_version])]
+async def embedded(model_id: int, base: str, base_version: str, use: Use, limit: int) -> list[EmbeddedExample]:
+    """Examples with one use, in the order of their contents, with their embeddings by a version of the base."""
+    rows = await execute(_EMBEDDED, [model_id, base, base_version, use.value, limit])
+    return [EmbeddedExample(**row) for row in rows]
 
 
 @translate_connection_errors()
-async def count_since_training(model_id: int) -> int:
-    """How many examples to learn from were added or changed since the last training was requested or started."""
-    (row,) = await execute(_SINCE, [model_id])
+async def count_since_training(model_id: int, *, even_if_failed: bool = False) -> int:
+    """How many examples to learn from were added or changed since the start of the last training.
+
+    ``even_if_failed``: also since one that has failed.
+    """
+    (row,) = await execute(_SINCE, [model_id, even_if_failed])
     return int(row["count"])

@@ -72,16 +72,18 @@ async def stored_bytes_of_key(key_id: int | None) -> int:
     return int(row["bytes"])
 
 
-# In ID order, which is nearly creation order. Unfinished predictions are kept.
+# In ID order, which is nearly creation order. Unfinished predictions are kept, and examples of custom models.
 _OLDEST: Final = """
-SELECT id, size_bytes, created_at < now() - $3::interval AS expired, status IN ('succeeded', 'failed') AS finished
+SELECT id, size_bytes, created_at < now() - $3::interval AS expired,
+       status IN ('succeeded', 'failed')
+       AND NOT EXISTS (SELECT FROM examples WHERE prediction_id = predictions.id) AS may_go
 FROM predictions WHERE id > $1 ORDER BY id LIMIT $2
 """
 
 
 @translate_connection_errors()
 async def oldest(after_id: int, limit: int, age: timedelta) -> list[dict[str, Any]]:
-    """``id``, ``size_bytes``, ``expired`` (older than ``age``) and ``finished`` of the predictions after an ID."""
+    """``id``, ``size_bytes``, ``expired`` (older than ``age``) and ``may_go`` of the predictions after an ID."""
     return await execute(_OLDEST, [after_id, limit, age])
 
 

@@ -16,6 +16,7 @@ from app.domain import Caller, ModelUnknown, ServiceError, TrainingNotFound
 from app.models.tortoise import Training
 
 MAX_ATTEMPTS: Final = 3
+KEPT_VERSIONS: Final = 20
 
 _COLUMNS: Final = """
 id, model_id, status, number, requested_at, started_at, completed_at, lease_expires_at, attempts, key_id, who, labels,
@@ -32,6 +33,17 @@ RETURNING {_COLUMNS}
 _ACTIVE: Final = f"""
 SELECT {_COLUMNS} FROM trainings WHERE model_id = $1 AND status IN ('pending', 'processing')
 """  # noqa: S608 - columns of ours # nosec B608
+_LIST: Final = f"""
+SELECT {_COLUMNS.replace("metrics,", "metrics - 'confusion' AS metrics,")} FROM trainings
+WHERE model_id = $1 AND (number IS NOT NULL OR NOT $3) ORDER BY id DESC LIMIT $2
+"""  # noqa: S608 - columns of ours # nosec B608
+# Versions beyond the newest ones cannot be served again: a model that trains by itself would have hundreds.
+_PRUNE: Final = """
+UPDATE trainings SET head = NULL, answers = NULL
+WHERE model_id = $1 AND head IS NOT NULL
+    AND id <> ALL(ARRAY(SELECT id FROM trainings WHERE model_id = $1 AND number IS NOT NULL ORDER BY id DESC LIMIT $2))
+    AND id IS DISTINCT FROM (SELECT training_id FROM custom_models WHERE id = $1)
+"""
 _CLAIM: Final = f"""
 UPDATE trainings
 SET status = 'processing', attempts = attempts + 1, started_at = now(), lease_expires_at = now() + $1::interval
@@ -50,23 +62,31 @@ _RELEASE: Final = """
 UPDATE trainings SET status = 'pending', lease_expires_at = NULL, attempts = attempts - 1
 WHERE id = $1 AND attempts = $2 AND status = 'processing'
 """
+_POSTPONE: Final = """
+UPDATE trainings SET attempts = attempts - 1 WHERE id = $1 AND attempts = $2 AND status = 'processing'
+"""
 _FAIL: Final = """
 UPDATE trainings
 SET status = 'failed', completed_at = now(), lease_expires_at = NULL, error_code = $3, error_message = $4
 WHERE id = $1 AND attempts = $2 AND status = 'processing'
 """
-# Versions are numbered in the order in which they are finished; a model is trained once at a time.
+# Versions are numbered in the order in which they are finished; a model is trained once at a time. The model is locked
+# first, as by its deletion. If a person has chosen a version meanwhile, that choice stays.
 _SUCCEED: Final = """
-WITH finished AS (
+WITH model AS (
+    SELECT id FROM custom_models WHERE id = $14 FOR NO KEY UPDATE
+), finished AS (
     UPDATE trainings
     SET status = 'succeeded', completed_at = now(), lease_expires_at = NULL, labels = $3::jsonb, examples = $4,
         examples_sha256 = $5, base_version = $6, metrics = $7::jsonb, answers = $8::jsonb, head = $9,
         head_sha256 = $10, decision = $11,
         number = 1 + (SELECT coalesce(max(number), 0) FROM trainings AS other WHERE other.model_id = trainings.model_id)
-    WHERE id = $1 AND attempts = $2 AND status = 'processing'
-    RETURNING id, model_id
+    FROM model
+    WHERE trainings.id = $1 AND model_id = model.id AND attempts = $2 AND status = 'processing'
+    RETURNING trainings.id, model_id
 )
-UPDATE custom_models SET training_id = CASE WHEN $12 THEN finished.id ELSE training_id END
+UPDATE custom_models
+SET training_id = CASE WHEN $12 AND training_id IS NOT DISTINCT FROM $13 THEN finished.id ELSE training_id END
 FROM finished WHERE custom_models.id = model_id
 RETURNING custom_models.id
 """
@@ -86,6 +106,8 @@ class TrainingResult:
     head_sha256: str
     decision: str
     is_served: bool
+    served_before: int | None
+    """Training whose version was served when this was decided."""
 
 
 @translate_connection_errors()
@@ -127,6 +149,12 @@ async def release(training: Training) -> None:
 
 
 @translate_connection_errors()
+async def postpone(training: Training) -> None:
+    """Do not count an attempt that ended for reasons outside of the training; it is repeated when the lease expires."""
+    await execute(_POSTPONE, [training.id, training.attempts])
+
+
+@translate_connection_errors()
 async def fail(training: Training, error: ServiceError) -> None:
     """Fail a training permanently."""
     await execute(_FAIL, [training.id, training.attempts, error.code, error.message])
@@ -141,9 +169,16 @@ async def succeed(training: Training, result: TrainingResult) -> bool:
             *(training.id, training.attempts, json.dumps(list(result.labels)), result.examples),
             *(result.examples_sha256, result.base_version, json.dumps(result.metrics), json.dumps(result.answers)),
             *(result.head, result.head_sha256, result.decision, result.is_served),
+            *(result.served_before, training.model_id),  # type: ignore[attr-defined]
         ],
     )
     return bool(rows)
+
+
+@translate_connection_errors()
+async def prune(model_id: int) -> None:
+    """Delete the weights of all versions except for the newest KEPT_VERSIONS and the one that is served."""
+    await execute(_PRUNE, [model_id, KEPT_VERSIONS])
 
 
 @translate_connection_errors()
@@ -156,12 +191,12 @@ async def get(training_id: int) -> Training:
 
 
 @translate_connection_errors()
-async def list_for_model(model_id: int, limit: int) -> list[Training]:
-    """The newest trainings of a model without their weights and answers, newest first."""
-    rows = await execute(
-        f"SELECT {_COLUMNS} FROM trainings WHERE model_id = $1 ORDER BY id DESC LIMIT $2",  # noqa: S608 # nosec B608
-        [model_id, limit],
-    )
+async def list_for_model(model_id: int, limit: int, *, versions_only: bool = False) -> list[Training]:
+    """The newest trainings of a model, newest first; without weights, answers and confusion matrices.
+
+    ``versions_only``: those that have succeeded.
+    """
+    rows = await execute(_LIST, [model_id, limit, versions_only])
     return [from_row(Training, row) for row in rows]
 
 

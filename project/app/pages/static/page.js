@@ -338,9 +338,10 @@ if (deleting) {
 
 const teach = document.querySelector(".teach");
 const examplesForm = document.getElementById("examples");
-const PICTURES = /\.(jpe?g|png|webp|gif|bmp|tiff?|hei[cf]|avif)$/i, PART_FILES = 20, PART_BYTES = 12 * 2 ** 20;
+const IMAGES = /\.(jpe?g|png|webp|gif|bmp|tiff?|hei[cf]|avif)$/i, PART_FILES = 20, PART_BYTES = 12 * 2 ** 20;
+let adding = Promise.resolve(), isAdding = false;
 
-// Names with the folder that is the label: of "insects/ant/1.jpg", "ant/1.jpg".
+// Files with names such as "insects/ant/1.jpg": the last folder is the label.
 async function filesBelow(entry, path = "") {
   if (entry.isFile) return [{ name: path + entry.name, file: await new Promise((done, fail) => entry.file(done, fail)) }];
   const reader = entry.createReader(), found = [];
@@ -351,77 +352,110 @@ async function filesBelow(entry, path = "") {
   }
 }
 
-async function addExamples(pictures) {
+// The chosen folder's own name says nothing if it contains folders of labels.
+function withoutOuterFolder(images) {
+  const parts = images.map(({ name }) => name.split("/"));
+  const isOuter = parts.length && parts.every(part => part.length > 2 && part[0] === parts[0][0]);
+  return isOuter ? images.map(({ file }, index) => ({ file, name: parts[index].slice(1).join("/") })) : images;
+}
+
+const detailOf = body => Array.isArray(body.detail) ? body.detail.map(entry => entry.msg).join("; ") : body.detail;
+const pause = seconds => new Promise(resolve => setTimeout(resolve, 1000 * seconds));
+
+async function addExamples(files) {
   const state = document.getElementById("examples-state"), maxBytes = Number(teach.dataset.maxBytes);
-  const wanted = pictures.filter(({ name }) => PICTURES.test(name) && !/(^|\/)\./.test(name));
+  const images = withoutOuterFolder(files.filter(({ name }) => IMAGES.test(name) && !/(^|\/)\./.test(name)));
   const refused = [];
-  const say = text => state.replaceChildren(element("p", { className: "answer busy", textContent: text }));
-  if (!wanted.length) { state.replaceChildren(element("p", { className: "answer failed", textContent: "There are no pictures in it." })); return; }
+  const say = (text, kind = "busy") => state.replaceChildren(element("p", { className: `answer ${kind}`, textContent: text }));
+  if (!images.length) { say("No images found.", "failed"); return; }
   let done = 0;
-  while (done < wanted.length) {
-    const form = new FormData();
-    let bytes = 0, first = done;
-    while (done < wanted.length && done - first < PART_FILES && (bytes === 0 || bytes + wanted[done].file.size <= PART_BYTES)) {
-      const { name, file } = wanted[done];
+  while (done < images.length) {
+    const form = new FormData(), first = done;
+    let bytes = 0;
+    const tooLarge = [];
+    while (done < images.length && done - first < PART_FILES && (bytes === 0 || bytes + images[done].file.size <= PART_BYTES)) {
+      const { name, file } = images[done];
       done += 1;
-      if (file.size > maxBytes) { refused.push(`${name}: larger than ${(maxBytes / 2 ** 20).toFixed(0)} MiB`); continue; }
+      if (file.size > maxBytes) { tooLarge.push(`${name}: larger than ${(maxBytes / 2 ** 20).toFixed(0)} MiB`); continue; }
       bytes += file.size;
       form.append("file", file, name);
     }
-    say(`Adding pictures: ${first} of ${wanted.length}`);
-    if (!bytes) continue;
-    let response;
-    try {
-      response = await fetch(`${root}/models/${encodeURIComponent(teach.dataset.model)}/examples/batch`, { method: "POST", body: form, headers: OWN });
-    } catch {
-      state.replaceChildren(element("p", { className: "answer failed", textContent: `The connection was lost after ${first} of ${wanted.length} pictures. Add the folder again: pictures that are there already are not added twice.` }));
-      return;
+    say(`Adding images: ${first} of ${images.length}`);
+    let response = null;
+    if (bytes) {
+      try {
+        response = await fetch(`${root}/models/${encodeURIComponent(teach.dataset.model)}/examples/batch`, { method: "POST", body: form, headers: OWN });
+      } catch {
+        say(`The connection was lost after ${first} of ${images.length} images. Add the folder again: no image becomes an example twice.`, "failed");
+        return;
+      }
+      if (response.status === 429 || response.status === 503) {
+        const seconds = Number(response.headers.get("Retry-After")) || 5;
+        say(`The service is busy. Retrying in ${seconds} s.`);
+        await pause(seconds);
+        done = first;
+        continue;
+      }
     }
+    refused.push(...tooLarge);
+    if (!response) continue;
     const batch = await response.json().catch(() => ({}));
-    if (response.status === 429 || response.status === 503) {
-      const seconds = Number(response.headers.get("Retry-After")) || 5;
-      say(`The service is busy. Retrying in ${seconds} s.`);
-      await new Promise(resolve => setTimeout(resolve, 1000 * seconds));
-      done = first;
-      continue;
-    }
-    if (!response.ok || batch.error) refused.push(batch.error?.message ?? batch.detail ?? `The service responded with ${response.status}.`);
     for (const item of batch.items ?? []) if (item.error) refused.push(`${item.filename}: ${item.error.message}`);
-    if (!response.ok) break;
+    if (!response.ok || batch.error) {
+      const reason = batch.error?.message ?? detailOf(batch) ?? `The service responded with ${response.status}.`;
+      refused.push(`${reason} ${images.length - first - (batch.items?.length ?? 0)} images were not sent.`);
+      break;
+    }
   }
   if (!refused.length) { location.reload(); return; }
   state.replaceChildren(
-    element("p", { className: "failed", textContent: refused.length === 1 ? "One picture was not added:" : `${refused.length} pictures were not added:` }),
-    element("ul", {}, ...refused.slice(0, 20).map(text => element("li", { textContent: text }))),
+    element("p", { className: "failed", textContent: "These images were not added:" }),
+    element("ul", {}, ...refused.slice(0, 20).map(text => element("li", { textContent: text })),
+      ...(refused.length > 20 ? [element("li", { textContent: `and ${refused.length - 20} more` })] : [])),
     element("p", {}, element("button", { type: "button", textContent: "Continue", onclick: () => location.reload() })));
+}
+
+// One folder after the other: the page is loaded again at the end.
+function queueExamples(reading) {
+  adding = adding.then(async () => {
+    isAdding = true;
+    try { await addExamples(await reading); }
+    catch { toast("The folder cannot be read."); }
+    isAdding = false;
+  });
 }
 
 if (examplesForm) {
   examplesForm.classList.add("folders");
   const folder = document.getElementById("folder");
   folder.addEventListener("change", () => {
-    addExamples([...folder.files].map(file => ({ name: file.webkitRelativePath || file.name, file })));
+    queueExamples([...folder.files].map(file => ({ name: file.webkitRelativePath || file.name, file })));
     folder.value = "";
   });
   for (const name of ["dragenter", "dragover"]) {
     document.addEventListener(name, event => { event.preventDefault(); examplesForm.classList.add("over"); });
   }
   document.addEventListener("dragleave", event => { if (!event.relatedTarget) examplesForm.classList.remove("over"); });
-  document.addEventListener("drop", async event => {
+  document.addEventListener("drop", event => {
     event.preventDefault();
     examplesForm.classList.remove("over");
     // Entries have to be taken before anything is awaited.
     const entries = [...event.dataTransfer.items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
-    addExamples((await Promise.all(entries.map(entry => filesBelow(entry)))).flat());
+    queueExamples(Promise.all(entries.map(entry => filesBelow(entry))).then(lists => lists.flat()));
   });
 }
 
 if (teach?.dataset.training) {
   const path = `${root}/models/${encodeURIComponent(teach.dataset.model)}/trainings/${teach.dataset.training}`;
-  const wait = async () => {
-    const response = await fetch(path, { headers: { Accept: "application/json", Prefer: "wait=10" } });
-    if (response.ok && OPEN.has((await response.json()).status)) await wait();
-    else location.reload();
+  const show = () => isAdding ? toast("The training has ended.", "Show", () => location.reload()) : location.reload();
+  const follow = async () => {
+    for (;;) {
+      const response = await fetch(path, { headers: { Accept: "application/json", Prefer: "wait=10" } }).catch(() => null);
+      if (response?.ok && !OPEN.has((await response.json()).status)) break;
+      if (response?.status === 404) break;
+      await pause(Number(response?.headers.get("Retry-After")) || (response?.ok ? POLL_MS / 1000 : 5));
+    }
+    show();
   };
-  wait().catch(() => setTimeout(() => location.reload(), 2000));
+  follow();
 }

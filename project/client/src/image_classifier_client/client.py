@@ -226,7 +226,7 @@ class Client:
         return CustomModel.of(self._request("GET", f"/models/{quote(name, safe='')}").json())
 
     def add_example(self, name: str, prediction_id: int, label: str, *, new_label: bool = False) -> None:
-        """Make the picture of a prediction an example. ``new_label``: add the label if the model does not have it."""
+        """Make the image of a prediction an example. ``new_label``: add the label if the model does not have it."""
         body = {"label": label, "new_label": new_label}
         self._request("PUT", f"/models/{quote(name, safe='')}/examples/{prediction_id}", json=body)
 
@@ -238,14 +238,19 @@ class Client:
         for part in _parts(images_in(Path(folder)), Path(folder)):
             path = f"/models/{quote(name, safe='')}/examples/batch"
             response = self._request("POST", path, files=[("file", file) for file in part])
-            for item in response.json()["items"]:
+            body = response.json()
+            for item in body["items"]:
                 yield Example.of(item)
+            if error := body["error"]:
+                raise ClassifierError(f"{error['message']} The other images were not added.")
 
     def train(self, name: str) -> Training:
         """Train a custom model with its examples, and wait for the end. Raises Refused or Unreachable."""
         training = Training.of(self._request("POST", f"/models/{quote(name, safe='')}/train", headers=WAIT).json())
         deadline = time.monotonic() + MAX_TRAINING_SECONDS
         while not training.is_finished:
+            # The service may not let clients wait (MAX_WAIT_SECONDS=0).
+            time.sleep(BETWEEN_STREAMS)
             if time.monotonic() > deadline:
                 raise Unreachable(f"Training {training.id} was not finished within {MAX_TRAINING_SECONDS:g} s")
             path = f"/models/{quote(name, safe='')}/trainings/{training.id}"

@@ -15,14 +15,14 @@ from image_classifier_client.results import CustomModel, Training
 def main(
     arguments: Sequence[str] | None = None, *, program: str = "imgclass-teach", url: str = "http://localhost:8004"
 ) -> int:
-    """Create a model if there is none, add the examples of a folder, train, and print how good it is.
+    """Create the model if it does not exist, add the examples of a folder, train, and print how good it is.
 
     ``url``: the address without --url and IMGCLASS_URL. Returns 1 if anything failed.
     """
     parser = argparse.ArgumentParser(
         prog=program, description="Teach the service your own labels: a folder for each label, with its images."
     )
-    parser.add_argument("name", metavar="NAME", help="name of the model; it is created if there is none")
+    parser.add_argument("name", metavar="NAME", help="name of the model; created if it does not exist")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="a folder of folders, whose names are the labels")
     parser.add_argument("--base", default="", help="model to build on (default: the service's default model)")
     add_service_options(parser, url)
@@ -52,11 +52,14 @@ def main(
 
 def _model(client: Client, name: str, base: str) -> CustomModel:
     try:
-        return client.custom_model(name)
+        model = client.custom_model(name)
     except Refused as error:
         if error.status != HTTPStatus.NOT_FOUND:
             raise
-    return client.create_model(name, base)
+        return client.create_model(name, base)
+    if base and base != model.base:
+        raise ValueError(f"{name} is based on {model.base}, not on {base}: choose another name, or leave out --base")
+    return model
 
 
 def _add(client: Client, name: str, folder: Path, total: int) -> int:
@@ -78,7 +81,11 @@ def _print(model: CustomModel, training: Training) -> None:
     for label in metrics["labels"]:
         precision = "-" if label["precision"] is None else f"{label['precision']:.1%}"
         print(f"{label['label']}\t{label['examples']} examples, precision {precision}, recall {label['recall']:.1%}")
-    print(f"other\tfor images unlike all examples; refuses {metrics['other']['false_alarms']:.1%} of the examples")
+    false_alarms = metrics["other"]["false_alarms"]
+    print(f"other\tfor images unlike all examples; {false_alarms:.1%} of the examples would get it, too")
+    if check := metrics.get("check"):
+        low, high = check["accuracy_interval"]
+        print(f"checks\t{check['accuracy']:.1%} of {check['examples']} images (95 % interval {low:.1%} to {high:.1%})")
     print(f"{'Served' if training.served else 'Not served'}: {training.decision}")
     if training.served:
         print(f"Use it with model={model.name}.")
