@@ -15,7 +15,7 @@ from app.concurrency import Batcher, repeating
 from app.db.crud import custom_models, examples, predictions, trainings
 from app.db.crud.custom_models import ServedVersion
 from app.db.crud.examples import NewExample
-from app.domain import OTHER, Caller, LabelScore, ModelBroken, ModelUnknown, TrainingNotFound, Use
+from app.domain import OTHER, Caller, DatabaseUnavailable, LabelScore, ModelBroken, ModelUnknown, TrainingNotFound, Use
 from app.models.pydantic_system import ModelRead
 from app.models.tortoise import CustomModel, Prediction
 from app.worker.dispatch import ImageModel
@@ -37,7 +37,7 @@ class CustomModels:
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """Notice changes by other processes while inside."""
-        async with repeating(self.refresh, FOLLOW_SECONDS, "Looking for changed custom models"):
+        async with repeating(self._refresh_if_available, FOLLOW_SECONDS, "Looking for changed custom models"):
             yield
 
     async def refresh(self) -> None:
@@ -54,8 +54,8 @@ class CustomModels:
         return self._models.get(name)
 
     async def all(self) -> list[ServedVersion]:
-        """All models as of now. Raises DatabaseUnavailable."""
-        await self.refresh()
+        """All models as of now; while the database is unavailable, as of before."""
+        await self._refresh_if_available()
         return list(self._models.values())
 
     async def answer(self, model: ServedVersion, base: Classification) -> Classification:
@@ -75,6 +75,11 @@ class CustomModels:
             raise ModelBroken(f"The head of {model.name!r} does not match its base {model.base}: train it again.")
         scores: list[LabelScore] = head.classify(embedding)
         return Classification(scores, model.name, model.version, base.seconds, base.embedding)
+
+    async def _refresh_if_available(self) -> None:
+        # Other tasks report outages.
+        with suppress(DatabaseUnavailable):
+            await self.refresh()
 
     async def _head(self, training_id: int) -> Head:
         head = self._heads.get(training_id)

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -92,8 +92,10 @@ class Trainer:
             yield
 
     async def _run_requested(self) -> None:
-        while training := await trainings.claim(LEASE):
-            await self._run(training)
+        # Other tasks report outages.
+        with suppress(DatabaseUnavailable):
+            while training := await trainings.claim(LEASE):
+                await self._run(training)
 
     async def _run(self, training: Training) -> None:
         work = asyncio.create_task(self._train(training))

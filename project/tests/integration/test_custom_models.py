@@ -13,7 +13,7 @@ import pytest
 from app.classifier.heads.training import train_head
 from app.config import Settings
 from app.db.crud import api_keys
-from app.domain import Scope, StorageUnavailable, TrainingInterrupted
+from app.domain import DatabaseUnavailable, Scope, StorageUnavailable, TrainingInterrupted
 from app.storage import make_storage
 from app.storage.retention import retain
 from app.worker import training as training_module
@@ -673,3 +673,17 @@ async def test_key_without_the_scope_read_gets_nothing_to_read(settings: Setting
         assert (await client.put("/models/shapes/examples/1", json=body, headers=headers)).status_code == 204
         assert (await client.put("/models/shapes/version", json={"version": 1}, headers=headers)).status_code == 204
         assert (await client.get("/models/shapes", headers=headers)).status_code == 403
+
+
+async def test_models_are_listed_while_the_database_is_unavailable(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await taught(client, 4)
+
+    async def unavailable() -> None:
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr("app.db.crud.custom_models.served", unavailable)
+    models = await client.get("/models")
+    assert models.status_code == 200
+    assert "shapes" in [model["name"] for model in models.json()]
