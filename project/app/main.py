@@ -17,6 +17,7 @@ from app.api import (
     batches,
     custom_models,
     events,
+    examples,
     export,
     images,
     metrics,
@@ -131,18 +132,8 @@ def create_application(settings: Settings, engine: Engine | None = None) -> Fast
     add_error_handlers(app)
     accept_both_slashes(app)
     for module in (
-        uploads,
-        batches,
-        events,
-        images,
-        export,
-        predictions,
-        tabular,
-        models,
-        custom_models,
-        ping,
-        metrics,
-        aliases,
+        *(uploads, batches, events, images, export, predictions, tabular, models, custom_models, examples),
+        *(ping, metrics, aliases),
     ):
         app.include_router(module.router)
     app.router.routes.insert(0, uploads.UploadRoute())

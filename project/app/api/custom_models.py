@@ -7,42 +7,30 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.api.deps import AppState, CurrentCaller, State
-from app.api.early_response import EarlyResponse
 from app.api.errors import problem_responses
-from app.api.example_body import receive_examples
-from app.api.params import PREFER, Id, decode_cursor, encode_cursor, wait_seconds
+from app.api.params import PREFER, ModelName, wait_seconds
 from app.api.upload_body import validation_error
 from app.api.upload_response import NOT_READABLE, no_content
 from app.db.crud import custom_models, examples, trainings
 from app.db.crud.custom_models import version_name
-from app.db.crud.examples import NewExample
 from app.db.notifications import FINISHED
 from app.domain import (
     MAX_ID,
-    MAX_MODEL_NAME,
-    MODEL_NAME,
-    ExampleNotFound,
-    LabelUnknown,
     ModelExists,
     ModelUnknown,
     Scope,
     TrainingNotFound,
     Use,
 )
-from app.models.pydantic import StorableStr
 from app.models.pydantic_custom import (
     CustomModelCreate,
     CustomModelRead,
-    ExampleBatch,
-    ExampleRead,
-    ExampleWrite,
     LabelCount,
     TrainingRead,
     VersionChoice,
     WrongAnswer,
 )
 from app.models.tortoise import CustomModel, Training
-from app.worker.custom_models import retrain_if_due
 
 router = APIRouter(prefix="/models", tags=["custom models"])
 
@@ -50,7 +38,6 @@ PAGE: Final = 100
 MAX_PAGE: Final = 1_000
 TRAININGS: Final = 100
 
-Name = Annotated[str, Path(max_length=MAX_MODEL_NAME, pattern=MODEL_NAME, description="Name of a custom model.")]
 _RESPONSES: Final = problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
@@ -72,126 +59,16 @@ async def create_model(wanted: CustomModelCreate, state: State, caller: CurrentC
 
 
 @router.get("/{name}", summary="Read a custom model", responses=_RESPONSES)
-async def read_model(name: Name) -> CustomModelRead:
+async def read_model(name: ModelName) -> CustomModelRead:
     """Returns the model's labels, the number of their examples, and the version that is served."""
     return await _read(name)
 
 
 @router.delete("/{name}", status_code=HTTPStatus.NO_CONTENT, summary="Delete a custom model", responses=_RESPONSES)
-async def delete_model(name: Name, state: State, caller: CurrentCaller) -> None:
+async def delete_model(name: ModelName, state: State, caller: CurrentCaller) -> None:
     """Deletes the model with its versions and its list of examples. Images and predictions stay as they are."""
     await custom_models.delete(name, caller)
     await state.custom.refresh()
-
-
-@router.get("/{name}/examples", summary="List a model's examples, newest first", responses=_RESPONSES)
-async def list_examples(
-    name: Name,
-    request: Request,
-    response: Response,
-    label: Annotated[StorableStr | None, Query(description="Only examples of this label.")] = None,
-    use: Annotated[Use | None, Query(description="Only examples with this use.")] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Maximum number of examples.")] = PAGE,
-    cursor: Annotated[str | None, Query(description="Cursor from the `Link` header of the previous page.")] = None,
-) -> list[ExampleRead]:
-    """Returns a page of examples. The `Link` header with `rel="next"` leads to the next page, if there is one."""
-    model = await custom_models.get(name)
-    rows = await examples.page(model.id, limit + 1, decode_cursor(cursor), label, use)
-    if len(rows) > limit:
-        rows.pop()
-        following = request.url.include_query_params(cursor=encode_cursor(rows[-1].id))
-        response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-    return [ExampleRead.from_row(row) for row in rows]
-
-
-@router.put(
-    "/{name}/examples/{id}",
-    summary="Add or change an example",
-    response_model=ExampleRead,
-    responses={
-        **problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE),
-        **NOT_READABLE,
-    },
-)
-async def put_example(name: Name, id: Id, wanted: ExampleWrite, caller: CurrentCaller) -> ExampleRead | Response:
-    """Makes the image of a prediction an example. Each image, by its content, is one example of a model.
-
-    With `new_label`, a label that the model does not have is added to it.
-    """
-    model = await custom_models.get(name)
-    if wanted.label not in model.labels and not wanted.new_label:
-        raise LabelUnknown(f"The model {name!r} has no label {wanted.label!r}. Send new_label=true to add it.")
-    (result,) = await examples.put_all(model.id, [NewExample(id, wanted.label, wanted.use)], caller)
-    if isinstance(result, Exception):
-        raise result
-    await custom_models.add_labels(model.id, [wanted.label])
-    await retrain_if_due(model, caller)
-    return ExampleRead.from_row(result) if caller.may(Scope.READ) else no_content()
-
-
-@router.delete(
-    "/{name}/examples/{id}",
-    status_code=HTTPStatus.NO_CONTENT,
-    summary="Delete an example",
-    responses=_RESPONSES,
-)
-async def delete_example(name: Name, id: Id) -> None:
-    """Removes a prediction from the examples; the prediction and its image stay."""
-    if not await examples.delete((await custom_models.get(name)).id, id):
-        raise ExampleNotFound
-
-
-@router.post(
-    "/{name}/examples/batch",
-    response_model=ExampleBatch,
-    summary="Add many examples",
-    response_description="The outcome for each file.",
-    responses=problem_responses(
-        HTTPStatus.BAD_REQUEST,
-        HTTPStatus.NOT_FOUND,
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-    )
-    | NOT_READABLE,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/zip": {"schema": {"type": "string", "format": "binary"}},
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "title": "ExampleBatchUpload",
-                        "properties": {
-                            "file": {
-                                "type": "array",
-                                "items": {"type": "string", "format": "binary"},
-                                "description": "Images named `label/file.jpg`, or ZIP files of such folders.",
-                            },
-                            "label": {
-                                "type": "string",
-                                "default": "",
-                                "description": "Label of the files that follow this field and are in no folder.",
-                            },
-                        },
-                    }
-                },
-            },
-        }
-    },
-)
-async def add_examples(name: Name, request: Request, state: State, caller: CurrentCaller) -> Response:
-    """Uploads images in folders, whose names are their labels, and makes them examples. New labels are added.
-
-    Below a folder named `check`, `test` or `val`, images are only for checks: `val/ant/1.jpg`.
-    """
-    batch = await receive_examples(await custom_models.get(name), request, state, caller)
-    response = Response(batch.model_dump_json(), media_type="application/json")
-    if not caller.may(Scope.READ):
-        response = no_content()
-    return EarlyResponse.of(response) if batch.error else response
 
 
 @router.post(
@@ -204,7 +81,7 @@ async def add_examples(name: Name, request: Request, state: State, caller: Curre
     openapi_extra={"parameters": [PREFER]},
 )
 async def train_model(
-    name: Name, request: Request, response: Response, state: State, caller: CurrentCaller
+    name: ModelName, request: Request, response: Response, state: State, caller: CurrentCaller
 ) -> TrainingRead | Response:
     """Trains the model with its examples, or returns the training that is in progress.
 
@@ -218,7 +95,7 @@ async def train_model(
 
 
 @router.get("/{name}/trainings", summary="List a model's trainings, newest first", responses=_RESPONSES)
-async def list_trainings(name: Name) -> list[TrainingRead]:
+async def list_trainings(name: ModelName) -> list[TrainingRead]:
     """Returns the newest 100 trainings, with the results of cross-validation."""
     model = await custom_models.get(name)
     rows = await trainings.list_for_model(model.id, TRAININGS)
@@ -232,7 +109,7 @@ async def list_trainings(name: Name) -> list[TrainingRead]:
     openapi_extra={"parameters": [PREFER]},
 )
 async def read_training(
-    name: Name,
+    name: ModelName,
     number: Annotated[int, Path(gt=0, le=MAX_ID, description="ID of the training.")],
     request: Request,
     response: Response,
@@ -245,7 +122,7 @@ async def read_training(
 
 @router.get("/{name}/trainings/{number}/wrong", summary="List wrong answers of a version", responses=_RESPONSES)
 async def list_wrong_answers(
-    name: Name,
+    name: ModelName,
     number: Annotated[int, Path(gt=0, le=MAX_ID, description="ID of the training.")],
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Maximum number of examples.")] = PAGE,
 ) -> list[WrongAnswer]:
@@ -261,7 +138,7 @@ async def list_wrong_answers(
     responses={**_RESPONSES, **NOT_READABLE},
 )
 async def serve_version(
-    name: Name, choice: VersionChoice, state: State, caller: CurrentCaller
+    name: ModelName, choice: VersionChoice, state: State, caller: CurrentCaller
 ) -> CustomModelRead | Response:
     """Serves another version, such as an earlier one. Earlier predictions keep their answers."""
     await custom_models.serve(name, choice.version, caller)
@@ -325,7 +202,8 @@ async def _read(name: str) -> CustomModelRead:
 
 
 async def _training(name: str, number: int) -> tuple[CustomModel, Training]:
-    model, training = await asyncio.gather(custom_models.get(name), trainings.get(number))
+    # One after the other, so that an unknown model is always reported as that.
+    model, training = await custom_models.get(name), await trainings.get(number)
     if training.model_id != model.id:  # type: ignore[attr-defined]
         raise TrainingNotFound
     return model, training

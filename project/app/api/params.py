@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from app.db.crud.idempotency import MAX_KEY_LENGTH
 from app.db.crud.search import Filters
-from app.domain import MAX_ID, Status
+from app.domain import MAX_ID, MAX_MODEL_NAME, MODEL_NAME, Status
 from app.models.pydantic import StorableStr
 
 CURSOR_BYTES: Final = 8
@@ -48,6 +48,9 @@ Id = Annotated[
     # With a validator before it, pydantic writes the bound in a way that is not JSON Schema.
     WithJsonSchema({"type": "integer", "exclusiveMinimum": 0}),
 ]
+
+
+ModelName = Annotated[str, Path(max_length=MAX_MODEL_NAME, pattern=MODEL_NAME, description="Name of a custom model.")]
 
 
 async def _filters(

@@ -34,6 +34,8 @@ _EXAMPLE_TRAINING: Final[dict[str, Any]] = {
         ],
         "confusion": [[58, 2], [2, 58]],
         "other": {"threshold": 0.4863, "false_alarms": 0.025},
+        "check": {"examples": 60, "accuracy": 0.9667, "accuracy_interval": [0.8864, 0.9908]},
+        "compared": None,
         "unreadable": [],
     },
     "error": None,
@@ -216,6 +218,58 @@ class ExampleBatch(BaseModel):
     error: PredictionError | None = Field(default=None, description="Why the rest of the batch was not read.")
 
 
+class LabelMetrics(BaseModel):
+    """How well a label is recognized."""
+
+    label: str
+    examples: int
+    precision: float | None = Field(description="Share of images classified as this label that have it.")
+    recall: float | None = Field(description="Share of images with this label that are classified as it.")
+
+
+class OtherMetrics(BaseModel):
+    """What gets the label `other`."""
+
+    threshold: float = Field(description="Images less similar to the examples than this get `other`; -1 to 1.")
+    false_alarms: float | None = Field(description="Share of the examples that would get it.")
+
+
+class CheckMetrics(BaseModel):
+    """Results for the images that the model never learns from."""
+
+    examples: int
+    accuracy: float | None
+    accuracy_interval: list[float] = Field(description="Bounds of the 95 % interval.")
+
+
+class VersionComparison(BaseModel):
+    """Correct examples of two versions, among those that both have learned."""
+
+    version: int = Field(description="The version that was served before.")
+    examples: int
+    right_before: int
+    right_now: int
+
+
+class TrainingMetrics(BaseModel):
+    """Results of cross-validation; shares are 0 to 1."""
+
+    examples: int
+    folds: int
+    near_duplicates: int = Field(description="Examples that are nearly the same image as another.")
+    accuracy: float | None
+    accuracy_interval: list[float] = Field(description="Bounds of the 95 % interval.")
+    labels: list[LabelMetrics]
+    confusion: list[list[int]] | None = Field(
+        default=None,
+        description="Number of examples by true label (rows) and predicted label (columns); not in lists.",
+    )
+    other: OtherMetrics
+    check: CheckMetrics | None = Field(default=None, description="Null if there are no images for checks.")
+    compared: VersionComparison | None = Field(default=None, description="Null if no other version was served.")
+    unreadable: list[int] = Field(description="IDs of predictions whose images cannot be read, at most 100.")
+
+
 class TrainingRead(BaseModel):
     """A training of a custom model; once succeeded, a version of it."""
 
@@ -230,7 +284,7 @@ class TrainingRead(BaseModel):
     examples: int | None
     examples_sha256: str | None = Field(description="Identifies the examples and their labels.")
     base_version: str | None
-    metrics: dict[str, Any] | None = Field(description="Results of cross-validation; rates are 0 to 1.")
+    metrics: TrainingMetrics | None
     error: PredictionError | None
     requested_at: datetime
     started_at: datetime | None
@@ -255,7 +309,7 @@ class TrainingRead(BaseModel):
             examples=row.examples,
             examples_sha256=row.examples_sha256,
             base_version=row.base_version,
-            metrics=row.metrics,
+            metrics=TrainingMetrics.model_validate(row.metrics) if row.metrics else None,
             error=error,
             requested_at=row.requested_at,
             started_at=row.started_at,

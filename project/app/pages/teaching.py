@@ -7,7 +7,8 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.api.custom_models import Name, create_model, read_model, wrong_answers_of
+from app.api import params
+from app.api.custom_models import create_model, read_model, wrong_answers_of
 from app.api.deps import CurrentCaller, State
 from app.api.example_body import receive_examples
 from app.api.params import Id
@@ -44,7 +45,7 @@ async def create(request: Request, state: State, caller: CurrentCaller, name: An
 
 
 @router.get("/{name}/")
-async def show_custom_model(name: Name, request: Request, state: State) -> Response:
+async def show_custom_model(name: params.ModelName, request: Request, state: State) -> Response:
     """A model's images, results and versions."""
     row, model = await asyncio.gather(custom_models.get(name), read_model(name))
     images, versions, newest = await asyncio.gather(
@@ -72,7 +73,7 @@ async def show_custom_model(name: Name, request: Request, state: State) -> Respo
 
 
 @router.post("/{name}/examples/")
-async def add_examples(name: Name, request: Request, state: State, caller: CurrentCaller) -> Response:
+async def add_examples(name: params.ModelName, request: Request, state: State, caller: CurrentCaller) -> Response:
     """Add images of one label, or a ZIP file of folders."""
     batch = await receive_examples(await custom_models.get(name), request, state, caller)
     refused = [item for item in batch.items if item.error]
@@ -82,7 +83,7 @@ async def add_examples(name: Name, request: Request, state: State, caller: Curre
 
 
 @router.post("/{name}/training/")
-async def train(name: Name, request: Request, caller: CurrentCaller) -> Response:
+async def train(name: params.ModelName, request: Request, caller: CurrentCaller) -> Response:
     """Request a training."""
     await trainings.request((await custom_models.get(name)).id, caller)
     return _redirect(request, name)
@@ -90,7 +91,11 @@ async def train(name: Name, request: Request, caller: CurrentCaller) -> Response
 
 @router.post("/{name}/version/")
 async def serve(
-    name: Name, request: Request, state: State, caller: CurrentCaller, version: Annotated[int, Form(ge=1, le=2**31 - 1)]
+    name: params.ModelName,
+    request: Request,
+    state: State,
+    caller: CurrentCaller,
+    version: Annotated[int, Form(ge=1, le=2**31 - 1)],
 ) -> Response:
     """Serve another version."""
     await custom_models.serve(name, version, caller)
@@ -99,7 +104,7 @@ async def serve(
 
 
 @router.post("/{name}/deletion/")
-async def delete(name: Name, request: Request, state: State, caller: CurrentCaller) -> Response:
+async def delete(name: params.ModelName, request: Request, state: State, caller: CurrentCaller) -> Response:
     """Delete a model."""
     await custom_models.delete(name, caller)
     await state.custom.refresh()
@@ -107,7 +112,7 @@ async def delete(name: Name, request: Request, state: State, caller: CurrentCall
 
 
 @router.post("/{name}/examples/{id}/deletion/")
-async def delete_example(name: Name, id: Id, request: Request) -> Response:
+async def delete_example(name: params.ModelName, id: Id, request: Request) -> Response:
     """Remove a image from the examples."""
     await examples.delete((await custom_models.get(name)).id, id)
     return _redirect(request, name)

@@ -83,7 +83,10 @@ VALUES (1, 1, repeat('1', 64), 'tabby', 'learn', '2026-11-27 14:00:00+00', 1, 'a
 INSERT INTO trainings (model_id, status, number, requested_at, started_at, completed_at, attempts, who, labels,
     examples, metrics, answers, head, head_sha256, decision)
 VALUES (1, 'succeeded', 1, '2026-11-27 14:01:00+00', '2026-11-27 14:01:01+00', '2026-11-27 14:01:02+00', 1, 'anna',
-    '["tabby", "lynx"]', 6, '{"accuracy": 1.0}', '[]', 'abc', repeat('a', 64), 'It is the first version.');
+    '["tabby", "lynx"]', 6, '{"examples": 6, "folds": 3, "near_duplicates": 0, "accuracy": 1.0,
+      "accuracy_interval": [0.61, 1.0], "labels": [], "confusion": [[3, 0], [0, 3]],
+      "other": {"threshold": 0.4, "false_alarms": 0.0}, "check": null, "unreadable": []}',
+    '[]', 'abc', repeat('a', 64), 'First version.');
 INSERT INTO embeddings (prediction_id, model, model_version, vector) VALUES (1, 'efficientnet_lite0', '3f1c', 'abcd');
 """,
 }
