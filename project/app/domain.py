@@ -88,6 +88,11 @@ ANYBODY = Caller(None, "anonymous", frozenset(Scope))
 """The caller of a service that requires no API keys."""
 
 
+TOP: Final = 5
+"""Labels of an answer."""
+CONFIDENCE_DIGITS: Final = 6
+
+
 @dataclass(frozen=True, slots=True)
 class LabelScore:
     """A label and the model's confidence in it, 0..1."""

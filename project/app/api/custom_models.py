@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.api.deps import AppState, CurrentCaller, State
 from app.api.errors import problem_responses
-from app.api.params import PREFER, ModelName, wait_seconds
+from app.api.params import PREFER, CustomModelName, wait_seconds
 from app.api.upload_body import validation_error
 from app.api.upload_response import NOT_READABLE, no_content
 from app.db.crud import custom_models, examples, trainings
@@ -59,13 +59,13 @@ async def create_model(wanted: CustomModelCreate, state: State, caller: CurrentC
 
 
 @router.get("/{name}", summary="Read a custom model", responses=_RESPONSES)
-async def read_model(name: ModelName) -> CustomModelRead:
+async def read_model(name: CustomModelName) -> CustomModelRead:
     """Returns the model's labels, the number of their examples, and the version that is served."""
     return await _read(name)
 
 
 @router.delete("/{name}", status_code=HTTPStatus.NO_CONTENT, summary="Delete a custom model", responses=_RESPONSES)
-async def delete_model(name: ModelName, state: State, caller: CurrentCaller) -> None:
+async def delete_model(name: CustomModelName, state: State, caller: CurrentCaller) -> None:
     """Deletes the model with its versions and its list of examples. Images and predictions stay as they are."""
     await custom_models.delete(name, caller)
     await state.custom.refresh()
@@ -81,7 +81,7 @@ async def delete_model(name: ModelName, state: State, caller: CurrentCaller) -> 
     openapi_extra={"parameters": [PREFER]},
 )
 async def train_model(
-    name: ModelName, request: Request, response: Response, state: State, caller: CurrentCaller
+    name: CustomModelName, request: Request, response: Response, state: State, caller: CurrentCaller
 ) -> TrainingRead | Response:
     """Trains the model with its examples, or returns the training that is in progress.
 
@@ -95,7 +95,7 @@ async def train_model(
 
 
 @router.get("/{name}/trainings", summary="List a model's trainings, newest first", responses=_RESPONSES)
-async def list_trainings(name: ModelName) -> list[TrainingRead]:
+async def list_trainings(name: CustomModelName) -> list[TrainingRead]:
     """Returns the newest 100 trainings, with the results of cross-validation."""
     model = await custom_models.get(name)
     rows = await trainings.list_for_model(model.id, TRAININGS)
@@ -109,7 +109,7 @@ async def list_trainings(name: ModelName) -> list[TrainingRead]:
     openapi_extra={"parameters": [PREFER]},
 )
 async def read_training(
-    name: ModelName,
+    name: CustomModelName,
     number: Annotated[int, Path(gt=0, le=MAX_ID, description="ID of the training.")],
     request: Request,
     response: Response,
@@ -122,7 +122,7 @@ async def read_training(
 
 @router.get("/{name}/trainings/{number}/wrong", summary="List wrong answers of a version", responses=_RESPONSES)
 async def list_wrong_answers(
-    name: ModelName,
+    name: CustomModelName,
     number: Annotated[int, Path(gt=0, le=MAX_ID, description="ID of the training.")],
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Maximum number of examples.")] = PAGE,
 ) -> list[WrongAnswer]:
@@ -138,7 +138,7 @@ async def list_wrong_answers(
     responses={**_RESPONSES, **NOT_READABLE},
 )
 async def serve_version(
-    name: ModelName, choice: VersionChoice, state: State, caller: CurrentCaller
+    name: CustomModelName, choice: VersionChoice, state: State, caller: CurrentCaller
 ) -> CustomModelRead | Response:
     """Serves another version, such as an earlier one. Earlier predictions keep their answers."""
     await custom_models.serve(name, choice.version, caller)

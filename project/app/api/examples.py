@@ -9,7 +9,7 @@ from app.api.deps import CurrentCaller, State
 from app.api.early_response import EarlyResponse
 from app.api.errors import problem_responses
 from app.api.example_body import receive_examples
-from app.api.params import Id, ModelName, decode_cursor, encode_cursor
+from app.api.params import CustomModelName, Id, decode_cursor, encode_cursor
 from app.api.upload_response import NOT_READABLE, no_content
 from app.db.crud import custom_models, examples
 from app.db.crud.examples import NewExample
@@ -27,7 +27,7 @@ _RESPONSES: Final = problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_U
 
 @router.get("/{name}/examples", summary="List a model's examples, newest first", responses=_RESPONSES)
 async def list_examples(
-    name: ModelName,
+    name: CustomModelName,
     request: Request,
     response: Response,
     label: Annotated[StorableStr | None, Query(description="Only examples of this label.")] = None,
@@ -54,7 +54,9 @@ async def list_examples(
         **NOT_READABLE,
     },
 )
-async def put_example(name: ModelName, id: Id, wanted: ExampleWrite, caller: CurrentCaller) -> ExampleRead | Response:
+async def put_example(
+    name: CustomModelName, id: Id, wanted: ExampleWrite, caller: CurrentCaller
+) -> ExampleRead | Response:
     """Makes the image of a prediction an example. Each image, by its content, is one example of a model.
 
     With `new_label`, a label that the model does not have is added to it.
@@ -76,7 +78,7 @@ async def put_example(name: ModelName, id: Id, wanted: ExampleWrite, caller: Cur
     summary="Delete an example",
     responses=_RESPONSES,
 )
-async def delete_example(name: ModelName, id: Id) -> None:
+async def delete_example(name: CustomModelName, id: Id) -> None:
     """Removes a prediction from the examples; the prediction and its image stay."""
     if not await examples.delete((await custom_models.get(name)).id, id):
         raise ExampleNotFound
@@ -123,7 +125,7 @@ async def delete_example(name: ModelName, id: Id) -> None:
         }
     },
 )
-async def add_examples(name: ModelName, request: Request, state: State, caller: CurrentCaller) -> Response:
+async def add_examples(name: CustomModelName, request: Request, state: State, caller: CurrentCaller) -> Response:
     """Uploads images in folders, whose names are their labels, and makes them examples. New labels are added.
 
     Below a folder named `check`, `test` or `val`, images are only for checks: `val/ant/1.jpg`.

@@ -50,7 +50,9 @@ Id = Annotated[
 ]
 
 
-ModelName = Annotated[str, Path(max_length=MAX_MODEL_NAME, pattern=MODEL_NAME, description="Name of a custom model.")]
+CustomModelName = Annotated[
+    str, Path(max_length=MAX_MODEL_NAME, pattern=MODEL_NAME, description="Name of a custom model.")
+]
 
 
 async def _filters(

@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 from app.classifier.activations import ACTIVATIONS
 from app.classifier.manifest import ImageManifest, Model
 from app.classifier.runtimes import InferenceSession, Outputs, load_network
-from app.domain import LabelScore, ModelBroken
+from app.domain import CONFIDENCE_DIGITS, TOP, LabelScore, ModelBroken
 from app.images.preprocessing import to_tensor
 
-TOP: Final = 5
-CONFIDENCE_DIGITS: Final = 6
 TENSORS_BYTES: Final = 10 * 2**20
 """Approximate memory of one session in addition to the weights: the activations of a typical model."""
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse
 from python_multipart.multipart import parse_options_header
 
 from app.api.deps import AppState, State
@@ -21,7 +21,7 @@ from app.domain import MAX_ID, DatabaseUnavailable
 from app.models.pydantic import ClassificationTask, PredictionRead
 from app.models.pydantic_system import ModelRead
 from app.pages.errors import PageOrJsonRoute, PageRoute
-from app.pages.rendering import page
+from app.pages.rendering import page, redirect
 from app.storage.keys import is_key
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -75,8 +75,7 @@ async def classify(request: Request, state: State) -> Response:
     kind, _ = parse_options_header(request.headers.get("content-type"))
     handle = _upload if kind == b"multipart/form-data" else _classify_stored
     prediction_id = await handle(request, state)
-    root = request.scope.get("root_path", "")
-    return RedirectResponse(f"{root}/classifications/{prediction_id}", HTTPStatus.SEE_OTHER)
+    return redirect(request, f"/classifications/{prediction_id}")
 
 
 async def _upload(request: Request, state: AppState) -> int:

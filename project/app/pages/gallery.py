@@ -1,12 +1,10 @@
 """The gallery and the page of one prediction."""
 
 import asyncio
-from http import HTTPStatus
 from typing import Annotated, Final, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request, Response
-from fastapi.responses import RedirectResponse
 from pydantic import StringConstraints
 
 from app.api.deps import AppState, CurrentCaller, State
@@ -20,9 +18,9 @@ from app.models.pydantic import PredictionRead, StorableStr
 from app.models.pydantic_history import PastAnswerRead
 from app.pages.classify import image_models, reclassify
 from app.pages.errors import PageRoute
-from app.pages.rendering import page
+from app.pages.rendering import page, redirect
 from app.storage.deletion import delete_prediction
-from app.worker.custom_models import correct_prediction as correct_and_learn
+from app.worker.custom_models import correct_and_learn
 
 router = APIRouter(prefix="/history", include_in_schema=False, route_class=PageRoute)
 
@@ -114,7 +112,7 @@ async def correct_prediction(
     is_custom = state.custom.find((await state.get_prediction(id)).model)
     chosen = label.strip() if is_custom else _to_model_label(label)
     await correct_and_learn(id, chosen, CORRECTED, caller, state.custom, new_label=new_label)
-    return _redirect(request, f"/history/{id}")
+    return redirect(request, f"/history/{id}")
 
 
 @router.post("/{id}/reclassification/")
@@ -122,7 +120,7 @@ async def reclassify_prediction(
     id: Id, request: Request, state: State, model: Annotated[StorableStr, Form()] = ""
 ) -> Response:
     """Classify again with another model; the old result stays in the history."""
-    return _redirect(request, f"/history/{await reclassify(id, model, state)}")
+    return redirect(request, f"/history/{await reclassify(id, model, state)}")
 
 
 @router.post("/{id}/deletion/")
@@ -133,13 +131,9 @@ async def delete(
     if sure != "yes":
         return page(request, "deletion.html", prediction=PredictionRead.from_row(await state.get_prediction(id)))
     await delete_prediction(state.storage, state.renditions, id, caller)
-    return _redirect(request, "/history")
+    return redirect(request, "/history")
 
 
 def _to_model_label(label: str) -> str:
     """The model's spelling of a label: ``tiger_cat`` for "tiger cat"."""
     return label.strip().replace(" ", "_")
-
-
-def _redirect(request: Request, path: str) -> Response:
-    return RedirectResponse(request.scope.get("root_path", "") + path, HTTPStatus.SEE_OTHER)

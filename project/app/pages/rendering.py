@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -78,6 +79,11 @@ def page(request: Request, template: str, *, status: HTTPStatus = HTTPStatus.OK,
     signed_in = caller.name if caller.key_id is not None else ""
     text = _environment().get_template(template).render(root=root, path=request.url.path, signed_in=signed_in, **values)
     return Response(text, status, HEADERS, "text/html; charset=utf-8")
+
+
+def redirect(request: Request, path: str) -> Response:
+    """A redirection to another page after a form was handled."""
+    return RedirectResponse(request.scope.get("root_path", "") + path, HTTPStatus.SEE_OTHER)
 
 
 def add_static_files(app: FastAPI) -> None:

@@ -5,19 +5,17 @@ from http import HTTPStatus
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Request, Response
-from fastapi.responses import RedirectResponse
 
-from app.api import params
 from app.api.custom_models import create_model, read_model, wrong_answers_of
 from app.api.deps import CurrentCaller, State
 from app.api.example_body import receive_examples
-from app.api.params import Id
+from app.api.params import CustomModelName, Id
 from app.db.crud import custom_models, examples, trainings
 from app.db.notifications import FINISHED
 from app.models.pydantic_custom import CustomModelCreate, ModelName, TrainingRead
 from app.models.tortoise import Training
 from app.pages.errors import PageRoute
-from app.pages.rendering import page
+from app.pages.rendering import page, redirect
 
 router = APIRouter(prefix="/teach", include_in_schema=False, route_class=PageRoute)
 
@@ -41,11 +39,11 @@ async def show_custom_models(request: Request, state: State) -> Response:
 async def create(request: Request, state: State, caller: CurrentCaller, name: Annotated[ModelName, Form()]) -> Response:
     """Create a model."""
     await create_model(CustomModelCreate(name=name), state, caller)
-    return _redirect(request, name)
+    return redirect(request, f"/teach/{name}")
 
 
 @router.get("/{name}/")
-async def show_custom_model(name: params.ModelName, request: Request, state: State) -> Response:
+async def show_custom_model(name: CustomModelName, request: Request, state: State) -> Response:
     """A model's images, results and versions."""
     row, model = await asyncio.gather(custom_models.get(name), read_model(name))
     images, versions, newest = await asyncio.gather(
@@ -73,25 +71,25 @@ async def show_custom_model(name: params.ModelName, request: Request, state: Sta
 
 
 @router.post("/{name}/examples/")
-async def add_examples(name: params.ModelName, request: Request, state: State, caller: CurrentCaller) -> Response:
+async def add_examples(name: CustomModelName, request: Request, state: State, caller: CurrentCaller) -> Response:
     """Add images of one label, or a ZIP file of folders."""
     batch = await receive_examples(await custom_models.get(name), request, state, caller)
     refused = [item for item in batch.items if item.error]
     if not refused and not batch.error:
-        return _redirect(request, name)
+        return redirect(request, f"/teach/{name}")
     return page(request, "teach-refused.html", status=HTTPStatus.OK, name=name, batch=batch, refused=refused)
 
 
 @router.post("/{name}/training/")
-async def train(name: params.ModelName, request: Request, caller: CurrentCaller) -> Response:
+async def train(name: CustomModelName, request: Request, caller: CurrentCaller) -> Response:
     """Request a training."""
     await trainings.request((await custom_models.get(name)).id, caller)
-    return _redirect(request, name)
+    return redirect(request, f"/teach/{name}")
 
 
 @router.post("/{name}/version/")
 async def serve(
-    name: params.ModelName,
+    name: CustomModelName,
     request: Request,
     state: State,
     caller: CurrentCaller,
@@ -100,23 +98,19 @@ async def serve(
     """Serve another version."""
     await custom_models.serve(name, version, caller)
     await state.custom.refresh()
-    return _redirect(request, name)
+    return redirect(request, f"/teach/{name}")
 
 
 @router.post("/{name}/deletion/")
-async def delete(name: params.ModelName, request: Request, state: State, caller: CurrentCaller) -> Response:
+async def delete(name: CustomModelName, request: Request, state: State, caller: CurrentCaller) -> Response:
     """Delete a model."""
     await custom_models.delete(name, caller)
     await state.custom.refresh()
-    return _redirect(request, "")
+    return redirect(request, "/teach/")
 
 
 @router.post("/{name}/examples/{id}/deletion/")
-async def delete_example(name: params.ModelName, id: Id, request: Request) -> Response:
+async def delete_example(name: CustomModelName, id: Id, request: Request) -> Response:
     """Remove a image from the examples."""
     await examples.delete((await custom_models.get(name)).id, id)
-    return _redirect(request, name)
-
-
-def _redirect(request: Request, name: str) -> Response:
-    return RedirectResponse(f"{request.scope.get('root_path', '')}/teach/{name}", HTTPStatus.SEE_OTHER)
+    return redirect(request, f"/teach/{name}")

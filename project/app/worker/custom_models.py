@@ -124,7 +124,7 @@ async def base_version(registry: Registry, name: str) -> str:
     return (await asyncio.to_thread(registry.get, name)).version
 
 
-async def correct_prediction(
+async def correct_and_learn(
     prediction_id: int, label: str, confidence: float, actor: Caller, custom: CustomModels, *, new_label: bool
 ) -> Prediction:
     """Set a person's label; a prediction of a custom model becomes an example of it, if it has that label.

@@ -19,9 +19,10 @@ from app.storage.backup import ADDED_TABLES, MANIFEST, TABLES, write_backup
 from app.storage.folder import FolderStorage
 from app.storage.restore import restore
 from app.storage.sweeper import sweep
-from tests.drawings import circles, examples, zipped
+from tests.drawings import circles
 from tests.integration.conftest import Upload, uploaded_files
 from tests.pictures import jpeg
+from tests.teaching import taught
 from tests.uploading import WAIT
 
 
@@ -108,11 +109,7 @@ async def test_backup_ends_if_its_lock_is_lost(client: httpx.AsyncClient) -> Non
 
 async def _taught(client: httpx.AsyncClient) -> str:
     """The version of a custom model that was trained with two labels."""
-    await client.post("/models", json={"name": "shapes"})
-    await client.post(
-        "/models/shapes/examples/batch", content=zipped(examples(4)), headers={"Content-Type": "application/zip"}
-    )
-    assert (await client.post("/models/shapes/train", headers=WAIT)).json()["served"]
+    await taught(client, 4)
     version: str = (await client.get("/models/shapes")).json()["model_version"]
     return version
 

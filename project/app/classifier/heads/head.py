@@ -9,10 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain import OTHER, LabelScore, ModelBroken
+from app.domain import CONFIDENCE_DIGITS, OTHER, TOP, LabelScore, ModelBroken
 
-CONFIDENCE_DIGITS: Final = 6
-TOP: Final = 5
 NEIGHBOURS: Final = 3
 """An image is as similar to the examples as it is, on average, to the nearest three (measured in record 39)."""
 MAX_DEVIATIONS: Final = 2.5
