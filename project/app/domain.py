@@ -43,6 +43,13 @@ class Use(StrEnum):
     """The model is only tried with it."""
 
 
+class Verdict(StrEnum):
+    """Whether a person's label is the model's own."""
+
+    CONFIRMED = "confirmed"
+    CORRECTED = "corrected"
+
+
 class DeliveryStatus(StrEnum):
     """States of a webhook: waiting (for its prediction to finish) → pending → delivered or failed."""
 

@@ -24,6 +24,7 @@ from app.api import (
     models,
     ping,
     predictions,
+    reviews,
     tabular,
     uploads,
 )
@@ -132,7 +133,7 @@ def create_application(settings: Settings, engine: Engine | None = None) -> Fast
     add_error_handlers(app)
     accept_both_slashes(app)
     for module in (
-        *(uploads, batches, events, images, export, predictions, tabular, models, custom_models, examples),
+        *(uploads, batches, events, images, export, reviews, predictions, tabular, models, custom_models, examples),
         *(ping, metrics, aliases),
     ):
         app.include_router(module.router)

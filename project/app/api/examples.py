@@ -80,7 +80,7 @@ async def put_example(
 )
 async def delete_example(name: CustomModelName, id: Id) -> None:
     """Removes a prediction from the examples; the prediction and its image stay."""
-    if not await examples.delete((await custom_models.get(name)).id, id):
+    if not await examples.delete_all((await custom_models.get(name)).id, [id]):
         raise ExampleNotFound
 
 

@@ -24,7 +24,10 @@ router = APIRouter(prefix="/predictions", tags=["predictions"])
 
 PAGE: Final = 1_000
 """Rows in memory at once."""
-COLUMNS: Final = [name for name in PredictionRead.model_fields if name not in {"all_predictions", "error"}]
+REVIEW_COLUMNS: Final = ["reviewed_at", "reviewed_by", "verdict"]
+COLUMNS: Final = [
+    name for name in PredictionRead.model_fields if name not in {"all_predictions", "error", *REVIEW_COLUMNS}
+]
 RESULT_COLUMNS: Final = ["error_code", *(f"{part}_{n}" for n in range(1, 6) for part in ("label", "confidence"))]
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """Prefixes that spreadsheets evaluate as formulas."""
@@ -80,7 +83,7 @@ def _csv(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:
     file = StringIO(newline="")
     writer = csv.writer(file)
     if is_first:
-        writer.writerow([*COLUMNS, *RESULT_COLUMNS])
+        writer.writerow([*COLUMNS, *RESULT_COLUMNS, *REVIEW_COLUMNS])
     for row in rows:
         read = json.loads(PredictionRead.from_row(row).model_dump_json())
         scores = [value for score in read["all_predictions"] or [] for value in (score["label"], score["confidence"])]
@@ -88,6 +91,8 @@ def _csv(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:
         values = [*(read[name] for name in COLUMNS), error, *scores]
         # All lines need as many fields as the header (RFC 4180, 2.4).
         values += [None] * (len(COLUMNS) + len(RESULT_COLUMNS) - len(values))
+        # New columns come last, for programs that count them.
+        values += [read[name] for name in REVIEW_COLUMNS]
         writer.writerow(_escape_formula(value) for value in values)
     yield file.getvalue()
 

@@ -62,12 +62,15 @@ async def _filters(
     min_confidence: Annotated[
         float | None, Query(ge=0, le=1, description="Only predictions with at least this confidence.")
     ] = None,
+    max_confidence: Annotated[
+        float | None, Query(ge=0, le=1, description="Only predictions with at most this confidence.")
+    ] = None,
     q: Annotated[
         StorableStr,
         Query(description="Only predictions whose label or file name contains all of these words or word prefixes."),
     ] = "",
 ) -> Filters:
-    return Filters(status, model, label, min_confidence, q)
+    return Filters(status, model, label, min_confidence, max_confidence, q)
 
 
 Filtered = Annotated[Filters, Depends(_filters)]

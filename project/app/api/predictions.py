@@ -17,7 +17,7 @@ from app.models.pydantic import PredictionCorrection, PredictionDeleted, Predict
 from app.models.pydantic_history import ChangeRead, DeliveryRead, PastAnswerRead
 from app.outbound.addresses import origin_of
 from app.storage import deletion
-from app.worker.custom_models import correct_and_learn
+from app.worker.reviewing import correct_and_learn
 
 router = APIRouter(prefix="/predictions", tags=["predictions"])
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from app.domain import Status
+from app.domain import Status, Verdict
 from app.models.tortoise import Prediction
 
 EXAMPLE_PREDICTION: dict[str, Any] = {
@@ -36,6 +36,9 @@ EXAMPLE_PREDICTION: dict[str, Any] = {
     "started_at": "2026-11-21T09:00:00.004000Z",
     "completed_at": "2026-11-21T09:00:00.024000Z",
     "corrected_at": None,
+    "reviewed_at": None,
+    "reviewed_by": None,
+    "verdict": None,
 }
 
 
@@ -93,6 +96,11 @@ class PredictionRead(BaseModel):
     started_at: datetime | None
     completed_at: datetime | None
     corrected_at: datetime | None
+    reviewed_at: datetime | None = Field(description="When a person confirmed or corrected the label.")
+    reviewed_by: str | None = Field(description="Name of that person's API key.")
+    verdict: Verdict | None = Field(
+        description="`confirmed` if the person's label is the model's own, or else `corrected`."
+    )
 
     @classmethod
     def from_row(cls, row: Prediction) -> "PredictionRead":

@@ -6,7 +6,7 @@ Docstrings of tables and descriptions of columns are comments in the database: c
 from tortoise import fields
 from tortoise.models import Model
 
-from app.domain import MAX_FILENAME, DeliveryStatus, Status, Use
+from app.domain import MAX_FILENAME, DeliveryStatus, Status, Use, Verdict
 
 
 class Prediction(Model):
@@ -47,6 +47,14 @@ class Prediction(Model):
     interruptions = fields.SmallIntField(
         db_default=0, description="Attempts that ended with their process; they are not counted."
     )
+    reviewed_at = fields.DatetimeField(null=True)
+    reviewed_by = fields.CharField(max_length=64, null=True, description="Name of the API key, or who else it was.")
+    verdict = fields.CharEnumField(
+        Verdict, max_length=16, null=True, description="confirmed: the person's label is the model's; or corrected"
+    )
+    review_sampled = fields.BooleanField(
+        null=True, description="Reviewed as part of the random sample, not because the model was uncertain."
+    )
 
     class Meta:
         """Table and indexes."""
@@ -62,6 +70,7 @@ class Prediction(Model):
             ("key_id", "size_bytes"),
             # Earlier predictions for the same bytes.
             ("sha256", "model_version"),
+            # Migration 14 creates the indexes for reviews.
         )
 
 

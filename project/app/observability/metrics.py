@@ -60,6 +60,7 @@ MODEL_LOADS: Final = _counter("model_loads", "Model loads.", "model")
 CACHE_HITS: Final = _counter("cache_hits", "Results served from a cache.", "cache")
 CACHE_MISSES: Final = _counter("cache_misses", "Results not found in a cache.", "cache")
 CORRECTIONS: Final = _counter("corrections", "Labels corrected by people.", "model")
+REVIEWS: Final = _counter("reviews", "Predictions confirmed or corrected by people.", "model", "verdict")
 ENGINE_DEATHS: Final = _counter("engine_deaths", "Deaths of processes that read images.")
 WEBHOOKS: Final = _counter("webhook_attempts", "Webhook attempts.", "outcome")
 

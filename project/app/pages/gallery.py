@@ -20,7 +20,7 @@ from app.pages.classify import image_models, reclassify
 from app.pages.errors import PageRoute
 from app.pages.rendering import page, redirect
 from app.storage.deletion import delete_prediction
-from app.worker.custom_models import correct_and_learn
+from app.worker.reviewing import correct_and_learn
 
 router = APIRouter(prefix="/history", include_in_schema=False, route_class=PageRoute)
 

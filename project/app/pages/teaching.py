@@ -112,5 +112,5 @@ async def delete(name: CustomModelName, request: Request, state: State, caller: 
 @router.post("/{name}/examples/{id}/deletion/")
 async def delete_example(name: CustomModelName, id: Id, request: Request) -> Response:
     """Remove a image from the examples."""
-    await examples.delete((await custom_models.get(name)).id, id)
+    await examples.delete_all((await custom_models.get(name)).id, [id])
     return redirect(request, f"/teach/{name}")

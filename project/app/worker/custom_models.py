@@ -12,12 +12,11 @@ from app.classifier.engine.process import Classification
 from app.classifier.heads.head import Head
 from app.classifier.registry import Registry
 from app.concurrency import Batcher, repeating
-from app.db.crud import custom_models, examples, predictions, trainings
+from app.db.crud import custom_models, examples, trainings
 from app.db.crud.custom_models import ServedVersion
-from app.db.crud.examples import NewExample
-from app.domain import OTHER, Caller, DatabaseUnavailable, LabelScore, ModelBroken, ModelUnknown, TrainingNotFound, Use
+from app.domain import Caller, DatabaseUnavailable, LabelScore, ModelBroken, ModelUnknown, TrainingNotFound
 from app.models.pydantic_system import ModelRead
-from app.models.tortoise import CustomModel, Prediction
+from app.models.tortoise import CustomModel
 from app.worker.dispatch import ImageModel
 
 FOLLOW_SECONDS: Final = 2.0
@@ -122,36 +121,6 @@ async def base_version(registry: Registry, name: str) -> str:
     """The version of a model on which others build, also if it was replaced just now. Raises ModelUnknown."""
     await asyncio.to_thread(registry.refresh)
     return (await asyncio.to_thread(registry.get, name)).version
-
-
-async def correct_and_learn(
-    prediction_id: int, label: str, confidence: float, actor: Caller, custom: CustomModels, *, new_label: bool
-) -> Prediction:
-    """Set a person's label; a prediction of a custom model becomes an example of it, if it has that label.
-
-    ``new_label``: the model gets the label if it lacks it. Raises PredictionNotFound, LabelUnknown if it has too many
-    labels, or DatabaseUnavailable.
-    """
-    corrected = await predictions.correct(prediction_id, label, confidence, actor)
-    if custom.find(corrected.model):
-        with suppress(ModelUnknown):
-            model = await custom_models.get(corrected.model)
-            if new_label and label.lower() != OTHER:
-                model.labels = await custom_models.add_labels(model.id, [label])
-            await _learn(model, prediction_id, label, actor)
-    return corrected
-
-
-async def _learn(model: CustomModel, prediction_id: int, label: str, actor: Caller) -> None:
-    example = await examples.get(model.id, prediction_id)
-    if label in model.labels:
-        # If the same image is an example of another label already, that one stays: a person has to decide.
-        use = example.use if example else Use.LEARN
-        await examples.put_all(model.id, [NewExample(prediction_id, label, use)], actor)
-        await retrain_if_due(model, actor)
-    elif example:
-        # Its label was wrong.
-        await examples.delete(model.id, prediction_id)
 
 
 async def retrain_if_due(model: CustomModel, actor: Caller) -> None:

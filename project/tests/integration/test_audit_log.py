@@ -6,13 +6,15 @@ import pytest
 from app.api.middleware import refused_keys
 from app.config import Settings
 from app.db.connection import execute
-from app.db.crud import api_keys, audit_log, predictions
+from app.db.crud import api_keys, audit_log
 from app.domain import ANYBODY, PredictionNotFound, Scope
 from app.observability import metrics
 from app.observability.log_events import KEY_REFUSED
 from app.storage import make_storage
 from app.storage.deletion import delete_prediction
 from app.storage.renditions import Renditions
+from app.worker.custom_models import CustomModels
+from app.worker.reviewing import correct_and_learn
 from tests.integration.conftest import Upload, serving
 from tests.pictures import jpeg
 
@@ -36,8 +38,10 @@ async def test_corrections_and_deletions_are_recorded(settings: Settings) -> Non
     }
     gone, second, first = kept
     assert first["before"] == {
-        "top_prediction": said["top_prediction"], "confidence": said["confidence"], "corrected_at": None
-    }  # fmt: skip
+        **{name: said[name] for name in ("top_prediction", "confidence")},
+        "corrected_at": None,
+        "verdict": None,
+    }
     assert first["after"]["top_prediction"] == second["before"]["top_prediction"] == "my cat"
     assert first["changed_at"] < second["changed_at"] < gone["changed_at"]
     assert gone["after"] is None
@@ -63,7 +67,7 @@ async def test_history_is_ordered(client: httpx.AsyncClient, upload: Upload) -> 
 async def test_unchanged_correction_is_not_recorded(settings: Settings) -> None:
     storage = make_storage(settings)
     with pytest.raises(PredictionNotFound):
-        await predictions.correct(1, "my cat", 1.0, ANYBODY)
+        await correct_and_learn(1, "my cat", 1.0, ANYBODY, CustomModels(), new_label=False)
     with pytest.raises(PredictionNotFound):
         await delete_prediction(storage, Renditions(settings), 1, ANYBODY)
     assert not await api_keys.revoke(1, "an operator")

@@ -27,7 +27,7 @@ def schema(url: str) -> str:
     )
     tables_only = re.sub(
         r"^(CREATE (FUNCTION .*?^\$\$;|VIEW .*?;|TRIGGER [^\n]*;|INDEX [^\n]* USING gin [^\n]*;"
-        r"|UNIQUE INDEX [^\n]* WHERE [^\n]*;)"
+        r"|(UNIQUE )?INDEX [^\n]* WHERE [^\n]*;)"
         r"|ALTER TABLE [^\n]* SET STATISTICS \d+;)$",
         "",
         done.stdout,

@@ -88,6 +88,9 @@ async def check(client: httpx.AsyncClient, version: int) -> None:
     assert corrected["filename"] == "Käse 🐈.png"
     assert corrected["top_prediction"] == "cheese"
     assert corrected["corrected_at"] == "2026-11-21T11:00:00Z"
+    assert corrected["reviewed_at"] == corrected["corrected_at"]
+    assert corrected["reviewed_by"] == ("anna" if version >= 8 else None)
+    assert corrected["verdict"] == "corrected"
     assert corrected["cached"] is (version >= 3)
     assert broken["status"] == "failed"
     assert broken["error"]["code"] == "image_unreadable"

@@ -89,4 +89,8 @@ VALUES (1, 'succeeded', 1, '2026-11-27 14:01:00+00', '2026-11-27 14:01:01+00', '
     '[]', 'abc', repeat('a', 64), 'First version.');
 INSERT INTO embeddings (prediction_id, model, model_version, vector) VALUES (1, 'efficientnet_lite0', '3f1c', 'abcd');
 """,
+    14: """
+UPDATE predictions SET reviewed_at = corrected_at, reviewed_by = 'anna', verdict = 'corrected', review_sampled = false
+WHERE id = 2;
+""",
 }

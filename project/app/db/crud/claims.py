@@ -78,21 +78,26 @@ class ClassificationResult:
     model_version: str
 
 
-# If a person corrected the row in the meantime, the correction stays and only ``all_predictions`` is the model's.
+# A person's label stays whatever the model says. The verdict is on the model that has answered last.
 _SUCCEED: Final = """
 WITH results AS (
     SELECT * FROM unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::text[], $5::text[], $6::float8[], $7::text[],
                          $8::text[])
         AS result (id, attempt, started, scores, label, confidence, model, model_version)
 ), claimed AS (
-    SELECT id FROM predictions JOIN results USING (id)
+    SELECT id, corrected_at IS NOT NULL OR reviewed_at IS NOT NULL AS is_labelled,
+           top_prediction IS NOT DISTINCT FROM results.label AS agrees
+    FROM predictions JOIN results USING (id)
     WHERE status = 'processing' AND attempts = attempt AND started_at = started ORDER BY id FOR UPDATE OF predictions
 )
 UPDATE predictions
 SET status = 'succeeded', completed_at = now(), lease_expires_at = NULL, all_predictions = results.scores::jsonb,
     model = results.model, model_version = results.model_version, error_code = NULL, error_message = NULL,
-    top_prediction = CASE WHEN corrected_at IS NULL THEN results.label ELSE top_prediction END,
-    confidence = CASE WHEN corrected_at IS NULL THEN results.confidence ELSE predictions.confidence END
+    top_prediction = CASE WHEN is_labelled THEN top_prediction ELSE results.label END,
+    confidence = CASE WHEN corrected_at IS NOT NULL THEN predictions.confidence
+                      WHEN is_labelled AND NOT agrees THEN 1 ELSE results.confidence END,
+    corrected_at = CASE WHEN is_labelled AND NOT agrees THEN coalesce(corrected_at, reviewed_at) ELSE corrected_at END,
+    verdict = CASE WHEN reviewed_at IS NULL THEN NULL WHEN agrees THEN 'confirmed' ELSE 'corrected' END
 FROM results JOIN claimed USING (id)
 WHERE predictions.id = results.id
 RETURNING predictions.*

@@ -126,21 +126,18 @@ def prediction_id_of(example: Example) -> int:
 
 
 @translate_connection_errors()
-async def get(model_id: int, prediction_id: int) -> Example | None:
-    """The example of a prediction; None if there is none."""
-    rows = await execute("SELECT * FROM examples WHERE model_id = $1 AND prediction_id = $2", [model_id, prediction_id])
-    return from_row(Example, rows[0]) if rows else None
+async def uses_of(model_id: int, prediction_ids: list[int]) -> dict[int, Use]:
+    """What the examples among some predictions are for, by prediction."""
+    statement = "SELECT prediction_id, use FROM examples WHERE model_id = $1 AND prediction_id = ANY($2)"
+    return {row["prediction_id"]: Use(row["use"]) for row in await execute(statement, [model_id, prediction_ids])}
 
 
 @translate_connection_errors()
-async def delete(model_id: int, prediction_id: int) -> bool:
-    """Delete the example of a prediction; False if there is none."""
-    if prediction_id > MAX_ID:
-        return False
-    rows = await execute(
-        "DELETE FROM examples WHERE model_id = $1 AND prediction_id = $2 RETURNING id", [model_id, prediction_id]
-    )
-    return bool(rows)
+async def delete_all(model_id: int, prediction_ids: list[int]) -> int:
+    """Delete the examples of predictions; returns how many there were."""
+    statement = "DELETE FROM examples WHERE model_id = $1 AND prediction_id = ANY($2) RETURNING id"
+    valid_ids = [prediction_id for prediction_id in prediction_ids if prediction_id <= MAX_ID]
+    return len(await execute(statement, [model_id, valid_ids]))
 
 
 @translate_connection_errors()

@@ -15,7 +15,8 @@ from app.models.tortoise import PastAnswer, Prediction
 # One statement moves the result into the history and makes the row pending. A person's label stays.
 _RECLASSIFY: Final = """
 WITH old AS (
-    SELECT * FROM predictions WHERE id = $1 AND status IN ('succeeded', 'failed') FOR UPDATE
+    SELECT *, corrected_at IS NOT NULL OR reviewed_at IS NOT NULL AS is_labelled
+    FROM predictions WHERE id = $1 AND status IN ('succeeded', 'failed') FOR UPDATE
 ), past AS (
     INSERT INTO past_answers (prediction_id, status, top_prediction, confidence, all_predictions, model, model_version,
                               error_code, error_message, attempts, started_at, completed_at, corrected_at, replaced_at)
@@ -26,8 +27,8 @@ UPDATE predictions
 SET status = 'pending', model = $2, model_version = $3, attempts = 0, interruptions = 0, lease_expires_at = NULL,
     all_predictions = NULL, error_code = NULL, error_message = NULL, started_at = NULL, completed_at = NULL,
     cached = false,
-    top_prediction = CASE WHEN old.corrected_at IS NOT NULL THEN old.top_prediction END,
-    confidence = CASE WHEN old.corrected_at IS NOT NULL THEN old.confidence END
+    top_prediction = CASE WHEN is_labelled THEN old.top_prediction END,
+    confidence = CASE WHEN is_labelled THEN old.confidence END
 FROM old WHERE predictions.id = old.id
 RETURNING predictions.*
 """

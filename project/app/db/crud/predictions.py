@@ -1,4 +1,4 @@
-"""Reads, corrects and deletes predictions. Each state change is one guarded statement.
+"""Reads and deletes predictions. Each state change is one guarded statement.
 
 Every function raises DatabaseUnavailable while the database is unavailable.
 """
@@ -12,7 +12,6 @@ from app.db.driver_internals import from_row
 from app.db.errors import translate_connection_errors
 from app.domain import MAX_ID, Caller, PredictionNotFound
 from app.models.tortoise import Prediction
-from app.observability import metrics
 
 
 @translate_connection_errors()
@@ -85,35 +84,6 @@ FROM predictions WHERE id > $1 ORDER BY id LIMIT $2
 async def oldest(after_id: int, limit: int, age: timedelta) -> list[dict[str, Any]]:
     """``id``, ``size_bytes``, ``expired`` (older than ``age``) and ``may_go`` of the predictions after an ID."""
     return await execute(_OLDEST, [after_id, limit, age])
-
-
-# The change and its audit entry are one statement, so neither exists without the other.
-_CORRECT: Final = """
-WITH old AS (
-    SELECT * FROM predictions WHERE id = $1 FOR UPDATE
-), noted AS (
-    INSERT INTO changes (changed_at, key_id, who, address, action, subject_id, before, after)
-    SELECT now(), $4, $5, $6, 'prediction.corrected', id,
-           jsonb_build_object('top_prediction', top_prediction, 'confidence', confidence, 'corrected_at', corrected_at),
-           jsonb_build_object('top_prediction', $2::text, 'confidence', $3::float8, 'corrected_at', now())
-    FROM old
-)
-UPDATE predictions SET top_prediction = $2, confidence = $3, corrected_at = now()
-FROM old WHERE predictions.id = old.id
-RETURNING predictions.*
-"""
-
-
-@translate_connection_errors()
-async def correct(prediction_id: int, label: str, confidence: float, actor: Caller) -> Prediction:
-    """Set a person's label; the model's result stays in ``all_predictions``. Raises PredictionNotFound."""
-    values = [prediction_id, label, confidence, actor.key_id, actor.name, actor.address or None]
-    rows = prediction_id <= MAX_ID and await execute(_CORRECT, values)
-    if not rows:
-        raise PredictionNotFound
-    prediction = from_row(Prediction, rows[0])
-    metrics.CORRECTIONS.labels(prediction.model).inc()
-    return prediction
 
 
 @dataclass(frozen=True, slots=True)

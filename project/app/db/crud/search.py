@@ -59,6 +59,7 @@ class Filters:
     model: str = ""
     label: str = ""
     min_confidence: float | None = None
+    max_confidence: float | None = None
     words: str = ""
     key_id: int | None = None
 
@@ -77,6 +78,8 @@ class Filters:
             )
         if self.min_confidence is not None:
             filters.append(("confidence >= {}", self.min_confidence))
+        if self.max_confidence is not None:
+            filters.append(("confidence <= {}", self.max_confidence))
         if self.key_id is not None:
             filters.append(("key_id = {}", self.key_id))
         words = words_of(self.words)

@@ -37,6 +37,8 @@ class Prediction:
     created_at: datetime
     completed_at: datetime | None
     corrected_at: datetime | None
+    verdict: str | None
+    """confirmed or corrected by a person; None if nobody has reviewed it."""
 
     @property
     def is_finished(self) -> bool:
@@ -62,6 +64,7 @@ class Prediction:
             created_at=datetime.fromisoformat(resource["created_at"]),
             completed_at=_time(resource["completed_at"]),
             corrected_at=_time(resource["corrected_at"]),
+            verdict=resource.get("verdict"),
         )
 
 

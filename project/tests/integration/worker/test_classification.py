@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from app.db.crud import predictions
+from app.db.crud import predictions, reviews
+from app.db.crud.reviews import Selection
 from app.domain import ANYBODY, EngineDied, EngineInterrupted, PredictionNotFound, Status
 from app.storage import Storage
 from app.worker.worker import Worker
@@ -155,7 +156,7 @@ async def test_concurrent_correction_is_kept(worker: Worker, storage: Storage, f
     loop = asyncio.get_running_loop()
 
     def meanwhile() -> None:
-        asyncio.run_coroutine_threadsafe(predictions.correct(row.id, "my cat", 1.0, ANYBODY), loop).result(10)
+        asyncio.run_coroutine_threadsafe(reviews.review(Selection([row.id]), "my cat", ANYBODY), loop).result(10)
 
     fake.meanwhile = meanwhile
     await worker.classify(row.id)

@@ -1,0 +1,118 @@
+"""Routes to review predictions: which are next, and what people say of them."""
+
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Response
+
+from app.api.deps import CurrentCaller, State
+from app.api.errors import problem_responses
+from app.api.middleware.trailing_slash import refuse_other_methods
+from app.api.params import Filtered
+from app.api.upload_response import NOT_READABLE, no_content
+from app.db.crud import predictions, reviews
+from app.db.crud.reviews import Selection
+from app.db.crud.search import Filters
+from app.domain import PredictionNotFound, PredictionUnfinished, Scope, ServiceError
+from app.models.pydantic import PredictionError, PredictionRead
+from app.models.pydantic_reviews import (
+    MAX_REVIEWED,
+    ReviewFilter,
+    ReviewItem,
+    ReviewQueue,
+    ReviewRequest,
+    ReviewResult,
+    ReviewSkipped,
+)
+from app.worker.reviewing import review_and_learn
+
+router = APIRouter(prefix="/predictions", tags=["reviews"])
+
+PAGE: Final = 50
+MAX_PAGE: Final = 500
+
+
+@router.get(
+    "/review/",
+    summary="List predictions to review",
+    responses=problem_responses(HTTPStatus.SERVICE_UNAVAILABLE),
+)
+async def list_unreviewed(
+    filters: Filtered,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Maximum number of predictions.")] = PAGE,
+) -> ReviewQueue:
+    """Returns predictions that nobody has reviewed: the least certain first, and one in ten from a random sample.
+
+    Reviews of the random sample estimate accuracy without bias. Examples of custom models are left out.
+    """
+    # Only these have something to review.
+    filters = replace(filters, status=None)
+    items = await reviews.unreviewed(limit, filters)
+    return ReviewQueue(
+        remaining=await reviews.count_unreviewed(filters),
+        items=[ReviewItem(prediction=PredictionRead.from_row(one.prediction), sampled=one.is_sampled) for one in items],
+    )
+
+
+@router.post(
+    "/review/",
+    summary="Confirm or correct many predictions",
+    response_model=ReviewResult,
+    responses={
+        **problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+        **NOT_READABLE,
+    },
+)
+async def review(wanted: ReviewRequest, state: State, caller: CurrentCaller) -> ReviewResult | Response:
+    """Sets people's labels of many predictions in one transaction, or withdraws them.
+
+    A label that is the model's own makes the verdict `confirmed`. A person's label stays the headline if the image is
+    classified again. Custom models learn from reviews as from corrections.
+    """
+    selection = _selection(wanted)
+    if wanted.verdict is None:
+        changed = await reviews.withdraw(selection, caller)
+    else:
+        changed = await review_and_learn(
+            selection, wanted.label, caller, state.custom, new_label=wanted.new_label, is_sampled=wanted.sampled
+        )
+    ids = [prediction.id for prediction in changed]
+    remaining = await reviews.count(selection) if wanted.filter and len(ids) == MAX_REVIEWED else 0
+    result = ReviewResult(reviewed=len(ids), ids=ids, skipped=await _skipped(wanted, ids), remaining=remaining)
+    return result if caller.may(Scope.READ) else no_content()
+
+
+def _selection(wanted: ReviewRequest) -> Selection:
+    if wanted.filter is None:
+        return Selection(ids=wanted.ids)
+    return Selection(filters=_filters(wanted.filter), are_reviewed=wanted.verdict is None, limit=MAX_REVIEWED)
+
+
+def _filters(wanted: ReviewFilter) -> Filters:
+    return Filters(
+        model=wanted.model,
+        label=wanted.label,
+        min_confidence=wanted.min_confidence,
+        max_confidence=wanted.max_confidence,
+        words=wanted.q,
+    )
+
+
+async def _skipped(wanted: ReviewRequest, changed: list[int]) -> list[ReviewSkipped]:
+    """The requested predictions that do not exist, or have no label to confirm."""
+    left = sorted(set(wanted.ids or ()) - set(changed))
+    found = await predictions.get_all(left) if left else []
+    errors: list[tuple[int, ServiceError]] = []
+    for number, prediction in zip(left, found, strict=True):
+        if isinstance(prediction, PredictionNotFound):
+            errors.append((number, prediction))
+        elif wanted.verdict is not None:
+            errors.append((number, PredictionUnfinished("There is no label to confirm: the prediction has no result.")))
+    return [
+        ReviewSkipped(id=number, error=PredictionError(code=error.code, message=error.message))
+        for number, error in errors
+    ]
+
+
+refuse_other_methods(router, "/review/", "GET", "POST")

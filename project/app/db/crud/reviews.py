@@ -1,0 +1,196 @@
+"""Reviews: what people say of predictions, and which to review next.
+
+Every function raises DatabaseUnavailable while the database is unavailable.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from app.db.connection import execute
+from app.db.crud.search import Filters
+from app.db.driver_internals import from_row
+from app.db.errors import translate_connection_errors
+from app.domain import MAX_ID, Caller, Verdict
+from app.models.tortoise import Prediction
+from app.observability import metrics
+
+EVERYTHING: Final = Filters()
+SAMPLE_SHARE: Final = 10
+"""One in so many predictions belongs to the random sample."""
+
+# Conditions and orders of the indexes of migration 14. Examples of custom models have a person's label already.
+_UNREVIEWED: Final = """
+SELECT * FROM predictions
+WHERE status = 'succeeded' AND reviewed_at IS NULL AND hashint8(id) % {share} {operator} 0 {conditions}
+    AND NOT EXISTS (SELECT FROM examples WHERE prediction_id = predictions.id)
+ORDER BY {order}, id LIMIT $1
+"""
+_COUNT: Final = """
+SELECT count(*) AS count FROM predictions
+WHERE status = 'succeeded' AND reviewed_at IS NULL {conditions}
+    AND NOT EXISTS (SELECT FROM examples WHERE prediction_id = predictions.id)
+"""
+# A change and its audit entry are one statement, so neither exists without the other. Rows are locked in ID order, or
+# two reviews of the same predictions would deadlock. Without a label, the model's own is right.
+_REVIEW: Final = """
+WITH old AS (
+    SELECT *, all_predictions->0->>'label' AS own, (all_predictions->0->>'confidence')::float8 AS own_confidence
+    FROM predictions WHERE {which} ORDER BY id FOR NO KEY UPDATE
+), new AS (
+    SELECT id, coalesce($1::text, own) AS label,
+           CASE WHEN coalesce($1::text, own) = own THEN 'confirmed' ELSE 'corrected' END AS verdict,
+           coalesce($2::float8, CASE WHEN coalesce($1::text, own) = own THEN own_confidence ELSE 1 END) AS confidence,
+           CASE WHEN coalesce($1::text, own) = own AND $2::float8 IS NULL THEN NULL ELSE now() END AS corrected_at
+    FROM old WHERE coalesce($1::text, own) IS NOT NULL
+), noted AS (
+    INSERT INTO changes (changed_at, key_id, who, address, action, subject_id, before, after)
+    SELECT now(), $3::bigint, $4::text, $5::text, 'prediction.' || new.verdict, id,
+           jsonb_build_object('top_prediction', old.top_prediction, 'confidence', old.confidence,
+                              'corrected_at', old.corrected_at, 'verdict', old.verdict),
+           jsonb_build_object('top_prediction', label, 'confidence', new.confidence,
+                              'corrected_at', new.corrected_at, 'verdict', new.verdict)
+    FROM old JOIN new USING (id) ORDER BY id
+)
+UPDATE predictions
+SET top_prediction = new.label, confidence = new.confidence, corrected_at = new.corrected_at, verdict = new.verdict,
+    reviewed_at = now(), reviewed_by = $4::text, review_sampled = $6::bool
+FROM new WHERE predictions.id = new.id
+RETURNING predictions.*
+"""
+_WITHDRAW: Final = """
+WITH old AS (
+    SELECT *, all_predictions->0->>'label' AS own, (all_predictions->0->>'confidence')::float8 AS own_confidence
+    FROM predictions WHERE {which} AND reviewed_at IS NOT NULL ORDER BY id FOR NO KEY UPDATE
+), noted AS (
+    INSERT INTO changes (changed_at, key_id, who, address, action, subject_id, before, after)
+    SELECT now(), $1::bigint, $2::text, $3::text, 'prediction.unreviewed', id,
+           jsonb_build_object('top_prediction', top_prediction, 'confidence', confidence,
+                              'corrected_at', corrected_at, 'verdict', verdict),
+           jsonb_build_object('top_prediction', own, 'confidence', own_confidence,
+                              'corrected_at', NULL, 'verdict', NULL)
+    FROM old ORDER BY id
+), taken_back AS (
+    -- What custom models learned from this review, but not what they knew before.
+    DELETE FROM examples USING old WHERE examples.prediction_id = old.id AND added_at >= old.reviewed_at
+)
+UPDATE predictions
+SET top_prediction = own, confidence = own_confidence, corrected_at = NULL, verdict = NULL,
+    reviewed_at = NULL, reviewed_by = NULL, review_sampled = NULL
+FROM old WHERE predictions.id = old.id
+RETURNING predictions.*
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Predictions by ID, or the first ``limit`` finished ones that match filters and are reviewed, or not."""
+
+    ids: Sequence[int] | None = None
+    filters: Filters = EVERYTHING
+    are_reviewed: bool = False
+    limit: int | None = None
+
+    def condition(self, values: list[Any]) -> str:
+        """SQL condition; its parameters are appended to ``values``."""
+        if self.ids is not None:
+            values.append([prediction_id for prediction_id in self.ids if prediction_id <= MAX_ID])
+            return f"id = ANY(${len(values)})"
+        is_reviewed = f"reviewed_at IS {'NOT NULL' if self.are_reviewed else 'NULL'}"
+        conditions = " AND ".join(["status = 'succeeded'", is_reviewed, *self.filters.conditions(values)])
+        values.append(self.limit)
+        limit = f"ORDER BY id LIMIT ${len(values)}"
+        return f"id IN (SELECT id FROM predictions WHERE {conditions} {limit})"  # noqa: S608 - parameters # nosec B608
+
+
+@dataclass(frozen=True, slots=True)
+class Unreviewed:
+    """A prediction to review; ``is_sampled``: as part of the random sample."""
+
+    prediction: Prediction
+    is_sampled: bool
+
+
+@translate_connection_errors()
+async def review(
+    selection: Selection,
+    label: str | None,
+    actor: Caller,
+    *,
+    confidence: float | None = None,
+    is_sampled: bool = False,
+) -> list[Prediction]:
+    """Set a person's label, or without one confirm the model's own; returns the predictions that were reviewed.
+
+    The model's result stays in ``all_predictions``. ``confidence``: the person's; by default the model's if its label
+    is right, or else 1. ``is_sampled``: they were shown as part of the random sample. Predictions without a result
+    cannot be confirmed, and are left out.
+    """
+    values: list[Any] = [label, confidence, actor.key_id, actor.name, actor.address or None, is_sampled]
+    reviewed = await _changed(_REVIEW, selection, values)
+    for prediction in reviewed:
+        metrics.REVIEWS.labels(prediction.model, prediction.verdict).inc()
+        if prediction.verdict == Verdict.CORRECTED:
+            metrics.CORRECTIONS.labels(prediction.model).inc()
+    return reviewed
+
+
+@translate_connection_errors()
+async def withdraw(selection: Selection, actor: Caller) -> list[Prediction]:
+    """Take reviews back: the model's own label is the headline again, and examples made by the review are deleted.
+
+    Returns the predictions that had been reviewed.
+    """
+    return await _changed(_WITHDRAW, selection, [actor.key_id, actor.name, actor.address or None])
+
+
+async def _changed(statement: str, selection: Selection, values: list[Any]) -> list[Prediction]:
+    rows = await execute(statement.replace("{which}", selection.condition(values)), values)
+    return sorted((from_row(Prediction, row) for row in rows), key=lambda prediction: prediction.id)
+
+
+@translate_connection_errors()
+async def count(selection: Selection) -> int:
+    """Number of predictions of a selection, without its limit."""
+    values: list[Any] = []
+    condition = replace(selection, limit=None).condition(values)
+    (row,) = await execute(f"SELECT count(*) AS count FROM predictions WHERE {condition}", values)  # noqa: S608 - see above # nosec B608
+    return int(row["count"])
+
+
+@translate_connection_errors()
+async def unreviewed(limit: int, filters: Filters = EVERYTHING) -> list[Unreviewed]:
+    """Predictions to review: one in ``SAMPLE_SHARE`` from the random sample, the others by confidence, lowest first.
+
+    A tenth of all predictions belongs to the random sample, and is only listed as such. Its order is random as well, so
+    that what is reviewed of it represents all.
+    """
+    sample = await _unreviewed(-(-limit // SAMPLE_SHARE), filters, is_sampled=True)
+    uncertain = await _unreviewed(limit - len(sample), filters, is_sampled=False)
+    return [*uncertain, *sample]
+
+
+async def _unreviewed(limit: int, filters: Filters, *, is_sampled: bool) -> list[Unreviewed]:
+    statement, values = queue_statement(limit, filters, is_sampled=is_sampled)
+    return [Unreviewed(from_row(Prediction, row), is_sampled) for row in await execute(statement, values)]
+
+
+def queue_statement(limit: int, filters: Filters, *, is_sampled: bool) -> tuple[str, list[Any]]:
+    """SQL of the predictions to review, and its parameters: the random sample, or the others."""
+    values: list[Any] = [limit]
+    statement = _UNREVIEWED.format(
+        share=SAMPLE_SHARE,
+        operator="=" if is_sampled else "<>",
+        conditions="".join(f" AND {condition}" for condition in filters.conditions(values)),
+        order="hashint8(id)" if is_sampled else "confidence",
+    )
+    return statement, values
+
+
+@translate_connection_errors()
+async def count_unreviewed(filters: Filters = EVERYTHING) -> int:
+    """Number of predictions to review."""
+    values: list[Any] = []
+    conditions = "".join(f" AND {condition}" for condition in filters.conditions(values))
+    (row,) = await execute(_COUNT.replace("{conditions}", conditions), values)
+    return int(row["count"])

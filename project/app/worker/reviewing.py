@@ -1,0 +1,78 @@
+"""Reviews, and what custom models learn from them."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from app.db.crud import custom_models, examples, reviews
+from app.db.crud.examples import NewExample
+from app.db.crud.reviews import Selection
+from app.db.transactions import transaction
+from app.domain import OTHER, Caller, ModelUnknown, PredictionNotFound, Use
+from app.models.tortoise import CustomModel, Prediction
+from app.worker.custom_models import CustomModels, retrain_if_due
+
+
+async def correct_and_learn(
+    prediction_id: int, label: str, confidence: float, actor: Caller, custom: CustomModels, *, new_label: bool
+) -> Prediction:
+    """Set a person's label and confidence for one prediction; custom models learn from it as in ``review_and_learn``.
+
+    Raises PredictionNotFound, LabelUnknown or DatabaseUnavailable.
+    """
+    reviewed = await review_and_learn(
+        Selection([prediction_id]), label, actor, custom, confidence=confidence, new_label=new_label
+    )
+    if not reviewed:
+        raise PredictionNotFound
+    return reviewed[0]
+
+
+async def review_and_learn(
+    selection: Selection,
+    label: str | None,
+    actor: Caller,
+    custom: CustomModels,
+    *,
+    confidence: float | None = None,
+    new_label: bool = False,
+    is_sampled: bool = False,
+) -> list[Prediction]:
+    """Set a person's label, or confirm the models' own, in one transaction; returns what was reviewed.
+
+    A prediction of a custom model becomes an example of it, if the model has that label. ``new_label``: the model gets
+    the label if it lacks it. ``confidence`` and ``is_sampled``: as in ``reviews.review``.
+    Raises LabelUnknown if a model has too many labels, or DatabaseUnavailable.
+    """
+    learned: list[CustomModel] = []
+    async with transaction():
+        reviewed = await reviews.review(selection, label, actor, confidence=confidence, is_sampled=is_sampled)
+        by_model = defaultdict(list)
+        for prediction in reviewed:
+            by_model[prediction.model].append(prediction)
+        # In the same order everywhere, because models are locked.
+        for name in sorted(name for name in by_model if custom.find(name)):
+            try:
+                model = await custom_models.get(name)
+            except ModelUnknown:
+                # Deleted since this process has heard of it.
+                continue
+            if new_label and label and label.lower() != OTHER:
+                model.labels = await custom_models.add_labels(model.id, [label])
+            await _learn(model, by_model[name], actor)
+            learned.append(model)
+    for model in learned:
+        await retrain_if_due(model, actor)
+    return reviewed
+
+
+async def _learn(model: CustomModel, reviewed: Sequence[Prediction], actor: Caller) -> None:
+    uses = await examples.uses_of(model.id, [prediction.id for prediction in reviewed])
+    known = [prediction for prediction in reviewed if prediction.top_prediction in model.labels]
+    # If the same image is an example of another label already, that one stays: a person has to decide.
+    new = [
+        NewExample(prediction.id, str(prediction.top_prediction), uses.get(prediction.id, Use.LEARN))
+        for prediction in known
+    ]
+    await examples.put_all(model.id, new, actor)
+    # Their labels were wrong.
+    await examples.delete_all(model.id, sorted(uses.keys() - {prediction.id for prediction in known}))

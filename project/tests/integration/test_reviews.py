@@ -1,0 +1,246 @@
+"""Reviews: what people say of predictions, and which are shown to them next."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import httpx
+import pytest
+
+from app.config import Settings
+from app.db.connection import execute
+from app.db.crud.reviews import EVERYTHING, SAMPLE_SHARE, queue_statement, unreviewed
+from tests.drawings import circles, stripes
+from tests.integration.conftest import AddModel, serving
+from tests.teaching import answer, taught
+from tests.uploading import WAIT, classify
+
+OTHER_MODEL = "second"
+MANY = 400
+
+
+@pytest.fixture
+async def client(settings: Settings, add_model: AddModel) -> AsyncIterator[httpx.AsyncClient]:
+    """The application with two image models."""
+    models = add_model().parent
+    add_model(OTHER_MODEL)
+    async with serving(settings.model_copy(update={"models_dir": models})) as client:
+        yield client
+
+
+async def review(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    response = await client.post("/predictions/review", json=fields)
+    assert response.status_code == 200, response.text
+    result: dict[str, Any] = response.json()
+    return result
+
+
+async def read(client: httpx.AsyncClient, prediction_id: int) -> dict[str, Any]:
+    prediction: dict[str, Any] = (await client.get(f"/predictions/{prediction_id}/")).json()
+    return prediction
+
+
+async def actions(client: httpx.AsyncClient, prediction_id: int) -> list[str]:
+    entries = (await client.get(f"/predictions/{prediction_id}/history")).json()
+    return [entry["action"] for entry in entries if entry["kind"] == "change"]
+
+
+async def test_confirmed_label_is_the_models_own(client: httpx.AsyncClient) -> None:
+    before = await classify(client)
+    assert (before["verdict"], before["reviewed_at"], before["reviewed_by"]) == (None, None, None)
+    assert (await review(client, ids=[before["id"]], verdict="confirmed"))["ids"] == [before["id"]]
+    after = await read(client, before["id"])
+    assert after == {**before, "verdict": "confirmed", "reviewed_by": "anonymous", "reviewed_at": after["reviewed_at"]}
+    assert after["reviewed_at"]
+    assert await actions(client, before["id"]) == ["prediction.confirmed"]
+
+
+async def test_corrected_label_is_the_persons(client: httpx.AsyncClient) -> None:
+    before = await classify(client)
+    await review(client, ids=[before["id"]], verdict="corrected", label="my cat")
+    after = await read(client, before["id"])
+    assert (after["top_prediction"], after["confidence"], after["verdict"]) == ("my cat", 1, "corrected")
+    assert after["corrected_at"] == after["reviewed_at"]
+    assert after["all_predictions"] == before["all_predictions"]
+    assert await actions(client, before["id"]) == ["prediction.corrected"]
+
+
+@pytest.mark.parametrize("how", ["review", "correction"])
+async def test_correction_to_the_models_own_label_confirms_it(client: httpx.AsyncClient, how: str) -> None:
+    before = await classify(client)
+    own = before["top_prediction"]
+    if how == "review":
+        await review(client, ids=[before["id"]], verdict="corrected", label=own)
+    else:
+        await client.put(f"/predictions/{before['id']}/", json={"top_prediction": own, "confidence": 1.0})
+    after = await read(client, before["id"])
+    assert (after["top_prediction"], after["verdict"]) == (own, "confirmed")
+    assert await actions(client, before["id"]) == ["prediction.confirmed"]
+
+
+async def test_undone_review_leaves_the_models_own_label(client: httpx.AsyncClient) -> None:
+    confirmed, corrected = await classify(client), await classify(client)
+    ids = [confirmed["id"], corrected["id"]]
+    await review(client, ids=ids[:1], verdict="confirmed")
+    await review(client, ids=ids[1:], verdict="corrected", label="my cat")
+    assert (await review(client, ids=ids, verdict=None))["ids"] == ids
+    assert [await read(client, number) for number in ids] == [confirmed, corrected]
+    assert await actions(client, ids[1]) == ["prediction.unreviewed", "prediction.corrected"]
+    # Nothing is left to undo.
+    assert (await review(client, ids=ids, verdict=None))["ids"] == []
+    assert len(await actions(client, ids[0])) == 2
+
+
+async def test_missing_predictions_are_skipped_and_others_are_not(client: httpx.AsyncClient) -> None:
+    there = (await classify(client))["id"]
+    result = await review(client, ids=[there, 999, 2**63 - 1], verdict="confirmed")
+    assert (result["reviewed"], result["ids"]) == (1, [there])
+    assert [(one["id"], one["error"]["code"]) for one in result["skipped"]] == [
+        (999, "prediction_not_found"),
+        (2**63 - 1, "prediction_not_found"),
+    ]
+
+
+async def test_prediction_without_a_result_can_be_corrected_but_not_confirmed(client: httpx.AsyncClient) -> None:
+    prediction = (await classify(client))["id"]
+    await execute("UPDATE predictions SET status = 'failed', top_prediction = NULL, all_predictions = NULL")
+    result = await review(client, ids=[prediction], verdict="confirmed")
+    assert result["reviewed"] == 0
+    assert result["skipped"][0]["error"]["code"] == "prediction_unfinished"
+    await review(client, ids=[prediction], verdict="corrected", label="my cat")
+    assert (await read(client, prediction))["verdict"] == "corrected"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"verdict": "confirmed"},
+        {"ids": [], "verdict": "confirmed"},
+        {"ids": [1], "filter": {"model": "a"}, "verdict": "confirmed"},
+        {"ids": [1], "verdict": "corrected"},
+        {"ids": [1], "verdict": "confirmed", "label": "tabby"},
+        {"ids": [1], "verdict": None, "label": "tabby"},
+        {"ids": [1]},
+        {"ids": [1], "verdict": "wrong"},
+        {"ids": [0], "verdict": "confirmed"},
+        {"ids": ["1"], "verdict": "confirmed"},
+        {"ids": [2**63], "verdict": "confirmed"},
+        {"ids": [1], "verdict": "corrected", "label": "a\u0000b"},
+        {"ids": [1], "verdict": "corrected", "label": " "},
+        {"filter": {}, "verdict": "confirmed"},
+        {"filter": {"colour": "red"}, "verdict": "confirmed"},
+        {"ids": list(range(1, 10_002)), "verdict": "confirmed"},
+    ],
+)
+async def test_invalid_reviews_are_refused(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    await classify(client)
+    assert (await client.post("/predictions/review", json=body)).status_code == 422
+    assert (await read(client, 1))["verdict"] is None
+
+
+async def test_filter_reviews_what_nobody_has_reviewed(client: httpx.AsyncClient) -> None:
+    numbers = [(await classify(client))["id"] for _ in range(4)]
+    await execute("UPDATE predictions SET confidence = id / 10.0")
+    await review(client, ids=numbers[3:], verdict="corrected", label="my cat")
+    # What a person said stays.
+    assert (await review(client, filter={"min_confidence": 0.2}, verdict="confirmed"))["ids"] == numbers[1:3]
+    assert (await read(client, numbers[3]))["top_prediction"] == "my cat"
+    assert (await review(client, filter={"label": "my cat"}, verdict=None))["ids"] == numbers[3:]
+    assert (await review(client, filter={"min_confidence": 0.05, "max_confidence": 0.15}, verdict="confirmed"))[
+        "ids"
+    ] == numbers[:1]
+
+
+@pytest.mark.parametrize("label", ["my cat", None])
+async def test_persons_label_stays_when_the_image_is_classified_again(
+    client: httpx.AsyncClient, label: str | None
+) -> None:
+    before = await classify(client)
+    verdict = {"verdict": "corrected", "label": label} if label else {"verdict": "confirmed"}
+    await review(client, ids=[before["id"]], **verdict)
+    response = await client.post(f"/predictions/{before['id']}/reclassify", json={"model": OTHER_MODEL}, headers=WAIT)
+    after = response.json()
+    assert (after["status"], after["model"]) == ("succeeded", OTHER_MODEL)
+    assert after["top_prediction"] == (label or before["top_prediction"])
+    # The other model is a copy, so it gives the same label.
+    assert after["verdict"] == ("corrected" if label else "confirmed")
+    assert after["reviewed_at"]
+
+
+async def test_verdict_is_on_the_model_that_answered_last(client: httpx.AsyncClient) -> None:
+    before = await classify(client)
+    await review(client, ids=[before["id"]], verdict="confirmed")
+    # As if another model had given this label.
+    await execute("UPDATE predictions SET top_prediction = 'my cat'")
+    response = await client.post(f"/predictions/{before['id']}/reclassify", json={"model": OTHER_MODEL}, headers=WAIT)
+    after = response.json()
+    assert (after["top_prediction"], after["confidence"], after["verdict"]) == ("my cat", 1, "corrected")
+    assert after["corrected_at"] == after["reviewed_at"]
+
+
+async def test_custom_model_learns_from_reviews_and_forgets_undone_ones(client: httpx.AsyncClient) -> None:
+    await taught(client, 4, retrain_after=0)
+    confirmed, corrected = [(await answer(client, draw(500)))["id"] for draw in (circles, stripes)]
+    old = (await client.get("/models/shapes/examples")).json()[0]
+    await review(client, ids=[confirmed, old["prediction_id"]], verdict="confirmed")
+    await review(client, ids=[corrected], verdict="corrected", label="spiral", new_label=True)
+    learned = {one["prediction_id"]: one["label"] for one in (await client.get("/models/shapes/examples")).json()}
+    assert (learned[confirmed], learned[corrected], len(learned)) == ("circle", "spiral", 10)
+    await review(client, ids=[confirmed, corrected, old["prediction_id"]], verdict=None)
+    left = [one["prediction_id"] for one in (await client.get("/models/shapes/examples")).json()]
+    assert len(left) == 8
+    assert old["prediction_id"] in left
+
+
+async def insert(confidences: Sequence[float]) -> None:
+    """Predictions with these confidences."""
+    await execute(
+        """
+        INSERT INTO predictions (filename, image_path, content_type, size_bytes, width, height, sha256, status,
+            top_prediction, confidence, all_predictions, model, model_version, attempts, created_at)
+        SELECT 'a.jpg', 'a/' || n, 'image/jpeg', 1, 1, 1, repeat('0', 64), 'succeeded', 'tabby', confidence,
+            jsonb_build_array(jsonb_build_object('label', 'tabby', 'confidence', confidence)), 'm', '1', 1, now()
+        FROM unnest($1::float8[]) WITH ORDINALITY AS new (confidence, n)
+        """,
+        [list(confidences)],
+    )
+
+
+@pytest.mark.usefixtures("connected")
+async def test_queue_has_the_least_certain_and_a_random_sample() -> None:
+    await insert([n / MANY for n in range(MANY)])
+    queue = await unreviewed(50)
+    uncertain = [one.prediction.id for one in queue if not one.is_sampled]
+    sampled = [one.prediction.id for one in queue if one.is_sampled]
+    assert len(queue) == 50
+    assert len(sampled) == 50 // SAMPLE_SHARE
+    assert uncertain == sorted(uncertain)
+    # Only predictions of the random sample, a tenth, may be missing among the least certain.
+    assert uncertain[-1] < 70
+    everything = await unreviewed(MANY)
+    assert len({one.prediction.id for one in everything}) == len(everything)
+    assert MANY / 20 < sum(one.is_sampled for one in everything) <= MANY / SAMPLE_SHARE
+    random_order = [one.prediction.id for one in everything if one.is_sampled]
+    assert random_order != sorted(random_order)
+
+
+async def test_reviewed_predictions_and_examples_leave_the_queue(client: httpx.AsyncClient) -> None:
+    await taught(client, 3)
+    reviewed, left = (await classify(client))["id"], (await classify(client))["id"]
+    await review(client, ids=[reviewed], verdict="confirmed")
+    queue = (await client.get("/predictions/review", params={"limit": 500})).json()
+    assert [item["prediction"]["id"] for item in queue["items"]] == [left]
+    assert queue["remaining"] == 1
+    other = (await client.get("/predictions/review", params={"model": OTHER_MODEL})).json()
+    assert other == {"remaining": 0, "items": []}
+
+
+@pytest.mark.usefixtures("connected")
+@pytest.mark.parametrize("is_sampled", [False, True])
+async def test_queue_is_read_from_an_index(is_sampled: bool) -> None:
+    await insert([n / 10_000 for n in range(10_000)])
+    await execute("ANALYZE predictions")
+    statement, values = queue_statement(5, EVERYTHING, is_sampled=is_sampled)
+    plan = await execute(f"EXPLAIN {statement}", values)
+    text = "\n".join(row["QUERY PLAN"] for row in plan)
+    assert "Sort" not in text, text
+    assert "Index Scan using idx_predictions_" in text
