@@ -252,6 +252,11 @@ class Settings(BaseSettings):
         Field(description="Return the cached result for bytes that the same model has already classified."),
     ] = True
 
+    keep_embeddings: Annotated[
+        bool,
+        Field(description="Store the embedding of each image (2.5 KB), to find similar images."),
+    ] = True
+
     webhook_secret: Annotated[
         SecretStr | None,
         Field(description="Signs webhooks: whsec_ and 24 to 64 bytes in base64. Unset: webhooks are disabled."),

@@ -113,6 +113,18 @@ class LabelScore:
 
 
 @dataclass(frozen=True, slots=True)
+class Embedding:
+    """What an image model computed of an image before its scores.
+
+    ``vector``: in half precision, little endian.
+    """
+
+    model: str
+    version: str
+    vector: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ImageInfo:
     """Format and size of an image. Width and height are in pixels, as displayed."""
 

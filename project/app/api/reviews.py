@@ -60,7 +60,7 @@ async def list_unreviewed(
     summary="Confirm or correct many predictions",
     response_model=ReviewResult,
     responses={
-        **problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+        **problem_responses(HTTPStatus.SERVICE_UNAVAILABLE),
         **NOT_READABLE,
     },
 )

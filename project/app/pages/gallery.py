@@ -18,7 +18,7 @@ from app.models.pydantic import PredictionRead, StorableStr
 from app.models.pydantic_history import PastAnswerRead
 from app.pages.classify import image_models, reclassify
 from app.pages.errors import PageRoute
-from app.pages.rendering import page, redirect
+from app.pages.rendering import page, redirect, to_model_label
 from app.storage.deletion import delete_prediction
 from app.worker.reviewing import correct_and_learn
 
@@ -43,7 +43,7 @@ async def show_gallery(
     """Thumbnails of all or filtered predictions, newest first."""
     # Forms submit their empty fields too.
     chosen = Status(status) if status else None
-    filters = Filters(status=chosen, model=model, label=_to_model_label(label), words=q)
+    filters = Filters(status=chosen, model=model, label=to_model_label(label), words=q)
     rows = await search.page(PAGE + 1, decode_cursor(cursor), filters)
     next_query = ""
     if len(rows) > PAGE:
@@ -110,7 +110,7 @@ async def correct_prediction(
     """Set a person's label; ``new_label``: a custom model gets it, if it lacks it."""
     # Custom models have the labels that people gave them.
     is_custom = state.custom.find((await state.get_prediction(id)).model)
-    chosen = label.strip() if is_custom else _to_model_label(label)
+    chosen = label.strip() if is_custom else to_model_label(label)
     await correct_and_learn(id, chosen, CORRECTED, caller, state.custom, new_label=new_label)
     return redirect(request, f"/history/{id}")
 
@@ -132,8 +132,3 @@ async def delete(
         return page(request, "deletion.html", prediction=PredictionRead.from_row(await state.get_prediction(id)))
     await delete_prediction(state.storage, state.renditions, id, caller)
     return redirect(request, "/history")
-
-
-def _to_model_label(label: str) -> str:
-    """The model's spelling of a label: ``tiger_cat`` for "tiger cat"."""
-    return label.strip().replace(" ", "_")

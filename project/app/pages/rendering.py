@@ -44,6 +44,11 @@ def _words(label: str) -> str:
     return label.replace("_", " ")
 
 
+def to_model_label(text: str) -> str:
+    """The model's spelling of a label: ``tiger_cat`` for "tiger cat"."""
+    return text.strip().replace(" ", "_")
+
+
 def _size(count: int) -> str:
     if count < _KIB:
         return f"{count} bytes"

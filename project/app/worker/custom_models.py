@@ -14,7 +14,7 @@ from app.classifier.registry import Registry
 from app.concurrency import Batcher, repeating
 from app.db.crud import custom_models, examples, trainings
 from app.db.crud.custom_models import ServedVersion
-from app.domain import Caller, DatabaseUnavailable, LabelScore, ModelBroken, ModelUnknown, TrainingNotFound
+from app.domain import Caller, DatabaseUnavailable, Embedding, LabelScore, ModelBroken, ModelUnknown, TrainingNotFound
 from app.models.pydantic_system import ModelRead
 from app.models.tortoise import CustomModel
 from app.worker.dispatch import ImageModel
@@ -69,7 +69,7 @@ class CustomModels:
                 f"The model {model.name!r} was trained on another version of {model.base}: train it again."
             )
         head = await self._head(model.training_id)
-        embedding = np.frombuffer(base.embedding, "<f2").astype(np.float32)
+        embedding = np.frombuffer(embedding_of(base).vector, "<f2").astype(np.float32)
         if len(embedding) != head.features:
             raise ModelBroken(f"The head of {model.name!r} does not match its base {model.base}: train it again.")
         scores: list[LabelScore] = head.classify(embedding)
@@ -133,6 +133,13 @@ async def retrain_if_due(model: CustomModel, actor: Caller) -> None:
         new = await examples.count_since_training(model.id, even_if_failed=True)
         if new >= model.retrain_after:
             await trainings.request(model.id, actor)
+
+
+def embedding_of(classification: Classification) -> Embedding:
+    """The embedding of an image. Raises ModelBroken if the model gives none."""
+    if classification.embedding is None:
+        raise ModelBroken(f"The model {classification.model} has no output named embedding, so it cannot be a base.")
+    return classification.embedding
 
 
 def untrained(name: str) -> ModelUnknown:

@@ -150,9 +150,9 @@ async def local_dispatch(settings: Settings, storage: Storage, running_engine: E
     engine, probe = started or Engine(config), ModelProbe(config, registry)
     policy = settings.retry_policy
     custom = CustomModels()
-    worker = Worker(engine, storage, policy, settings.worker_threads, custom)
+    worker = Worker(engine, storage, policy, settings.worker_threads, custom, embed=settings.keep_embeddings)
     trainer = Trainer(worker.requests, storage, custom, partial(base_version, registry))
-    inline = InlineClassifier(worker.requests, worker.buffer, policy)
+    inline = InlineClassifier(worker.requests, worker.buffer, policy, embed=settings.keep_embeddings)
     recovery = Recovery(worker, policy)
     is_embedded = settings.database_url is None
     async with (

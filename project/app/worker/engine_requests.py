@@ -15,8 +15,9 @@ MIN_WRITTEN_PER_THREAD: Final = 4
 class EngineRequests:
     """Sends images to the engine, and cancels the waiting for it when the worker stops."""
 
-    def __init__(self, engine: Engine, threads: int, custom: CustomModels) -> None:
-        """``custom``: the custom models, which the engine does not know."""
+    def __init__(self, engine: Engine, threads: int, custom: CustomModels, *, embed: bool) -> None:
+        """``custom``: the custom models, which the engine does not know. ``embed``: every result has its embedding."""
+        self._embed_all = embed
         self._engine = engine
         self._custom = custom
         self._threads = threads
@@ -41,7 +42,7 @@ class EngineRequests:
         model = self._custom.find(name)
         if model is None:
             try:
-                return await self._engine.classify(name, data, alone=alone)
+                return await self._engine.classify(name, data, alone=alone, embed=self._embed_all)
             except ModelUnknown:
                 # A custom model may be newer than what this process knows of.
                 model = await self._custom.look_up(name)

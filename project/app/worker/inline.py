@@ -22,7 +22,11 @@ log = logging.getLogger(__name__)
 class InlineClassifier:
     """Classifies images before their rows exist, and creates those rows."""
 
-    def __init__(self, requests: EngineRequests, buffer: ImageBuffer, policy: RetryPolicy) -> None:
+    def __init__(
+        self, requests: EngineRequests, buffer: ImageBuffer, policy: RetryPolicy, *, embed: bool = False
+    ) -> None:
+        """``embed``: embeddings of all images are stored."""
+        self._embed = embed
         self._requests = requests
         self._buffer = buffer
         self._policy = policy
@@ -61,7 +65,11 @@ class InlineClassifier:
             log.exception(ATTEMPT_ERROR)
             return InlineResult(started_at, error=AttemptsExhausted() if self._policy.max_attempts == 1 else None)
         return InlineResult(
-            started_at, classification.scores, version=classification.version, seconds=classification.seconds
+            started_at,
+            classification.scores,
+            version=classification.version,
+            seconds=classification.seconds,
+            embedding=classification.embedding if self._embed else None,
         )
 
     async def _create_all(self, new: list[NewPrediction]) -> list[Prediction | IdempotencyKeyInFlight]:

@@ -58,7 +58,15 @@ async def work(settings: Settings) -> None:
     storage = make_storage(settings)
     await storage.prepare()
     custom = CustomModels()
-    worker = Worker(engine, storage, settings.retry_policy, settings.worker_threads, custom, from_queue=True)
+    worker = Worker(
+        engine,
+        storage,
+        settings.retry_policy,
+        settings.worker_threads,
+        custom,
+        from_queue=True,
+        embed=settings.keep_embeddings,
+    )
     trainer = Trainer(worker.requests, storage, custom, partial(base_version, registry))
     async with (
         _observed(settings),

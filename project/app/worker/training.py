@@ -44,7 +44,7 @@ from app.observability.log_events import (
     TRAINING_LOST,
 )
 from app.storage import Storage
-from app.worker.custom_models import CustomModels, retrain_if_due
+from app.worker.custom_models import CustomModels, embedding_of, retrain_if_due
 from app.worker.engine_requests import EngineRequests
 
 log = logging.getLogger(__name__)
@@ -197,7 +197,7 @@ class Trainer:
             raise ImageUnreadable from error
         if result.version != version:
             raise TrainingInterrupted(f"The base model {base} was replaced during the training.")
-        return result.embedding
+        return embedding_of(result).vector
 
 
 async def _keep_lease(training: Training, work: "asyncio.Task[None]") -> None:

@@ -71,9 +71,14 @@ class Worker:
         custom: CustomModels,
         *,
         from_queue: bool = False,
+        embed: bool = False,
     ) -> None:
-        """``from_queue``: a queue gives a prediction to one process at a time, so its previous owner is dead."""
-        self.requests = EngineRequests(engine, threads, custom)
+        """``from_queue``: a queue gives a prediction to one process at a time, so its previous owner is dead.
+
+        ``embed``: embeddings of all images are stored.
+        """
+        self._embed = embed
+        self.requests = EngineRequests(engine, threads, custom, embed=embed)
         self.buffer = ImageBuffer()
         self._storage = storage
         self._policy = policy
@@ -201,7 +206,10 @@ class Worker:
         return await self.requests.classify(claim.model, data, alone=alone)
 
     async def _succeed(self, claim: Claim, classification: Classification, started_at: float) -> Prediction | None:
-        result = ClassificationResult(claim, classification.scores, classification.model, classification.version)
+        embedding = classification.embedding if self._embed else None
+        result = ClassificationResult(
+            claim, classification.scores, classification.model, classification.version, embedding
+        )
         with timing.stage("write"):
             written = await retry_while_database_down(partial(self._write, result), self._stopping)
         if written is None:

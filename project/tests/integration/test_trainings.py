@@ -102,13 +102,14 @@ async def test_model_trains_by_itself_after_enough_new_examples(client: httpx.As
     assert (await client.get("/models/shapes")).json()["new_examples"] == 0
 
 
-async def test_damaged_image_is_left_out_and_named(client: httpx.AsyncClient, settings: Settings) -> None:
-    await create(client)
-    batch = await add(client, examples(4))
-    damaged = batch["items"][0]["example"]["prediction_id"]
-    path = (await client.get(f"/predictions/{damaged}/")).json()["image_path"]
-    (settings.uploads / path).write_bytes(b"not an image any more")
-    training = await train(client)
+async def test_damaged_image_is_left_out_and_named(settings: Settings) -> None:
+    async with serving(settings.model_copy(update={"keep_embeddings": False})) as client:
+        await create(client)
+        batch = await add(client, examples(4))
+        damaged = batch["items"][0]["example"]["prediction_id"]
+        path = (await client.get(f"/predictions/{damaged}/")).json()["image_path"]
+        (settings.uploads / path).write_bytes(b"not an image any more")
+        training = await train(client)
     assert training["examples"] == 7
     assert training["metrics"]["unreadable"] == [damaged]
 

@@ -8,7 +8,8 @@ import pytest
 from app.classifier.heads.head import Head
 from app.classifier.heads.metrics import metrics_of
 from app.classifier.heads.regression import LENGTH, fit
-from app.classifier.heads.validation import near_duplicates, split, train, wilson_interval
+from app.classifier.heads.validation import split, train, wilson_interval
+from app.classifier.similarity import near_duplicates
 from app.domain import ExamplesMissing, ModelBroken
 
 FEATURES = 64

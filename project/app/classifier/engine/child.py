@@ -30,7 +30,7 @@ from app.classifier.engine.frames import (
 from app.classifier.engine.sandbox import restrict
 from app.classifier.engine.watchdog import Watchdog
 from app.concurrency import log_errors
-from app.domain import ImageUnreadable, ModelBroken, NotAnImage, ServiceError
+from app.domain import ImageUnreadable, NotAnImage, ServiceError
 from app.images import inspection
 from app.images.memory import BUDGET
 from app.images.preprocessing import render_jpeg
@@ -39,7 +39,6 @@ from app.observability.log_events import ENGINE_ERROR, IMAGE_OVERDUE
 if TYPE_CHECKING:
     from app.classifier.image_classifier import Classifier
     from app.classifier.registry import Registry
-    from app.classifier.runtimes import Outputs
 
 log = logging.getLogger(__name__)
 
@@ -204,13 +203,9 @@ def _classified(classifier: "Classifier", image: bytes, *, embed: bool) -> tuple
         "decode": decoded - started_at,
         "infer": time.perf_counter() - decoded,
     }
-    return header, _packed_embedding(classifier, outputs) if embed else b""
-
-
-def _packed_embedding(classifier: "Classifier", outputs: "Outputs") -> bytes:
-    if outputs.embedding is None:
-        raise ModelBroken(f"The model {classifier.model.name} has no output named embedding, so it cannot be a base.")
-    return outputs.embedding.astype("<f2").tobytes()
+    if not embed or outputs.embedding is None:
+        return header, b""
+    return header, outputs.embedding.astype("<f2").tobytes()
 
 
 def _inspected(data: bytes, max_pixels: int, *, keep: bool) -> tuple[Header, bytes]:

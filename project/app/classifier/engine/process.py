@@ -22,6 +22,7 @@ from app.classifier.engine.frames import (
 )
 from app.classifier.engine.sandbox import minimal_environment, unprivileged
 from app.domain import (
+    Embedding,
     EngineDied,
     EngineFailed,
     EngineInterrupted,
@@ -72,8 +73,8 @@ class Classification:
     version: str
     seconds: tuple[float, float] = field(compare=False)
     """Of decoding, and of inference."""
-    embedding: bytes = field(default=b"", compare=False)
-    """The embedding in half precision, little endian, if it was asked for."""
+    embedding: Embedding | None = field(default=None, compare=False)
+    """If it was asked for, and the model has an output for it."""
 
 
 class Engine:
@@ -125,7 +126,7 @@ class Engine:
     async def classify(self, model: str, data: bytes, *, alone: bool = False, embed: bool = False) -> Classification:
         """The best labels of an image; ``alone``: while the process classifies no other image.
 
-        ``embed``: the result has the image's embedding as well.
+        ``embed``: the result has the image's embedding as well, if the model has an output for it.
         Raises ImageUnreadable, ModelUnknown or ModelBroken, EngineFailed, or EngineDied if the process died:
         EngineInterrupted if another image was the cause.
         """
@@ -142,7 +143,8 @@ class Engine:
         timing.record_stage("decode", result["decode"])
         timing.record_stage("infer", result["infer"])
         seconds = (result["decode"], result["infer"])
-        return Classification(scores, result["model"], result["version"], seconds, result.get("body", b""))
+        model, version, vector = result["model"], result["version"], result.get("body")
+        return Classification(scores, model, version, seconds, Embedding(model, version, vector) if vector else None)
 
     async def _acquire(self, count: int) -> int:
         acquired = 0

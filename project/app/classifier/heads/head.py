@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from app.classifier.similarity import Floats, unit
 from app.domain import CONFIDENCE_DIGITS, OTHER, TOP, LabelScore, ModelBroken
 
 NEIGHBOURS: Final = 3
@@ -16,8 +16,6 @@ NEIGHBOURS: Final = 3
 MAX_DEVIATIONS: Final = 2.5
 """Images are ``other`` if they are less similar to the examples than the examples are to each other, by this many
 standard deviations."""
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +113,6 @@ def similarity_to(references: Floats, units: Floats) -> Floats:
     count = min(NEIGHBOURS, similarities.shape[1])
     nearest: Floats = np.partition(similarities, -count, axis=1)[:, -count:].mean(axis=1)
     return nearest
-
-
-def unit(vectors: Floats) -> Floats:
-    """Vectors of length 1, for vectors of shape (images, features)."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: Floats = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return scaled
 
 
 def _normal_share(deviations: float) -> float:

@@ -8,8 +8,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.classifier.heads.head import Head, similarity_to, unit
+from app.classifier.heads.head import Head, similarity_to
 from app.classifier.heads.regression import Floats, Indexes, fit
+from app.classifier.similarity import Groups, near_duplicates, unit
 from app.domain import ExamplesMissing
 
 FOLDS: Final = 5
@@ -18,19 +19,12 @@ MIN_EXAMPLES: Final = 3
 """Of each label."""
 MIN_DIFFERENT: Final = 2
 """Of each label, not counting near-duplicates: one to train with while another is held out."""
-DUPLICATE: Final = 0.9
-"""Cosine similarity above which two images count as the same image: re-encoded or cropped by 5 %, photographs have
-0.91 to 0.97, and different photographs of the same subject at most 0.78 (record 39)."""
-BLOCK: Final = 1_000
-"""Rows of the matrix of similarities that are in memory at once."""
 MAX_REFERENCES: Final = 300
 """Examples that a head keeps to compare images with: comparing takes 0.1 ms, and their memory is 1.5 MB."""
 MIN_SPREAD: Final = 0.01
 """Of similarities: examples that are all alike say little about how unlike others may be."""
 Z_95: Final = 1.959963984540054
 """Quantile of the normal distribution for a two-sided interval of 95 %."""
-
-Groups = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,25 +112,6 @@ def split(labels: Indexes, groups: Groups) -> NDArray[np.int64]:
         folds[members] = fold
         used[fold] += held
     return folds
-
-
-def near_duplicates(embeddings: Floats) -> Groups:
-    """A number for each example; examples that are connected by similarities above DUPLICATE have the same one."""
-    units = unit(embeddings)
-    groups = np.full(len(units), -1, np.int64)
-    for first in range(len(units)):
-        if groups[first] >= 0:
-            continue
-        groups[first] = first
-        reached = np.array([first])
-        while len(reached):
-            left = np.flatnonzero(groups < 0)
-            # In blocks, because the matrix of all similarities could take gigabytes.
-            parts = [units[left[at : at + BLOCK]] @ units[reached].T for at in range(0, len(left), BLOCK)]
-            is_reached = np.concatenate([(part > DUPLICATE).any(axis=1) for part in parts] or [np.zeros(0, bool)])
-            reached = left[is_reached]
-            groups[reached] = first
-    return groups
 
 
 def _evenly_chosen(labels: Indexes) -> Indexes:

@@ -12,7 +12,7 @@ from app.db.crud.new_predictions import scores_json
 from app.db.crud.queue_depth import REQUESTED_AT
 from app.db.driver_internals import from_row
 from app.db.errors import translate_connection_errors
-from app.domain import AttemptsExhausted, Claim, LabelScore, RetryPolicy, ServiceError
+from app.domain import AttemptsExhausted, Claim, Embedding, LabelScore, RetryPolicy, ServiceError
 from app.models.tortoise import Prediction
 
 PreviousOwner = Literal["alive", "dead", "ours"]
@@ -76,10 +76,11 @@ class ClassificationResult:
     scores: list[LabelScore]
     model: str
     model_version: str
+    embedding: Embedding | None = None
 
 
 # A person's label stays whatever the model says. The verdict is on the model that has answered last.
-_SUCCEED: Final = """
+_RESULTS: Final = """
 WITH results AS (
     SELECT * FROM unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::text[], $5::text[], $6::float8[], $7::text[],
                          $8::text[])
@@ -90,6 +91,18 @@ WITH results AS (
     FROM predictions JOIN results USING (id)
     WHERE status = 'processing' AND attempts = attempt AND started_at = started ORDER BY id FOR UPDATE OF predictions
 )
+"""
+_KEEP_EMBEDDINGS: Final = """
+, kept AS (
+    INSERT INTO embeddings (prediction_id, model, model_version, vector)
+    SELECT embedding.id, embedding.model, embedding.version, vector
+    FROM unnest($9::bigint[], $10::text[], $11::text[], $12::bytea[]) AS embedding (id, model, version, vector)
+    JOIN claimed USING (id) ORDER BY id
+    ON CONFLICT (prediction_id, model) DO UPDATE
+    SET model_version = excluded.model_version, vector = excluded.vector
+)
+"""
+_SUCCEED: Final = """
 UPDATE predictions
 SET status = 'succeeded', completed_at = now(), lease_expires_at = NULL, all_predictions = results.scores::jsonb,
     model = results.model, model_version = results.model_version, error_code = NULL, error_message = NULL,
@@ -114,7 +127,14 @@ async def succeed_all(results: list[ClassificationResult]) -> list[Prediction | 
         )
         for result in results
     ]
-    written = {row["id"]: from_row(Prediction, row) for row in await execute(_SUCCEED, columns(rows))}
+    embeddings = [
+        (result.claim.prediction_id, result.embedding.model, result.embedding.version, result.embedding.vector)
+        for result in results
+        if result.embedding
+    ]
+    statement = _RESULTS + (_KEEP_EMBEDDINGS if embeddings else "") + _SUCCEED
+    values = [*columns(rows), *(columns(embeddings) if embeddings else [])]
+    written = {row["id"]: from_row(Prediction, row) for row in await execute(statement, values)}
     return [written.get(result.claim.prediction_id) for result in results]
 
 

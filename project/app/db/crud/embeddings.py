@@ -8,6 +8,7 @@ from typing import Final
 
 from app.db.connection import execute
 from app.db.errors import translate_connection_errors
+from app.domain import Embedding
 
 # Predictions that were deleted in the meantime are left out.
 _SAVE: Final = """
@@ -17,6 +18,20 @@ JOIN (SELECT id FROM predictions WHERE id = ANY($3) ORDER BY id FOR KEY SHARE) A
 ON CONFLICT (prediction_id, model) DO UPDATE
 SET model_version = excluded.model_version, vector = excluded.vector
 """
+
+
+# Of each prediction the newest, because an image may have been classified by several models.
+_OF_PREDICTIONS: Final = """
+SELECT DISTINCT ON (prediction_id) prediction_id, model, model_version, vector
+FROM embeddings WHERE prediction_id = ANY($1) ORDER BY prediction_id, id DESC
+"""
+
+
+@translate_connection_errors()
+async def of_predictions(prediction_ids: list[int]) -> dict[int, Embedding]:
+    """The embeddings of predictions by ID; without those that have none."""
+    rows = await execute(_OF_PREDICTIONS, [prediction_ids])
+    return {row["prediction_id"]: Embedding(row["model"], row["model_version"], row["vector"]) for row in rows}
 
 
 @translate_connection_errors()

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from app.db.connection import columns, execute
 from app.db.driver_internals import from_row
 from app.db.errors import translate_connection_errors
-from app.domain import IdempotencyClaim, IdempotencyKeyInFlight, ImageInfo, LabelScore, ServiceError, Status
+from app.domain import Embedding, IdempotencyClaim, IdempotencyKeyInFlight, ImageInfo, LabelScore, ServiceError, Status
 from app.models.tortoise import Prediction
 
 
@@ -20,7 +20,7 @@ class InlineResult:
 
     With neither, the attempt counts and the image will be tried again. ``started_at``: by ``time.monotonic``.
     ``version``: of the model that gave the scores. ``cached``: the scores are an earlier prediction's.
-    ``seconds``: of decoding, and of inference.
+    ``seconds``: of decoding, and of inference. ``cached_from``: ID of the earlier prediction.
     """
 
     started_at: float
@@ -29,6 +29,8 @@ class InlineResult:
     error: ServiceError | None = None
     cached: bool = False
     seconds: tuple[float, float] | None = None
+    embedding: Embedding | None = None
+    cached_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,15 @@ def _claimed_at(source: _RowSource) -> datetime | None:
     return claim.claimed_at if claim else None
 
 
+def _embedding(source: _RowSource, attribute: str) -> Any:
+    result = source.new.inline_result
+    return getattr(result.embedding, attribute) if result and result.embedding else None
+
+
+def _cached_from(source: _RowSource) -> int | None:
+    return source.new.inline_result.cached_from if source.new.inline_result else None
+
+
 # Times are the database's, minus the time that has passed by a clock that nobody adjusts.
 _COLUMNS: Final = (
     _stored("filename", "text", lambda source: source.new.filename),
@@ -141,6 +152,10 @@ _COLUMNS: Final = (
     ),
     _Column("key_claimed_at", "timestamptz", _claimed_at, None),
     _Column("webhook_url", "text", lambda source: source.new.webhook_url, None),
+    _Column("embedding_model", "text", lambda source: _embedding(source, "model"), None),
+    _Column("embedding_version", "text", lambda source: _embedding(source, "version"), None),
+    _Column("vector", "bytea", lambda source: _embedding(source, "vector"), None),
+    _Column("cached_from", "bigint", _cached_from, None),
 )
 _STORED: Final = (
     *(column.stored for column in _COLUMNS if column.stored),
@@ -184,6 +199,17 @@ _ADD_WEBHOOKS: Final = """
     FROM created JOIN new USING (image_path) WHERE webhook_url IS NOT NULL
 )
 """
+# A cached result has the embeddings of the earlier prediction.
+_KEEP_EMBEDDINGS: Final = """
+, kept AS (
+    INSERT INTO embeddings (prediction_id, model, model_version, vector)
+    SELECT created.id, embedding_model, embedding_version, vector
+    FROM created JOIN new USING (image_path) WHERE vector IS NOT NULL
+    UNION ALL
+    SELECT created.id, embeddings.model, embeddings.model_version, embeddings.vector
+    FROM created JOIN new USING (image_path) JOIN embeddings ON embeddings.prediction_id = cached_from
+)
+"""
 _CREATED: Final = "SELECT * FROM created"
 
 
@@ -199,7 +225,10 @@ async def create_all(new: list[NewPrediction]) -> list[Prediction | IdempotencyK
     with_keys = any(prediction.idempotency_claim for prediction in new)
     insert = _CLAIMS + _INSERT.format(where=_STILL_CLAIMED) + _RECORD_KEYS if with_keys else _INSERT.format(where="")
     add_webhooks = _ADD_WEBHOOKS if any(prediction.webhook_url for prediction in new) else ""
-    created = await execute(_NEW + insert + add_webhooks + _CREATED, columns(rows))
+    results = [prediction.inline_result for prediction in new if prediction.inline_result]
+    has_embeddings = any(result.embedding or result.cached_from for result in results)
+    keep = _KEEP_EMBEDDINGS if has_embeddings else ""
+    created = await execute(_NEW + insert + add_webhooks + keep + _CREATED, columns(rows))
     by_path = {row["image_path"]: from_row(Prediction, row) for row in created}
     return [by_path.get(prediction.image_path) or IdempotencyKeyInFlight() for prediction in new]
 
@@ -226,10 +255,10 @@ def _best(outcome: _Outcome, attribute: str) -> Any:
 
 
 _CACHED: Final = """
-SELECT n, all_predictions::text AS scores
+SELECT n, all_predictions::text AS scores, known.id
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS requested (sha256, model, model_version, n)
 CROSS JOIN LATERAL (
-    SELECT all_predictions FROM predictions
+    SELECT id, all_predictions FROM predictions
     WHERE sha256 = requested.sha256 AND model = requested.model AND model_version = requested.model_version
         AND status = 'succeeded'
     LIMIT 1
@@ -248,5 +277,7 @@ async def cached_results(requests: list[tuple[str, str, str]]) -> list[InlineRes
     for row in await execute(_CACHED, columns(requests)):
         scores = [LabelScore(**score) for score in json.loads(row["scores"])]
         index = row["n"] - 1
-        results[index] = InlineResult(started_at, scores, version=requests[index][2], cached=True)
+        results[index] = InlineResult(
+            started_at, scores, version=requests[index][2], cached=True, cached_from=row["id"]
+        )
     return results

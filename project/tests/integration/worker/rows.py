@@ -29,8 +29,9 @@ class FakeEngine:
         self.alone: list[bool] = []
         """Whether each image was to be classified alone."""
 
-    async def classify(self, _model: str, data: bytes, *, alone: bool = False) -> Classification:
+    async def classify(self, _model: str, data: bytes, *, alone: bool = False, embed: bool = False) -> Classification:
         self.alone.append(alone)
+        assert not embed
         return await asyncio.to_thread(self._classify, data)
 
     def _classify(self, data: bytes) -> Classification:

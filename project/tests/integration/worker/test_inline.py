@@ -48,7 +48,7 @@ class Inline:
     """An inline classifier with its parts."""
 
     def __init__(self, settings: Settings, fake: FakeEngine, threads: int = 2) -> None:
-        self.requests = EngineRequests(cast(Engine, fake), threads, CustomModels())
+        self.requests = EngineRequests(cast(Engine, fake), threads, CustomModels(), embed=False)
         self.buffer = ImageBuffer()
         self.classifier = InlineClassifier(self.requests, self.buffer, settings.retry_policy)
 
@@ -208,12 +208,12 @@ async def test_rows_wait_for_each_other_while_the_engine_is_busy_but_not_for_lat
 async def test_upload_is_retried_after_the_engine_died(client: httpx.AsyncClient, upload: Upload) -> None:
     classify, has_died = Engine.classify, False
 
-    async def dies_once(engine: Engine, model: str, data: bytes, *, alone: bool) -> Classification:
+    async def dies_once(engine: Engine, model: str, data: bytes, **options: bool) -> Classification:
         nonlocal has_died
         if not has_died:
             has_died = True
             raise EngineDied
-        return await classify(engine, model, data, alone=alone)
+        return await classify(engine, model, data, **options)
 
     with patch.object(Engine, "classify", dies_once):
         prediction = (await upload(jpeg(), Prefer="wait=30")).json()
