@@ -24,6 +24,7 @@ from app.main import create_application
 from app.storage.keys import OWNER
 from tests import uploading
 from tests.conftest import FALLBACK
+from tests.integration.engines import SHARED
 
 
 def of_database(url: str, name: str) -> str:
@@ -59,7 +60,7 @@ def template(postgres_url: str) -> Iterator[str]:
 async def new_database(postgres_url: str, template_name: str | None = None) -> AsyncIterator[str]:
     """The URL of a database that is dropped after the block."""
     name = f"test_{uuid.uuid4().hex}"
-    source = f' TEMPLATE "{template_name}"' if template_name else ""
+    source = f' TEMPLATE "{template_name}" STRATEGY FILE_COPY' if template_name else ""
     await execute(postgres_url, f'CREATE DATABASE "{name}"{source}')
     yield of_database(postgres_url, name)
     await execute(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')
@@ -85,10 +86,20 @@ def settings(settings: Settings, database_url: str) -> Settings:
     return settings.model_copy(update={"database_url": SecretStr(database_url)})
 
 
+@pytest.fixture(scope="session", autouse=True)
+async def _shared_engines(models_dir: Path, all_models: Path) -> AsyncIterator[None]:
+    SHARED.folders = {models_dir, all_models}
+    yield
+    await SHARED.stop()
+
+
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the real application, which starts and stops as in a server."""
-    application = create_application(settings)
+async def serving(settings: Settings, *, own_engine: bool = False) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the real application, which starts and stops as in a server, but for the engine.
+
+    ``own_engine``: it does not use the engine of other tests.
+    """
+    application = create_application(settings, None if own_engine else await SHARED.of(settings))
     async with application.router.lifespan_context(application) as state:
 
         async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,8 +124,9 @@ def uploaded_files(settings: Settings) -> list[Path]:
 
 
 def processes() -> list[psutil.Process]:
-    """The running processes that read images for the service."""
-    return [one for one in psutil.Process().children() if "app.classifier.engine.child" in one.cmdline()]
+    """The running processes that read images for the service, without the engines that tests share."""
+    children = [one for one in psutil.Process().children() if one.pid not in SHARED.pids()]
+    return [one for one in children if "app.classifier.engine.child" in one.cmdline()]
 
 
 def limit(process: psutil.Process, name: str) -> int:

@@ -97,6 +97,8 @@ async def test_openapi_description_is_complete(client: httpx.AsyncClient) -> Non
         ("get", "/predictions/{id}/image/"): {*one, "304", "409"},
         ("get", "/predictions/{id}/heatmap/"): {*one, "304", "409"},
         ("get", "/predictions/export/"): {"200", "422", "503"},
+        ("get", "/predictions/review/"): {"200", "422", "503"},
+        ("post", "/predictions/review/"): {"200", "204", "422", "503"},
         ("get", "/models/{name}/labels"): {"200", "404", "422"},
         ("get", "/events/"): {"200"},
         ("get", "/predictions/"): {"200", "422", "503"},

@@ -22,7 +22,7 @@ from app.domain import EngineDied, EngineInterrupted, ImageUnreadable, ModelBrok
 from app.images.memory import BYTES_PER_PIXEL
 from app.observability.log_format import log_config
 from tests.conftest import FALLBACK
-from tests.integration.conftest import AddModel, limit
+from tests.integration.conftest import AddModel, limit, processes
 from tests.integration.test_registry import damage
 from tests.pictures import encoded, jpeg
 from tests.processes import suspend
@@ -45,7 +45,7 @@ async def engine(models_dir: Path) -> AsyncIterator[Engine]:
 
 def process() -> psutil.Process:
     """The only engine process."""
-    (child,) = (one for one in psutil.Process().children() if "app.classifier.engine.child" in one.cmdline())
+    (child,) = processes()
     return child
 
 
@@ -282,7 +282,7 @@ async def test_engine_can_be_stopped_while_it_dies(models_dir: Path, turns: int)
         await engine._process.wait()
         for _ in range(turns):
             await asyncio.sleep(0)
-    assert not [one for one in psutil.Process().children() if "app.classifier.engine.child" in one.cmdline()]
+    assert not processes()
 
 
 async def test_engine_has_no_secrets_and_no_way_to_privileges(

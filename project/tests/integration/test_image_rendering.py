@@ -18,7 +18,7 @@ from app.config import Settings
 from app.domain import NotExplainable
 from app.images.preprocessing import to_tensor
 from tests.conftest import FALLBACK
-from tests.integration.conftest import processes, uploaded_files
+from tests.integration.conftest import processes, serving, uploaded_files
 from tests.pictures import encoded, jpeg, scene, turned
 from tests.processes import suspend
 from tests.uploading import WAIT, classify
@@ -75,17 +75,18 @@ async def test_unchanged_image_is_304(client: httpx.AsyncClient) -> None:
     assert other.status_code == 200
 
 
-async def test_rendering_survives_its_process_and_leaves_classification_alone(client: httpx.AsyncClient) -> None:
-    path = f"/predictions/{(await classify(client, jpeg()))['id']}/image/"
-    (engine,) = processes()
-    assert opened(await client.get(path)).size == (400, 300)
-    (renderer,) = set(processes()) - {engine}
-    suspend(renderer.pid)
-    viewing = asyncio.create_task(client.get(path, params={"size": 100}))
-    assert (await classify(client, jpeg(50)))["status"] == "succeeded"
-    renderer.kill()
-    assert opened(await viewing).size == (100, 75)
-    assert engine.is_running()
+async def test_rendering_survives_its_process_and_leaves_classification_alone(settings: Settings) -> None:
+    async with serving(settings, own_engine=True) as client:
+        path = f"/predictions/{(await classify(client, jpeg()))['id']}/image/"
+        (engine,) = processes()
+        assert opened(await client.get(path)).size == (400, 300)
+        (renderer,) = set(processes()) - {engine}
+        suspend(renderer.pid)
+        viewing = asyncio.create_task(client.get(path, params={"size": 100}))
+        assert (await classify(client, jpeg(50)))["status"] == "succeeded"
+        renderer.kill()
+        assert opened(await viewing).size == (100, 75)
+        assert engine.is_running()
 
 
 async def test_image_is_rendered_once_until_it_is_deleted(client: httpx.AsyncClient, settings: Settings) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
-import psutil
 import pytest
 
 from app.classifier.engine.process import Engine
@@ -22,7 +21,7 @@ from app.storage.folder import FolderStorage
 from app.worker import job_queue
 from app.worker.custom_models import CustomModels
 from app.worker.worker import Worker
-from tests.integration.conftest import serving, uploaded_files
+from tests.integration.conftest import processes, serving, uploaded_files
 from tests.integration.worker.rows import FakeEngine, finished
 from tests.pictures import jpeg
 from tests.uploading import WAIT, upload
@@ -76,8 +75,7 @@ async def jobs() -> list[tuple[str, str]]:
 
 async def test_web_process_needs_no_model_and_loads_none(client: httpx.AsyncClient, settings: Settings) -> None:
     assert not settings.models.exists()
-    children = [child.cmdline() for child in psutil.Process().children(recursive=True)]
-    assert not [command for command in children if "app.classifier.engine.child" in command]
+    assert processes() == []
     answer = await upload(client)
     row = answer.json()
     assert answer.status_code == 201
@@ -90,7 +88,7 @@ async def test_web_process_needs_no_model_and_loads_none(client: httpx.AsyncClie
     assert (await client.get("/info")).json()["models"] == ["remote", "other"]
     # Images can be looked at all the same.
     assert (await client.get(f"/predictions/{row['id']}/image/")).headers["content-type"] == "image/jpeg"
-    (engine,) = [child for child in psutil.Process().children() if "app.classifier.engine.child" in child.cmdline()]
+    (engine,) = processes()
     assert not [mapped.path for mapped in engine.memory_maps() if mapped.path.endswith((".tflite", ".onnx"))]
 
 
