@@ -54,6 +54,7 @@ from app.observability.log_events import KEYS_MISSING
 from app.outbound.addresses import is_loopback
 from app.pages import classify, gallery, sign_in, statistics, teaching
 from app.pages import models as model_pages
+from app.pages import reviews as review_pages
 from app.pages.rendering import add_static_files
 from app.storage import Storage, make_storage
 from app.storage.renditions import Renditions
@@ -139,7 +140,7 @@ def create_application(settings: Settings, engine: Engine | None = None) -> Fast
         app.include_router(module.router)
     app.router.routes.insert(0, uploads.UploadRoute())
     app.include_router(classify.alias_router)
-    for module in (classify, gallery, model_pages, teaching, statistics, sign_in):
+    for module in (classify, gallery, model_pages, review_pages, teaching, statistics, sign_in):
         app.include_router(module.router)
     add_static_files(app)
     _check_root(app, settings.root)

@@ -1,6 +1,7 @@
 // Enhances the pages, which also work without scripts: multiple uploads, live results, endless lists, undo.
 "use strict";
 
+document.body.classList.add("scripts");
 const root = document.body.dataset.root;
 // Other origins' scripts may not send this header: it tells the service that a request is its own page's.
 const OWN = { "X-Requested-With": "XMLHttpRequest" };

@@ -1,0 +1,226 @@
+// The page Review: one key or click for each image, or for all that are selected, and undo.
+"use strict";
+
+const list = document.getElementById("reviews");
+if (list) {
+  const bar = document.getElementById("selection"), remaining = document.getElementById("remaining");
+  const cards = [...list.querySelectorAll(".review")], other = list.dataset.other;
+  const done = [];   // cards of each review, the last one at the end
+  let anchor = cards[0];
+  list.classList.add("live");
+
+  const isOpen = card => !card.classList.contains("done");
+  const current = () => document.activeElement?.closest?.(".review") ?? null;
+  const selected = () => cards.filter(card => card.classList.contains("selected"));
+
+  const focus = card => {
+    card.focus({ preventScroll: true });
+    card.scrollIntoView({ block: "nearest" });
+  };
+  for (const card of cards) {
+    card.tabIndex = 0;
+    card.querySelectorAll(".choice").forEach((button, index, all) => {
+      button.prepend(element("kbd", { textContent: index + 1 < all.length ? index + 1 : 0 }), " ");
+    });
+  }
+
+  const select = (card, on) => {
+    card.classList.toggle("selected", on);
+    show();
+  };
+  const selectTo = card => {
+    const [from, to] = [cards.indexOf(anchor), cards.indexOf(card)].sort((a, b) => a - b);
+    cards.slice(from, to + 1).filter(isOpen).forEach(one => one.classList.add("selected"));
+    show();
+  };
+  const selectGroup = card => {
+    cards.filter(one => isOpen(one) && one.dataset.group === card.dataset.group).forEach(one => one.classList.add("selected"));
+    show();
+  };
+  const clear = () => { selected().forEach(card => card.classList.remove("selected")); show(); };
+
+  // What applies to all that are selected.
+  const input = element("input", { maxLength: 255, autocomplete: "off", placeholder: "label" });
+  input.setAttribute("aria-label", "Label for all that are selected");
+  const apply = element("button", { type: "submit", className: "primary" });
+  const form = element("form", { className: "inline" }, element("strong"), element("button", {
+    type: "button", textContent: "Confirm each", onclick: () => review(selected(), null),
+  }), input, apply, element("button", { type: "button", textContent: "Clear", onclick: clear }));
+  form.addEventListener("submit", async event => {
+    event.preventDefault();
+    const text = input.value, chosen = selected();
+    input.value = "";
+    if (text.trim()) review(chosen, await written(text, chosen[0]));
+  });
+  bar.append(form);
+  function show() {
+    const count = selected().length;
+    bar.hidden = !count;
+    form.firstChild.textContent = `${count} selected`;
+    apply.textContent = `Apply to all ${count}`;
+    const first = selected()[0]?.querySelector("[data-labels]");
+    if (first) { input.setAttribute("list", first.getAttribute("list")); input.dataset.labels = first.dataset.labels; }
+    else delete input.dataset.labels;
+  }
+  suggest(input);
+  list.querySelectorAll("[data-labels]").forEach(suggest);
+
+  // The labels of a model, read when they are first needed.
+  const known = new Map();   // address → promise of labels
+  function labelsAt(address) {
+    if (!known.has(address)) {
+      known.set(address, fetch(address).then(response => response.ok ? response.json() : []).catch(() => []));
+    }
+    return known.get(address);
+  }
+  function suggest(field) {
+    field.addEventListener("focus", async () => {
+      const id = field.getAttribute("list");
+      if (!id || document.getElementById(id)) return;
+      const suggestions = element("datalist", { id });
+      document.body.append(suggestions);
+      suggestions.append(...(await labelsAt(field.dataset.labels)).map(value => element("option", { value })));
+    });
+  }
+  // A label as the model writes it, if people wrote it with spaces.
+  async function written(text, card) {
+    const label = text.trim(), underscored = label.replaceAll(" ", "_");
+    const labels = await labelsAt(card.querySelector("[data-labels]").dataset.labels);
+    return labels.includes(underscored) ? underscored : label;
+  }
+
+  async function send(body) {
+    const response = await fetch(`${root}/predictions/review`, {
+      method: "POST", headers: { ...OWN, "Content-Type": "application/json" }, body: JSON.stringify(body),
+    }).catch(() => null);
+    if (response?.ok) return response.status === 204 ? null : response.json();
+    const answer = await response?.json().catch(() => null);
+    throw new Error(typeof answer?.detail === "string" ? answer.detail : "The service cannot be reached.");
+  }
+
+  // label: null confirms the label of each.
+  async function review(chosen, label) {
+    const open = chosen.filter(isOpen);
+    if (!open.length) return;
+    for (const card of open) mark(card, label ?? card.querySelector(".choice").value);
+    done.push(open);
+    clear();
+    next(open.at(-1));
+    try {
+      for (const sampled of [true, false]) {
+        const ids = open.filter(card => ("sampled" in card.dataset) === sampled).map(card => Number(card.dataset.id));
+        if (ids.length) await send({ ids, sampled, ...(label === null ? { verdict: "confirmed" } : { verdict: "corrected", label }) });
+      }
+    } catch (error) {
+      for (const card of open) reopen(card);
+      done.splice(done.indexOf(open), 1);
+      toast(`Not saved: ${error.message}`);
+    }
+  }
+
+  function mark(card, label) {
+    const own = card.querySelector(".choice").value === label, verdict = card.querySelector(".verdict");
+    card.classList.add("done");
+    card.classList.remove("selected");
+    verdict.hidden = false;
+    verdict.replaceChildren(own ? "✓ " : "→ ", element("strong", { textContent: label === other ? "none of these" : words(label) }), " ",
+      element("button", { type: "button", className: "quiet", textContent: "Undo", onclick: () => undo(done.find(part => part.includes(card))) }));
+    count(-1);
+  }
+  function reopen(card) {
+    card.classList.remove("done");
+    card.querySelector(".verdict").hidden = true;
+    count(1);
+  }
+  function count(by) {
+    if (remaining) remaining.textContent = Math.max(0, Number(remaining.textContent) + by);
+  }
+
+  async function undo(part = done.at(-1)) {
+    if (!part) return;
+    done.splice(done.indexOf(part), 1);
+    try {
+      await send({ ids: part.map(card => Number(card.dataset.id)), verdict: null });
+      part.forEach(reopen);
+      anchor = part[0];
+      focus(part[0]);
+    } catch (error) {
+      done.push(part);
+      toast(`Not undone: ${error.message}`);
+    }
+  }
+
+  function next(after) {
+    const position = cards.indexOf(after);
+    const card = [...cards.slice(position + 1), ...cards.slice(0, position)].find(isOpen);
+    if (card) { anchor = card; focus(card); }
+    else document.getElementById("next").focus();
+  }
+
+  // Those that are selected, if the card is one of them.
+  const meant = card => card.classList.contains("selected") ? selected() : [card];
+
+  list.addEventListener("submit", async event => {
+    event.preventDefault();
+    const card = event.target.closest(".review"), field = card.querySelector("[name=text]"), text = field.value;
+    const isButton = event.submitter?.name === "label";
+    if (!isButton && !text.trim()) return;
+    const chosen = meant(card);
+    field.value = "";
+    card.querySelector("details").open = false;
+    review(chosen, isButton ? event.submitter.value : await written(text, card));
+  });
+  list.addEventListener("click", event => {
+    const card = event.target.closest(".review");
+    if (!card) return;
+    if (event.target.closest("[data-select-group]")) { selectGroup(card); return; }
+    const onImage = event.target.closest("a");
+    if (event.shiftKey) { event.preventDefault(); selectTo(card); }
+    else if (onImage && isOpen(card) && !event.ctrlKey && !event.metaKey) {
+      event.preventDefault();
+      select(card, !card.classList.contains("selected"));
+    } else return;
+    anchor = card;
+    focus(card);
+  });
+  list.addEventListener("focusin", event => {
+    // A range starts at the card that was focused by hand.
+    if (!event.target.matches(".review")) return;
+    if (!isShift) anchor = event.target;
+  });
+  let isShift = false;
+  document.addEventListener("keyup", event => { isShift = event.shiftKey; });
+  document.addEventListener("mousedown", event => { isShift = event.shiftKey; }, true);
+
+  document.addEventListener("keydown", event => {
+    isShift = event.shiftKey;
+    const writes = event.target.closest("input, select, textarea, dialog");
+    if (event.key === "Escape") { if (writes) current() ? focus(current()) : writes.blur(); else clear(); return; }
+    if (writes || event.altKey) return;
+    if (event.key.toLowerCase() === "z") { event.preventDefault(); undo(); return; }
+    if (event.ctrlKey || event.metaKey) return;
+    const card = current() ?? (document.activeElement === document.body ? cards.find(isOpen) : null);
+    if (!card) return;
+    const digit = /^[0-5]$/.test(event.key) ? Number(event.key) : null;
+    const choices = card.querySelectorAll(".choice");
+    if (digit !== null && isOpen(card)) {
+      const choice = digit ? choices[digit - 1] : choices[choices.length - 1];
+      if (choice && (digit === 0 || digit < choices.length)) review(meant(card), choice.value);
+    } else if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
+      const neighbour = cards[cards.indexOf(card) + (event.key === "ArrowRight" ? 1 : -1)];
+      if (!neighbour) return;
+      if (event.shiftKey) selectTo(neighbour);
+      else anchor = neighbour;
+      focus(neighbour);
+    } else if (event.key === " " && event.target === card && isOpen(card)) {
+      select(card, !card.classList.contains("selected"));
+    } else if (event.key.toLowerCase() === "g" && isOpen(card)) {
+      selectGroup(card);
+    } else if (event.key.toLowerCase() === "t" && isOpen(card)) {
+      card.querySelector("details").open = true;
+      card.querySelector("[name=text]").focus();
+    } else return;
+    event.preventDefault();
+  });
+  if (cards[0]) focus(cards[0]);
+}

@@ -1,0 +1,182 @@
+"""Reviews as people make them: in a browser, with keys, clicks and without scripts."""
+
+from typing import Any, Literal
+
+import httpx
+import pytest
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
+from playwright.async_api import Browser, Page, expect
+
+from tests.drawings import circles, stripes
+from tests.e2e.browsing import VIEWS, opened, shoot
+from tests.e2e.server import Server
+from tests.pictures import encoded, scene
+
+pytestmark = pytest.mark.slow
+
+MANY = 100
+MAX_ACTIONS = 110
+
+
+@pytest.fixture
+def service(server: Server) -> str:
+    return server.start().url
+
+
+def send(service: str, *images: bytes) -> list[int]:
+    """Upload images and wait for their results; returns their IDs."""
+    numbers = []
+    with httpx.Client(base_url=service, headers={"Prefer": "wait=60"}, timeout=60) as client:
+        for number, data in enumerate(images):
+            answer = client.post("/predictions/", files={"file": (f"{number}.png", data)})
+            assert answer.json()["status"] == "succeeded", answer.text
+            numbers.append(int(answer.json()["id"]))
+    return numbers
+
+
+def reviewed(service: str) -> dict[int, dict[str, Any]]:
+    rows = httpx.get(f"{service}/predictions/", params={"limit": 500}).json()
+    return {row["id"]: row for row in rows if row["verdict"]}
+
+
+class Actions:
+    """Presses keys and clicks, and counts them."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self.count = 0
+
+    async def press(self, key: str) -> None:
+        self.count += 1
+        await self._page.keyboard.press(key)
+
+
+async def test_hundred_images_take_hardly_more_actions(browser: Browser, service: str) -> None:
+    send(service, *(draw(number) for number in range(MANY // 2) for draw in (circles, stripes)))
+    complaints: list[str] = []
+    context = await opened(browser, service, complaints)
+    page = await context.new_page()
+    await page.goto("/review")
+    await expect(page.locator(".review")).to_have_count(MANY)
+    actions = Actions(page)
+    while await page.locator(".review:not(.done)").count():
+        await actions.press("012345"[actions.count % 6])
+    assert actions.count <= MAX_ACTIONS
+    await expect(page.locator("#remaining")).to_have_text("0")
+    await page.wait_for_load_state("networkidle")
+    rows = reviewed(service)
+    assert len(rows) == MANY
+    assert {row["verdict"] for row in rows.values()} == {"confirmed", "corrected"}
+    for row in rows.values():
+        labels = [score["label"] for score in row["all_predictions"]]
+        assert row["top_prediction"] in {*labels, "other"}
+        assert (row["verdict"] == "confirmed") == (row["top_prediction"] == labels[0])
+    # The next action leads to what is left.
+    await expect(page.locator("#next")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("Everything is reviewed")).to_be_visible()
+    assert complaints == []
+    await context.close()
+
+
+async def test_look_alikes_are_reviewed_together_and_undone(browser: Browser, service: str) -> None:
+    copies = send(service, *(encoded(scene(300, 200), "JPEG", quality=quality) for quality in (95, 85, 75)))
+    (other,) = send(service, circles(1))
+    complaints: list[str] = []
+    context = await opened(browser, service, complaints)
+    page = await context.new_page()
+    await page.goto("/review")
+    await page.get_by_role("button", name="3 look-alikes: select all").first.click()
+    await expect(page.locator(".review.selected")).to_have_count(3)
+    await shoot(page, "review-selected")
+    await page.get_by_label("Label for all that are selected").fill("my view")
+    await page.get_by_role("button", name="Apply to all 3").click()
+    await expect(page.locator(".review.done")).to_have_count(3)
+    await page.wait_for_load_state("networkidle")
+    assert {number: row["top_prediction"] for number, row in reviewed(service).items()} == dict.fromkeys(
+        copies, "my view"
+    )
+    await page.locator(f"#r{other}").press("z")
+    await expect(page.locator(".review.done")).to_have_count(0)
+    assert reviewed(service) == {}
+    assert complaints == []
+    await context.close()
+
+
+async def test_range_is_selected_with_shift_and_confirmed(browser: Browser, service: str) -> None:
+    send(service, *(circles(number) for number in range(5)))
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    await page.goto("/review")
+    images = page.locator(".review img")
+    await images.nth(1).click()
+    await images.nth(3).click(modifiers=["Shift"])
+    await expect(page.locator(".review.selected")).to_have_count(3)
+    await page.get_by_role("button", name="Confirm each").click()
+    await expect(page.locator(".review.done")).to_have_count(3)
+    await page.wait_for_load_state("networkidle")
+    assert [row["verdict"] for row in reviewed(service).values()] == ["confirmed"] * 3
+    await context.close()
+
+
+async def test_label_is_typed_with_the_keyboard_alone(browser: Browser, service: str) -> None:
+    (number,) = send(service, circles(1))
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    await page.goto("/review")
+    await page.keyboard.press("t")
+    await page.keyboard.type("great white shark")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".review.done")).to_have_count(1)
+    await page.wait_for_load_state("networkidle")
+    # As the model writes it.
+    assert reviewed(service)[number]["top_prediction"] == "great_white_shark"
+    await context.close()
+
+
+async def test_review_that_is_refused_is_shown_as_not_made(browser: Browser, service: str) -> None:
+    send(service, circles(1))
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    await page.goto("/review")
+    await page.route("**/predictions/review", lambda route: route.abort())
+    await page.keyboard.press("1")
+    await expect(page.get_by_text("Not saved: The service cannot be reached.")).to_be_visible()
+    await expect(page.locator(".review.done")).to_have_count(0)
+    await expect(page.locator("#remaining")).to_have_text("1")
+    await context.close()
+
+
+async def test_reviews_work_without_scripts(browser: Browser, service: str) -> None:
+    first, second = send(service, circles(1), stripes(1))
+    context = await opened(browser, service, [], java_script_enabled=False)
+    page = await context.new_page()
+    await page.goto("/review")
+    await page.locator(f"#r{first} .choice").first.click()
+    assert {number: row["verdict"] for number, row in reviewed(service).items()} == {first: "confirmed"}
+    await page.get_by_role("button", name="Undo").click()
+    assert reviewed(service) == {}
+    await page.locator(f"#r{second} summary").click()
+    await page.locator(f"#r{second} [name=text]").fill("my stripes")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("Saved.")).to_be_visible()
+    assert reviewed(service)[second]["top_prediction"] == "my_stripes"
+    await context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), VIEWS)
+async def test_page_is_accessible(
+    browser: Browser, shared_server: Server, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    send(shared_server.url, circles(width), stripes(width), circles(width))
+    options: dict[str, Any] = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme, "bypass_csp": True}
+    context = await opened(browser, shared_server.url, [], **options)
+    page = await context.new_page()
+    await page.goto("/review")
+    await page.locator(".review img").first.click()
+    await shoot(page, f"review-{width}-{scheme}")
+    found = (await Axe().run(page)).response["violations"]
+    grave = [one for one in found if one["impact"] in {"serious", "critical"}]
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in grave] == []
+    assert await page.locator("html").evaluate("page => page.scrollWidth") <= width
+    await context.close()
