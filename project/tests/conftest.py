@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 
 from app.config import Settings
 from app.db.embedded import embedded_postgres
+from app.db.migrations import migrate
+from app.worker.job_queue import install
 
 SHARED_IMAGES = Path(__file__).resolve().parents[3] / "shared" / "images"
 FALLBACK = "efficientnet_lite0"
@@ -117,6 +120,31 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         runner.run(_forgo_durability(url))
         yield url
         runner.run(server.__aexit__(None, None, None))
+
+
+@pytest.fixture(scope="session")
+async def migrated_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ``DATA_DIR`` with a migrated embedded database, to be copied: creating one takes seconds."""
+    folder = tmp_path_factory.mktemp("migrated") / "data"
+    folder.mkdir()
+    async with embedded_postgres(folder, 60) as url:
+        await migrate(url, Settings(data_dir=folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+async def migrated_queue_data_dir(migrated_data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the tables of ``QUEUE=pgqueuer``."""
+    folder = tmp_path_factory.mktemp("migrated-queue") / "data"
+    copy_data_dir(migrated_data_dir, folder)
+    async with embedded_postgres(folder, 60) as url:
+        await install(url)
+    return folder
+
+
+def copy_data_dir(folder: Path, to: Path) -> None:
+    """Copy a ``DATA_DIR``. As root, its database belongs to another account; cp keeps the owner."""
+    subprocess.run(["cp", "--archive", f"{folder}/.", to], check=True)
 
 
 async def _forgo_durability(url: str) -> None:

@@ -101,8 +101,18 @@ class ChangeRead(BaseModel):
                     "key_id": 1,
                     "action": "prediction.corrected",
                     "subject_id": 1,
-                    "before": {"top_prediction": "tiger_cat", "confidence": 0.61, "corrected_at": None},
-                    "after": {"top_prediction": "tabby", "confidence": 1.0, "corrected_at": "2026-11-21T09:04:00Z"},
+                    "before": {
+                        "top_prediction": "tiger_cat",
+                        "confidence": 0.61,
+                        "corrected_at": None,
+                        "verdict": None,
+                    },
+                    "after": {
+                        "top_prediction": "tabby",
+                        "confidence": 1.0,
+                        "corrected_at": "2026-11-21T09:04:00Z",
+                        "verdict": "corrected",
+                    },
                     "address": "192.0.2.7",
                 }
             ]

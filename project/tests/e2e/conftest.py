@@ -1,7 +1,6 @@
 """A server or a browser for each test that uses one."""
 
 import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,27 +9,16 @@ import pytest
 from playwright.async_api import Browser, async_playwright
 
 from app.config import Settings
-from tests.conftest import FALLBACK, marked_models
+from tests.conftest import FALLBACK, copy_data_dir, marked_models
 from tests.e2e.server import Server
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture(scope="session")
-def migrated_data_dir(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Path:
-    """A ``DATA_DIR`` with a migrated embedded database, to be copied: creating one takes seconds."""
-    folder = tmp_path_factory.mktemp("migrated") / "data"
-    settings = Settings(data_dir=folder, models_dir=models_dir)
-    migrated = Server(settings, folder.parent / "server.log").command("migrate")
-    assert migrated.returncode == 0, migrated.stderr
-    return folder
-
-
 @contextmanager
 def new_server(settings: Settings, log: Path, migrated_data_dir: Path) -> Iterator[Server]:
     """A server on a copy of the migrated database; not started yet, and killed at the end."""
-    # As root, the database belongs to another account; cp keeps the owner.
-    subprocess.run(["cp", "--archive", migrated_data_dir, settings.data_dir], check=True)
+    copy_data_dir(migrated_data_dir, settings.data_dir)
     server = Server(settings, log)
     yield server
     if hasattr(server, "process") and server.process.poll() is None:
@@ -61,8 +49,9 @@ def shared_server(unstarted_server: Server) -> Server:
     return unstarted_server.start()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
+    """A browser; each test opens a context of its own, which shares nothing with others."""
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip("There is no Chromium here: apt-get install chromium (as root).")

@@ -2,7 +2,7 @@
 
 import asyncio
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -37,16 +37,14 @@ class ConfiguredNginx(Nginx):
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterator[Cluster]:
+async def cluster(
+    tmp_path_factory: pytest.TempPathFactory, models_dir: Path, migrated_queue_data_dir: Path
+) -> AsyncIterator[Cluster]:
     """Two web processes and a worker."""
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), models_dir, ALLOW_ANONYMOUS="1")
-
-    async def start() -> None:
-        await cluster.start(1)
-        cluster.add_web()
-        await cluster.ready()
-
-    asyncio.run(start())
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), models_dir, migrated_queue_data_dir, ALLOW_ANONYMOUS="1")
+    await cluster.start(1)
+    cluster.add_web()
+    await cluster.ready()
     yield cluster
     cluster.end()
 

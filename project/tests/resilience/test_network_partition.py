@@ -128,9 +128,10 @@ async def test_worker_host_is_cut_off_and_rejoins_without_double_writes(
         await asyncio.to_thread(add_worker_on, cluster, hosts[0], first)
         await asyncio.to_thread(add_worker_on, cluster, hosts[1], second)
         await cluster.ready()
-        await cluster.upload(300)
+        uploading = asyncio.create_task(cluster.upload(300))
         await cluster.until(lambda: some_taken_by_both(cluster))
         hosts[0].cut_off()
+        await uploading
         took = await cluster.finished()
         log.info("A host was cut off: the other one had finished everything after %.1f s", took)
         hosts[0].join()
