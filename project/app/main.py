@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api import (
+    accuracy,
     aliases,
     batches,
     custom_models,
@@ -52,6 +53,7 @@ from app.domain import DatabaseUnavailable, StartupError
 from app.observability import tracing
 from app.observability.log_events import KEYS_MISSING
 from app.outbound.addresses import is_loopback
+from app.pages import accuracy as accuracy_pages
 from app.pages import classify, gallery, sign_in, statistics, teaching
 from app.pages import models as model_pages
 from app.pages import reviews as review_pages
@@ -134,13 +136,26 @@ def create_application(settings: Settings, engine: Engine | None = None) -> Fast
     add_error_handlers(app)
     accept_both_slashes(app)
     for module in (
-        *(uploads, batches, events, images, export, reviews, predictions, tabular, models, custom_models, examples),
+        *(
+            uploads,
+            batches,
+            events,
+            images,
+            export,
+            reviews,
+            accuracy,
+            predictions,
+            tabular,
+            models,
+            custom_models,
+            examples,
+        ),
         *(ping, metrics, aliases),
     ):
         app.include_router(module.router)
     app.router.routes.insert(0, uploads.UploadRoute())
     app.include_router(classify.alias_router)
-    for module in (classify, gallery, model_pages, review_pages, teaching, statistics, sign_in):
+    for module in (classify, accuracy_pages, gallery, model_pages, review_pages, teaching, statistics, sign_in):
         app.include_router(module.router)
     add_static_files(app)
     _check_root(app, settings.root)

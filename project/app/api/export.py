@@ -1,16 +1,15 @@
 """Exports of predictions as one file of any length: CSV (RFC 4180) or JSON Lines."""
 
-import csv
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict
 from http import HTTPStatus
-from io import StringIO
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
+from app.api.csv_text import csv_text
 from app.api.deps import CurrentCaller
 from app.api.errors import problem_responses
 from app.api.middleware.trailing_slash import refuse_other_methods
@@ -29,8 +28,6 @@ COLUMNS: Final = [
     name for name in PredictionRead.model_fields if name not in {"all_predictions", "error", *REVIEW_COLUMNS}
 ]
 RESULT_COLUMNS: Final = ["error_code", *(f"{part}_{n}" for n in range(1, 6) for part in ("label", "confidence"))]
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""Prefixes that spreadsheets evaluate as formulas."""
 _TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
 
 
@@ -80,10 +77,9 @@ def _json_lines(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:  # 
 
 
 def _csv(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:
-    file = StringIO(newline="")
-    writer = csv.writer(file)
+    lines: list[list[object]] = []
     if is_first:
-        writer.writerow([*COLUMNS, *RESULT_COLUMNS, *REVIEW_COLUMNS])
+        lines.append([*COLUMNS, *RESULT_COLUMNS, *REVIEW_COLUMNS])
     for row in rows:
         read = json.loads(PredictionRead.from_row(row).model_dump_json())
         scores = [value for score in read["all_predictions"] or [] for value in (score["label"], score["confidence"])]
@@ -93,12 +89,8 @@ def _csv(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:
         values += [None] * (len(COLUMNS) + len(RESULT_COLUMNS) - len(values))
         # New columns come last, for programs that count them.
         values += [read[name] for name in REVIEW_COLUMNS]
-        writer.writerow(_escape_formula(value) for value in values)
-    yield file.getvalue()
-
-
-def _escape_formula(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+        lines.append(values)
+    yield csv_text(lines)
 
 
 refuse_other_methods(router, "/export/", "GET")

@@ -1,6 +1,7 @@
 """Bodies about reviews, each with an example."""
 
-from typing import Annotated, Final, Self
+from datetime import date, datetime
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -107,6 +108,89 @@ class ReviewResult(BaseModel):
     ids: list[int] = Field(description="IDs of the predictions that changed.")
     skipped: list[ReviewSkipped]
     remaining: int = Field(description="Number of predictions that match the filter and are left: send it again.")
+
+
+class Share(BaseModel):
+    """How many of some reviewed results were right."""
+
+    reviewed: int
+    correct: int
+    accuracy: float | None = Field(description="0..1; null without reviews.")
+    interval: list[float] = Field(description="Bounds of the 95 % interval.")
+
+
+_EXAMPLE_SHARE: Final[dict[str, Any]] = {
+    "reviewed": 200,
+    "correct": 150,
+    "accuracy": 0.75,
+    "interval": [0.6857, 0.8050],
+}
+_EXAMPLE_VERSION: Final[dict[str, Any]] = {
+    "model": "mobilenet_v2",
+    "model_version": "802341c85b42",
+    "all": _EXAMPLE_SHARE,
+    "sample": {"reviewed": 40, "correct": 34, "accuracy": 0.85, "interval": [0.7093, 0.9294]},
+    "last_answer": "2026-11-27T09:00:00.000000Z",
+}
+
+
+class VersionAccuracyRead(BaseModel):
+    """Accuracy of a version of a model, according to reviews."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE_VERSION]}, protected_namespaces=())
+
+    model: str
+    model_version: str
+    all: Share = Field(description="Of all reviews. The least certain results are reviewed first, so this is too low.")
+    sample: Share = Field(description="Of the random sample: an estimate without bias.")
+    last_answer: datetime = Field(description="When the version classified a reviewed image last.")
+
+
+class LabelAccuracyRead(BaseModel):
+    """Accuracy of a label."""
+
+    label: str
+    reviewed: int = Field(description="Reviewed images with this label.")
+    precision: float | None = Field(description="Share of images classified as this label that have it.")
+    recall: float | None = Field(description="Share of images with this label that are classified as it.")
+
+
+class ConfusionRead(BaseModel):
+    """A wrong label."""
+
+    label: str = Field(description="The right label.")
+    answer: str = Field(description="The model's label.")
+    count: int
+
+
+class DayAccuracyRead(BaseModel):
+    """Accuracy of a day's results."""
+
+    day: date = Field(description="In UTC.")
+    reviewed: int
+    correct: int
+
+
+class AccuracyRead(VersionAccuracyRead):
+    """Accuracy of a version of a model in detail."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    **_EXAMPLE_VERSION,
+                    "labels": [{"label": "tabby", "reviewed": 40, "precision": 0.9, "recall": 0.675}],
+                    "confusions": [{"label": "tabby", "answer": "tiger_cat", "count": 11}],
+                    "days": [{"day": "2026-11-27", "reviewed": 200, "correct": 150}],
+                }
+            ]
+        },
+        protected_namespaces=(),
+    )
+
+    labels: list[LabelAccuracyRead] = Field(description="The most frequent first.")
+    confusions: list[ConfusionRead] = Field(description="The 100 most frequent ones.")
+    days: list[DayAccuracyRead] = Field(description="The last 90 days, without those without reviews.")
 
 
 class ReviewItem(BaseModel):

@@ -4,6 +4,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from app.api.accuracy import list_accuracy
 from app.db.crud import statistics
 from app.pages.errors import PageRoute
 from app.pages.rendering import page
@@ -12,6 +13,8 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 WIDTH: Final = 960
 HEIGHT: Final = 160
+SHOWN_VERSIONS: Final = 20
+"""Versions of models whose accuracy is shown."""
 
 
 @router.get("/statistics/")
@@ -39,6 +42,7 @@ async def show_statistics(request: Request) -> Response:
         latency=await statistics.latency(),
         labels=labels,
         most_frequent=labels[0][1] if labels else 1,
+        accuracy=(await list_accuracy())[:SHOWN_VERSIONS],
         corrections=await statistics.corrections(),
         width=WIDTH,
         height=HEIGHT,

@@ -14,6 +14,7 @@ from playwright.async_api import (
 )
 
 from app import PROJECT_DIR
+from tests.conftest import FALLBACK
 from tests.pictures import encoded, scene
 
 SCREENSHOTS = PROJECT_DIR.parent / "data" / "screenshots"
@@ -21,7 +22,7 @@ SCHEMES: list[Literal["light", "dark"]] = ["light", "dark"]
 VIEWS = [(width, scheme) for width in (1280, 390) for scheme in SCHEMES]
 PAGES = (
     *("/", "/history", "/history/1", "/history/1?why=tiger_cat", "/classifications", "/classifications/1"),
-    *("/catalog", "/catalog/iris_random_forest", "/statistics"),
+    *("/catalog", "/catalog/iris_random_forest", "/statistics", f"/statistics/accuracy/{FALLBACK}"),
 )
 PATIENCE = 30_000
 """Milliseconds to wait for an element."""

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Literal
 
+import httpx
 import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Browser, FileChooser, expect
@@ -24,7 +25,8 @@ def service(shared_server: Server) -> str:
 async def test_pages_are_accessible(
     browser: Browser, service: str, width: int, scheme: Literal["light", "dark"]
 ) -> None:
-    upload(service, 3)
+    reviewed = {"ids": upload(service, 3), "verdict": "corrected", "label": "my cat"}
+    assert httpx.post(f"{service}/predictions/review", json=reviewed).status_code == 200
     complaints: list[str] = []
     context = await opened(
         browser, service, complaints, viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True

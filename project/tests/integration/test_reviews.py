@@ -8,7 +8,9 @@ import pytest
 
 from app.config import Settings
 from app.db.connection import execute
-from app.db.crud.reviews import EVERYTHING, SAMPLE_SHARE, queue_statement, unreviewed
+from app.db.crud import reviews
+from app.db.crud.reviews import EVERYTHING, SAMPLE_SHARE, Selection, queue_statement, unreviewed
+from app.domain import ANYBODY
 from tests.drawings import circles, stripes
 from tests.integration.conftest import AddModel, serving
 from tests.teaching import answer, taught
@@ -221,6 +223,16 @@ async def test_queue_has_the_least_certain_and_a_random_sample() -> None:
     assert MANY / 20 < sum(one.is_sampled for one in everything) <= MANY / SAMPLE_SHARE
     random_order = [one.prediction.id for one in everything if one.is_sampled]
     assert random_order != sorted(random_order)
+
+
+@pytest.mark.usefixtures("connected")
+@pytest.mark.parametrize("is_sampled", [False, True])
+async def test_only_reviews_of_the_random_sample_count_as_such(is_sampled: bool) -> None:
+    await insert([0.5] * MANY)
+    sample = {one.prediction.id for one in await unreviewed(MANY * SAMPLE_SHARE) if one.is_sampled}
+    await reviews.review(Selection(range(1, MANY + 1)), None, ANYBODY, is_sampled=is_sampled)
+    marked = {row["id"] for row in await execute("SELECT id FROM predictions WHERE review_sampled")}
+    assert marked == (sample if is_sampled else set())
 
 
 async def test_reviewed_predictions_and_examples_leave_the_queue(client: httpx.AsyncClient) -> None:

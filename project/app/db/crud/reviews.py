@@ -54,7 +54,7 @@ WITH old AS (
 )
 UPDATE predictions
 SET top_prediction = new.label, confidence = new.confidence, corrected_at = new.corrected_at, verdict = new.verdict,
-    reviewed_at = now(), reviewed_by = $4::text, review_sampled = $6::bool
+    reviewed_at = now(), reviewed_by = $4::text, review_sampled = $6::bool AND hashint8(predictions.id) % 10 = 0
 FROM new WHERE predictions.id = new.id
 RETURNING predictions.*
 """
@@ -123,8 +123,8 @@ async def review(
     """Set a person's label, or without one confirm the model's own; returns the predictions that were reviewed.
 
     The model's result stays in ``all_predictions``. ``confidence``: the person's; by default the model's if its label
-    is right, or else 1. ``is_sampled``: they were shown as part of the random sample. Predictions without a result
-    cannot be confirmed, and are left out.
+    is right, or else 1. ``is_sampled``: they were shown as part of the random sample; others are not marked as such.
+    Predictions without a result cannot be confirmed, and are left out.
     """
     values: list[Any] = [label, confidence, actor.key_id, actor.name, actor.address or None, is_sampled]
     reviewed = await _changed(_REVIEW, selection, values)

@@ -1,0 +1,120 @@
+"""Labelled images as one file of any length: a ZIP file with a folder for each label, or CSV."""
+
+import hashlib
+import re
+import zipfile
+from collections.abc import AsyncIterator, Sequence
+from pathlib import PurePosixPath
+from typing import IO, Final, cast
+from urllib.parse import quote
+
+from app.api.csv_text import csv_text
+from app.db.crud.accuracy import LabelledImage
+from app.domain import ImageMissing
+from app.storage import Storage
+
+COLUMNS: Final = ["file", "label", "id", "filename", "sha256", "source", "model", "labelled_by", "labelled_at"]
+MAX_NAME_BYTES: Final = 255
+_KEPT: Final = " !#$&'()+,-.;=@[]^_`{}"
+"""What folder names may contain on all systems, besides letters and digits."""
+_RESERVED: Final = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)")
+"""Names that Windows does not allow."""
+
+
+def folder_name(label: str) -> str:
+    """A label as the name of a folder; characters that some system does not allow are percent-encoded.
+
+    Different labels have different names, and no name leads out of its folder.
+    """
+    name = "".join(
+        character if character.isalnum() or character in _KEPT else quote(character, safe="") for character in label
+    )
+    # Neither hidden, nor stripped by Windows, nor taken for an option or a formula.
+    name = re.sub(r"^[-. =+@]|[. ]$", _encoded, name)
+    name = _RESERVED.sub(lambda match: _encoded(match)[:3] + match[0][1:], name)
+    if len(name.encode()) <= MAX_NAME_BYTES:
+        return name
+    digest = hashlib.sha256(label.encode()).hexdigest()[:16]
+    return name.encode()[: MAX_NAME_BYTES - 20].decode(errors="ignore") + f"%7E{digest}"
+
+
+def _encoded(match: re.Match[str]) -> str:
+    return f"%{ord(match[0][0]):02X}"
+
+
+async def csv_lines(first: Sequence[LabelledImage], rest: AsyncIterator[list[LabelledImage]]) -> AsyncIterator[str]:
+    """The list of all images; ``first``: those that were read already."""
+    yield csv_text([COLUMNS])
+    yield csv_text([_line(image) for image in first])
+    async for group in rest:
+        yield csv_text([_line(image) for image in group])
+
+
+async def zip_parts(
+    first: Sequence[LabelledImage], rest: AsyncIterator[list[LabelledImage]], storage: Storage
+) -> AsyncIterator[bytes]:
+    """A ZIP file with all images, which are not compressed again, and ``labels.csv``, part by part.
+
+    Images that are missing in the storage are left out. Raises StorageUnavailable.
+    """
+    target = _Stream()
+    lines = [csv_text([COLUMNS])]
+    with zipfile.ZipFile(cast("IO[bytes]", target), "w", zipfile.ZIP_STORED) as archive:
+        async for image in _each(first, rest):
+            try:
+                data = await storage.read(image.image_path)
+            except ImageMissing:
+                continue
+            archive.writestr(_path(image), data)
+            lines.append(csv_text([_line(image)]))
+            yield target.taken()
+        archive.writestr("labels.csv", "".join(lines), zipfile.ZIP_DEFLATED)
+    yield target.taken()
+
+
+async def _each(
+    first: Sequence[LabelledImage], rest: AsyncIterator[list[LabelledImage]]
+) -> AsyncIterator[LabelledImage]:
+    """Each image once with each of its labels, which may be those of several models."""
+    last_id, labels = 0, set[str]()
+    group: Sequence[LabelledImage] = first
+    while group:
+        for image in group:
+            if image.id != last_id:
+                last_id, labels = image.id, set()
+            if image.label not in labels:
+                labels.add(image.label)
+                yield image
+        group = await anext(rest, [])
+
+
+def _path(image: LabelledImage) -> str:
+    return f"{folder_name(image.label)}/{image.id}{PurePosixPath(image.image_path).suffix}"
+
+
+def _line(image: LabelledImage) -> list[object]:
+    return [
+        *(_path(image), image.label, image.id, image.filename, image.sha256, image.source, image.model),
+        *(image.labelled_by, image.labelled_at.isoformat()),
+    ]
+
+
+class _Stream:
+    """A file that is only written to: what was written is taken away."""
+
+    def __init__(self) -> None:
+        self._written: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        """Append bytes."""
+        self._written.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+    def taken(self) -> bytes:
+        """What was written since the last call."""
+        data = b"".join(self._written)
+        self._written.clear()
+        return data

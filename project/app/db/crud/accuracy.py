@@ -1,0 +1,172 @@
+"""How often models were right, according to reviews, and what people have labelled.
+
+Every function raises DatabaseUnavailable while the database is unavailable.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+from app.db.connection import execute
+from app.db.errors import translate_connection_errors
+
+CONFUSIONS: Final = 100
+DAYS: Final = 90
+PAGE: Final = 1_000
+
+# A person's label is true for every model that has classified the image. Each version counts once for an image.
+_ANSWERS: Final = """
+WITH answers AS (
+    SELECT DISTINCT ON (id, model, model_version) id, model, model_version, answer, truth, is_sampled, answered_at
+    FROM (
+        SELECT id, model, model_version, all_predictions->0->>'label' AS answer, top_prediction AS truth,
+               coalesce(review_sampled, false) AS is_sampled, completed_at AS answered_at
+        FROM predictions WHERE reviewed_at IS NOT NULL AND all_predictions IS NOT NULL
+        UNION ALL
+        SELECT predictions.id, past.model, past.model_version, past.all_predictions->0->>'label',
+               predictions.top_prediction, coalesce(review_sampled, false), past.completed_at
+        FROM past_answers AS past JOIN predictions ON predictions.id = prediction_id
+        WHERE reviewed_at IS NOT NULL AND past.all_predictions IS NOT NULL
+    ) AS given
+    WHERE ($1::text IS NULL OR model = $1) AND ($2::text IS NULL OR model_version = $2)
+    ORDER BY id, model, model_version, answered_at DESC
+)
+"""
+_BY_VERSION: Final = """
+SELECT model, model_version, count(*) AS reviewed, count(*) FILTER (WHERE answer = truth) AS correct,
+       count(*) FILTER (WHERE is_sampled) AS sampled,
+       count(*) FILTER (WHERE is_sampled AND answer = truth) AS sampled_correct, max(answered_at) AS last_answer
+FROM answers GROUP BY model, model_version ORDER BY max(answered_at) DESC, model, model_version
+"""
+_BY_LABEL: Final = """
+SELECT label, sum(is_truth)::int AS reviewed, sum(is_answer)::int AS answered, sum(is_both)::int AS correct
+FROM (
+    SELECT truth AS label, 1 AS is_truth, 0 AS is_answer, (answer = truth)::int AS is_both FROM answers
+    UNION ALL SELECT answer, 0, 1, 0 FROM answers
+) AS counted
+GROUP BY label ORDER BY reviewed DESC, label
+"""
+_CONFUSIONS: Final = """
+SELECT truth AS label, answer, count(*) AS count FROM answers WHERE answer <> truth
+GROUP BY truth, answer ORDER BY count DESC, truth, answer LIMIT $3
+"""
+_BY_DAY: Final = """
+SELECT date(answered_at AT TIME ZONE 'UTC') AS day, count(*) AS reviewed,
+       count(*) FILTER (WHERE answer = truth) AS correct
+FROM answers WHERE answered_at > now() - $3 * interval '1 day' GROUP BY 1 ORDER BY 1
+"""
+# What people say of a prediction comes before what custom models were taught of it.
+_LABELLED: Final = """
+SELECT id, image_path, filename, sha256, label, source, model, labelled_by, labelled_at
+FROM (
+    SELECT id, image_path, filename, sha256, top_prediction AS label, verdict AS source, model,
+           reviewed_by AS labelled_by, reviewed_at AS labelled_at, 0 AS example
+    FROM predictions WHERE reviewed_at IS NOT NULL AND id > $1
+    UNION ALL
+    SELECT predictions.id, image_path, filename, predictions.sha256, label, 'example', custom_models.name, examples.who,
+           added_at, examples.id
+    FROM examples JOIN predictions ON predictions.id = prediction_id
+    JOIN custom_models ON custom_models.id = examples.model_id
+    WHERE predictions.id > $1
+) AS labelled
+WHERE ($2::text IS NULL OR model = $2)
+ORDER BY id, example LIMIT $3
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionAccuracy:
+    """Reviews of a version of a model, and how many of them found its label right; ``sampled``: the random sample."""
+
+    model: str
+    model_version: str
+    reviewed: int
+    correct: int
+    sampled: int
+    sampled_correct: int
+    last_answer: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LabelAccuracy:
+    """Images with a label, images that were given it, and those with both."""
+
+    label: str
+    reviewed: int
+    answered: int
+    correct: int
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """How often a model gave a wrong label for a right one."""
+
+    label: str
+    answer: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayAccuracy:
+    """Reviews of a day's results."""
+
+    day: date
+    reviewed: int
+    correct: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """An image with a person's label. ``source``: confirmed, corrected or example (of the custom model ``model``)."""
+
+    id: int
+    image_path: str
+    filename: str
+    sha256: str
+    label: str
+    source: str
+    model: str
+    labelled_by: str | None
+    labelled_at: datetime
+
+
+@translate_connection_errors()
+async def by_version(model: str | None = None) -> list[VersionAccuracy]:
+    """Accuracy of each version with reviews, the one that answered last first."""
+    return [VersionAccuracy(**row) for row in await execute(_ANSWERS + _BY_VERSION, [model, None])]
+
+
+@translate_connection_errors()
+async def by_label(model: str, version: str) -> list[LabelAccuracy]:
+    """Accuracy of each label, the most frequent first."""
+    return [LabelAccuracy(**row) for row in await execute(_ANSWERS + _BY_LABEL, [model, version])]
+
+
+@translate_connection_errors()
+async def confusions(model: str, version: str) -> list[Confusion]:
+    """Wrong labels, the most frequent first."""
+    return [Confusion(**row) for row in await execute(_ANSWERS + _CONFUSIONS, [model, version, CONFUSIONS])]
+
+
+@translate_connection_errors()
+async def by_day(model: str, version: str) -> list[DayAccuracy]:
+    """Accuracy of the results of each of the last ``DAYS`` days in UTC, oldest first; without days without reviews."""
+    return [DayAccuracy(**row) for row in await execute(_ANSWERS + _BY_DAY, [model, version, DAYS])]
+
+
+async def labelled(model: str | None = None) -> AsyncIterator[list[LabelledImage]]:
+    """Everything that people have labelled, by prediction, in groups of one or more."""
+    last_id = 0
+    while rows := await _labelled_after(last_id, model):
+        if len(rows) == PAGE and rows[0].id != rows[-1].id:
+            # The rows of the last prediction may continue on the next page.
+            rows = [row for row in rows if row.id != rows[-1].id]
+        last_id = rows[-1].id
+        yield rows
+
+
+@translate_connection_errors()
+async def _labelled_after(last_id: int, model: str | None) -> list[LabelledImage]:
+    rows: list[dict[str, Any]] = await execute(_LABELLED, [last_id, model, PAGE])
+    return [LabelledImage(**row) for row in rows]
