@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help docs run test quick check audit lint migrate model iris openvino telemetry bench fuzz vitals hostile memory bulk scaling queue-limit teaching accuracy openapi lock format verify-clients verify-containers clean
+.PHONY: help docs run test quick check audit lint migrate model iris openvino telemetry bench fuzz vitals hostile memory bulk scaling queue-limit similar teaching accuracy openapi lock format verify-clients verify-containers clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -163,6 +163,11 @@ queue-limit: $(VENV)/dev.stamp ## Measure how many rows per second PostgreSQL an
 	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; false; } $(QUIETLY)
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
 	@cd project && exec ../$(BIN)/python -m benchmarks.queue_limit --models $(TEST_MODELS) --images $(BENCH_FOLDER) $(BENCH_ARGS)
+
+similar: $(VENV)/dev.stamp ## Measure how similar images are found among a million (BENCH_IMAGES=folder; takes 10 minutes)
+	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; false; } $(QUIETLY)
+	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
+	@cd project && exec ../$(BIN)/python -m benchmarks.similar --models $(TEST_MODELS) --images $(BENCH_FOLDER) $(BENCH_ARGS)
 
 verify-clients: $(VENV)/dev.stamp ## Generate clients from the contract, and use them with a running service (URL=address)
 	@project/tests/clients/verify.sh

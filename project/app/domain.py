@@ -116,12 +116,18 @@ class LabelScore:
 class Embedding:
     """What an image model computed of an image before its scores.
 
-    ``vector``: in half precision, little endian.
+    ``vector``: in half precision, little endian. ``code``: a bit for each of its numbers, to compare images quickly.
     """
 
     model: str
     version: str
     vector: bytes
+    code: bytes
+
+    @property
+    def features(self) -> int:
+        """Length of the vector, and number of bits of the code."""
+        return len(self.vector) // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +392,18 @@ class NotExplainable(ServiceError):
     """The model has no heat map."""
 
     code = "not_explainable"
+
+
+class EmbeddingMissing(ServiceError):
+    """There is no embedding to compare an image by."""
+
+    code = "embedding_missing"
+
+
+class PgvectorRefused(ServiceError):
+    """The database's user may not install pgvector."""
+
+    code = "pgvector_refused"
 
 
 class EngineDied(ServiceError):

@@ -26,6 +26,7 @@ from app.api import (
     ping,
     predictions,
     reviews,
+    similar,
     tabular,
     uploads,
 )
@@ -144,6 +145,7 @@ def create_application(settings: Settings, engine: Engine | None = None) -> Fast
             export,
             reviews,
             accuracy,
+            similar,
             predictions,
             tabular,
             models,

@@ -41,6 +41,12 @@ def enlarged(*, is_circles: bool) -> bytes:
     return data
 
 
+def recompressed(data: bytes) -> bytes:
+    """Nearly the same image in another file."""
+    with Image.open(io.BytesIO(data)) as image:
+        return encoded(image.convert("RGB"), "JPEG", quality=70)
+
+
 def noise(seed: int) -> bytes:
     """A JPEG that is unlike both kinds."""
     pixels = np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), np.uint8)

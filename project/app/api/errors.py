@@ -40,6 +40,7 @@ STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
     domain.ImageMissing: HTTPStatus.NOT_FOUND,
     domain.ImageUnreadable: HTTPStatus.NOT_FOUND,
     domain.NotExplainable: HTTPStatus.NOT_FOUND,
+    domain.EmbeddingMissing: HTTPStatus.NOT_FOUND,
     domain.EngineDied: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.EngineInterrupted: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.ModelBroken: HTTPStatus.SERVICE_UNAVAILABLE,

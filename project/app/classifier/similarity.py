@@ -25,6 +25,22 @@ def unit(vectors: Floats) -> Floats:
     return scaled
 
 
+def code_of(vector: bytes) -> bytes:
+    """A bit for each number of a stored embedding, in bytes: whether its root is above the mean of all roots.
+
+    Of similar images, few bits differ. Roots, because a few numbers are much larger than the others.
+    """
+    roots = np.sqrt(np.maximum(np.frombuffer(vector, "<f2").astype(np.float32), 0))
+    return np.packbits(roots > roots.mean()).tobytes()
+
+
+def similarities(vector: bytes, others: Sequence[bytes]) -> list[float]:
+    """Cosine similarity of stored embeddings of one model to another embedding, -1..1."""
+    if not others:
+        return []
+    return [float(value) for value in unit(unpacked(others)) @ unit(unpacked([vector]))[0]]
+
+
 def unpacked(vectors: Sequence[bytes]) -> Floats:
     """Stored embeddings of one model as a matrix of shape (images, features)."""
     return np.frombuffer(b"".join(vectors), "<f2").reshape(len(vectors), -1).astype(np.float32)

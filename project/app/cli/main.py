@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
-from app.cli import audit, backup, classify, doctor, keys, migrate, models, teach, tune, worker
+from app.cli import audit, backup, classify, doctor, keys, migrate, models, similar_index, teach, tune, worker
 from app.config import Settings
 from app.domain import DatabaseUnavailable, StartupError
 from app.observability.log_format import log_config
@@ -103,6 +103,9 @@ COMMANDS: Final = {
         backup.restore, "Restore a backup into an empty database and storage.", backup.add_restore_options
     ),
     "retain": _Command(backup.retain, "Apply RETENTION_DAYS and RETENTION_BYTES now.", backup.add_retain_options),
+    "similar-index": _Command(
+        similar_index.run, "Create an index for similar images (needs pgvector).", similar_index.add_options
+    ),
     "sweep": _Command(backup.sweep, "Delete images without a prediction.", backup.add_sweep_options),
     "export-model": _Command(
         models.export,

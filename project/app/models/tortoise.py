@@ -342,6 +342,12 @@ class Training(Model):
         indexes = (("status", "id"),)
 
 
+class BitsField(fields.Field[object]):
+    """Bits of any number."""
+
+    SQL_TYPE = "VARBIT"
+
+
 class Embedding(Model):
     """What a base model computed of a image before its scores."""
 
@@ -352,6 +358,7 @@ class Embedding(Model):
     model = fields.CharField(max_length=64)
     model_version = fields.CharField(max_length=64)
     vector = fields.BinaryField(description="Half precision, little endian.")
+    code = BitsField(null=True, description="A bit for each number of the vector, to find similar images.")
 
     class Meta:
         """Table and indexes."""

@@ -9,6 +9,7 @@ from pydantic import StringConstraints
 
 from app.api.deps import AppState, CurrentCaller, State
 from app.api.params import Id, decode_cursor, encode_cursor
+from app.api.similar import similar_to
 from app.db.crud import search, statistics
 from app.db.crud.history import previous_results
 from app.db.crud.search import Filters
@@ -25,6 +26,8 @@ from app.worker.reviewing import correct_and_learn
 router = APIRouter(prefix="/history", include_in_schema=False, route_class=PageRoute)
 
 PAGE: Final = 60
+SIMILAR: Final = 24
+"""Similar images shown."""
 LabelText = Annotated[StorableStr, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
 CORRECTED: Final = 1.0
 """Confidence of a person's correction."""
@@ -95,6 +98,20 @@ async def _explained_labels(state: AppState, prediction: PredictionRead) -> froz
     if found.manifest.kind != "image" or found.manifest.runtime != "litert":
         return frozenset()
     return frozenset(found.labels) if found.has_version(prediction.model_version) else frozenset()
+
+
+@router.get("/{id}/similar/")
+async def show_similar(
+    id: Id, request: Request, state: State, *, duplicates: Annotated[bool, Query()] = True
+) -> Response:
+    """The most similar images."""
+    return page(
+        request,
+        "similar.html",
+        prediction=PredictionRead.from_row(await state.get_prediction(id)),
+        similar=await similar_to(id, state, SIMILAR, with_duplicates=duplicates),
+        duplicates=duplicates,
+    )
 
 
 @router.post("/{id}/correction/")

@@ -21,6 +21,7 @@ from app.db.crud.trainings import MAX_ATTEMPTS, TrainingResult
 from app.domain import (
     Caller,
     DatabaseUnavailable,
+    Embedding,
     EngineDied,
     EngineFailed,
     EngineInterrupted,
@@ -161,27 +162,28 @@ class Trainer:
         if len(learned) > MAX_EXAMPLES:
             raise TrainingFailed(f"A model learns from at most {MAX_EXAMPLES} examples. Delete some.")
         material = _Material([], [], [])
-        computed: dict[int, bytes] = {}
+        computed: dict[int, Embedding] = {}
         for example in learned:
             vector = example.embedding
             if vector is None:
                 try:
-                    vector = await self._embedding(model.base, version, example)
+                    embedding = await self._embedding(model.base, version, example)
                 except (ImageMissing, ImageUnreadable):
                     # Deleted meanwhile, or damaged in the storage.
                     material.unreadable.append(example.prediction_id)
                     continue
-                computed[example.prediction_id] = vector
+                computed[example.prediction_id] = embedding
+                vector = embedding.vector
                 if len(computed) >= SAVED_TOGETHER:
-                    await embeddings.save_all(model.base, version, computed)
+                    await embeddings.save_all(computed)
                     computed.clear()
             material.examples.append(example)
             material.vectors.append(vector)
         if computed:
-            await embeddings.save_all(model.base, version, computed)
+            await embeddings.save_all(computed)
         return material
 
-    async def _embedding(self, base: str, version: str, example: EmbeddedExample) -> bytes:
+    async def _embedding(self, base: str, version: str, example: EmbeddedExample) -> Embedding:
         """Raises ImageUnreadable, also if the image ends the engine each time."""
         data = await self._storage.read(example.image_path)
         try:
@@ -197,7 +199,7 @@ class Trainer:
             raise ImageUnreadable from error
         if result.version != version:
             raise TrainingInterrupted(f"The base model {base} was replaced during the training.")
-        return embedding_of(result).vector
+        return embedding_of(result)
 
 
 async def _keep_lease(training: Training, work: "asyncio.Task[None]") -> None:

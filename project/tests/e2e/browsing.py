@@ -50,12 +50,18 @@ async def opened(browser: Browser, url: str, complaints: list[str], **options: A
 
 
 def upload(url: str, count: int = 1, name: str = "a.jpg") -> list[int]:
+    """Upload images and wait for their results; returns the IDs of the predictions."""
+    return upload_data(url, *(encoded(scene(300 + number, 200), "JPEG") for number in range(count)), name=name)
+
+
+def upload_data(url: str, *images: bytes, name: str = "a.jpg") -> list[int]:
+    """The same with images of the caller's."""
     found = []
-    for number in range(count):
-        image = {"file": (name, encoded(scene(300 + number, 200), "JPEG"))}
-        answer = httpx.post(f"{url}/predictions/", files=image, headers={"Prefer": "wait=30"}, timeout=60)
-        assert answer.json()["status"] == "succeeded"
-        found.append(int(answer.json()["id"]))
+    with httpx.Client(base_url=url, headers={"Prefer": "wait=60"}, timeout=60) as client:
+        for data in images:
+            answer = client.post("/predictions/", files={"file": (name, data)})
+            assert answer.json()["status"] == "succeeded", answer.text
+            found.append(int(answer.json()["id"]))
     return found
 
 

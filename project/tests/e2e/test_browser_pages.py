@@ -8,7 +8,8 @@ import pytest
 from playwright.async_api import Browser, Route, expect
 
 from tests.conftest import FALLBACK
-from tests.e2e.browsing import opened, shoot, upload
+from tests.drawings import circles
+from tests.e2e.browsing import opened, shoot, upload, upload_data
 from tests.e2e.server import Server
 from tests.pictures import jpeg
 
@@ -68,6 +69,28 @@ async def test_prediction_can_be_viewed_corrected_and_classified_again(browser: 
     # Its own answer comes by itself, beside the one before.
     await expect(page.locator(".comparison .bars")).to_have_count(2)
     await shoot(page, "side-by-side")
+    assert complaints == []
+    await context.close()
+
+
+async def test_similar_images_are_shown_and_copies_can_be_hidden(browser: Browser, service: str) -> None:
+    first, copy = upload(service, 2)
+    (other,) = upload_data(service, circles(1))
+    complaints: list[str] = []
+    context = await opened(browser, service, complaints)
+    page = await context.new_page()
+    await page.goto(f"/history/{first}")
+    strip = page.locator(".strip .card")
+    await expect(strip).to_have_count(2)
+    await expect(strip.first).to_contain_text("near-duplicate")
+    assert [await card.get_attribute("data-id") for card in await strip.all()] == [str(copy), str(other)]
+    await page.get_by_role("link", name="Similar images").click()
+    await expect(page.locator(".card")).to_have_count(2)
+    await shoot(page, "similar")
+    await page.get_by_role("link", name="Hide near-duplicates").click()
+    await expect(page.locator(".card")).to_have_count(1)
+    await page.locator(f".card[data-id='{other}'] a").click()
+    await expect(page).to_have_url(f"{service}/history/{other}")
     assert complaints == []
     await context.close()
 

@@ -8,7 +8,7 @@ from axe_playwright_python.async_playwright import Axe  # type: ignore[import-un
 from playwright.async_api import Browser, Page, expect
 
 from tests.drawings import circles, stripes
-from tests.e2e.browsing import VIEWS, opened, shoot
+from tests.e2e.browsing import VIEWS, opened, shoot, upload_data
 from tests.e2e.server import Server
 from tests.pictures import encoded, scene
 
@@ -21,17 +21,6 @@ MAX_ACTIONS = 110
 @pytest.fixture
 def service(server: Server) -> str:
     return server.start().url
-
-
-def send(service: str, *images: bytes) -> list[int]:
-    """Upload images and wait for their results; returns their IDs."""
-    numbers = []
-    with httpx.Client(base_url=service, headers={"Prefer": "wait=60"}, timeout=60) as client:
-        for number, data in enumerate(images):
-            answer = client.post("/predictions/", files={"file": (f"{number}.png", data)})
-            assert answer.json()["status"] == "succeeded", answer.text
-            numbers.append(int(answer.json()["id"]))
-    return numbers
 
 
 def reviewed(service: str) -> dict[int, dict[str, Any]]:
@@ -52,7 +41,7 @@ class Actions:
 
 
 async def test_hundred_images_take_hardly_more_actions(browser: Browser, service: str) -> None:
-    send(service, *(draw(number) for number in range(MANY // 2) for draw in (circles, stripes)))
+    upload_data(service, *(draw(number) for number in range(MANY // 2) for draw in (circles, stripes)))
     complaints: list[str] = []
     context = await opened(browser, service, complaints)
     page = await context.new_page()
@@ -80,8 +69,8 @@ async def test_hundred_images_take_hardly_more_actions(browser: Browser, service
 
 
 async def test_look_alikes_are_reviewed_together_and_undone(browser: Browser, service: str) -> None:
-    copies = send(service, *(encoded(scene(300, 200), "JPEG", quality=quality) for quality in (95, 85, 75)))
-    (other,) = send(service, circles(1))
+    copies = upload_data(service, *(encoded(scene(300, 200), "JPEG", quality=quality) for quality in (95, 85, 75)))
+    (other,) = upload_data(service, circles(1))
     complaints: list[str] = []
     context = await opened(browser, service, complaints)
     page = await context.new_page()
@@ -104,7 +93,7 @@ async def test_look_alikes_are_reviewed_together_and_undone(browser: Browser, se
 
 
 async def test_range_is_selected_with_shift_and_confirmed(browser: Browser, service: str) -> None:
-    send(service, *(circles(number) for number in range(5)))
+    upload_data(service, *(circles(number) for number in range(5)))
     context = await opened(browser, service, [])
     page = await context.new_page()
     await page.goto("/review")
@@ -120,7 +109,7 @@ async def test_range_is_selected_with_shift_and_confirmed(browser: Browser, serv
 
 
 async def test_label_is_typed_with_the_keyboard_alone(browser: Browser, service: str) -> None:
-    (number,) = send(service, circles(1))
+    (number,) = upload_data(service, circles(1))
     context = await opened(browser, service, [])
     page = await context.new_page()
     await page.goto("/review")
@@ -135,7 +124,7 @@ async def test_label_is_typed_with_the_keyboard_alone(browser: Browser, service:
 
 
 async def test_review_that_is_refused_is_shown_as_not_made(browser: Browser, service: str) -> None:
-    send(service, circles(1))
+    upload_data(service, circles(1))
     context = await opened(browser, service, [])
     page = await context.new_page()
     await page.goto("/review")
@@ -148,7 +137,7 @@ async def test_review_that_is_refused_is_shown_as_not_made(browser: Browser, ser
 
 
 async def test_reviews_work_without_scripts(browser: Browser, service: str) -> None:
-    first, second = send(service, circles(1), stripes(1))
+    first, second = upload_data(service, circles(1), stripes(1))
     context = await opened(browser, service, [], java_script_enabled=False)
     page = await context.new_page()
     await page.goto("/review")
@@ -168,7 +157,7 @@ async def test_reviews_work_without_scripts(browser: Browser, service: str) -> N
 async def test_page_is_accessible(
     browser: Browser, shared_server: Server, width: int, scheme: Literal["light", "dark"]
 ) -> None:
-    send(shared_server.url, circles(width), stripes(width), circles(width))
+    upload_data(shared_server.url, circles(width), stripes(width), circles(width))
     options: dict[str, Any] = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme, "bypass_csp": True}
     context = await opened(browser, shared_server.url, [], **options)
     page = await context.new_page()

@@ -97,6 +97,7 @@ async def test_openapi_description_is_complete(client: httpx.AsyncClient) -> Non
         ("get", "/predictions/{id}/image/"): {*one, "304", "409"},
         ("get", "/predictions/{id}/heatmap/"): {*one, "304", "409"},
         ("get", "/predictions/export/"): {"200", "422", "503"},
+        ("get", "/predictions/{id}/similar/"): one,
         ("get", "/accuracy"): {"200", "422", "503"},
         ("get", "/models/{name}/accuracy"): one,
         ("get", "/predictions/labelled/"): {"200", "422", "503"},

@@ -19,8 +19,8 @@ from app.db.migrations import migrate, migration_files, pending_migrations
 def schema(url: str) -> str:
     """Tables and indexes as ``pg_dump`` writes them, without parts that differ between runs.
 
-    Without functions, triggers, statistics, and indexes of expressions or of some rows too, of which Tortoise's models
-    know nothing.
+    Columns are sorted: migrations add them at the end. Without functions, triggers, statistics, ways of storage, and
+    indexes of expressions or of some rows too, of which Tortoise's models know nothing.
     """
     done = subprocess.run(
         [str(binaries() / "pg_dump"), "--schema-only", "--no-owner", url], capture_output=True, text=True, check=True
@@ -28,12 +28,18 @@ def schema(url: str) -> str:
     tables_only = re.sub(
         r"^(CREATE (FUNCTION .*?^\$\$;|VIEW .*?;|TRIGGER [^\n]*;|INDEX [^\n]* USING gin [^\n]*;"
         r"|(UNIQUE )?INDEX [^\n]* WHERE [^\n]*;)"
-        r"|ALTER TABLE [^\n]* SET STATISTICS \d+;)$",
+        r"|ALTER TABLE [^\n]* SET (STATISTICS \d+|STORAGE \w+);)$",
         "",
         done.stdout,
         flags=re.DOTALL | re.MULTILINE,
     )
-    lines = tables_only.splitlines()
+    columns_sorted = re.sub(
+        r"(?<=\(\n)(    .*?)(?=\n\);)",
+        lambda match: "\n".join(sorted(line.rstrip(",") for line in match[0].splitlines())),
+        tables_only,
+        flags=re.DOTALL,
+    )
+    lines = columns_sorted.splitlines()
     return "\n".join(line for line in lines if line and not line.startswith(("--", "\\", "SET", "SELECT")))
 
 

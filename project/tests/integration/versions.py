@@ -93,4 +93,5 @@ INSERT INTO embeddings (prediction_id, model, model_version, vector) VALUES (1, 
 UPDATE predictions SET reviewed_at = corrected_at, reviewed_by = 'anna', verdict = 'corrected', review_sampled = false
 WHERE id = 2;
 """,
+    15: "UPDATE embeddings SET code = B'1010';",
 }

@@ -21,6 +21,7 @@ from app.classifier.engine.frames import (
     Header,
 )
 from app.classifier.engine.sandbox import minimal_environment, unprivileged
+from app.classifier.similarity import code_of
 from app.domain import (
     Embedding,
     EngineDied,
@@ -144,7 +145,8 @@ class Engine:
         timing.record_stage("infer", result["infer"])
         seconds = (result["decode"], result["infer"])
         model, version, vector = result["model"], result["version"], result.get("body")
-        return Classification(scores, model, version, seconds, Embedding(model, version, vector) if vector else None)
+        embedding = Embedding(model, version, vector, code_of(vector)) if vector else None
+        return Classification(scores, model, version, seconds, embedding)
 
     async def _acquire(self, count: int) -> int:
         acquired = 0

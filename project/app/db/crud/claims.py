@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Final, Literal
 
 from app.db.connection import columns, execute
+from app.db.crud.embeddings import bits
 from app.db.crud.new_predictions import scores_json
 from app.db.crud.queue_depth import REQUESTED_AT
 from app.db.driver_internals import from_row
@@ -94,12 +95,13 @@ WITH results AS (
 """
 _KEEP_EMBEDDINGS: Final = """
 , kept AS (
-    INSERT INTO embeddings (prediction_id, model, model_version, vector)
-    SELECT embedding.id, embedding.model, embedding.version, vector
-    FROM unnest($9::bigint[], $10::text[], $11::text[], $12::bytea[]) AS embedding (id, model, version, vector)
+    INSERT INTO embeddings (prediction_id, model, model_version, vector, code)
+    SELECT embedding.id, embedding.model, embedding.version, vector, code
+    FROM unnest($9::bigint[], $10::text[], $11::text[], $12::bytea[], $13::varbit[])
+        AS embedding (id, model, version, vector, code)
     JOIN claimed USING (id) ORDER BY id
     ON CONFLICT (prediction_id, model) DO UPDATE
-    SET model_version = excluded.model_version, vector = excluded.vector
+    SET model_version = excluded.model_version, vector = excluded.vector, code = excluded.code
 )
 """
 _SUCCEED: Final = """
@@ -128,9 +130,9 @@ async def succeed_all(results: list[ClassificationResult]) -> list[Prediction | 
         for result in results
     ]
     embeddings = [
-        (result.claim.prediction_id, result.embedding.model, result.embedding.version, result.embedding.vector)
+        (result.claim.prediction_id, one.model, one.version, one.vector, bits(one))
         for result in results
-        if result.embedding
+        if (one := result.embedding)
     ]
     statement = _RESULTS + (_KEEP_EMBEDDINGS if embeddings else "") + _SUCCEED
     values = [*columns(rows), *(columns(embeddings) if embeddings else [])]

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+import asyncpg
+
 from app.db.connection import columns, execute
+from app.db.crud.embeddings import bits
 from app.db.driver_internals import from_row
 from app.db.errors import translate_connection_errors
 from app.domain import Embedding, IdempotencyClaim, IdempotencyKeyInFlight, ImageInfo, LabelScore, ServiceError, Status
@@ -113,6 +116,11 @@ def _embedding(source: _RowSource, attribute: str) -> Any:
     return getattr(result.embedding, attribute) if result and result.embedding else None
 
 
+def _code(source: _RowSource) -> asyncpg.BitString | None:
+    result = source.new.inline_result
+    return bits(result.embedding) if result and result.embedding else None
+
+
 def _cached_from(source: _RowSource) -> int | None:
     return source.new.inline_result.cached_from if source.new.inline_result else None
 
@@ -155,6 +163,7 @@ _COLUMNS: Final = (
     _Column("embedding_model", "text", lambda source: _embedding(source, "model"), None),
     _Column("embedding_version", "text", lambda source: _embedding(source, "version"), None),
     _Column("vector", "bytea", lambda source: _embedding(source, "vector"), None),
+    _Column("code", "varbit", _code, None),
     _Column("cached_from", "bigint", _cached_from, None),
 )
 _STORED: Final = (
@@ -202,11 +211,11 @@ _ADD_WEBHOOKS: Final = """
 # A cached result has the embeddings of the earlier prediction.
 _KEEP_EMBEDDINGS: Final = """
 , kept AS (
-    INSERT INTO embeddings (prediction_id, model, model_version, vector)
-    SELECT created.id, embedding_model, embedding_version, vector
+    INSERT INTO embeddings (prediction_id, model, model_version, vector, code)
+    SELECT created.id, embedding_model, embedding_version, vector, code
     FROM created JOIN new USING (image_path) WHERE vector IS NOT NULL
     UNION ALL
-    SELECT created.id, embeddings.model, embeddings.model_version, embeddings.vector
+    SELECT created.id, embeddings.model, embeddings.model_version, embeddings.vector, embeddings.code
     FROM created JOIN new USING (image_path) JOIN embeddings ON embeddings.prediction_id = cached_from
 )
 """

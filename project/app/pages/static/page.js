@@ -119,6 +119,18 @@ if (detail && OPEN.has(detail.dataset.status)) {
   });
 }
 
+// A strip of similar images, which may take a moment to find.
+const similar = document.querySelector("[data-similar]");
+if (similar) {
+  fetch(similar.dataset.similar).then(async response => {
+    const found = response.ok && new DOMParser().parseFromString(await response.text(), "text/html").getElementById("similar");
+    if (!found) { similar.remove(); return; }
+    const strip = element("ul", { className: "gallery strip" });
+    strip.append(...[...found.children].slice(0, 12));
+    similar.append(strip);
+  }).catch(() => {});
+}
+
 // --- Classify: multiple images, each with its own progress, error and result. ---
 
 const upload = document.getElementById("upload");
