@@ -4,14 +4,14 @@ import asyncio
 from http import HTTPStatus
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Path, Query, Request, Response
 
 from app.api.deps import AppState, CurrentCaller, State
 from app.api.errors import problem_responses
 from app.api.params import PREFER, CustomModelName, wait_seconds
-from app.api.upload_body import validation_error
+from app.api.upload_body import check_webhook_url, validation_error
 from app.api.upload_response import NOT_READABLE, no_content
-from app.db.crud import custom_models, examples, trainings
+from app.db.crud import custom_models, examples, trainings, webhook_deliveries
 from app.db.crud.custom_models import version_name
 from app.db.notifications import FINISHED
 from app.domain import (
@@ -27,10 +27,13 @@ from app.models.pydantic_custom import (
     CustomModelRead,
     LabelCount,
     TrainingRead,
+    TrainingRequest,
     VersionChoice,
     WrongAnswer,
 )
+from app.models.pydantic_history import DeliveryRead
 from app.models.tortoise import CustomModel, Training
+from app.outbound.addresses import origin_of
 
 router = APIRouter(prefix="/models", tags=["custom models"])
 
@@ -81,14 +84,24 @@ async def delete_model(name: CustomModelName, state: State, caller: CurrentCalle
     openapi_extra={"parameters": [PREFER]},
 )
 async def train_model(
-    name: CustomModelName, request: Request, response: Response, state: State, caller: CurrentCaller
+    name: CustomModelName,
+    request: Request,
+    response: Response,
+    state: State,
+    caller: CurrentCaller,
+    wanted: Annotated[TrainingRequest | None, Body()] = None,
 ) -> TrainingRead | Response:
     """Trains the model with its examples, or returns the training that is in progress.
 
     A training survives a crash. Its version is served unless it is worse than the one that is served now.
     """
     model = await custom_models.get(name)
+    webhook_url = check_webhook_url(
+        wanted.webhook_url if wanted else "", is_enabled=state.settings.webhook_secret is not None
+    )
     training = await trainings.request(model.id, caller)
+    if webhook_url:
+        await webhook_deliveries.add_for_training(training.id, webhook_url)
     response.headers["Location"] = str(request.url_for("read_training", name=name, number=training.id).path)
     read = await _ended(training, name, request, response, state)
     return read if caller.may(Scope.READ) else no_content()
@@ -129,6 +142,24 @@ async def list_wrong_answers(
     """Returns the examples that cross-validation answered with another label, the most confident ones first."""
     _, training = await _training(name, number)
     return (await wrong_answers_of(training.id))[:limit]
+
+
+@router.get("/{name}/trainings/{number}/deliveries", summary="List a training's webhooks", responses=_RESPONSES)
+async def list_training_deliveries(
+    name: CustomModelName,
+    number: Annotated[int, Path(gt=0, le=MAX_ID, description="ID of the training.")],
+    caller: CurrentCaller,
+) -> list[DeliveryRead]:
+    """Lists the training's webhooks and the state of their delivery.
+
+    Only the key that requested the training sees their full URLs, which may contain secrets.
+    """
+    _, training = await _training(name, number)
+    deliveries = [DeliveryRead.model_validate(row) for row in await webhook_deliveries.list_for_training(training.id)]
+    if training.key_id != caller.key_id:
+        for delivery in deliveries:
+            delivery.url = origin_of(delivery.url)
+    return deliveries
 
 
 @router.put(

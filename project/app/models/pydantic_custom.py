@@ -327,6 +327,14 @@ class WrongAnswer(BaseModel):
     confidence: float
 
 
+class TrainingRequest(BaseModel):
+    """Options of a training."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"webhook_url": "https://example.com/hook"}]})
+
+    webhook_url: str = Field(default="", description="URL that receives a signed webhook when the training ends.")
+
+
 class VersionChoice(BaseModel):
     """The version to serve."""
 

@@ -238,8 +238,11 @@ class Delivery(Model):
     """A webhook: where a prediction's end is told, and how far that has come."""
 
     id = fields.BigIntField(primary_key=True)
-    prediction: fields.ForeignKeyRelation[Prediction] = fields.ForeignKeyField(
-        "models.Prediction", related_name="deliveries", on_delete=fields.CASCADE, db_index=True
+    prediction: fields.ForeignKeyNullableRelation[Prediction] = fields.ForeignKeyField(
+        "models.Prediction", related_name="deliveries", on_delete=fields.CASCADE, db_index=True, null=True
+    )
+    training: "fields.ForeignKeyNullableRelation[Training]" = fields.ForeignKeyField(
+        "models.Training", related_name="deliveries", on_delete=fields.CASCADE, db_index=True, null=True
     )
     url = fields.TextField()
     status = fields.CharEnumField(

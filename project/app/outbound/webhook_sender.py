@@ -10,13 +10,15 @@ from functools import partial
 from typing import Final
 
 import httpx
+from pydantic import BaseModel
 
 from app.db.connection import when_available
 from app.db.crud import webhook_deliveries
 from app.db.crud.webhook_deliveries import Outcome
-from app.domain import PredictionNotFound, Status
+from app.domain import ModelUnknown, PredictionNotFound, Status, TrainingNotFound
 from app.models.pydantic import PredictionRead
-from app.models.tortoise import Delivery, Prediction
+from app.models.pydantic_custom import TrainingRead
+from app.models.tortoise import CustomModel, Delivery, Prediction, Training
 from app.observability import metrics
 from app.observability.log_events import WEBHOOK_FAILED, WEBHOOK_REFUSED, WEBHOOK_UNREACHABLE
 from app.outbound.http_client import NO_CONNECTION, USER_AGENT, AddressNotAllowed, SafeHttpClient, tls_problem
@@ -39,10 +41,18 @@ def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
 
 def payload(prediction: Prediction) -> bytes:
     """Body of a webhook: event type, time, and the whole prediction."""
-    read = PredictionRead.from_row(prediction)
-    outcome = "succeeded" if prediction.status == Status.SUCCEEDED else "failed"
+    return _payload("prediction", prediction.status, PredictionRead.from_row(prediction))
+
+
+def training_payload(training: Training, model: CustomModel) -> bytes:
+    """Body of a webhook about a training."""
+    return _payload("training", training.status, TrainingRead.from_row(training, model.name, model.training_id))
+
+
+def _payload(subject: str, status: Status, read: BaseModel) -> bytes:
+    outcome = "succeeded" if status == Status.SUCCEEDED else "failed"
     data = json.loads(read.model_dump_json())
-    return json.dumps({"type": f"prediction.{outcome}", "timestamp": data["completed_at"], "data": data}).encode()
+    return json.dumps({"type": f"{subject}.{outcome}", "timestamp": data["completed_at"], "data": data}).encode()
 
 
 class WebhookSender:
@@ -57,12 +67,16 @@ class WebhookSender:
         """Make one attempt at a claimed webhook and record the outcome. Raises DatabaseUnavailable."""
         try:
             prediction = await webhook_deliveries.reported_prediction(delivery)
-        except PredictionNotFound:
+            if prediction is None:
+                body = training_payload(*await webhook_deliveries.reported_training(delivery))
+            elif prediction.status in {Status.SUCCEEDED, Status.FAILED}:
+                body = payload(prediction)
+            else:
+                await webhook_deliveries.postpone(delivery)
+                return
+        except (PredictionNotFound, TrainingNotFound, ModelUnknown):
+            # Deleted, and the webhook with it.
             return
-        if prediction.status not in {Status.SUCCEEDED, Status.FAILED}:
-            await webhook_deliveries.postpone(delivery)
-            return
-        body = payload(prediction)
         outcome = await self._send(delivery, body, await webhook_deliveries.database_time())
         # Kept while the database is away: a receiver that has the webhook should not get it again.
         record = partial(webhook_deliveries.record_outcome, delivery, outcome)

@@ -28,8 +28,8 @@ from app.storage import Storage
 log = logging.getLogger(__name__)
 
 TABLES: Final = (
-    *("api_keys", "predictions", "past_answers", "tabular_predictions", "deliveries", "idempotency_keys", "changes"),
-    *("custom_models", "examples", "trainings", "embeddings"),
+    *("api_keys", "predictions", "past_answers", "tabular_predictions", "custom_models", "trainings", "deliveries"),
+    *("idempotency_keys", "changes", "examples", "embeddings"),
 )
 """In an order that satisfies foreign keys. Sessions, rate limits and workers are transient."""
 ADDED_TABLES: Final = {"13_20261127151402_custom_models.py": ("custom_models", "examples", "trainings", "embeddings")}

@@ -132,6 +132,7 @@ async def test_openapi_description_is_complete(client: httpx.AsyncClient) -> Non
         ("get", "/models/{name}/trainings"): one,
         ("get", "/models/{name}/trainings/{number}"): one,
         ("get", "/models/{name}/trainings/{number}/wrong"): one,
+        ("get", "/models/{name}/trainings/{number}/deliveries"): one,
         ("put", "/models/{name}/version"): {*one, "204"},
         ("get", "/metrics"): {"200"},
         ("get", "/info"): {"200", "503"},

@@ -25,8 +25,10 @@ from app.outbound.addresses import check_url
 from app.outbound.webhook_sender import WebhookSender
 from app.outbound.webhook_worker import WebhookWorker
 from app.worker import job_queue
+from tests.drawings import examples
 from tests.integration.conftest import serving
 from tests.pictures import jpeg
+from tests.teaching import add, create, taught
 from tests.uploading import upload
 
 pytestmark = pytest.mark.process
@@ -96,6 +98,43 @@ async def settled(client: httpx.AsyncClient, prediction_id: int, attempts: int =
             if found["attempts"] == attempts and (found["response_status"] or found["error"] or found["delivered_at"]):
                 return found
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+async def test_end_of_a_training_is_reported(client: httpx.AsyncClient, count: int) -> None:
+    """Of one that fails, for want of examples, and of one that succeeds."""
+    await create(client)
+    await add(client, examples(count))
+    async with receiving() as (receiver, url):
+        training = (await client.post("/models/shapes/train", json={"webhook_url": url})).json()
+        # As by a client that repeats its request.
+        await webhook_deliveries.add_for_training(training["id"], url)
+        message, body = await receiver.next()
+        verified = Webhook(SECRET).verify(body, message)
+        path = f"/models/shapes/trainings/{training['id']}"
+        row = (await client.get(path)).json()
+        assert row["status"] == ("failed" if count == 1 else "succeeded")
+        assert verified == {"type": f"training.{row['status']}", "timestamp": row["completed_at"], "data": row}
+        async with asyncio.timeout(20):
+            while (found := (await client.get(f"{path}/deliveries")).json())[0]["status"] != "delivered":
+                await asyncio.sleep(0.02)
+        assert [one["url"] for one in found] == [url]
+        assert len(receiver.received) == 1
+
+
+async def test_training_that_has_ended_is_reported_at_once(client: httpx.AsyncClient) -> None:
+    training = await taught(client, 3)
+    async with receiving() as (receiver, url):
+        await webhook_deliveries.add_for_training(training["id"], url)
+        _, body = await receiver.next()
+    assert json.loads(body)["data"]["id"] == training["id"]
+
+
+async def test_invalid_webhook_of_a_training_is_refused(client: httpx.AsyncClient) -> None:
+    await create(client)
+    response = await client.post("/models/shapes/train", json={"webhook_url": "ftp://example.com"})
+    assert response.status_code == 422
+    assert (await client.get("/models/shapes/trainings")).json() == []
 
 
 @pytest.mark.parametrize("wait", [False, True])

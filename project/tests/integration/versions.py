@@ -94,4 +94,8 @@ UPDATE predictions SET reviewed_at = corrected_at, reviewed_by = 'anna', verdict
 WHERE id = 2;
 """,
     15: "UPDATE embeddings SET code = B'1010';",
+    16: """
+INSERT INTO deliveries (training_id, url, status, attempts, created_at, delivered_at)
+VALUES (1, 'https://example.com/trained', 'delivered', 1, '2026-11-27 18:00:00+00', '2026-11-27 18:00:01+00');
+""",
 }

@@ -10,11 +10,11 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from app.db.connection import execute
-from app.db.crud import predictions
+from app.db.crud import custom_models, predictions, trainings
 from app.db.driver_internals import from_row
 from app.db.errors import translate_connection_errors
 from app.domain import DeliveryStatus
-from app.models.tortoise import Delivery, Prediction
+from app.models.tortoise import CustomModel, Delivery, Prediction, Training
 
 LEASE: Final = timedelta(seconds=60)
 """Time limit of one attempt; if its process dies, the next attempt follows after this."""
@@ -124,6 +124,28 @@ async def due_in(delivery_id: int) -> timedelta | None:
     return max(timedelta(0), rows[0]["pause"]) if rows else None
 
 
+_ADD_FOR_TRAINING: Final = """
+INSERT INTO deliveries (training_id, url, status, attempts, next_attempt_at, created_at)
+SELECT id, $2::text, CASE WHEN status IN ('pending', 'processing') THEN 'waiting' ELSE 'pending' END, 0,
+       CASE WHEN status IN ('succeeded', 'failed') THEN now() END, now()
+FROM (SELECT id, status FROM trainings WHERE id = $1 FOR SHARE) AS training
+WHERE NOT EXISTS (SELECT FROM deliveries WHERE training_id = $1 AND url = $2::text)
+"""
+
+
+@translate_connection_errors()
+async def add_for_training(training_id: int, url: str) -> None:
+    """Add a webhook to a training, unless it has it already; it is due at once if the training has ended."""
+    await execute(_ADD_FOR_TRAINING, [training_id, url])
+
+
+@translate_connection_errors()
+async def list_for_training(training_id: int) -> list[Delivery]:
+    """Webhooks of a training."""
+    rows = await execute("SELECT * FROM deliveries WHERE training_id = $1 ORDER BY id", [training_id])
+    return [from_row(Delivery, row) for row in rows]
+
+
 @translate_connection_errors()
 async def list_for_prediction(prediction_id: int) -> list[Delivery]:
     """Webhooks of a prediction. Raises PredictionNotFound."""
@@ -132,6 +154,13 @@ async def list_for_prediction(prediction_id: int) -> list[Delivery]:
     return [from_row(Delivery, row) for row in rows]
 
 
-async def reported_prediction(delivery: Delivery) -> Prediction:
-    """The prediction that a webhook reports. Raises PredictionNotFound."""
-    return await predictions.get(delivery.prediction_id)  # type: ignore[attr-defined]
+async def reported_prediction(delivery: Delivery) -> Prediction | None:
+    """The prediction that a webhook reports; None if it reports a training. Raises PredictionNotFound."""
+    prediction_id: int | None = delivery.prediction_id  # type: ignore[attr-defined]
+    return await predictions.get(prediction_id) if prediction_id else None
+
+
+async def reported_training(delivery: Delivery) -> tuple[Training, CustomModel]:
+    """The training that a webhook reports, and its model. Raises TrainingNotFound or ModelUnknown."""
+    training = await trainings.get(delivery.training_id)  # type: ignore[attr-defined]
+    return training, await custom_models.get_by_id(training.model_id)  # type: ignore[attr-defined]
