@@ -164,7 +164,7 @@ queue-limit: $(VENV)/dev.stamp ## Measure how many rows per second PostgreSQL an
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
 	@cd project && exec ../$(BIN)/python -m benchmarks.queue_limit --models $(TEST_MODELS) --images $(BENCH_FOLDER) $(BENCH_ARGS)
 
-similar: $(VENV)/dev.stamp ## Measure how similar images are found among a million (BENCH_IMAGES=folder; takes 10 minutes)
+similar: $(VENV)/dev.stamp ## Measure the latency and recall of similar images among a million (BENCH_IMAGES=folder; 10 minutes)
 	@[ -n "$(BENCH_IMAGES)" ] || { echo "error: set BENCH_IMAGES to a folder of JPEG files" >&2; false; } $(QUIETLY)
 	@$(call export-for-tests,mobilenet_v2,MODEL_WEIGHTS=$(TEST_WEIGHTS))
 	@cd project && exec ../$(BIN)/python -m benchmarks.similar --models $(TEST_MODELS) --images $(BENCH_FOLDER) $(BENCH_ARGS)

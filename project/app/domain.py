@@ -113,8 +113,8 @@ class LabelScore:
 
 
 @dataclass(frozen=True, slots=True)
-class Embedding:
-    """What an image model computed of an image before its scores.
+class ImageEmbedding:
+    """An image's feature vector, computed by an image model.
 
     ``vector``: in half precision, little endian. ``code``: a bit for each of its numbers, to compare images quickly.
     """

@@ -29,7 +29,7 @@ from app.db.connection import connected, execute
 from app.db.crud import embeddings
 from app.db.embedded import embedded_postgres
 from app.db.migrations import migrate
-from app.domain import Embedding
+from app.domain import ImageEmbedding
 from benchmarks.machine import machine
 from tests.pictures import encoded
 
@@ -92,7 +92,7 @@ async def fill(url: str, real: Floats, count: int) -> None:
     )
     first = 1
     for block in mixed(real, count):
-        made = [Embedding("m", "1", vector.tobytes(), code_of(vector.tobytes())) for vector in block]
+        made = [ImageEmbedding("m", "1", vector.tobytes(), code_of(vector.tobytes())) for vector in block]
         await connection.copy_records_to_table(
             "embeddings",
             columns=["prediction_id", "model", "model_version", "vector", "code"],
@@ -124,7 +124,7 @@ async def measure(name: str, numbers: Sequence[int], asked: Halfs, exact: Sequen
     """Print the time of a query, and the share of the nearest that it finds."""
     seconds, shares = [], []
     for number, vector, wanted in zip(numbers, asked, exact, strict=False):
-        embedding = Embedding("m", "1", vector.tobytes(), code_of(vector.tobytes()))
+        embedding = ImageEmbedding("m", "1", vector.tobytes(), code_of(vector.tobytes()))
         started_at = time.perf_counter()
         found = await embeddings.nearest(embedding, number + 1, CANDIDATES)
         scored = sorted(zip(similarities(embedding.vector, list(found.values())), found, strict=True), reverse=True)
@@ -141,7 +141,7 @@ async def measure(name: str, numbers: Sequence[int], asked: Halfs, exact: Sequen
 async def save(name: str, real: Floats, first: int) -> None:
     """Print the time to store embeddings, as uploads do."""
     block = next(mixed(real, SAVED))
-    made = [Embedding("m", "1", vector.tobytes(), code_of(vector.tobytes())) for vector in block]
+    made = [ImageEmbedding("m", "1", vector.tobytes(), code_of(vector.tobytes())) for vector in block]
     started_at = time.perf_counter()
     for at in range(0, SAVED, SAVED_TOGETHER):
         await embeddings.save_all({first + at + n: one for n, one in enumerate(made[at : at + SAVED_TOGETHER])})

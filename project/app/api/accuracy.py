@@ -51,7 +51,9 @@ async def list_accuracy(model: _ModelFilter = "") -> list[VersionAccuracyRead]:
 )
 async def read_accuracy(
     name: Annotated[StorableStr, Path(description="Name of a model.")],
-    version: Annotated[StorableStr, Query(description="Its version; by default the one that answered last.")] = "",
+    version: Annotated[
+        StorableStr, Query(description="Its version; by default the one of the newest reviewed result.")
+    ] = "",
 ) -> AccuracyRead:
     """Returns accuracy by label and by day, and which labels are mistaken for which."""
     rows = await accuracy.by_version(name)
@@ -70,12 +72,12 @@ async def read_accuracy(
             LabelAccuracyRead(
                 label=one.label,
                 reviewed=one.reviewed,
-                precision=round(one.correct / one.answered, 4) if one.answered else None,
+                precision=round(one.correct / one.predicted, 4) if one.predicted else None,
                 recall=round(one.correct / one.reviewed, 4) if one.reviewed else None,
             )
             for one in labels
         ],
-        confusions=[ConfusionRead(label=one.label, answer=one.answer, count=one.count) for one in confusions],
+        confusions=[ConfusionRead(actual=one.actual, predicted=one.predicted, count=one.count) for one in confusions],
         days=[DayAccuracyRead(day=one.day, reviewed=one.reviewed, correct=one.correct) for one in days],
     )
 
@@ -122,7 +124,7 @@ def _read(row: VersionAccuracy) -> VersionAccuracyRead:
         model_version=row.model_version,
         all=_share(row.reviewed, row.correct),
         sample=_share(row.sampled, row.sampled_correct),
-        last_answer=row.last_answer,
+        last_result_at=row.last_result_at,
     )
 
 

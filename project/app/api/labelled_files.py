@@ -1,5 +1,6 @@
-"""Labelled images as one file of any length: a ZIP file with a folder for each label, or CSV."""
+"""Streams labelled images as a ZIP file with a folder for each label, or as CSV."""
 
+import asyncio
 import hashlib
 import re
 import zipfile
@@ -15,19 +16,19 @@ from app.storage import Storage
 
 COLUMNS: Final = ["file", "label", "id", "filename", "sha256", "source", "model", "labelled_by", "labelled_at"]
 MAX_NAME_BYTES: Final = 255
-_KEPT: Final = " !#$&'()+,-.;=@[]^_`{}"
+_ALLOWED: Final = " !#$&'()+,-.;=@[]^_`{}"
 """What folder names may contain on all systems, besides letters and digits."""
-_RESERVED: Final = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)")
-"""Names that Windows does not allow."""
+_RESERVED: Final = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d|labels(?=\.csv$))(?=\.|$)")
+"""Names that Windows does not allow, and that of the list."""
 
 
 def folder_name(label: str) -> str:
     """A label as the name of a folder; characters that some system does not allow are percent-encoded.
 
-    Different labels have different names, and no name leads out of its folder.
+    Labels that differ in more than case have different names, and no name leads out of its folder.
     """
     name = "".join(
-        character if character.isalnum() or character in _KEPT else quote(character, safe="") for character in label
+        character if character.isalnum() or character in _ALLOWED else quote(character, safe="") for character in label
     )
     # Neither hidden, nor stripped by Windows, nor taken for an option or a formula.
     name = re.sub(r"^[-. =+@]|[. ]$", _encoded, name)
@@ -45,9 +46,8 @@ def _encoded(match: re.Match[str]) -> str:
 async def csv_lines(first: Sequence[LabelledImage], rest: AsyncIterator[list[LabelledImage]]) -> AsyncIterator[str]:
     """The list of all images; ``first``: those that were read already."""
     yield csv_text([COLUMNS])
-    yield csv_text([_line(image) for image in first])
-    async for group in rest:
-        yield csv_text([_line(image) for image in group])
+    async for image in _without_repeats(first, rest):
+        yield csv_text([_line(image)])
 
 
 async def zip_parts(
@@ -60,19 +60,19 @@ async def zip_parts(
     target = _Stream()
     lines = [csv_text([COLUMNS])]
     with zipfile.ZipFile(cast("IO[bytes]", target), "w", zipfile.ZIP_STORED) as archive:
-        async for image in _each(first, rest):
+        async for image in _without_repeats(first, rest):
             try:
                 data = await storage.read(image.image_path)
             except ImageMissing:
                 continue
-            archive.writestr(_path(image), data)
+            await asyncio.to_thread(archive.writestr, _path(image), data)
             lines.append(csv_text([_line(image)]))
-            yield target.taken()
-        archive.writestr("labels.csv", "".join(lines), zipfile.ZIP_DEFLATED)
-    yield target.taken()
+            yield target.take()
+        await asyncio.to_thread(archive.writestr, "labels.csv", "".join(lines), zipfile.ZIP_DEFLATED)
+    yield target.take()
 
 
-async def _each(
+async def _without_repeats(
     first: Sequence[LabelledImage], rest: AsyncIterator[list[LabelledImage]]
 ) -> AsyncIterator[LabelledImage]:
     """Each image once with each of its labels, which may be those of several models."""
@@ -100,7 +100,7 @@ def _line(image: LabelledImage) -> list[object]:
 
 
 class _Stream:
-    """A file that is only written to: what was written is taken away."""
+    """A write-only file; ``take`` returns what was written since the last call."""
 
     def __init__(self) -> None:
         self._written: list[bytes] = []
@@ -113,7 +113,7 @@ class _Stream:
     def flush(self) -> None:
         """Nothing is buffered."""
 
-    def taken(self) -> bytes:
+    def take(self) -> bytes:
         """What was written since the last call."""
         data = b"".join(self._written)
         self._written.clear()

@@ -1,6 +1,5 @@
-"""Routes to review predictions: which are next, and what people say of them."""
+"""Routes of the review queue, and of reviews."""
 
-from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -44,10 +43,8 @@ async def list_unreviewed(
 ) -> ReviewQueue:
     """Returns predictions that nobody has reviewed: the least certain first, and one in ten from a random sample.
 
-    Reviews of the random sample estimate accuracy without bias. Examples of custom models are left out.
+    Reviews of the random sample estimate the accuracy of all results. Examples of custom models are left out.
     """
-    # Only these have something to review.
-    filters = replace(filters, status=None)
     items = await reviews.unreviewed(limit, filters)
     return ReviewQueue(
         remaining=await reviews.count_unreviewed(filters),
@@ -65,14 +62,14 @@ async def list_unreviewed(
     },
 )
 async def review(wanted: ReviewRequest, state: State, caller: CurrentCaller) -> ReviewResult | Response:
-    """Sets people's labels of many predictions in one transaction, or withdraws them.
+    """Sets people's labels of many predictions in one transaction, or undoes that.
 
-    A label that is the model's own makes the verdict `confirmed`. A person's label stays the headline if the image is
-    classified again. Custom models learn from reviews as from corrections.
+    A label that is the model's own makes the verdict `confirmed`. A person's label stays in `top_prediction` if the
+    image is classified again. Custom models learn from reviews as from corrections.
     """
     selection = _selection(wanted)
     if wanted.verdict is None:
-        changed = await reviews.withdraw(selection, caller)
+        changed = await reviews.undo(selection, caller)
     else:
         changed = await review_and_learn(
             selection, wanted.label, caller, state.custom, new_label=wanted.new_label, is_sampled=wanted.sampled

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain import Embedding
+from app.domain import ImageEmbedding
 
 DUPLICATE: Final = 0.9
 """Cosine similarity above which two images count as the same image: re-encoded or cropped by 5 %, photographs have
@@ -26,7 +26,7 @@ def unit(vectors: Floats) -> Floats:
 
 
 def code_of(vector: bytes) -> bytes:
-    """A bit for each number of a stored embedding, in bytes: whether its root is above the mean of all roots.
+    """The binary code of a stored embedding: one bit per number, set if its square root is above the mean of all roots.
 
     Of similar images, few bits differ. Roots, because a few numbers are much larger than the others.
     """
@@ -65,7 +65,7 @@ def near_duplicates(embeddings: Floats) -> Groups:
     return groups
 
 
-def look_alikes(embeddings: Mapping[int, Embedding]) -> dict[int, int]:
+def near_duplicate_groups(embeddings: Mapping[int, ImageEmbedding]) -> dict[int, int]:
     """Groups of images that are nearly the same: for each image in one, the first image of its group.
 
     Images are named by IDs. Only embeddings of the same version of a model are compared.

@@ -9,7 +9,7 @@ from app.config import Settings
 from app.domain import PgvectorRefused, StartupError
 
 MIN_PGVECTOR: Final = (0, 8)
-"""The first version that goes on while rows of other models are in between."""
+"""The first version with iterative index scans, which continue past rows of other models."""
 MEMORY_MB: Final = 1024
 
 

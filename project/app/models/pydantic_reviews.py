@@ -52,12 +52,12 @@ class ReviewRequest(BaseModel):
     )
     filter: ReviewFilter | None = Field(
         default=None,
-        description=f"In place of `ids`: the first {MAX_REVIEWED:,} predictions that match and are not reviewed yet; "
-        "with `verdict: null`, those that are.",
+        description=f"In place of `ids`: the first {MAX_REVIEWED:,} predictions that match and are not reviewed yet, "
+        "without the random sample; with `verdict: null`, those that are reviewed.",
     )
     verdict: Verdict | None = Field(
-        description="`confirmed`: the model's own label is right. `corrected`: `label` is. null: undo, so that the "
-        "model's own label is the headline again."
+        description="`confirmed`: the model's own label is right. `corrected`: `label` is. null: undo, so that "
+        "`top_prediction` is the model's own label again."
     )
     label: StorableStr | None = Field(
         default=None,
@@ -76,6 +76,8 @@ class ReviewRequest(BaseModel):
             raise ValueError("Send either ids or filter.")
         if (self.verdict is Verdict.CORRECTED) != (self.label is not None):
             raise ValueError("Send a label with the verdict corrected, and only with it.")
+        if self.sampled and self.filter:
+            raise ValueError("Send sampled only with ids.")
         return self
 
 
@@ -130,7 +132,7 @@ _EXAMPLE_VERSION: Final[dict[str, Any]] = {
     "model_version": "802341c85b42",
     "all": _EXAMPLE_SHARE,
     "sample": {"reviewed": 40, "correct": 34, "accuracy": 0.85, "interval": [0.7093, 0.9294]},
-    "last_answer": "2026-11-27T09:00:00.000000Z",
+    "last_result_at": "2026-11-27T09:00:00.000000Z",
 }
 
 
@@ -141,9 +143,13 @@ class VersionAccuracyRead(BaseModel):
 
     model: str
     model_version: str
-    all: Share = Field(description="Of all reviews. The least certain results are reviewed first, so this is too low.")
-    sample: Share = Field(description="Of the random sample: an estimate without bias.")
-    last_answer: datetime = Field(description="When the version classified a reviewed image last.")
+    all: Share = Field(
+        description="Of all reviews. The least certain results are reviewed first, so this is usually too low."
+    )
+    sample: Share = Field(
+        description="Of the random sample: an estimate for all results, if all of the sample is reviewed."
+    )
+    last_result_at: datetime = Field(description="When the version classified a reviewed image last.")
 
 
 class LabelAccuracyRead(BaseModel):
@@ -158,8 +164,8 @@ class LabelAccuracyRead(BaseModel):
 class ConfusionRead(BaseModel):
     """A wrong label."""
 
-    label: str = Field(description="The right label.")
-    answer: str = Field(description="The model's label.")
+    actual: str = Field(description="The true label.")
+    predicted: str = Field(description="The model's label.")
     count: int
 
 
@@ -180,7 +186,7 @@ class AccuracyRead(VersionAccuracyRead):
                 {
                     **_EXAMPLE_VERSION,
                     "labels": [{"label": "tabby", "reviewed": 40, "precision": 0.9, "recall": 0.675}],
-                    "confusions": [{"label": "tabby", "answer": "tiger_cat", "count": 11}],
+                    "confusions": [{"actual": "tabby", "predicted": "tiger_cat", "count": 11}],
                     "days": [{"day": "2026-11-27", "reviewed": 200, "correct": 150}],
                 }
             ]
@@ -197,7 +203,7 @@ class ReviewItem(BaseModel):
     """A prediction to review."""
 
     prediction: PredictionRead
-    sampled: bool = Field(description="Part of the random sample, from which accuracy is estimated without bias.")
+    sampled: bool = Field(description="Part of the random sample, from which accuracy is estimated.")
 
 
 class ReviewQueue(BaseModel):

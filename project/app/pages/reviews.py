@@ -1,21 +1,23 @@
-"""The page to review predictions: the least certain first, look-alikes together."""
+"""The page to review predictions: the least certain first, near-duplicates together."""
 
 from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Final, NamedTuple
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request, Response
 
 from app.api.deps import CurrentCaller, State
-from app.classifier.similarity import look_alikes
+from app.classifier.similarity import near_duplicate_groups
 from app.db.crud import embeddings, reviews
-from app.db.crud.reviews import Selection
+from app.db.crud.reviews import Selection, Unreviewed
 from app.db.crud.search import Filters
-from app.domain import MAX_ID, OTHER, PredictionNotFound
+from app.domain import MAX_ID, OTHER
 from app.models.pydantic import PredictionRead, StorableStr
 from app.pages.classify import image_models
 from app.pages.errors import PageRoute
 from app.pages.rendering import page, redirect, to_model_label
+from app.worker.custom_models import CustomModels
 from app.worker.reviewing import review_and_learn
 
 router = APIRouter(prefix="/review", include_in_schema=False, route_class=PageRoute)
@@ -26,12 +28,13 @@ PredictionId = Annotated[int, Form(gt=0, le=MAX_ID)]
 
 
 class Item(NamedTuple):
-    """A prediction to review. ``look_alikes``: number of images in its group, itself included."""
+    """A prediction to review. ``group_size``: number of near-duplicates, itself included."""
 
     prediction: PredictionRead
     is_sampled: bool
     group: int
-    look_alikes: int
+    group_size: int
+    is_custom: bool
 
 
 @router.get("/")
@@ -44,11 +47,11 @@ async def show_queue(
     """Predictions to review. ``done``: the one that was reviewed last, which can be undone without scripts."""
     filters = Filters(model=model)
     queue = await reviews.unreviewed(PAGE, filters)
-    groups = look_alikes(await embeddings.of_predictions([one.prediction.id for one in queue]))
+    groups = near_duplicate_groups(await embeddings.of_predictions([one.prediction.id for one in queue]))
     return page(
         request,
         "review.html",
-        items=_grouped([(PredictionRead.from_row(one.prediction), one.is_sampled) for one in queue], groups),
+        items=_grouped(queue, groups, state.custom),
         remaining=await reviews.count_unreviewed(filters),
         model=model,
         models=[one.name for one in await image_models(state)],
@@ -65,32 +68,42 @@ async def review(
     id: PredictionId,
     label: Annotated[StorableStr, Form(max_length=MAX_LABEL)] = "",
     text: Annotated[StorableStr, Form(max_length=MAX_LABEL)] = "",
+    model: Annotated[StorableStr, Form()] = "",
     *,
     sampled: Annotated[bool, Form()] = False,
 ) -> Response:
     """Set a person's label, of a button or typed; without scripts."""
     prediction = await state.get_prediction(id)
     typed = text if state.custom.find(prediction.model) else to_model_label(text)
+    reviewed = False
     if chosen := label or typed:
-        await review_and_learn(Selection([id]), chosen, caller, state.custom, is_sampled=sampled)
-    return redirect(request, f"/review?done={id}")
+        reviewed = bool(await review_and_learn(Selection([id]), chosen, caller, state.custom, is_sampled=sampled))
+    return redirect(request, _queue_path(model, id if reviewed else None))
 
 
 @router.post("/undo/")
-async def undo(request: Request, caller: CurrentCaller, id: PredictionId) -> Response:
-    """Take a review back; without scripts."""
-    if not await reviews.withdraw(Selection([id]), caller):
-        raise PredictionNotFound
-    return redirect(request, "/review")
+async def undo(
+    request: Request, caller: CurrentCaller, id: PredictionId, model: Annotated[StorableStr, Form()] = ""
+) -> Response:
+    """Undo a review; without scripts."""
+    await reviews.undo(Selection([id]), caller)
+    return redirect(request, _queue_path(model))
 
 
-def _grouped(queue: list[tuple[PredictionRead, bool]], groups: Mapping[int, int]) -> list[Item]:
-    """The queue in its order, but for look-alikes, which follow the first of them."""
+def _queue_path(model: str, done: int | None = None) -> str:
+    """The queue of the model that was chosen."""
+    parameters = {name: value for name, value in (("model", model), ("done", done)) if value}
+    return f"/review?{urlencode(parameters)}" if parameters else "/review"
+
+
+def _grouped(queue: list[Unreviewed], groups: Mapping[int, int], custom: CustomModels) -> list[Item]:
+    """The queue in its order, but for near-duplicates, which follow the first of them."""
     sizes = Counter(groups.values())
-    items = [
-        Item(prediction, is_sampled, group, sizes.get(group, 1))
-        for prediction, is_sampled in queue
-        for group in [groups.get(prediction.id, prediction.id)]
-    ]
+    items = []
+    for entry in queue:
+        group = groups.get(entry.prediction.id, entry.prediction.id)
+        is_custom = custom.find(entry.prediction.model) is not None
+        read = PredictionRead.from_row(entry.prediction)
+        items.append(Item(read, entry.is_sampled, group, sizes.get(group, 1), is_custom))
     first = {item.group: position for position, item in reversed(list(enumerate(items)))}
     return sorted(items, key=lambda item: first[item.group])

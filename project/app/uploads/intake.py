@@ -6,7 +6,7 @@ import hashlib
 import time
 import unicodedata
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -124,6 +124,7 @@ class Intake:
         self._max_upload_bytes = settings.max_upload_bytes
         self._max_duration = timedelta(seconds=settings.max_wait_seconds) + CLAIM_TIMEOUT
         self._reuse_results = settings.reuse_answers
+        self._keep_embeddings = settings.keep_embeddings
         # Separate, so that slow servers do not hold up uploads.
         self._download_budget = MemoryBudget(max(settings.max_receiving_bytes, settings.max_upload_bytes))
         self._cached_result = Batcher(new_predictions.cached_results, max_items=MAX_LOOKUPS)
@@ -261,7 +262,7 @@ class Intake:
             cached = await self._cached_result((image.sha256, model.name, model.version))
             (metrics.CACHE_HITS if cached else metrics.CACHE_MISSES).labels("answers").inc()
             if cached:
-                return cached
+                return cached if self._keep_embeddings else replace(cached, cached_from=None)
         if upload.deadline is None:
             return None
         # A waiting client gets the result together with the row; the disk works in the meantime.

@@ -14,7 +14,15 @@ from app.classifier.registry import Registry
 from app.concurrency import Batcher, repeating
 from app.db.crud import custom_models, examples, trainings
 from app.db.crud.custom_models import ServedVersion
-from app.domain import Caller, DatabaseUnavailable, Embedding, LabelScore, ModelBroken, ModelUnknown, TrainingNotFound
+from app.domain import (
+    Caller,
+    DatabaseUnavailable,
+    ImageEmbedding,
+    LabelScore,
+    ModelBroken,
+    ModelUnknown,
+    TrainingNotFound,
+)
 from app.models.pydantic_system import ModelRead
 from app.models.tortoise import CustomModel
 from app.worker.dispatch import ImageModel
@@ -135,7 +143,7 @@ async def retrain_if_due(model: CustomModel, actor: Caller) -> None:
             await trainings.request(model.id, actor)
 
 
-def embedding_of(classification: Classification) -> Embedding:
+def embedding_of(classification: Classification) -> ImageEmbedding:
     """The embedding of an image. Raises ModelBroken if the model gives none."""
     if classification.embedding is None:
         raise ModelBroken(f"The model {classification.model} has no output named embedding, so it cannot be a base.")

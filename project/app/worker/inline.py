@@ -1,4 +1,4 @@
-"""Classifies images that have no row yet, for clients that wait: row and result are written in prediction statement."""
+"""Classifies images that have no row yet, for clients that wait: row and result are written in one statement."""
 
 import asyncio
 import logging

@@ -7,8 +7,9 @@ from app.db.crud import custom_models, examples, reviews
 from app.db.crud.examples import NewExample
 from app.db.crud.reviews import Selection
 from app.db.transactions import transaction
-from app.domain import OTHER, Caller, ModelUnknown, PredictionNotFound, Use
+from app.domain import OTHER, Caller, ModelUnknown, PredictionNotFound, Use, Verdict
 from app.models.tortoise import CustomModel, Prediction
+from app.observability import metrics
 from app.worker.custom_models import CustomModels, retrain_if_due
 
 
@@ -60,6 +61,10 @@ async def review_and_learn(
                 model.labels = await custom_models.add_labels(model.id, [label])
             await _learn(model, by_model[name], actor)
             learned.append(model)
+    for prediction in reviewed:
+        metrics.REVIEWS.labels(prediction.model, prediction.verdict).inc()
+        if prediction.verdict == Verdict.CORRECTED:
+            metrics.CORRECTIONS.labels(prediction.model).inc()
     for model in learned:
         await retrain_if_due(model, actor)
     return reviewed

@@ -21,11 +21,11 @@ from app.db.crud.trainings import MAX_ATTEMPTS, TrainingResult
 from app.domain import (
     Caller,
     DatabaseUnavailable,
-    Embedding,
     EngineDied,
     EngineFailed,
     EngineInterrupted,
     ExamplesMissing,
+    ImageEmbedding,
     ImageMissing,
     ImageUnreadable,
     ModelBroken,
@@ -162,7 +162,7 @@ class Trainer:
         if len(learned) > MAX_EXAMPLES:
             raise TrainingFailed(f"A model learns from at most {MAX_EXAMPLES} examples. Delete some.")
         material = _Material([], [], [])
-        computed: dict[int, Embedding] = {}
+        computed: dict[int, ImageEmbedding] = {}
         for example in learned:
             vector = example.embedding
             if vector is None:
@@ -183,7 +183,7 @@ class Trainer:
             await embeddings.save_all(computed)
         return material
 
-    async def _embedding(self, base: str, version: str, example: EmbeddedExample) -> Embedding:
+    async def _embedding(self, base: str, version: str, example: EmbeddedExample) -> ImageEmbedding:
         """Raises ImageUnreadable, also if the image ends the engine each time."""
         data = await self._storage.read(example.image_path)
         try:

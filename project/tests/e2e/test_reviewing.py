@@ -68,14 +68,14 @@ async def test_hundred_images_take_hardly_more_actions(browser: Browser, service
     await context.close()
 
 
-async def test_look_alikes_are_reviewed_together_and_undone(browser: Browser, service: str) -> None:
+async def test_near_duplicates_are_reviewed_together_and_undone(browser: Browser, service: str) -> None:
     copies = upload_data(service, *(encoded(scene(300, 200), "JPEG", quality=quality) for quality in (95, 85, 75)))
     (other,) = upload_data(service, circles(1))
     complaints: list[str] = []
     context = await opened(browser, service, complaints)
     page = await context.new_page()
     await page.goto("/review")
-    await page.get_by_role("button", name="3 look-alikes: select all").first.click()
+    await page.get_by_role("button", name="3 near-duplicates: select all").first.click()
     await expect(page.locator(".review.selected")).to_have_count(3)
     await shoot(page, "review-selected")
     await page.get_by_label("Label for all that are selected").fill("my view")
@@ -83,7 +83,7 @@ async def test_look_alikes_are_reviewed_together_and_undone(browser: Browser, se
     await expect(page.locator(".review.done")).to_have_count(3)
     await page.wait_for_load_state("networkidle")
     assert {number: row["top_prediction"] for number, row in reviewed(service).items()} == dict.fromkeys(
-        copies, "my view"
+        copies, "my_view"
     )
     await page.locator(f"#r{other}").press("z")
     await expect(page.locator(".review.done")).to_have_count(0)
@@ -123,7 +123,7 @@ async def test_label_is_typed_with_the_keyboard_alone(browser: Browser, service:
     await context.close()
 
 
-async def test_review_that_is_refused_is_shown_as_not_made(browser: Browser, service: str) -> None:
+async def test_review_that_cannot_be_sent_is_reported_and_reopened(browser: Browser, service: str) -> None:
     upload_data(service, circles(1))
     context = await opened(browser, service, [])
     page = await context.new_page()

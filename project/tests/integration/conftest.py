@@ -99,7 +99,7 @@ async def serving(settings: Settings, *, own_engine: bool = False) -> AsyncItera
 
     ``own_engine``: it does not use the engine of other tests.
     """
-    application = create_application(settings, None if own_engine else await SHARED.of(settings))
+    application = create_application(settings, None if own_engine else await SHARED.engine_for(settings))
     async with application.router.lifespan_context(application) as state:
 
         async def with_state(scope: Scope, receive: Receive, send: Send) -> None:

@@ -16,7 +16,7 @@ class SharedEngines:
         self._engines: list[Engine] = []
         self._running = AsyncExitStack()
 
-    async def of(self, settings: Settings) -> Engine | None:
+    async def engine_for(self, settings: Settings) -> Engine | None:
         """The engine that an application with these settings would start; None if it has models of its own."""
         if settings.queue != "local" or settings.models not in self.folders:
             return None
@@ -30,7 +30,7 @@ class SharedEngines:
         return engine
 
     def pids(self) -> set[int]:
-        """Of their processes."""
+        """Process IDs of the shared engines."""
         return {engine._process.pid for engine in self._engines}
 
     async def stop(self) -> None:
@@ -39,4 +39,4 @@ class SharedEngines:
 
 
 SHARED = SharedEngines()
-"""Those of this process."""
+"""The engines that the tests of this process share."""

@@ -64,7 +64,7 @@ async def test_labels_confusions_and_days_are_counted(client: httpx.AsyncClient)
         {"label": "my cat", "reviewed": 2, "precision": None, "recall": 0.0},
         {"label": own, "reviewed": 1, "precision": 0.3333, "recall": 1.0},
     ]
-    assert read["confusions"] == [{"label": "my cat", "answer": own, "count": 2}]
+    assert read["confusions"] == [{"actual": "my cat", "predicted": own, "count": 2}]
     assert [(day["reviewed"], day["correct"]) for day in read["days"]] == [(1, 1), (2, 0)]
 
 
@@ -169,6 +169,8 @@ async def test_export_reads_page_by_page(client: httpx.AsyncClient, monkeypatch:
         ("-x", "%2Dx"),
         ("=1+1", "%3D1+1"),
         ("a\nb", "a%0Ab"),
+        ("Labels.csv", "%4Cabels.csv"),
+        ("labels", "labels"),
     ],
 )
 def test_labels_become_safe_folder_names(label: str, name: str) -> None:

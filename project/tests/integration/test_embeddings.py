@@ -6,11 +6,11 @@ import httpx
 import numpy as np
 import pytest
 
-from app.classifier.similarity import code_of, look_alikes, unit, unpacked
+from app.classifier.similarity import code_of, near_duplicate_groups, unit, unpacked
 from app.config import Settings
 from app.db.connection import execute
 from app.db.crud import embeddings
-from app.domain import Embedding
+from app.domain import ImageEmbedding
 from tests.conftest import FALLBACK
 from tests.drawings import circles, noise, recompressed, stripes
 from tests.integration.conftest import serving
@@ -20,7 +20,7 @@ from tests.uploading import classify, upload
 pytestmark = pytest.mark.process
 
 
-async def stored() -> dict[int, Embedding]:
+async def stored() -> dict[int, ImageEmbedding]:
     rows = await execute("SELECT id FROM predictions")
     return await embeddings.of_predictions([row["id"] for row in rows])
 
@@ -46,6 +46,15 @@ async def test_cached_result_has_the_embedding_of_the_earlier_one(settings: Sett
     assert found[1] == found[2]
 
 
+async def test_cached_result_has_no_embedding_unless_it_is_wanted(settings: Settings) -> None:
+    async with serving(settings.model_copy(update={"reuse_answers": True})) as client:
+        await classify(client, circles(1))
+    changes = {"reuse_answers": True, "keep_embeddings": False}
+    async with serving(settings.model_copy(update=changes)) as client:
+        assert (await classify(client, circles(1)))["cached"]
+        assert list(await stored()) == [1]
+
+
 async def test_prediction_of_a_custom_model_has_the_embedding_of_its_base(client: httpx.AsyncClient) -> None:
     await taught(client, 3)
     prediction = await answer(client, noise(1))
@@ -65,12 +74,12 @@ async def test_no_embeddings_are_stored_unless_they_are_wanted(settings: Setting
         assert await stored() == {}
 
 
-def embedding(model: str, version: str, *values: float) -> Embedding:
+def embedding(model: str, version: str, *values: float) -> ImageEmbedding:
     vector = np.array(values, "<f2").tobytes()
-    return Embedding(model, version, vector, code_of(vector))
+    return ImageEmbedding(model, version, vector, code_of(vector))
 
 
-def test_look_alikes_are_grouped_within_a_version() -> None:
+def test_near_duplicate_groups_are_grouped_within_a_version() -> None:
     images = {
         1: embedding("a", "1", 1, 0),
         2: embedding("a", "1", 0, 1),
@@ -78,8 +87,8 @@ def test_look_alikes_are_grouped_within_a_version() -> None:
         4: embedding("a", "2", 1, 0, 0),
         5: embedding("b", "1", 1, 0),
     }
-    assert look_alikes(images) == {1: 1, 3: 1}
-    assert look_alikes({}) == {}
+    assert near_duplicate_groups(images) == {1: 1, 3: 1}
+    assert near_duplicate_groups({}) == {}
 
 
 async def similar(client: httpx.AsyncClient, prediction_id: int, **parameters: Any) -> list[dict[str, Any]]:

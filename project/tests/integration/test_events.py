@@ -26,7 +26,7 @@ Event = tuple[str, dict[str, object]]
 @asynccontextmanager
 async def served(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, Server]]:
     """The application on a real server: httpx' ASGI transport returns a response only when it is complete."""
-    application = create_application(settings, await SHARED.of(settings))
+    application = create_application(settings, await SHARED.engine_for(settings))
     server = Server(uvicorn.Config(application, port=0, log_config=None, timeout_graceful_shutdown=30))
     serving = asyncio.create_task(server.serve())
     async with asyncio.timeout(30):
@@ -219,7 +219,7 @@ async def test_shutdown_ends_streams_at_once(settings: Settings) -> None:
             await anext(events(one))
             server.should_exit = True
             async with asyncio.timeout(5):
-                # The stream may be older than the news of the row.
+                # The stream may have started before the row's first event.
                 pending = ("prediction", {"id": prediction_id, "status": "pending"})
                 assert {json.dumps(event) for event in [event async for event in events(everything)]} <= {
                     json.dumps(pending)

@@ -9,7 +9,8 @@ import pytest
 from app.config import Settings
 from app.db.connection import execute
 from app.db.crud import reviews
-from app.db.crud.reviews import EVERYTHING, SAMPLE_SHARE, Selection, queue_statement, unreviewed
+from app.db.crud.reviews import NO_FILTERS, SAMPLE_SHARE, Selection, queue_statement, unreviewed
+from app.db.crud.search import Filters
 from app.domain import ANYBODY
 from tests.drawings import circles, stripes
 from tests.integration.conftest import AddModel, serving
@@ -129,6 +130,7 @@ async def test_prediction_without_a_result_can_be_corrected_but_not_confirmed(cl
         {"ids": [1], "verdict": "corrected", "label": "a\u0000b"},
         {"ids": [1], "verdict": "corrected", "label": " "},
         {"filter": {}, "verdict": "confirmed"},
+        {"filter": {"model": "a"}, "verdict": "confirmed", "sampled": True},
         {"filter": {"colour": "red"}, "verdict": "confirmed"},
         {"ids": list(range(1, 10_002)), "verdict": "confirmed"},
     ],
@@ -139,9 +141,22 @@ async def test_invalid_reviews_are_refused(client: httpx.AsyncClient, body: dict
     assert (await read(client, 1))["verdict"] is None
 
 
+async def outside_of_the_sample(client: httpx.AsyncClient, count: int) -> list[int]:
+    """New predictions that are not in the random sample."""
+    numbers: list[int] = []
+    while len(numbers) < count:
+        number = (await classify(client))["id"]
+        (row,) = await execute("SELECT hashint8($1) % $2 = 0 AS is_sampled", [number, SAMPLE_SHARE])
+        if row["is_sampled"]:
+            await client.delete(f"/predictions/{number}/")
+        else:
+            numbers.append(number)
+    return numbers
+
+
 async def test_filter_reviews_what_nobody_has_reviewed(client: httpx.AsyncClient) -> None:
-    numbers = [(await classify(client))["id"] for _ in range(4)]
-    await execute("UPDATE predictions SET confidence = id / 10.0")
+    numbers = await outside_of_the_sample(client, 4)
+    await execute("UPDATE predictions SET confidence = array_position($1::bigint[], id) / 10.0", [numbers])
     await review(client, ids=numbers[3:], verdict="corrected", label="my cat")
     # What a person said stays.
     assert (await review(client, filter={"min_confidence": 0.2}, verdict="confirmed"))["ids"] == numbers[1:3]
@@ -182,15 +197,17 @@ async def test_verdict_is_on_the_model_that_answered_last(client: httpx.AsyncCli
 async def test_custom_model_learns_from_reviews_and_forgets_undone_ones(client: httpx.AsyncClient) -> None:
     await taught(client, 4, retrain_after=0)
     confirmed, corrected = [(await answer(client, draw(500)))["id"] for draw in (circles, stripes)]
-    old = (await client.get("/models/shapes/examples")).json()[0]
-    await review(client, ids=[confirmed, old["prediction_id"]], verdict="confirmed")
+    # One that the model itself has classified.
+    old = (await answer(client, circles(501)))["id"]
+    await client.put(f"/models/shapes/examples/{old}", json={"label": "circle"})
+    await review(client, ids=[confirmed, old], verdict="confirmed")
     await review(client, ids=[corrected], verdict="corrected", label="spiral", new_label=True)
     learned = {one["prediction_id"]: one["label"] for one in (await client.get("/models/shapes/examples")).json()}
-    assert (learned[confirmed], learned[corrected], len(learned)) == ("circle", "spiral", 10)
-    await review(client, ids=[confirmed, corrected, old["prediction_id"]], verdict=None)
+    assert (learned[confirmed], learned[corrected], len(learned)) == ("circle", "spiral", 11)
+    await review(client, ids=[confirmed, corrected, old], verdict=None)
     left = [one["prediction_id"] for one in (await client.get("/models/shapes/examples")).json()]
-    assert len(left) == 8
-    assert old["prediction_id"] in left
+    assert len(left) == 9
+    assert old in left
 
 
 async def insert(confidences: Sequence[float]) -> None:
@@ -226,6 +243,32 @@ async def test_queue_has_the_least_certain_and_a_random_sample() -> None:
 
 
 @pytest.mark.usefixtures("connected")
+async def test_filter_leaves_the_random_sample_out() -> None:
+    await insert([0.5] * MANY)
+    sample = {one.prediction.id for one in await unreviewed(MANY * SAMPLE_SHARE) if one.is_sampled}
+    selection = Selection(filters=Filters(label="tabby"), limit=MANY)
+    reviewed = {row.id for row in await reviews.review(selection, None, ANYBODY)}
+    assert reviewed == set(range(1, MANY + 1)) - sample
+
+
+@pytest.mark.usefixtures("connected")
+async def test_correction_of_a_review_stays_in_the_sample() -> None:
+    await insert([0.5] * MANY)
+    (first, *_) = [one.prediction.id for one in await unreviewed(MANY) if one.is_sampled]
+    await reviews.review(Selection([first]), None, ANYBODY, is_sampled=True)
+    await reviews.review(Selection([first]), "my cat", ANYBODY)
+    assert [row["review_sampled"] for row in await execute("SELECT * FROM predictions WHERE id = $1", [first])] == [
+        True
+    ]
+
+
+@pytest.mark.usefixtures("connected")
+async def test_short_queue_has_the_least_certain() -> None:
+    await insert([n / MANY for n in range(MANY)])
+    assert [one.is_sampled for one in await unreviewed(1)] == [False]
+
+
+@pytest.mark.usefixtures("connected")
 @pytest.mark.parametrize("is_sampled", [False, True])
 async def test_only_reviews_of_the_random_sample_count_as_such(is_sampled: bool) -> None:
     await insert([0.5] * MANY)
@@ -251,7 +294,7 @@ async def test_reviewed_predictions_and_examples_leave_the_queue(client: httpx.A
 async def test_queue_is_read_from_an_index(is_sampled: bool) -> None:
     await insert([n / 10_000 for n in range(10_000)])
     await execute("ANALYZE predictions")
-    statement, values = queue_statement(5, EVERYTHING, is_sampled=is_sampled)
+    statement, values = queue_statement(5, NO_FILTERS, is_sampled=is_sampled)
     plan = await execute(f"EXPLAIN {statement}", values)
     text = "\n".join(row["QUERY PLAN"] for row in plan)
     assert "Sort" not in text, text

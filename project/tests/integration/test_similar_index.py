@@ -12,7 +12,7 @@ from app.cli import similar_index
 from app.config import Settings
 from app.db.connection import execute
 from app.db.crud import embeddings
-from app.domain import Embedding, StartupError
+from app.domain import ImageEmbedding, StartupError
 from tests.drawings import circles
 from tests.integration.conftest import serving
 from tests.uploading import classify
@@ -21,7 +21,7 @@ FEATURES = 64
 MANY = 2_000
 
 
-async def insert(count: int, model: str = "m", *, seed: int = 1) -> list[Embedding]:
+async def insert(count: int, model: str = "m", *, seed: int = 1) -> list[ImageEmbedding]:
     """Predictions with random embeddings."""
     rng = np.random.default_rng(seed)
     vectors = [vector.tobytes() for vector in np.abs(rng.standard_normal((count, FEATURES))).astype("<f2")]
@@ -35,12 +35,12 @@ async def insert(count: int, model: str = "m", *, seed: int = 1) -> list[Embeddi
         """,
         [count, model, str(seed)],
     )
-    made = [Embedding(model, "1", vector, code_of(vector)) for vector in vectors]
+    made = [ImageEmbedding(model, "1", vector, code_of(vector)) for vector in vectors]
     await embeddings.save_all({row["id"]: one for row, one in zip(rows, made, strict=True)})
     return made
 
 
-async def plan(embedding: Embedding) -> str:
+async def plan(embedding: ImageEmbedding) -> str:
     """How the query with the index is executed."""
     statement = embeddings.NEAREST_BY_INDEX.format(bits=FEATURES)
     values: list[Any] = [embeddings.bits(embedding), embedding.model, embedding.version, 1, 20]

@@ -23,10 +23,10 @@ from app.classifier.engine.frames import (
 from app.classifier.engine.sandbox import minimal_environment, unprivileged
 from app.classifier.similarity import code_of
 from app.domain import (
-    Embedding,
     EngineDied,
     EngineFailed,
     EngineInterrupted,
+    ImageEmbedding,
     ImageInfo,
     ImageTooLarge,
     ImageUnreadable,
@@ -74,7 +74,7 @@ class Classification:
     version: str
     seconds: tuple[float, float] = field(compare=False)
     """Of decoding, and of inference."""
-    embedding: Embedding | None = field(default=None, compare=False)
+    embedding: ImageEmbedding | None = field(default=None, compare=False)
     """If it was asked for, and the model has an output for it."""
 
 
@@ -145,7 +145,7 @@ class Engine:
         timing.record_stage("infer", result["infer"])
         seconds = (result["decode"], result["infer"])
         model, version, vector = result["model"], result["version"], result.get("body")
-        embedding = Embedding(model, version, vector, code_of(vector)) if vector else None
+        embedding = ImageEmbedding(model, version, vector, code_of(vector)) if vector else None
         return Classification(scores, model, version, seconds, embedding)
 
     async def _acquire(self, count: int) -> int:

@@ -16,8 +16,8 @@ DAYS: Final = 90
 PAGE: Final = 1_000
 
 # A person's label is true for every model that has classified the image. Each version counts once for an image.
-_ANSWERS: Final = """
-WITH answers AS (
+_RESULTS: Final = """
+WITH results AS (
     SELECT DISTINCT ON (id, model, model_version) id, model, model_version, answer, truth, is_sampled, answered_at
     FROM (
         SELECT id, model, model_version, all_predictions->0->>'label' AS answer, top_prediction AS truth,
@@ -36,25 +36,25 @@ WITH answers AS (
 _BY_VERSION: Final = """
 SELECT model, model_version, count(*) AS reviewed, count(*) FILTER (WHERE answer = truth) AS correct,
        count(*) FILTER (WHERE is_sampled) AS sampled,
-       count(*) FILTER (WHERE is_sampled AND answer = truth) AS sampled_correct, max(answered_at) AS last_answer
-FROM answers GROUP BY model, model_version ORDER BY max(answered_at) DESC, model, model_version
+       count(*) FILTER (WHERE is_sampled AND answer = truth) AS sampled_correct, max(answered_at) AS last_result_at
+FROM results GROUP BY model, model_version ORDER BY max(answered_at) DESC, model, model_version
 """
 _BY_LABEL: Final = """
-SELECT label, sum(is_truth)::int AS reviewed, sum(is_answer)::int AS answered, sum(is_both)::int AS correct
+SELECT label, sum(is_truth)::int AS reviewed, sum(is_predicted)::int AS predicted, sum(is_both)::int AS correct
 FROM (
-    SELECT truth AS label, 1 AS is_truth, 0 AS is_answer, (answer = truth)::int AS is_both FROM answers
-    UNION ALL SELECT answer, 0, 1, 0 FROM answers
+    SELECT truth AS label, 1 AS is_truth, 0 AS is_predicted, (answer = truth)::int AS is_both FROM results
+    UNION ALL SELECT answer, 0, 1, 0 FROM results
 ) AS counted
 GROUP BY label ORDER BY reviewed DESC, label
 """
 _CONFUSIONS: Final = """
-SELECT truth AS label, answer, count(*) AS count FROM answers WHERE answer <> truth
+SELECT truth AS actual, answer AS predicted, count(*) AS count FROM results WHERE answer <> truth
 GROUP BY truth, answer ORDER BY count DESC, truth, answer LIMIT $3
 """
 _BY_DAY: Final = """
 SELECT date(answered_at AT TIME ZONE 'UTC') AS day, count(*) AS reviewed,
        count(*) FILTER (WHERE answer = truth) AS correct
-FROM answers WHERE answered_at > now() - $3 * interval '1 day' GROUP BY 1 ORDER BY 1
+FROM results WHERE answered_at > now() - $3 * interval '1 day' GROUP BY 1 ORDER BY 1
 """
 # What people say of a prediction comes before what custom models were taught of it.
 _LABELLED: Final = """
@@ -85,25 +85,25 @@ class VersionAccuracy:
     correct: int
     sampled: int
     sampled_correct: int
-    last_answer: datetime
+    last_result_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class LabelAccuracy:
-    """Images with a label, images that were given it, and those with both."""
+    """Images with a label, images that a model gave it, and those with both."""
 
     label: str
     reviewed: int
-    answered: int
+    predicted: int
     correct: int
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """How often a model gave a wrong label for a right one."""
+    """How often a model gave a wrong label."""
 
-    label: str
-    answer: str
+    actual: str
+    predicted: str
     count: int
 
 
@@ -134,25 +134,25 @@ class LabelledImage:
 @translate_connection_errors()
 async def by_version(model: str | None = None) -> list[VersionAccuracy]:
     """Accuracy of each version with reviews, the one that answered last first."""
-    return [VersionAccuracy(**row) for row in await execute(_ANSWERS + _BY_VERSION, [model, None])]
+    return [VersionAccuracy(**row) for row in await execute(_RESULTS + _BY_VERSION, [model, None])]
 
 
 @translate_connection_errors()
 async def by_label(model: str, version: str) -> list[LabelAccuracy]:
     """Accuracy of each label, the most frequent first."""
-    return [LabelAccuracy(**row) for row in await execute(_ANSWERS + _BY_LABEL, [model, version])]
+    return [LabelAccuracy(**row) for row in await execute(_RESULTS + _BY_LABEL, [model, version])]
 
 
 @translate_connection_errors()
 async def confusions(model: str, version: str) -> list[Confusion]:
     """Wrong labels, the most frequent first."""
-    return [Confusion(**row) for row in await execute(_ANSWERS + _CONFUSIONS, [model, version, CONFUSIONS])]
+    return [Confusion(**row) for row in await execute(_RESULTS + _CONFUSIONS, [model, version, CONFUSIONS])]
 
 
 @translate_connection_errors()
 async def by_day(model: str, version: str) -> list[DayAccuracy]:
     """Accuracy of the results of each of the last ``DAYS`` days in UTC, oldest first; without days without reviews."""
-    return [DayAccuracy(**row) for row in await execute(_ANSWERS + _BY_DAY, [model, version, DAYS])]
+    return [DayAccuracy(**row) for row in await execute(_RESULTS + _BY_DAY, [model, version, DAYS])]
 
 
 async def labelled(model: str | None = None) -> AsyncIterator[list[LabelledImage]]:

@@ -13,7 +13,7 @@ from app.db.crud.new_predictions import scores_json
 from app.db.crud.queue_depth import REQUESTED_AT
 from app.db.driver_internals import from_row
 from app.db.errors import translate_connection_errors
-from app.domain import AttemptsExhausted, Claim, Embedding, LabelScore, RetryPolicy, ServiceError
+from app.domain import AttemptsExhausted, Claim, ImageEmbedding, LabelScore, RetryPolicy, ServiceError
 from app.models.tortoise import Prediction
 
 PreviousOwner = Literal["alive", "dead", "ours"]
@@ -77,7 +77,7 @@ class ClassificationResult:
     scores: list[LabelScore]
     model: str
     model_version: str
-    embedding: Embedding | None = None
+    embedding: ImageEmbedding | None = None
 
 
 # A person's label stays whatever the model says. The verdict is on the model that has answered last.

@@ -12,7 +12,7 @@ import asyncpg
 from app.db.connection import dedicated_connection, execute
 from app.db.errors import translate_connection_errors
 from app.db.transactions import transaction
-from app.domain import Embedding, PgvectorRefused
+from app.domain import ImageEmbedding, PgvectorRefused
 
 # Predictions that were deleted in the meantime are left out.
 _SAVE: Final = """
@@ -23,10 +23,14 @@ JOIN (SELECT id FROM predictions WHERE id = ANY($1) ORDER BY id FOR KEY SHARE) A
 ON CONFLICT (prediction_id, model) DO UPDATE
 SET model_version = excluded.model_version, vector = excluded.vector, code = excluded.code
 """
-# Of each prediction the newest, because an image may have been classified by several models.
+# An image may have been classified by several models: first by the one of the current result, then by the newest.
 _OF_PREDICTIONS: Final = """
-SELECT DISTINCT ON (prediction_id) prediction_id, model, model_version, vector, code
-FROM embeddings WHERE prediction_id = ANY($1) ORDER BY prediction_id, id DESC
+SELECT DISTINCT ON (prediction_id) prediction_id, embeddings.model, embeddings.model_version, vector, code
+FROM embeddings JOIN predictions ON predictions.id = prediction_id
+WHERE prediction_id = ANY($1)
+ORDER BY prediction_id,
+    (embeddings.model = predictions.model AND embeddings.model_version = predictions.model_version) DESC,
+    embeddings.id DESC
 """
 _COMPARED: Final = "model = $2 AND model_version = $3 AND prediction_id <> $4"
 # All codes are read, 250 bytes a row; vectors are stored elsewhere, and read for the result only.
@@ -55,16 +59,16 @@ _EXTENSION: Final = """
 SELECT coalesce(installed_version, default_version) AS version FROM pg_available_extensions WHERE name = 'vector'
 """
 _SIZES: Final = "SELECT DISTINCT bit_length(code) AS bits FROM embeddings WHERE code IS NOT NULL ORDER BY 1"
-SEARCH_LIST: Final = 1_000
+MAX_EF_SEARCH: Final = 1_000
 """Candidates that the index considers at most: the limit of pgvector."""
 
 
 @translate_connection_errors()
-async def of_predictions(prediction_ids: list[int]) -> dict[int, Embedding]:
+async def of_predictions(prediction_ids: list[int]) -> dict[int, ImageEmbedding]:
     """The embeddings of predictions by ID; without those that have none."""
     rows = await execute(_OF_PREDICTIONS, [prediction_ids])
     return {
-        row["prediction_id"]: Embedding(
+        row["prediction_id"]: ImageEmbedding(
             row["model"], row["model_version"], row["vector"], row["code"].bytes if row["code"] else b""
         )
         for row in rows
@@ -81,7 +85,7 @@ class SimilarIndex:
 
 
 @translate_connection_errors()
-async def nearest(embedding: Embedding, prediction_id: int, limit: int) -> dict[int, bytes]:
+async def nearest(embedding: ImageEmbedding, prediction_id: int, limit: int) -> dict[int, bytes]:
     """Vectors of the other predictions whose codes differ in the fewest bits, by ID.
 
     Without an index for codes of this length, all codes are compared.
@@ -90,12 +94,13 @@ async def nearest(embedding: Embedding, prediction_id: int, limit: int) -> dict[
     name = f"{INDEX_NAME}{embedding.features}"
     if any(index.name == name and index.is_valid for index in await similar_indexes()):
         async with transaction():
-            await execute(f"SET LOCAL hnsw.ef_search = {min(2 * limit, SEARCH_LIST)}")
-            # Goes on while rows of other models or versions are in between.
+            await execute(f"SET LOCAL hnsw.ef_search = {min(2 * limit, MAX_EF_SEARCH)}")
+            # Continues past rows of other models, for up to 20,000 rows.
             await execute("SET LOCAL hnsw.iterative_scan = 'relaxed_order'")
             rows = await execute(NEAREST_BY_INDEX.format(bits=embedding.features), values)
-    else:
-        rows = await execute(_NEAREST, values)
+        if len(rows) >= limit:
+            return {row["prediction_id"]: row["vector"] for row in rows}
+    rows = await execute(_NEAREST, values)
     return {row["prediction_id"]: row["vector"] for row in rows}
 
 
@@ -141,7 +146,7 @@ async def drop_similar_index(url: str, name: str) -> None:
 
 
 @translate_connection_errors()
-async def save_all(embeddings: Mapping[int, Embedding]) -> None:
+async def save_all(embeddings: Mapping[int, ImageEmbedding]) -> None:
     """Store the embeddings of predictions."""
     kept = list(embeddings.values())
     await execute(
@@ -156,6 +161,6 @@ async def save_all(embeddings: Mapping[int, Embedding]) -> None:
     )
 
 
-def bits(embedding: Embedding) -> asyncpg.BitString:
+def bits(embedding: ImageEmbedding) -> asyncpg.BitString:
     """The code of an embedding as the database has it."""
     return asyncpg.BitString.frombytes(embedding.code, embedding.features)

@@ -34,7 +34,8 @@ class EmbeddedExample:
     embedding: bytes | None
 
 
-# An example of the same prediction is changed. One of the same image is kept, and reported if its label differs.
+# An example of the same prediction is changed, unless it is as wanted. One
+# of the same image is kept, and reported if its label differs.
 # The model's row is locked, or two batches with the same images in different order would deadlock.
 _PUT: Final = """
 WITH model AS (
@@ -54,6 +55,7 @@ ON CONFLICT (model_id, sha256) DO UPDATE
 SET label = excluded.label, use = excluded.use, added_at = excluded.added_at, key_id = excluded.key_id,
     who = excluded.who
 WHERE examples.prediction_id = excluded.prediction_id
+    AND (examples.label, examples.use) IS DISTINCT FROM (excluded.label, excluded.use)
 """
 _OF_PICTURES: Final = """
 SELECT predictions.id AS asked, examples.* FROM predictions

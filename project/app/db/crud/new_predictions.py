@@ -13,7 +13,15 @@ from app.db.connection import columns, execute
 from app.db.crud.embeddings import bits
 from app.db.driver_internals import from_row
 from app.db.errors import translate_connection_errors
-from app.domain import Embedding, IdempotencyClaim, IdempotencyKeyInFlight, ImageInfo, LabelScore, ServiceError, Status
+from app.domain import (
+    IdempotencyClaim,
+    IdempotencyKeyInFlight,
+    ImageEmbedding,
+    ImageInfo,
+    LabelScore,
+    ServiceError,
+    Status,
+)
 from app.models.tortoise import Prediction
 
 
@@ -23,7 +31,8 @@ class InlineResult:
 
     With neither, the attempt counts and the image will be tried again. ``started_at``: by ``time.monotonic``.
     ``version``: of the model that gave the scores. ``cached``: the scores are an earlier prediction's.
-    ``seconds``: of decoding, and of inference. ``cached_from``: ID of the earlier prediction.
+    ``seconds``: of decoding, and of inference. ``cached_from``: ID of the earlier prediction,
+    whose embedding is copied.
     """
 
     started_at: float
@@ -32,7 +41,7 @@ class InlineResult:
     error: ServiceError | None = None
     cached: bool = False
     seconds: tuple[float, float] | None = None
-    embedding: Embedding | None = None
+    embedding: ImageEmbedding | None = None
     cached_from: int | None = None
 
 

@@ -1,4 +1,4 @@
-"""Reviews: what people say of predictions, and which to review next.
+"""Reviews of predictions, and the review queue.
 
 Every function raises DatabaseUnavailable while the database is unavailable.
 """
@@ -11,24 +11,24 @@ from app.db.connection import execute
 from app.db.crud.search import Filters
 from app.db.driver_internals import from_row
 from app.db.errors import translate_connection_errors
-from app.domain import MAX_ID, Caller, Verdict
+from app.domain import MAX_ID, Caller
 from app.models.tortoise import Prediction
-from app.observability import metrics
 
-EVERYTHING: Final = Filters()
+NO_FILTERS: Final = Filters()
 SAMPLE_SHARE: Final = 10
-"""One in so many predictions belongs to the random sample."""
+"""One in so many predictions belongs to the random sample. The indexes of migration 14 contain this number."""
+_IN_SAMPLE: Final = f"hashint8(predictions.id) % {SAMPLE_SHARE} = 0"
 
 # Conditions and orders of the indexes of migration 14. Examples of custom models have a person's label already.
 _UNREVIEWED: Final = """
 SELECT * FROM predictions
-WHERE status = 'succeeded' AND reviewed_at IS NULL AND hashint8(id) % {share} {operator} 0 {conditions}
+WHERE status = 'succeeded' AND reviewed_at IS NULL AND hashint8(id) % {share} {operator} 0{conditions}
     AND NOT EXISTS (SELECT FROM examples WHERE prediction_id = predictions.id)
 ORDER BY {order}, id LIMIT $1
 """
 _COUNT: Final = """
 SELECT count(*) AS count FROM predictions
-WHERE status = 'succeeded' AND reviewed_at IS NULL {conditions}
+WHERE status = 'succeeded' AND reviewed_at IS NULL{conditions}
     AND NOT EXISTS (SELECT FROM examples WHERE prediction_id = predictions.id)
 """
 # A change and its audit entry are one statement, so neither exists without the other. Rows are locked in ID order, or
@@ -54,11 +54,12 @@ WITH old AS (
 )
 UPDATE predictions
 SET top_prediction = new.label, confidence = new.confidence, corrected_at = new.corrected_at, verdict = new.verdict,
-    reviewed_at = now(), reviewed_by = $4::text, review_sampled = $6::bool AND hashint8(predictions.id) % 10 = 0
+    reviewed_at = now(), reviewed_by = $4::text,
+    review_sampled = coalesce(review_sampled, false) OR ($6::bool AND {in_sample})
 FROM new WHERE predictions.id = new.id
 RETURNING predictions.*
 """
-_WITHDRAW: Final = """
+_UNDO: Final = """
 WITH old AS (
     SELECT *, all_predictions->0->>'label' AS own, (all_predictions->0->>'confidence')::float8 AS own_confidence
     FROM predictions WHERE {which} AND reviewed_at IS NOT NULL ORDER BY id FOR NO KEY UPDATE
@@ -70,9 +71,10 @@ WITH old AS (
            jsonb_build_object('top_prediction', own, 'confidence', own_confidence,
                               'corrected_at', NULL, 'verdict', NULL)
     FROM old ORDER BY id
-), taken_back AS (
-    -- What custom models learned from this review, but not what they knew before.
-    DELETE FROM examples USING old WHERE examples.prediction_id = old.id AND added_at >= old.reviewed_at
+), forgotten AS (
+    -- What a custom model learned from this review, but not what it knew before.
+    DELETE FROM examples USING old JOIN custom_models ON custom_models.name = old.model
+    WHERE examples.prediction_id = old.id AND model_id = custom_models.id AND added_at = old.reviewed_at
 )
 UPDATE predictions
 SET top_prediction = own, confidence = own_confidence, corrected_at = NULL, verdict = NULL,
@@ -84,10 +86,13 @@ RETURNING predictions.*
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Predictions by ID, or the first ``limit`` finished ones that match filters and are reviewed, or not."""
+    """Predictions by ID, or the first ``limit`` finished ones that match filters and are reviewed, or not.
+
+    Without those of the random sample that are not reviewed: reviewing only some of them by filter would bias it.
+    """
 
     ids: Sequence[int] | None = None
-    filters: Filters = EVERYTHING
+    filters: Filters = NO_FILTERS
     are_reviewed: bool = False
     limit: int | None = None
 
@@ -96,11 +101,12 @@ class Selection:
         if self.ids is not None:
             values.append([prediction_id for prediction_id in self.ids if prediction_id <= MAX_ID])
             return f"id = ANY(${len(values)})"
-        is_reviewed = f"reviewed_at IS {'NOT NULL' if self.are_reviewed else 'NULL'}"
+        is_reviewed = "reviewed_at IS NOT NULL" if self.are_reviewed else f"reviewed_at IS NULL AND NOT {_IN_SAMPLE}"
         conditions = " AND ".join(["status = 'succeeded'", is_reviewed, *self.filters.conditions(values)])
         values.append(self.limit)
         limit = f"ORDER BY id LIMIT ${len(values)}"
-        return f"id IN (SELECT id FROM predictions WHERE {conditions} {limit})"  # noqa: S608 - parameters # nosec B608
+        # The outer condition is checked again if another review of the same prediction comes first.
+        return f"{is_reviewed} AND id IN (SELECT id FROM predictions WHERE {conditions} {limit})"  # noqa: S608 - parameters # nosec B608
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,25 +133,21 @@ async def review(
     Predictions without a result cannot be confirmed, and are left out.
     """
     values: list[Any] = [label, confidence, actor.key_id, actor.name, actor.address or None, is_sampled]
-    reviewed = await _changed(_REVIEW, selection, values)
-    for prediction in reviewed:
-        metrics.REVIEWS.labels(prediction.model, prediction.verdict).inc()
-        if prediction.verdict == Verdict.CORRECTED:
-            metrics.CORRECTIONS.labels(prediction.model).inc()
-    return reviewed
+    return await _changed(_REVIEW, selection, values)
 
 
 @translate_connection_errors()
-async def withdraw(selection: Selection, actor: Caller) -> list[Prediction]:
-    """Take reviews back: the model's own label is the headline again, and examples made by the review are deleted.
+async def undo(selection: Selection, actor: Caller) -> list[Prediction]:
+    """Undo reviews: the model's own label is the top label again, and examples that they have added are deleted.
 
     Returns the predictions that had been reviewed.
     """
-    return await _changed(_WITHDRAW, selection, [actor.key_id, actor.name, actor.address or None])
+    return await _changed(_UNDO, selection, [actor.key_id, actor.name, actor.address or None])
 
 
 async def _changed(statement: str, selection: Selection, values: list[Any]) -> list[Prediction]:
-    rows = await execute(statement.replace("{which}", selection.condition(values)), values)
+    which = selection.condition(values)
+    rows = await execute(statement.format(which=which, in_sample=_IN_SAMPLE), values)
     return sorted((from_row(Prediction, row) for row in rows), key=lambda prediction: prediction.id)
 
 
@@ -159,13 +161,13 @@ async def count(selection: Selection) -> int:
 
 
 @translate_connection_errors()
-async def unreviewed(limit: int, filters: Filters = EVERYTHING) -> list[Unreviewed]:
+async def unreviewed(limit: int, filters: Filters = NO_FILTERS) -> list[Unreviewed]:
     """Predictions to review: one in ``SAMPLE_SHARE`` from the random sample, the others by confidence, lowest first.
 
     A tenth of all predictions belongs to the random sample, and is only listed as such. Its order is random as well, so
     that what is reviewed of it represents all.
     """
-    sample = await _unreviewed(-(-limit // SAMPLE_SHARE), filters, is_sampled=True)
+    sample = await _unreviewed(limit // SAMPLE_SHARE, filters, is_sampled=True)
     uncertain = await _unreviewed(limit - len(sample), filters, is_sampled=False)
     return [*uncertain, *sample]
 
@@ -188,9 +190,9 @@ def queue_statement(limit: int, filters: Filters, *, is_sampled: bool) -> tuple[
 
 
 @translate_connection_errors()
-async def count_unreviewed(filters: Filters = EVERYTHING) -> int:
+async def count_unreviewed(filters: Filters = NO_FILTERS) -> int:
     """Number of predictions to review."""
     values: list[Any] = []
     conditions = "".join(f" AND {condition}" for condition in filters.conditions(values))
-    (row,) = await execute(_COUNT.replace("{conditions}", conditions), values)
+    (row,) = await execute(_COUNT.format(conditions=conditions), values)
     return int(row["count"])

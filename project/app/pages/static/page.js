@@ -266,13 +266,18 @@ endless();
 
 // --- One prediction: label suggestions, and deletion with undo. ---
 
-const label = document.querySelector("[data-labels]");
-label?.addEventListener("focus", async () => {
-  const list = document.getElementById("labels");
-  if (list.children.length) return;
-  const response = await fetch(label.dataset.labels);
-  if (response.ok) list.replaceChildren(...(await response.json()).map(value => element("option", { value })));
-}, { once: false });
+// The labels of a model as suggestions, read when they are first needed.
+function suggest(field) {
+  field.addEventListener("focus", async () => {
+    const id = field.getAttribute("list");
+    if (!id || document.getElementById(id)?.children.length) return;
+    const suggestions = document.getElementById(id) ?? element("datalist", { id });
+    document.body.append(suggestions);
+    const response = await fetch(field.dataset.labels).catch(() => null);
+    if (response?.ok) suggestions.replaceChildren(...(await response.json()).map(value => element("option", { value })));
+  });
+}
+document.querySelectorAll("[data-labels]").forEach(suggest);
 
 document.querySelector("[data-delete]")?.addEventListener("submit", event => {
   event.preventDefault();

@@ -1,11 +1,11 @@
-// The page Review: one key or click for each image, or for all that are selected, and undo.
+// The page Review: one key or click for each image, or for all that are selected, with undo.
 "use strict";
 
 const list = document.getElementById("reviews");
 if (list) {
   const bar = document.getElementById("selection"), remaining = document.getElementById("remaining");
   const cards = [...list.querySelectorAll(".review")], other = list.dataset.other;
-  const done = [];   // cards of each review, the last one at the end
+  const done = [];   // reviews, the last one at the end: { cards }
   let anchor = cards[0];
   list.classList.add("live");
 
@@ -46,11 +46,11 @@ if (list) {
   const form = element("form", { className: "inline" }, element("strong"), element("button", {
     type: "button", textContent: "Confirm each", onclick: () => review(selected(), null),
   }), input, apply, element("button", { type: "button", textContent: "Clear", onclick: clear }));
-  form.addEventListener("submit", async event => {
+  form.addEventListener("submit", event => {
     event.preventDefault();
     const text = input.value, chosen = selected();
     input.value = "";
-    if (text.trim()) review(chosen, await written(text, chosen[0]));
+    if (text.trim()) review(chosen, written(text, chosen[0]));
   });
   bar.append(form);
   function show() {
@@ -63,33 +63,14 @@ if (list) {
     else delete input.dataset.labels;
   }
   suggest(input);
-  list.querySelectorAll("[data-labels]").forEach(suggest);
 
-  // The labels of a model, read when they are first needed.
-  const known = new Map();   // address → promise of labels
-  function labelsAt(address) {
-    if (!known.has(address)) {
-      known.set(address, fetch(address).then(response => response.ok ? response.json() : []).catch(() => []));
-    }
-    return known.get(address);
-  }
-  function suggest(field) {
-    field.addEventListener("focus", async () => {
-      const id = field.getAttribute("list");
-      if (!id || document.getElementById(id)) return;
-      const suggestions = element("datalist", { id });
-      document.body.append(suggestions);
-      suggestions.append(...(await labelsAt(field.dataset.labels)).map(value => element("option", { value })));
-    });
-  }
-  // A label as the model writes it, if people wrote it with spaces.
-  async function written(text, card) {
-    const label = text.trim(), underscored = label.replaceAll(" ", "_");
-    const labels = await labelsAt(card.querySelector("[data-labels]").dataset.labels);
-    return labels.includes(underscored) ? underscored : label;
-  }
+  // A label as the model writes it; custom models have the labels that people gave them.
+  const written = (text, card) => "custom" in card.dataset ? text.trim() : text.trim().replaceAll(" ", "_");
 
-  async function send(body) {
+  // One request after the other: an undo must not arrive before its review.
+  let sending = Promise.resolve();
+  const send = body => sending = sending.catch(() => {}).then(() => post(body));
+  async function post(body) {
     const response = await fetch(`${root}/predictions/review`, {
       method: "POST", headers: { ...OWN, "Content-Type": "application/json" }, body: JSON.stringify(body),
     }).catch(() => null);
@@ -99,32 +80,40 @@ if (list) {
   }
 
   // label: null confirms the label of each.
-  async function review(chosen, label) {
+  function review(chosen, label) {
     const open = chosen.filter(isOpen);
     if (!open.length) return;
-    for (const card of open) mark(card, label ?? card.querySelector(".choice").value);
-    done.push(open);
+    const action = { cards: new Set(open) };
+    done.push(action);
+    for (const card of open) mark(card, label ?? card.querySelector(".choice").value, action);
     clear();
     next(open.at(-1));
-    try {
-      for (const sampled of [true, false]) {
-        const ids = open.filter(card => ("sampled" in card.dataset) === sampled).map(card => Number(card.dataset.id));
-        if (ids.length) await send({ ids, sampled, ...(label === null ? { verdict: "confirmed" } : { verdict: "corrected", label }) });
-      }
-    } catch (error) {
-      for (const card of open) reopen(card);
-      done.splice(done.indexOf(open), 1);
-      toast(`Not saved: ${error.message}`);
+    // Reviews of the random sample are sent apart.
+    for (const sampled of [true, false]) {
+      const part = open.filter(card => ("sampled" in card.dataset) === sampled);
+      if (part.length) save(part, label, sampled, action);
     }
   }
 
-  function mark(card, label) {
+  async function save(part, label, sampled, action) {
+    const ids = part.map(card => Number(card.dataset.id));
+    try {
+      await send({ ids, sampled, ...(label === null ? { verdict: "confirmed" } : { verdict: "corrected", label }) });
+    } catch (error) {
+      toast(`Not saved: ${error.message}`);
+      // Unless it has been undone meanwhile.
+      if (done.includes(action)) part.forEach(reopen);
+      for (const card of part) action.cards.delete(card);
+    }
+  }
+
+  function mark(card, label, action) {
     const own = card.querySelector(".choice").value === label, verdict = card.querySelector(".verdict");
     card.classList.add("done");
     card.classList.remove("selected");
     verdict.hidden = false;
     verdict.replaceChildren(own ? "✓ " : "→ ", element("strong", { textContent: label === other ? "none of these" : words(label) }), " ",
-      element("button", { type: "button", className: "quiet", textContent: "Undo", onclick: () => undo(done.find(part => part.includes(card))) }));
+      element("button", { type: "button", className: "quiet", textContent: "Undo", onclick: () => undo(action) }));
     count(-1);
   }
   function reopen(card) {
@@ -136,16 +125,19 @@ if (list) {
     if (remaining) remaining.textContent = Math.max(0, Number(remaining.textContent) + by);
   }
 
-  async function undo(part = done.at(-1)) {
-    if (!part) return;
-    done.splice(done.indexOf(part), 1);
+  async function undo(action = done.at(-1)) {
+    const position = done.indexOf(action);
+    if (position < 0) return;
+    done.splice(position, 1);
+    const undone = [...action.cards];
+    if (!undone.length) return;
     try {
-      await send({ ids: part.map(card => Number(card.dataset.id)), verdict: null });
-      part.forEach(reopen);
-      anchor = part[0];
-      focus(part[0]);
+      await send({ ids: undone.map(card => Number(card.dataset.id)), verdict: null });
+      undone.forEach(reopen);
+      anchor = undone[0];
+      focus(anchor);
     } catch (error) {
-      done.push(part);
+      done.push(action);
       toast(`Not undone: ${error.message}`);
     }
   }
@@ -160,7 +152,7 @@ if (list) {
   // Those that are selected, if the card is one of them.
   const meant = card => card.classList.contains("selected") ? selected() : [card];
 
-  list.addEventListener("submit", async event => {
+  list.addEventListener("submit", event => {
     event.preventDefault();
     const card = event.target.closest(".review"), field = card.querySelector("[name=text]"), text = field.value;
     const isButton = event.submitter?.name === "label";
@@ -168,7 +160,7 @@ if (list) {
     const chosen = meant(card);
     field.value = "";
     card.querySelector("details").open = false;
-    review(chosen, isButton ? event.submitter.value : await written(text, card));
+    review(chosen, isButton ? event.submitter.value : written(text, card));
   });
   list.addEventListener("click", event => {
     const card = event.target.closest(".review");
