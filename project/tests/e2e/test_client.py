@@ -108,6 +108,10 @@ async def test_image_is_classified_from_a_path_or_from_bytes(service: str, tmp_p
         assert [one.id for one in client.predictions(limit=1)] == [second.id, first.id]
         assert client.correct(first.id, "my cat").top_prediction == "my cat"
         assert [one.id for one in client.predictions(label="my cat")] == [first.id]
+        client.confirm([first.id])
+        assert client.get(first.id).verdict == "confirmed"
+        client.correct_all([first.id], "my dog")
+        assert (client.get(first.id).top_prediction, client.get(first.id).verdict) == ("my dog", "corrected")
         client.delete(first.id)
         with pytest.raises(Refused, match="Prediction not found") as refused:
             client.get(first.id)

@@ -200,16 +200,14 @@ class Client:
         body = {"top_prediction": label, "confidence": confidence}
         return Prediction.of(self._request("PUT", f"/predictions/{prediction_id}/", json=body).json())
 
-    def confirm(self, prediction_ids: Iterable[int]) -> int:
-        """Confirm the models' own labels. Returns the number of predictions. Raises Refused or Unreachable."""
-        return self._review({"ids": list(prediction_ids), "verdict": "confirmed"})
+    def confirm(self, prediction_ids: Iterable[int]) -> None:
+        """Confirm the models' own labels, in one request. Raises Refused or Unreachable."""
+        self._request("POST", "/predictions/review", json={"ids": list(prediction_ids), "verdict": "confirmed"})
 
-    def correct_all(self, prediction_ids: Iterable[int], label: str) -> int:
-        """Set a person's label of many. Returns the number of predictions. Raises Refused or Unreachable."""
-        return self._review({"ids": list(prediction_ids), "verdict": "corrected", "label": label})
-
-    def _review(self, body: dict[str, Any]) -> int:
-        return int(self._request("POST", "/predictions/review", json=body).json()["reviewed"])
+    def correct_all(self, prediction_ids: Iterable[int], label: str) -> None:
+        """Set a person's label of many, in one request. Raises Refused or Unreachable."""
+        body = {"ids": list(prediction_ids), "verdict": "corrected", "label": label}
+        self._request("POST", "/predictions/review", json=body)
 
     def delete(self, prediction_id: int) -> None:
         """Delete a prediction and its image. Raises Refused or Unreachable."""
