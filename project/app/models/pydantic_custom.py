@@ -33,7 +33,7 @@ _EXAMPLE_TRAINING: Final[dict[str, Any]] = {
             {"label": "bee", "examples": 60, "precision": 0.9667, "recall": 0.9667},
         ],
         "confusion": [[58, 2], [2, 58]],
-        "other": {"threshold": 0.4863, "false_alarms": 0.025},
+        "other": {"threshold": 0.4863, "false_alarms": 0.025, "images": 12, "recognized": 0.9167},
         "check": {"examples": 60, "accuracy": 0.9667, "accuracy_interval": [0.8864, 0.9908]},
         "compared": None,
         "unreadable": [],
@@ -232,6 +232,8 @@ class OtherMetrics(BaseModel):
 
     threshold: float = Field(description="Images less similar to the examples than this get `other`; -1 to 1.")
     false_alarms: float | None = Field(description="Share of the examples that would get it.")
+    images: int = Field(default=0, description="Images that people reviewed as `other`; they set the threshold.")
+    recognized: float | None = Field(default=None, description="Share of these that would get it.")
 
 
 class CheckMetrics(BaseModel):

@@ -55,6 +55,8 @@ LEASE: Final = timedelta(seconds=15)
 RENEW_SECONDS: Final = 5.0
 SAVED_TOGETHER: Final = 64
 """Embeddings that are stored in one statement."""
+MAX_OTHERS: Final = 1_000
+"""Images without any of the labels that set the threshold for ``other``."""
 MAX_NAMED: Final = 100
 """Unreadable examples that are named."""
 PERMANENT_ERRORS: Final = (ExamplesMissing, ModelBroken, ModelUnknown, TrainingFailed)
@@ -141,7 +143,9 @@ class Trainer:
         # In the order in which they were added. Labels without examples are left out.
         labels = [label for label in model.labels if label in names] + sorted(names - set(model.labels))
         numbers = {label: number for number, label in enumerate(labels)}
-        trained = await train_head(material.vectors, [numbers[example.label] for example in material.examples], labels)
+        others = await embeddings.of_others(model.name, model.base, version, MAX_OTHERS)
+        learned = [numbers[example.label] for example in material.examples]
+        trained = await train_head(material.vectors, learned, labels, others)
         checked = await self._material(model, version, Use.CHECK)
         trained.metrics["check"] = await asyncio.to_thread(_checked, trained.head, checked)
         result = await _result(model, version, labels, material, trained)

@@ -14,7 +14,7 @@ from app.config import Settings
 from app.domain import StorageUnavailable, TrainingInterrupted
 from app.worker import training as training_module
 from app.worker.engine_requests import EngineRequests
-from tests.drawings import circles, examples, stripes
+from tests.drawings import circles, examples, noise, stripes
 from tests.integration.conftest import execute, serving
 from tests.teaching import add, answer, create, taught, train
 from tests.uploading import WAIT
@@ -293,3 +293,13 @@ async def test_examples_added_during_a_training_are_learned_after_it(
         while (await client.get("/models/shapes")).json()["version"] != 3:
             await asyncio.sleep(0.1)
     assert (await client.get("/models/shapes/trainings")).json()[0]["examples"] == 18
+
+
+async def test_images_reviewed_as_none_of_these_set_the_threshold(client: httpx.AsyncClient) -> None:
+    before = (await taught(client, 6))["metrics"]["other"]
+    assert before["images"] == 0
+    others = [(await answer(client, noise(number)))["id"] for number in range(3)]
+    body = {"ids": others, "verdict": "corrected", "label": "other"}
+    assert (await client.post("/predictions/review", json=body)).json()["reviewed"] == 3
+    after = (await train(client))["metrics"]["other"]
+    assert (after["images"], after["recognized"]) == (3, 1)

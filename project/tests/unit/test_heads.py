@@ -8,7 +8,7 @@ import pytest
 from app.classifier.heads.head import Head
 from app.classifier.heads.metrics import metrics_of
 from app.classifier.heads.regression import LENGTH, fit
-from app.classifier.heads.validation import split, train, wilson_interval
+from app.classifier.heads.validation import MAX_FALSE_ALARMS, split, train, wilson_interval
 from app.classifier.similarity import near_duplicates
 from app.domain import ExamplesMissing, ModelBroken
 
@@ -169,3 +169,36 @@ def test_damaged_heads_are_refused() -> None:
         np.savez(file, allow_pickle=False, **changed)
         with pytest.raises(ModelBroken):
             Head.from_bytes(file.getvalue())
+
+
+def test_other_images_raise_the_threshold() -> None:
+    embeddings, labels = clusters(40, 40)
+    head, before = train(embeddings, labels, ["a", "b"])
+    mixed = (embeddings[:40] + embeddings[40:]) / 2
+    others = (mixed + 0.6 * np.random.default_rng(5).normal(size=mixed.shape)).astype(np.float32)
+    raised, validation = train(embeddings, labels, ["a", "b"], others)
+    assert raised.threshold > head.threshold
+    assert (validation.others < raised.threshold).mean() > (validation.others < head.threshold).mean()
+    assert (before.similarities < raised.threshold).mean() <= MAX_FALSE_ALARMS
+    told = metrics_of(labels, ["a", "b"], raised, validation)["other"]
+    assert told["images"] == 40
+    assert told["recognized"] == pytest.approx((validation.others < raised.threshold).mean(), abs=1e-4)
+    assert Head.from_bytes(raised.to_bytes()).threshold == pytest.approx(raised.threshold)
+
+
+def test_other_images_like_the_examples_leave_the_threshold() -> None:
+    embeddings, labels = clusters(20, 20)
+    head, _ = train(embeddings, labels, ["a", "b"])
+    same, _ = train(embeddings, labels, ["a", "b"], embeddings)
+    assert same.threshold == pytest.approx(head.threshold)
+
+
+def test_heads_of_earlier_versions_are_read() -> None:
+    embeddings, labels = clusters(6, 6)
+    head, _ = train(embeddings, labels, ["a", "b"])
+    with np.load(io.BytesIO(head.to_bytes())) as file:
+        arrays = dict(file)
+    arrays["similarity"] = arrays["similarity"][:2]
+    earlier = io.BytesIO()
+    np.savez(earlier, **arrays)
+    assert Head.from_bytes(earlier.getvalue()).threshold == head.threshold

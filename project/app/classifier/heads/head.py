@@ -15,7 +15,7 @@ NEIGHBOURS: Final = 3
 """An image is as similar to the examples as it is, on average, to the nearest three (measured in record 39)."""
 MAX_DEVIATIONS: Final = 2.5
 """Images are ``other`` if they are less similar to the examples than the examples are to each other, by this many
-standard deviations."""
+standard deviations, or by fewer if that tells known other images apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,13 @@ class Head:
     """Mean similarity of the examples to those that were not held out with them, -1..1."""
     spread: float
     """Standard deviation of these similarities."""
+    deviations: float = MAX_DEVIATIONS
+    """An image is ``other`` if its similarity is this many standard deviations below the mean."""
 
     @property
     def threshold(self) -> float:
         """Less similar images are ``other``."""
-        return self.similarity - MAX_DEVIATIONS * self.spread
+        return self.similarity - self.deviations * self.spread
 
     @property
     def features(self) -> int:
@@ -71,7 +73,7 @@ class Head:
             weights=self.weights,
             bias=self.bias,
             references=self.references.astype(np.float16),
-            similarity=np.array([self.similarity, self.spread]),
+            similarity=np.array([self.similarity, self.spread, self.deviations]),
         )
         return file.getvalue()
 
@@ -80,7 +82,8 @@ class Head:
         """Read what ``to_bytes`` wrote; never unpickles. Raises ModelBroken."""
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
-                similarity, spread = (float(value) for value in file["similarity"])
+                # Earlier versions of the service stored no deviations.
+                similarity, spread, *deviations = (float(value) for value in file["similarity"])
                 head = cls(
                     tuple(str(label) for label in file["labels"]),
                     file["weights"].astype(np.float32, copy=False),
@@ -88,6 +91,7 @@ class Head:
                     file["references"].astype(np.float32),
                     similarity,
                     spread,
+                    *deviations,
                 )
         except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ModelBroken(f"The head cannot be read ({error}): train the model again.") from error
@@ -102,7 +106,7 @@ class Head:
             self.features,
         ):
             raise ModelBroken("The head's arrays do not match its labels: train the model again.")
-        numbers = (self.weights, self.bias, self.references, np.array([self.similarity, self.spread]))
+        numbers = (self.weights, self.bias, self.references, np.array([self.similarity, self.spread, self.deviations]))
         if not (len(self.references) and self.spread > 0 and all(np.isfinite(array).all() for array in numbers)):
             raise ModelBroken("The head contains invalid numbers: train the model again.")
 

@@ -39,6 +39,8 @@ def metrics_of(labels: Indexes, names: Sequence[str], head: Head, validation: Va
         "other": {
             "threshold": round(head.threshold, DIGITS),
             "false_alarms": _share(refused, total),
+            "images": len(validation.others),
+            "recognized": _share(int((validation.others < head.threshold).sum()), len(validation.others)),
         },
     }
 

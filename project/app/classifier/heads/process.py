@@ -30,14 +30,15 @@ LENGTH_BYTES: Final = 8
 
 
 def run(source: BinaryIO, target: BinaryIO) -> None:
-    """Train once. The input is an ``.npz`` file with ``embeddings``, ``labels`` (indexes) and ``names``."""
+    """Train once. The input is an ``.npz`` file with ``embeddings``, ``labels`` (indexes), ``names`` and ``others``."""
     with np.load(io.BytesIO(source.read()), allow_pickle=False) as file:
         embeddings = file["embeddings"].astype(np.float32)
         labels, names = file["labels"].astype(np.int64), [str(name) for name in file["names"]]
+        others = file["others"].astype(np.float32)
     head_bytes = b""
     result: dict[str, Any]
     try:
-        head, validation = train(embeddings, labels, names)
+        head, validation = train(embeddings, labels, names, others)
     except ExamplesMissing as error:
         result = {"missing": error.message}
     else:

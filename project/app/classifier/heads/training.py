@@ -41,10 +41,13 @@ class TrainedHead:
     confidences: list[float]
 
 
-async def train_head(vectors: Sequence[bytes], labels: Sequence[int], names: Sequence[str]) -> TrainedHead:
+async def train_head(
+    vectors: Sequence[bytes], labels: Sequence[int], names: Sequence[str], others: Sequence[bytes] = ()
+) -> TrainedHead:
     """Train a head on embeddings in half precision. The same examples in the same order give the same head.
 
-    Raises ExamplesMissing, TrainingFailed if the process fails or exceeds a limit, or TrainingInterrupted.
+    ``others``: embeddings of images that have none of the labels. Raises ExamplesMissing, TrainingFailed if the process
+    fails or exceeds a limit, or TrainingInterrupted.
     """
     if len(vectors) > MAX_EXAMPLES:
         raise TrainingFailed(f"A model learns from at most {MAX_EXAMPLES} examples. Delete some.")
@@ -53,7 +56,7 @@ async def train_head(vectors: Sequence[bytes], labels: Sequence[int], names: Seq
             f"{len(vectors)} examples of {len(names)} labels are too many: their product may be {MAX_PRODUCT}."
         )
     # In a thread: a second of work for many examples.
-    packed = await asyncio.to_thread(_packed, vectors, labels, names)
+    packed = await asyncio.to_thread(_packed, vectors, labels, names, others)
     limit = BASE_MEMORY_BYTES + COPIES * 2 * len(packed) + 8 * 8 * len(vectors) * len(names)
     prefix = await asyncio.to_thread(unprivileged, Path(PROJECT_DIR))
     process = await asyncio.create_subprocess_exec(
@@ -92,10 +95,16 @@ async def train_head(vectors: Sequence[bytes], labels: Sequence[int], names: Seq
     return TrainedHead(head, result["metrics"], result["answers"], result["confidences"])
 
 
-def _packed(vectors: Sequence[bytes], labels: Sequence[int], names: Sequence[str]) -> bytes:
+def _packed(vectors: Sequence[bytes], labels: Sequence[int], names: Sequence[str], others: Sequence[bytes]) -> bytes:
     embeddings = (
         np.frombuffer(b"".join(vectors), "<f2").reshape(len(vectors), -1) if vectors else np.zeros((0, 1), "<f2")
     )
     file = io.BytesIO()
-    np.savez(file, embeddings=embeddings, labels=np.array(labels, np.int64), names=np.array(names))
+    np.savez(
+        file,
+        embeddings=embeddings,
+        labels=np.array(labels, np.int64),
+        names=np.array(names),
+        others=np.frombuffer(b"".join(others), "<f2").reshape(len(others), embeddings.shape[1]),
+    )
     return file.getvalue()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -21,6 +21,8 @@ MIN_DIFFERENT: Final = 2
 """Of each label, not counting near-duplicates: one to train with while another is held out."""
 MAX_REFERENCES: Final = 300
 """Examples that a head keeps to compare images with: comparing takes 0.1 ms, and their memory is 1.5 MB."""
+MAX_FALSE_ALARMS: Final = 0.05
+"""Share of the examples that may become ``other`` so that other images are recognized."""
 MIN_SPREAD: Final = 0.01
 """Of similarities: examples that are all alike say little about how unlike others may be."""
 Z_95: Final = 1.959963984540054
@@ -37,12 +39,16 @@ class Validation:
     groups: Groups
     """Examples with the same number are near-duplicates."""
     folds: int
+    others: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
+    """Similarities of other images to the examples."""
 
 
-def train(embeddings: Floats, labels: Indexes, names: Sequence[str]) -> tuple[Head, Validation]:
+def train(
+    embeddings: Floats, labels: Indexes, names: Sequence[str], others: Floats | None = None
+) -> tuple[Head, Validation]:
     """Validate and train a head. ``embeddings``: shape (examples, features); ``labels``: indexes of ``names``.
 
-    Raises ExamplesMissing.
+    ``others``: embeddings of images that have none of the labels. Raises ExamplesMissing.
     """
     groups = near_duplicates(embeddings)
     check_examples(labels, names, groups)
@@ -56,7 +62,28 @@ def train(embeddings: Floats, labels: Indexes, names: Sequence[str]) -> tuple[He
         similarity=float(validation.similarities.mean()),
         spread=max(float(validation.similarities.std(ddof=1)), MIN_SPREAD),
     )
-    return head, validation
+    if others is None or not len(others):
+        return head, validation
+    validation = replace(validation, others=similarity_to(head.references, unit(others)))
+    return replace(head, deviations=_deviations(head, validation)), validation
+
+
+def _deviations(head: Head, validation: Validation) -> float:
+    """The deviations that best tell other images from examples, with at most ``MAX_FALSE_ALARMS`` among the examples.
+
+    At most as many as without other images.
+    """
+    best, best_gain = head.threshold, float("-inf")
+    # Just above each other image: in between, no more of them are recognized.
+    above = np.nextafter(validation.others[validation.others >= head.threshold], np.float32(2))
+    for threshold in (head.threshold, *sorted(float(value) for value in above)):
+        false_alarms = float((validation.similarities < threshold).mean())
+        if threshold > head.threshold and false_alarms > MAX_FALSE_ALARMS:
+            break
+        gain = float((validation.others < threshold).mean()) - false_alarms
+        if gain > best_gain:
+            best, best_gain = threshold, gain
+    return (head.similarity - best) / head.spread
 
 
 def check_examples(labels: Indexes, names: Sequence[str], groups: Groups) -> None:

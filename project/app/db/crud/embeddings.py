@@ -12,7 +12,7 @@ import asyncpg
 from app.db.connection import dedicated_connection, execute
 from app.db.errors import translate_connection_errors
 from app.db.transactions import transaction
-from app.domain import ImageEmbedding, PgvectorRefused
+from app.domain import OTHER, ImageEmbedding, PgvectorRefused
 
 # Predictions that were deleted in the meantime are left out.
 _SAVE: Final = """
@@ -73,6 +73,20 @@ async def of_predictions(prediction_ids: list[int]) -> dict[int, ImageEmbedding]
         )
         for row in rows
     }
+
+
+_OF_OTHERS: Final = """
+SELECT vector FROM predictions JOIN embeddings ON prediction_id = predictions.id
+WHERE predictions.model = $1 AND reviewed_at IS NOT NULL AND top_prediction = $4
+    AND embeddings.model = $2 AND embeddings.model_version = $3
+ORDER BY sha256, predictions.id LIMIT $5
+"""
+
+
+@translate_connection_errors()
+async def of_others(model: str, base: str, base_version: str, limit: int) -> list[bytes]:
+    """Vectors of images of which people say that they have none of the labels of a custom model, by content."""
+    return [row["vector"] for row in await execute(_OF_OTHERS, [model, base, base_version, OTHER, limit])]
 
 
 @dataclass(frozen=True, slots=True)
