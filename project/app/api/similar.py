@@ -23,6 +23,8 @@ MAX_LIMIT: Final = 100
 CANDIDATES: Final = 400
 """Images whose embeddings are compared for ``LIMIT`` results. With 200, 3 % of the nearest among a million images are
 missed."""
+MAX_CANDIDATES: Final = 10_000
+"""With fewer images that are no near-duplicates among these, there are fewer results."""
 
 
 @router.get(
@@ -54,10 +56,16 @@ async def similar_to(prediction_id: int, state: AppState, limit: int, *, with_du
             "KEEP_EMBEDDINGS was 0. Classify it again to compare it."
         )
     embedding = replace(embedding, code=embedding.code or code_of(embedding.vector))
-    candidates = await embeddings.nearest(embedding, prediction_id, CANDIDATES * -(-limit // LIMIT))
-    compared = await asyncio.to_thread(similarities, embedding.vector, list(candidates.values()))
-    ranked = sorted(zip(compared, candidates, strict=True), reverse=True)
-    chosen = [pair for pair in ranked if with_duplicates or pair[0] <= DUPLICATE][:limit]
+    count = CANDIDATES * -(-limit // LIMIT)
+    while True:
+        candidates = await embeddings.nearest(embedding, prediction_id, count)
+        compared = await asyncio.to_thread(similarities, embedding.vector, list(candidates.values()))
+        ranked = sorted(zip(compared, candidates, strict=True), reverse=True)
+        chosen = [pair for pair in ranked if with_duplicates or pair[0] <= DUPLICATE][:limit]
+        if len(chosen) == limit or len(candidates) < count or count >= MAX_CANDIDATES:
+            break
+        # Most are near-duplicates.
+        count *= 5
     rows = await predictions.get_all([number for _, number in chosen])
     return [
         SimilarRead(

@@ -11,6 +11,8 @@ from app.domain import PgvectorRefused, StartupError
 MIN_PGVECTOR: Final = (0, 8)
 """The first version with iterative index scans, which continue past rows of other models."""
 MEMORY_MB: Final = 1024
+MAX_MEMORY_MB: Final = 2_097_151
+"""PostgreSQL's limit."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -18,11 +20,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=["create", "drop", "show"])
     parser.add_argument(
         "--memory",
-        type=int,
+        type=_memory,
         default=MEMORY_MB,
         metavar="MB",
         help="memory that the database server may use to create it (default %(default)s)",
     )
+
+
+def _memory(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_MEMORY_MB:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MAX_MEMORY_MB}")
+    return int(text)
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:

@@ -6,6 +6,8 @@ MIGRATE: Final = 8004_2026
 INSTALL_QUEUE: Final = 8004_2027
 RECONCILE_JOBS: Final = 8004_2028
 ENQUEUE_DELIVERIES: Final = 8004_2030
+SIMILAR_INDEX: Final = 8004_2032
+"""While a session has this lock, it creates an index for similar images."""
 KEEP_IMAGES: Final = 8004_2031
 """While a session has this lock, no image is deleted."""
 

@@ -297,6 +297,8 @@ class Example(Model):
     added_at = fields.DatetimeField()
     key_id: int | None = fields.BigIntField(null=True, description="API key that added it.")
     who = fields.CharField(max_length=64, description="Name of that key, or who else it was.")
+    from_review = fields.BooleanField(db_default=False, description="A review has added it.")
+    label_before: str | None = fields.TextField(null=True, description="Its label before a review changed it.")
 
     class Meta:
         """Table and indexes."""

@@ -1,5 +1,6 @@
 """Reviews, and what custom models learn from them."""
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -7,7 +8,8 @@ from app.db.crud import custom_models, examples, reviews
 from app.db.crud.examples import NewExample
 from app.db.crud.reviews import Selection
 from app.db.transactions import transaction
-from app.domain import OTHER, Caller, ModelUnknown, PredictionNotFound, Use, Verdict
+from app.domain import OTHER, Caller, LabelUnknown, ModelUnknown, PredictionNotFound, Use, Verdict
+from app.models.pydantic_custom import checked_label
 from app.models.tortoise import CustomModel, Prediction
 from app.observability import metrics
 from app.worker.custom_models import CustomModels, retrain_if_due
@@ -44,6 +46,7 @@ async def review_and_learn(
     the label if it lacks it. ``confidence`` and ``is_sampled``: as in ``reviews.review``.
     Raises LabelUnknown if a model has too many labels, or DatabaseUnavailable.
     """
+    label = label and _checked(label, new_label=new_label)
     learned: list[CustomModel] = []
     async with transaction():
         reviewed = await reviews.review(selection, label, actor, confidence=confidence, is_sampled=is_sampled)
@@ -57,7 +60,7 @@ async def review_and_learn(
             except ModelUnknown:
                 # Deleted since this process has heard of it.
                 continue
-            if new_label and label and label.lower() != OTHER:
+            if new_label and label and label != OTHER:
                 model.labels = await custom_models.add_labels(model.id, [label])
             await _learn(model, by_model[name], actor)
             learned.append(model)
@@ -70,6 +73,18 @@ async def review_and_learn(
     return reviewed
 
 
+def _checked(label: str, *, new_label: bool) -> str:
+    """The label as it is stored; a new one must be possible for a model. Raises LabelUnknown."""
+    if unicodedata.normalize("NFKC", label).casefold() == OTHER:
+        return OTHER
+    if not new_label:
+        return label
+    try:
+        return checked_label(label)
+    except ValueError as error:
+        raise LabelUnknown(str(error)) from error
+
+
 async def _learn(model: CustomModel, reviewed: Sequence[Prediction], actor: Caller) -> None:
     uses = await examples.uses_of(model.id, [prediction.id for prediction in reviewed])
     known = [prediction for prediction in reviewed if prediction.top_prediction in model.labels]
@@ -78,6 +93,6 @@ async def _learn(model: CustomModel, reviewed: Sequence[Prediction], actor: Call
         NewExample(prediction.id, str(prediction.top_prediction), uses.get(prediction.id, Use.LEARN))
         for prediction in known
     ]
-    await examples.put_all(model.id, new, actor)
+    await examples.put_all(model.id, new, actor, from_review=True)
     # Their labels were wrong.
     await examples.delete_all(model.id, sorted(uses.keys() - {prediction.id for prediction in known}))

@@ -15,7 +15,7 @@ from tests.conftest import FALLBACK
 from tests.drawings import circles, examples
 from tests.integration.conftest import AddModel, serving
 from tests.pictures import jpeg
-from tests.teaching import add, create
+from tests.teaching import add, answer, create, taught, train
 from tests.uploading import WAIT, classify
 
 OTHER_MODEL = "second"
@@ -77,6 +77,20 @@ async def test_label_counts_for_every_model_that_has_classified_the_image(client
         FALLBACK: (1, 0),
         OTHER_MODEL: (1, 0),
     }
+
+
+async def test_results_for_images_that_were_examples_do_not_count(client: httpx.AsyncClient) -> None:
+    await taught(client, 3, retrain_after=0)
+    prediction = (await answer(client, circles(500)))["id"]
+    body = {"ids": [prediction], "verdict": "confirmed"}
+    assert (await client.post("/predictions/review", json=body)).json()["reviewed"] == 1
+    (row,) = (await client.get("/accuracy", params={"model": "shapes"})).json()
+    assert row["all"]["reviewed"] == 1
+    training = await train(client)
+    assert training["served"], training
+    await client.post(f"/predictions/{prediction}/reclassify", json={"model": "shapes"}, headers=WAIT)
+    (row,) = (await client.get("/accuracy", params={"model": "shapes"})).json()
+    assert row["model_version"].startswith("1-")
 
 
 async def test_version_without_reviews_is_404(client: httpx.AsyncClient) -> None:

@@ -210,6 +210,71 @@ async def test_custom_model_learns_from_reviews_and_forgets_undone_ones(client: 
     assert old in left
 
 
+async def labels_of(client: httpx.AsyncClient) -> dict[int, str]:
+    """Labels of the examples, by prediction."""
+    examples = (await client.get("/models/shapes/examples")).json()
+    return {example["prediction_id"]: example["label"] for example in examples}
+
+
+async def test_undone_review_restores_the_label_of_an_example(client: httpx.AsyncClient) -> None:
+    await taught(client, 3, retrain_after=0)
+    number = (await answer(client, circles(500)))["id"]
+    await client.put(f"/models/shapes/examples/{number}", json={"label": "stripe"})
+    before = await labels_of(client)
+    await review(client, ids=[number], verdict="corrected", label="circle")
+    assert (await labels_of(client))[number] == "circle"
+    await review(client, ids=[number], verdict=None)
+    assert await labels_of(client) == before
+
+
+@pytest.mark.parametrize("between", ["another review", "another model"])
+async def test_undone_review_forgets_what_was_learned_before(client: httpx.AsyncClient, between: str) -> None:
+    await taught(client, 3, retrain_after=0)
+    number = (await answer(client, circles(500)))["id"]
+    before = await labels_of(client)
+    await review(client, ids=[number], verdict="confirmed")
+    assert number in await labels_of(client)
+    if between == "another review":
+        await review(client, ids=[number], verdict="confirmed")
+    else:
+        await client.post(f"/predictions/{number}/reclassify", json={"model": OTHER_MODEL}, headers=WAIT)
+    await review(client, ids=[number], verdict=None)
+    assert await labels_of(client) == before
+
+
+async def test_filter_leaves_examples_as_they_are(client: httpx.AsyncClient) -> None:
+    await taught(client, 3, retrain_after=0)
+    number = (await answer(client, circles(500)))["id"]
+    await client.put(f"/models/shapes/examples/{number}", json={"label": "stripe"})
+    assert (await review(client, filter={"model": "shapes"}, verdict="confirmed"))["ids"] == []
+    assert (await labels_of(client))[number] == "stripe"
+
+
+@pytest.mark.parametrize("label", ["Other", "OTHER", "\uff4fther"])
+async def test_other_is_one_label_however_it_is_written(client: httpx.AsyncClient, label: str) -> None:
+    number = (await classify(client))["id"]
+    await review(client, ids=[number], verdict="corrected", label=label)
+    assert (await read(client, number))["top_prediction"] == "other"
+
+
+async def test_new_labels_are_checked_like_those_of_other_routes(client: httpx.AsyncClient) -> None:
+    await taught(client, 3, retrain_after=0)
+    number = (await answer(client, circles(500)))["id"]
+    body = {"ids": [number], "verdict": "corrected", "label": "a\nb", "new_label": True}
+    response = await client.post("/predictions/review", json=body)
+    assert (response.status_code, response.json()["code"]) == (422, "label_unknown")
+    assert (await read(client, number))["verdict"] is None
+    await review(client, **{**body, "label": "cafe\u0301"})
+    assert (await labels_of(client))[number] == "caf\u00e9"
+
+
+@pytest.mark.usefixtures("connected")
+async def test_short_queue_ends_with_the_sample() -> None:
+    await insert([0.5] * MANY)
+    await reviews.review(Selection(filters=Filters(label="tabby"), limit=MANY), None, ANYBODY)
+    assert [one.is_sampled for one in await unreviewed(5)] == [True] * 5
+
+
 async def insert(confidences: Sequence[float]) -> None:
     """Predictions with these confidences."""
     await execute(

@@ -35,6 +35,16 @@ async def test_similar_images_are_found_and_copies_are_marked(client: httpx.Asyn
     assert all(not one["near_duplicate"] for one in await similar(client, first, duplicates=False))
 
 
+async def test_others_are_found_behind_many_copies(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.api.similar.CANDIDATES", 2)
+    first = (await classify(client, circles(1)))["id"]
+    for _ in range(3):
+        await classify(client, circles(1))
+    stripe = (await classify(client, stripes(1)))["id"]
+    found = await similar(client, first, limit=1, duplicates=False)
+    assert [one["prediction"]["id"] for one in found] == [stripe]
+
+
 async def test_deleted_images_are_not_found(client: httpx.AsyncClient) -> None:
     first, second = [(await classify(client, circles(number)))["id"] for number in range(2)]
     await client.delete(f"/predictions/{second}/")

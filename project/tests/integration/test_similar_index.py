@@ -9,7 +9,9 @@ import pytest
 
 from app.classifier.similarity import code_of
 from app.cli import similar_index
+from app.cli.main import make_parser
 from app.config import Settings
+from app.db.advisory_locks import SIMILAR_INDEX
 from app.db.connection import execute
 from app.db.crud import embeddings
 from app.domain import ImageEmbedding, StartupError
@@ -95,6 +97,24 @@ async def test_interrupted_creation_is_repeated(database_url: str) -> None:
     assert len(await embeddings.nearest(made[0], 1, 5)) == 5
     await create(database_url)
     assert [index.is_valid for index in await embeddings.similar_indexes()] == [True]
+
+
+@pytest.mark.usefixtures("connected")
+async def test_index_is_created_by_one_process_at_a_time(database_url: str) -> None:
+    await insert(10)
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("SELECT pg_advisory_lock($1)", SIMILAR_INDEX)
+    with pytest.raises(StartupError, match="is being created already"):
+        await create(database_url)
+    await connection.close()
+    await create(database_url)
+
+
+@pytest.mark.parametrize("memory", ["0", "-5", "99999999", "x", "1.5"])
+def test_impossible_memory_is_refused(memory: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["similar-index", "create", f"--memory={memory}"])
+    assert "is not a number from 1 to 2097151" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("connected")

@@ -98,4 +98,5 @@ WHERE id = 2;
 INSERT INTO deliveries (training_id, url, status, attempts, created_at, delivered_at)
 VALUES (1, 'https://example.com/trained', 'delivered', 1, '2026-11-27 18:00:00+00', '2026-11-27 18:00:01+00');
 """,
+    17: "UPDATE examples SET label_before = 'lynx';",
 }

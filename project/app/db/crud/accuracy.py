@@ -30,6 +30,12 @@ WITH results AS (
         WHERE reviewed_at IS NOT NULL AND past.all_predictions IS NOT NULL
     ) AS given
     WHERE ($1::text IS NULL OR model = $1) AND ($2::text IS NULL OR model_version = $2)
+        -- A version of a custom model may have learned from the image.
+        AND NOT EXISTS (
+            SELECT FROM examples JOIN custom_models ON custom_models.id = examples.model_id
+            WHERE custom_models.name = given.model AND prediction_id = given.id AND use = 'learn'
+                AND added_at <= answered_at
+        )
     ORDER BY id, model, model_version, answered_at DESC
 )
 """

@@ -9,10 +9,11 @@ from typing import Final
 
 import asyncpg
 
+from app.db.advisory_locks import SIMILAR_INDEX
 from app.db.connection import dedicated_connection, execute
 from app.db.errors import translate_connection_errors
 from app.db.transactions import transaction
-from app.domain import OTHER, ImageEmbedding, PgvectorRefused
+from app.domain import OTHER, ImageEmbedding, PgvectorRefused, StartupError
 
 # Predictions that were deleted in the meantime are left out.
 _SAVE: Final = """
@@ -141,9 +142,12 @@ async def create_similar_index(url: str, size: int, memory_bytes: int) -> None:
     """Create the index for codes of ``size`` bits, in place of one whose creation was interrupted.
 
     Uploads go on meanwhile. ``memory_bytes``: what the server may use; with less than the index needs, it takes much
-    longer. Raises PgvectorRefused if the database's user may not install pgvector, or DatabaseUnavailable.
+    longer. Raises PgvectorRefused if the database's user may not install pgvector, StartupError if another process is
+    creating it, or DatabaseUnavailable.
     """
     async with translate_connection_errors(), dedicated_connection(url, statement_seconds=None) as connection:
+        if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", SIMILAR_INDEX):
+            raise StartupError("The index is being created already.")
         try:
             await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
         except asyncpg.InsufficientPrivilegeError as error:

@@ -48,12 +48,13 @@ WITH model AS (
 ), locked AS (
     SELECT id FROM predictions WHERE id IN (SELECT id FROM found) ORDER BY id FOR KEY SHARE
 )
-INSERT INTO examples (model_id, prediction_id, sha256, label, use, added_at, key_id, who)
-SELECT model.id, found.id, sha256, label, use, now(), $5, $6
+INSERT INTO examples (model_id, prediction_id, sha256, label, use, added_at, key_id, who, from_review)
+SELECT model.id, found.id, sha256, label, use, now(), $5, $6, $7
 FROM found JOIN locked USING (id) CROSS JOIN model ORDER BY position
 ON CONFLICT (model_id, sha256) DO UPDATE
 SET label = excluded.label, use = excluded.use, added_at = excluded.added_at, key_id = excluded.key_id,
-    who = excluded.who
+    who = excluded.who, from_review = $7 AND examples.from_review,
+    label_before = CASE WHEN $7 AND NOT examples.from_review THEN coalesce(examples.label_before, examples.label) END
 WHERE examples.prediction_id = excluded.prediction_id
     AND (examples.label, examples.use) IS DISTINCT FROM (excluded.label, excluded.use)
 """
@@ -95,15 +96,18 @@ WHERE model_id = $1 AND use = 'learn' AND added_at > coalesce((
 
 
 @translate_connection_errors()
-async def put_all(model_id: int, new: Sequence[NewExample], actor: Caller) -> list[Example | Exception]:
+async def put_all(
+    model_id: int, new: Sequence[NewExample], actor: Caller, *, from_review: bool = False
+) -> list[Example | Exception]:
     """Add examples, or change those of the same predictions, in one statement.
 
     Returns the example of each image, PredictionNotFound, or ExampleContradicts if the same image is an example
-    with another label already. The same image with the same label stays one example.
+    with another label already. The same image with the same label stays one example. ``from_review``: undoing the
+    review deletes those that are new, and restores the labels of others.
     """
     valid = [(one.prediction_id, one.label, one.use.value) for one in new if one.prediction_id <= MAX_ID]
     if valid:
-        await execute(_PUT, [model_id, *columns(valid), actor.key_id, actor.name])
+        await execute(_PUT, [model_id, *columns(valid), actor.key_id, actor.name, from_review])
     rows = await execute(_OF_PICTURES, [model_id, [prediction_id for prediction_id, _, _ in valid]])
     there = {row.pop("asked"): from_row(Example, row) for row in rows}
     return [_result(one, there.get(one.prediction_id)) for one in new]

@@ -17,19 +17,20 @@ from app.models.tortoise import Prediction
 NO_FILTERS: Final = Filters()
 SAMPLE_SHARE: Final = 10
 """One in so many predictions belongs to the random sample. The indexes of migration 14 contain this number."""
+_NO_EXAMPLE: Final = "NOT EXISTS (SELECT FROM examples WHERE prediction_id = predictions.id)"
+"""Examples of custom models have a person's label already."""
 _IN_SAMPLE: Final = f"hashint8(predictions.id) % {SAMPLE_SHARE} = 0"
 
-# Conditions and orders of the indexes of migration 14. Examples of custom models have a person's label already.
+# Conditions and orders of the indexes of migration 14.
 _UNREVIEWED: Final = """
 SELECT * FROM predictions
 WHERE status = 'succeeded' AND reviewed_at IS NULL AND hashint8(id) % {share} {operator} 0{conditions}
-    AND NOT EXISTS (SELECT FROM examples WHERE prediction_id = predictions.id)
+    AND {no_example}
 ORDER BY {order}, id LIMIT $1
 """
 _COUNT: Final = """
 SELECT count(*) AS count FROM predictions
-WHERE status = 'succeeded' AND reviewed_at IS NULL{conditions}
-    AND NOT EXISTS (SELECT FROM examples WHERE prediction_id = predictions.id)
+WHERE status = 'succeeded' AND reviewed_at IS NULL{conditions} AND {no_example}
 """
 # A change and its audit entry are one statement, so neither exists without the other. Rows are locked in ID order, or
 # two reviews of the same predictions would deadlock. Without a label, the model's own is right.
@@ -73,8 +74,10 @@ WITH old AS (
     FROM old ORDER BY id
 ), forgotten AS (
     -- What a custom model learned from this review, but not what it knew before.
-    DELETE FROM examples USING old JOIN custom_models ON custom_models.name = old.model
-    WHERE examples.prediction_id = old.id AND model_id = custom_models.id AND added_at = old.reviewed_at
+    DELETE FROM examples USING old WHERE examples.prediction_id = old.id AND from_review
+), restored AS (
+    UPDATE examples SET label = label_before, label_before = NULL
+    FROM old WHERE examples.prediction_id = old.id AND label_before IS NOT NULL
 )
 UPDATE predictions
 SET top_prediction = own, confidence = own_confidence, corrected_at = NULL, verdict = NULL,
@@ -88,7 +91,8 @@ RETURNING predictions.*
 class Selection:
     """Predictions by ID, or the first ``limit`` finished ones that match filters and are reviewed, or not.
 
-    Without those of the random sample that are not reviewed: reviewing only some of them by filter would bias it.
+    Without examples of custom models, and without those of the random sample that are not reviewed: reviewing only some
+    of them by filter would bias it.
     """
 
     ids: Sequence[int] | None = None
@@ -101,7 +105,9 @@ class Selection:
         if self.ids is not None:
             values.append([prediction_id for prediction_id in self.ids if prediction_id <= MAX_ID])
             return f"id = ANY(${len(values)})"
-        is_reviewed = "reviewed_at IS NOT NULL" if self.are_reviewed else f"reviewed_at IS NULL AND NOT {_IN_SAMPLE}"
+        is_reviewed = "reviewed_at IS NOT NULL"
+        if not self.are_reviewed:
+            is_reviewed = f"reviewed_at IS NULL AND NOT {_IN_SAMPLE} AND {_NO_EXAMPLE}"
         conditions = " AND ".join(["status = 'succeeded'", is_reviewed, *self.filters.conditions(values)])
         values.append(self.limit)
         limit = f"ORDER BY id LIMIT ${len(values)}"
@@ -169,6 +175,9 @@ async def unreviewed(limit: int, filters: Filters = NO_FILTERS) -> list[Unreview
     """
     sample = await _unreviewed(limit // SAMPLE_SHARE, filters, is_sampled=True)
     uncertain = await _unreviewed(limit - len(sample), filters, is_sampled=False)
+    if len(uncertain) + len(sample) < limit:
+        # Nothing else is left.
+        sample = await _unreviewed(limit - len(uncertain), filters, is_sampled=True)
     return [*uncertain, *sample]
 
 
@@ -185,6 +194,7 @@ def queue_statement(limit: int, filters: Filters, *, is_sampled: bool) -> tuple[
         operator="=" if is_sampled else "<>",
         conditions="".join(f" AND {condition}" for condition in filters.conditions(values)),
         order="hashint8(id)" if is_sampled else "confidence",
+        no_example=_NO_EXAMPLE,
     )
     return statement, values
 
@@ -194,5 +204,5 @@ async def count_unreviewed(filters: Filters = NO_FILTERS) -> int:
     """Number of predictions to review."""
     values: list[Any] = []
     conditions = "".join(f" AND {condition}" for condition in filters.conditions(values))
-    (row,) = await execute(_COUNT.format(conditions=conditions), values)
+    (row,) = await execute(_COUNT.format(conditions=conditions, no_example=_NO_EXAMPLE), values)
     return int(row["count"])

@@ -44,13 +44,13 @@ if (list) {
   input.setAttribute("aria-label", "Label for all that are selected");
   const apply = element("button", { type: "submit", className: "primary" });
   const form = element("form", { className: "inline" }, element("strong"), element("button", {
-    type: "button", textContent: "Confirm each", onclick: () => review(selected(), null),
+    type: "button", textContent: "Confirm each", onclick: () => review(selected(), () => null),
   }), input, apply, element("button", { type: "button", textContent: "Clear", onclick: clear }));
   form.addEventListener("submit", event => {
     event.preventDefault();
     const text = input.value, chosen = selected();
     input.value = "";
-    if (text.trim()) review(chosen, written(text, chosen[0]));
+    if (text.trim()) review(chosen, card => written(text, card));
   });
   bar.append(form);
   function show() {
@@ -79,20 +79,24 @@ if (list) {
     throw new Error(typeof answer?.detail === "string" ? answer.detail : "The service cannot be reached.");
   }
 
-  // label: null confirms the label of each.
-  function review(chosen, label) {
+  // labelOf: the label for a card; null confirms its own.
+  function review(chosen, labelOf) {
     const open = chosen.filter(isOpen);
     if (!open.length) return;
     const action = { cards: new Set(open) };
     done.push(action);
-    for (const card of open) mark(card, label ?? card.querySelector(".choice").value, action);
+    const parts = new Map();
+    for (const card of open) {
+      const label = labelOf(card), sampled = "sampled" in card.dataset;
+      mark(card, label ?? card.querySelector(".choice").value, action);
+      // Reviews of the random sample are sent apart; models may write a label in different ways.
+      const part = JSON.stringify([label, sampled]);
+      if (!parts.has(part)) parts.set(part, { label, sampled, cards: [] });
+      parts.get(part).cards.push(card);
+    }
     clear();
     next(open.at(-1));
-    // Reviews of the random sample are sent apart.
-    for (const sampled of [true, false]) {
-      const part = open.filter(card => ("sampled" in card.dataset) === sampled);
-      if (part.length) save(part, label, sampled, action);
-    }
+    for (const { label, sampled, cards } of parts.values()) save(cards, label, sampled, action);
   }
 
   async function save(part, label, sampled, action) {
@@ -160,7 +164,7 @@ if (list) {
     const chosen = meant(card);
     field.value = "";
     card.querySelector("details").open = false;
-    review(chosen, isButton ? event.submitter.value : written(text, card));
+    review(chosen, isButton ? () => event.submitter.value : one => written(text, one));
   });
   list.addEventListener("click", event => {
     const card = event.target.closest(".review");
@@ -197,7 +201,7 @@ if (list) {
     const choices = card.querySelectorAll(".choice");
     if (digit !== null && isOpen(card)) {
       const choice = digit ? choices[digit - 1] : choices[choices.length - 1];
-      if (choice && (digit === 0 || digit < choices.length)) review(meant(card), choice.value);
+      if (choice && (digit === 0 || digit < choices.length)) review(meant(card), () => choice.value);
     } else if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
       const neighbour = cards[cards.indexOf(card) + (event.key === "ArrowRight" ? 1 : -1)];
       if (!neighbour) return;
