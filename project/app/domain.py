@@ -400,12 +400,6 @@ class EmbeddingMissing(ServiceError):
     code = "embedding_missing"
 
 
-class PgvectorRefused(ServiceError):
-    """The database's user may not install pgvector."""
-
-    code = "pgvector_refused"
-
-
 class EngineDied(ServiceError):
     """The inference process died while this image was in progress. Try again shortly."""
 

@@ -26,7 +26,7 @@ from app.classifier.similarity import code_of, similarities, unit
 from app.cli import similar_index
 from app.config import Settings
 from app.db.connection import connected, execute
-from app.db.crud import embeddings
+from app.db.crud import embeddings, similar_images
 from app.db.embedded import embedded_postgres
 from app.db.migrations import migrate
 from app.domain import ImageEmbedding
@@ -126,7 +126,7 @@ async def measure(name: str, numbers: Sequence[int], asked: Halfs, exact: Sequen
     for number, vector, wanted in zip(numbers, asked, exact, strict=False):
         embedding = ImageEmbedding("m", "1", vector.tobytes(), code_of(vector.tobytes()))
         started_at = time.perf_counter()
-        found = await embeddings.nearest(embedding, number + 1, CANDIDATES)
+        found = await similar_images.nearest(embedding, number + 1, CANDIDATES)
         scored = sorted(zip(similarities(embedding.vector, list(found.values())), found, strict=True), reverse=True)
         seconds.append(time.perf_counter() - started_at)
         shares.append(len(wanted & {one for _, one in scored[:LIMIT]}) / LIMIT)

@@ -1,19 +1,16 @@
-"""Routes about accuracy according to reviews, and the export of what people have labelled."""
+"""Routes for the accuracy of models, which reviews measure."""
 
 import asyncio
 from http import HTTPStatus
-from typing import Annotated, Final, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from fastapi.responses import StreamingResponse
 
-from app.api.deps import CurrentCaller, State
 from app.api.errors import problem_responses
-from app.api.labelled_files import csv_lines, zip_parts
-from app.api.middleware.trailing_slash import refuse_other_methods
-from app.classifier.heads.metrics import share_with_interval
-from app.db.crud import accuracy, audit_log
-from app.db.crud.accuracy import LabelledImage, VersionAccuracy
+from app.classifier.heads.metrics import DIGITS, ratio
+from app.classifier.heads.validation import wilson_interval
+from app.db.crud import accuracy
+from app.db.crud.accuracy import VersionAccuracy
 from app.domain import VersionUnknown
 from app.models.pydantic import StorableStr
 from app.models.pydantic_reviews import (
@@ -27,16 +24,15 @@ from app.models.pydantic_reviews import (
 
 router = APIRouter(tags=["reviews"])
 
-_TYPES: Final = {"zip": "application/zip", "csv": "text/csv; charset=utf-8"}
-_ModelFilter = Annotated[StorableStr, Query(description="Only of this model.")]
-
 
 @router.get(
     "/accuracy",
     summary="List accuracy by model and version",
     responses=problem_responses(HTTPStatus.SERVICE_UNAVAILABLE),
 )
-async def list_accuracy(model: _ModelFilter = "") -> list[VersionAccuracyRead]:
+async def list_accuracy(
+    model: Annotated[StorableStr, Query(description="Only of this model.")] = "",
+) -> list[VersionAccuracyRead]:
     """Lists how often each version of a model gave the label that people say is right.
 
     A person's label counts for all models that have classified the image.
@@ -72,50 +68,14 @@ async def read_accuracy(
             LabelAccuracyRead(
                 label=one.label,
                 reviewed=one.reviewed,
-                precision=round(one.correct / one.predicted, 4) if one.predicted else None,
-                recall=round(one.correct / one.reviewed, 4) if one.reviewed else None,
+                precision=ratio(one.correct, one.predicted),
+                recall=ratio(one.correct, one.reviewed),
             )
             for one in labels
         ],
         confusions=[ConfusionRead(actual=one.actual, predicted=one.predicted, count=one.count) for one in confusions],
         days=[DayAccuracyRead(day=one.day, reviewed=one.reviewed, correct=one.correct) for one in days],
     )
-
-
-@router.get(
-    "/predictions/labelled/",
-    summary="Export everything that people have labelled",
-    response_class=StreamingResponse,
-    responses={
-        200: {
-            "description": "A file",
-            "content": {
-                "application/zip": {"schema": {"type": "string", "format": "binary"}},
-                "text/csv": {"schema": {"type": "string"}},
-            },
-        },
-        **problem_responses(HTTPStatus.SERVICE_UNAVAILABLE),
-    },
-)
-async def export_labelled(
-    state: State,
-    caller: CurrentCaller,
-    format: Annotated[
-        Literal["zip", "csv"], Query(description="`zip`: images in a folder for each label; `csv`: labels alone.")
-    ] = "zip",
-    model: _ModelFilter = "",
-) -> StreamingResponse:
-    """Streams reviewed predictions and examples of custom models with their labels.
-
-    The ZIP file has the layout that training tools read (ImageFolder), and a list of all images, `labels.csv`.
-    """
-    groups = accuracy.labelled(model or None)
-    # Reads the first rows before sending anything, so that errors get their own status.
-    first: list[LabelledImage] = await anext(groups, [])
-    await audit_log.record("predictions.exported", caller, details={"format": f"labelled {format}", "model": model})
-    parts = zip_parts(first, groups, state.storage) if format == "zip" else csv_lines(first, groups)
-    headers = {"Content-Disposition": f'attachment; filename="labelled.{format}"', "X-Accel-Buffering": "no"}
-    return StreamingResponse(parts, headers=headers, media_type=_TYPES[format])
 
 
 def _read(row: VersionAccuracy) -> VersionAccuracyRead:
@@ -129,8 +89,5 @@ def _read(row: VersionAccuracy) -> VersionAccuracyRead:
 
 
 def _share(reviewed: int, correct: int) -> Share:
-    share = share_with_interval(correct, reviewed)
-    return Share(reviewed=reviewed, correct=correct, accuracy=share["accuracy"], interval=share["accuracy_interval"])
-
-
-refuse_other_methods(router, "/predictions/labelled/", "GET")
+    interval = [round(bound, DIGITS) for bound in wilson_interval(correct, reviewed)]
+    return Share(reviewed=reviewed, correct=correct, accuracy=ratio(correct, reviewed), interval=interval)

@@ -4,13 +4,13 @@ import asyncio
 import hashlib
 import re
 import zipfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
 from typing import IO, Final, cast
 from urllib.parse import quote
 
 from app.api.csv_text import csv_text
-from app.db.crud.accuracy import LabelledImage
+from app.db.crud.labelled_images import LabelledImage
 from app.domain import ImageMissing
 from app.storage import Storage
 
@@ -43,49 +43,38 @@ def _encoded(match: re.Match[str]) -> str:
     return f"%{ord(match[0][0]):02X}"
 
 
-async def csv_lines(first: Sequence[LabelledImage], rest: AsyncIterator[list[LabelledImage]]) -> AsyncIterator[str]:
-    """The list of all images; ``first``: those that were read already."""
+async def csv_lines(groups: AsyncIterator[list[LabelledImage]]) -> AsyncIterator[str]:
+    """The list of all images, group by group."""
     yield csv_text([COLUMNS])
-    async for image in _without_repeats(first, rest):
-        yield csv_text([_line(image)])
+    async for images in _without_repeats(groups):
+        yield csv_text(_line(image) for image in images)
 
 
-async def zip_parts(
-    first: Sequence[LabelledImage], rest: AsyncIterator[list[LabelledImage]], storage: Storage
-) -> AsyncIterator[bytes]:
-    """A ZIP file with all images, which are not compressed again, and ``labels.csv``, part by part.
+async def zip_parts(groups: AsyncIterator[list[LabelledImage]], storage: Storage) -> AsyncIterator[bytes]:
+    """A ZIP file with all images, which are not compressed again, and ``labels.csv``, image by image.
 
     Images that are missing in the storage are left out. Raises StorageUnavailable.
     """
     target = _Stream()
     lines = [csv_text([COLUMNS])]
     with zipfile.ZipFile(cast("IO[bytes]", target), "w", zipfile.ZIP_STORED) as archive:
-        async for image in _without_repeats(first, rest):
-            try:
-                data = await storage.read(image.image_path)
-            except ImageMissing:
-                continue
-            await asyncio.to_thread(archive.writestr, _path(image), data)
-            lines.append(csv_text([_line(image)]))
-            yield target.take()
+        async for images in _without_repeats(groups):
+            for image in images:
+                try:
+                    data = await storage.read(image.image_path)
+                except ImageMissing:
+                    continue
+                await asyncio.to_thread(archive.writestr, _path(image), data)
+                lines.append(csv_text([_line(image)]))
+                yield target.take()
         await asyncio.to_thread(archive.writestr, "labels.csv", "".join(lines), zipfile.ZIP_DEFLATED)
     yield target.take()
 
 
-async def _without_repeats(
-    first: Sequence[LabelledImage], rest: AsyncIterator[list[LabelledImage]]
-) -> AsyncIterator[LabelledImage]:
-    """Each image once with each of its labels, which may be those of several models."""
-    last_id, labels = 0, set[str]()
-    group: Sequence[LabelledImage] = first
-    while group:
-        for image in group:
-            if image.id != last_id:
-                last_id, labels = image.id, set()
-            if image.label not in labels:
-                labels.add(image.label)
-                yield image
-        group = await anext(rest, [])
+async def _without_repeats(groups: AsyncIterator[list[LabelledImage]]) -> AsyncIterator[list[LabelledImage]]:
+    """Each image once with each of its labels, which may be those of several models. An image is in one group."""
+    async for images in groups:
+        yield list({(image.id, image.label): image for image in reversed(images)}.values())[::-1]
 
 
 def _path(image: LabelledImage) -> str:

@@ -11,7 +11,7 @@ from app.api.deps import AppState, State
 from app.api.errors import problem_responses
 from app.api.params import Id
 from app.classifier.similarity import DUPLICATE, code_of, similarities
-from app.db.crud import embeddings, predictions
+from app.db.crud import embeddings, predictions, similar_images
 from app.domain import EmbeddingMissing, PredictionNotFound
 from app.models.pydantic import PredictionRead
 from app.models.pydantic_similar import SimilarRead
@@ -58,14 +58,14 @@ async def similar_to(prediction_id: int, state: AppState, limit: int, *, with_du
     embedding = replace(embedding, code=embedding.code or code_of(embedding.vector))
     count = CANDIDATES * -(-limit // LIMIT)
     while True:
-        candidates = await embeddings.nearest(embedding, prediction_id, count)
+        candidates = await similar_images.nearest(embedding, prediction_id, count)
         compared = await asyncio.to_thread(similarities, embedding.vector, list(candidates.values()))
         ranked = sorted(zip(compared, candidates, strict=True), reverse=True)
         chosen = [pair for pair in ranked if with_duplicates or pair[0] <= DUPLICATE][:limit]
-        if len(chosen) == limit or len(candidates) < count or count >= MAX_CANDIDATES:
+        if len(chosen) == limit or len(candidates) < count or count == MAX_CANDIDATES:
             break
         # Most are near-duplicates.
-        count *= 5
+        count = min(5 * count, MAX_CANDIDATES)
     rows = await predictions.get_all([number for _, number in chosen])
     return [
         SimilarRead(

@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from app.config import Settings
-from app.domain import PgvectorRefused, StartupError
+from app.domain import StartupError
 
 MIN_PGVECTOR: Final = (0, 8)
 """The first version with iterative index scans, which continue past rows of other models."""
@@ -55,9 +55,9 @@ async def act(url: str, action: str, memory_mb: int = MEMORY_MB) -> None:
 
 
 async def _create(url: str, memory_mb: int) -> None:
-    from app.db.crud import embeddings
+    from app.db.crud import similar_images
 
-    version = await embeddings.pgvector_version()
+    version = await similar_images.pgvector_version()
     if version is None:
         raise StartupError(
             "The database server does not have pgvector. Similar images are found without it, only more slowly: "
@@ -65,36 +65,30 @@ async def _create(url: str, memory_mb: int) -> None:
         )
     if tuple(int(part) for part in version.split(".")[:2]) < MIN_PGVECTOR:
         raise StartupError(f"pgvector {version} is too old: version {'.'.join(map(str, MIN_PGVECTOR))} is required.")
-    sizes = await embeddings.code_sizes()
+    sizes = await similar_images.code_sizes()
     if not sizes:
         raise StartupError("There are no embeddings yet: upload images with KEEP_EMBEDDINGS=1 first.")
-    existing = {index.name for index in await embeddings.similar_indexes() if index.is_valid}
+    existing = {index.name for index in await similar_images.indexes() if index.is_valid}
     for size in sizes:
-        if f"{embeddings.INDEX_NAME}{size}" in existing:
+        if f"{similar_images.INDEX_NAME}{size}" in existing:
             continue
         print(f"Creating the index for embeddings of {size} numbers. Uploads go on meanwhile.", flush=True)
         started_at = time.monotonic()
-        try:
-            await embeddings.create_similar_index(url, size, memory_mb * 2**20)
-        except PgvectorRefused:
-            raise StartupError(
-                "The database's user may not install pgvector: have an administrator run "
-                "`CREATE EXTENSION vector` in this database."
-            ) from None
+        await similar_images.create_index(url, size, memory_mb)
         print(f"Created in {time.monotonic() - started_at:.1f} s.")
 
 
 async def _drop(url: str) -> None:
-    from app.db.crud import embeddings
+    from app.db.crud import similar_images
 
-    for index in await embeddings.similar_indexes():
-        await embeddings.drop_similar_index(url, index.name)
+    for index in await similar_images.indexes():
+        await similar_images.drop_index(url, index.name)
 
 
 async def _show() -> None:
-    from app.db.crud import embeddings
+    from app.db.crud import similar_images
 
-    indexes = await embeddings.similar_indexes()
+    indexes = await similar_images.indexes()
     for index in indexes:
         state = "" if index.is_valid else ", incomplete: create it again"
         print(f"{index.name}: {index.bytes / 2**20:.1f} MiB{state}")

@@ -1,5 +1,6 @@
 """The page to review predictions: the least certain first, near-duplicates together."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Final, NamedTuple
@@ -47,7 +48,8 @@ async def show_queue(
     """Predictions to review. ``done``: the one that was reviewed last, which can be undone without scripts."""
     filters = Filters(model=model)
     queue = await reviews.unreviewed(PAGE, filters)
-    groups = near_duplicate_groups(await embeddings.of_predictions([one.prediction.id for one in queue]))
+    stored = await embeddings.of_predictions([one.prediction.id for one in queue])
+    groups = await asyncio.to_thread(near_duplicate_groups, stored)
     return page(
         request,
         "review.html",

@@ -152,7 +152,7 @@ async def local_dispatch(settings: Settings, storage: Storage, running_engine: E
     custom = CustomModels()
     worker = Worker(engine, storage, policy, settings.worker_threads, custom, embed=settings.keep_embeddings)
     trainer = Trainer(worker.requests, storage, custom, partial(base_version, registry))
-    inline = InlineClassifier(worker.requests, worker.buffer, policy, embed=settings.keep_embeddings)
+    inline = InlineClassifier(worker.requests, worker.buffer, policy)
     recovery = Recovery(worker, policy)
     is_embedded = settings.database_url is None
     async with (

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from app.classifier.engine.process import Classification, Engine
@@ -48,7 +49,10 @@ class EngineRequests:
                 model = await self._custom.look_up(name)
                 if model is None:
                     raise
-        return await self._custom.answer(model, await self._engine.classify(model.base, data, alone=alone, embed=True))
+        answer = await self._custom.answer(
+            model, await self._engine.classify(model.base, data, alone=alone, embed=True)
+        )
+        return answer if self._embed_all else replace(answer, embedding=None)
 
     def may_delay(self, results: Sequence[object]) -> bool:
         """Whether results may wait to be written together: only while all threads have work."""

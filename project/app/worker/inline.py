@@ -22,11 +22,7 @@ log = logging.getLogger(__name__)
 class InlineClassifier:
     """Classifies images before their rows exist, and creates those rows."""
 
-    def __init__(
-        self, requests: EngineRequests, buffer: ImageBuffer, policy: RetryPolicy, *, embed: bool = False
-    ) -> None:
-        """``embed``: embeddings of all images are stored."""
-        self._embed = embed
+    def __init__(self, requests: EngineRequests, buffer: ImageBuffer, policy: RetryPolicy) -> None:
         self._requests = requests
         self._buffer = buffer
         self._policy = policy
@@ -69,7 +65,7 @@ class InlineClassifier:
             classification.scores,
             version=classification.version,
             seconds=classification.seconds,
-            embedding=classification.embedding if self._embed else None,
+            embedding=classification.embedding,
         )
 
     async def _create_all(self, new: list[NewPrediction]) -> list[Prediction | IdempotencyKeyInFlight]:

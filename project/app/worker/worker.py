@@ -77,7 +77,6 @@ class Worker:
 
         ``embed``: embeddings of all images are stored.
         """
-        self._embed = embed
         self.requests = EngineRequests(engine, threads, custom, embed=embed)
         self.buffer = ImageBuffer()
         self._storage = storage
@@ -206,9 +205,8 @@ class Worker:
         return await self.requests.classify(claim.model, data, alone=alone)
 
     async def _succeed(self, claim: Claim, classification: Classification, started_at: float) -> Prediction | None:
-        embedding = classification.embedding if self._embed else None
         result = ClassificationResult(
-            claim, classification.scores, classification.model, classification.version, embedding
+            claim, classification.scores, classification.model, classification.version, classification.embedding
         )
         with timing.stage("write"):
             written = await retry_while_database_down(partial(self._write, result), self._stopping)

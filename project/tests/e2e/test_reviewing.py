@@ -1,11 +1,12 @@
 """Reviews as people make them: in a browser, with keys, clicks and without scripts."""
 
+import asyncio
 from typing import Any, Literal
 
 import httpx
 import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from tests.drawings import circles, stripes
 from tests.e2e.browsing import VIEWS, opened, shoot, upload_data
@@ -133,6 +134,33 @@ async def test_review_that_cannot_be_sent_is_reported_and_reopened(browser: Brow
     await expect(page.get_by_text("Not saved: The service cannot be reached.")).to_be_visible()
     await expect(page.locator(".review.done")).to_have_count(0)
     await expect(page.locator("#remaining")).to_have_text("1")
+    await context.close()
+
+
+async def test_undo_arrives_after_its_review(browser: Browser, service: str) -> None:
+    upload_data(service, circles(1))
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    await page.goto("/review")
+    go_on = asyncio.Event()
+    bodies: list[Any] = []
+
+    async def delay_the_first(route: Route) -> None:
+        bodies.append(route.request.post_data_json)
+        if len(bodies) == 1:
+            await go_on.wait()
+        await route.continue_()
+
+    await page.route("**/predictions/review", delay_the_first)
+    await page.keyboard.press("1")
+    await page.keyboard.press("z")
+    # The page has handled both keys, and sent only the review.
+    await expect(page.locator(".review.done")).to_have_count(1)
+    assert [body["verdict"] for body in bodies] == ["corrected"]
+    go_on.set()
+    await expect(page.locator(".review.done")).to_have_count(0)
+    assert [body["verdict"] for body in bodies] == ["corrected", None]
+    assert reviewed(service) == {}
     await context.close()
 
 

@@ -196,3 +196,15 @@ def add_model(models_dir: Path, folder: Path) -> AddModel:
         return path
 
     return add
+
+
+SECOND_MODEL = "second"
+
+
+@pytest.fixture
+async def two_model_client(settings: Settings, add_model: AddModel) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application with another model, a copy of the fallback model."""
+    models = add_model().parent
+    add_model(SECOND_MODEL)
+    async with serving(settings.model_copy(update={"models_dir": models})) as client:
+        yield client

@@ -1,9 +1,8 @@
-"""Accuracy according to reviews, and the export of what people have labelled."""
+"""The accuracy of models, and the export of labelled images."""
 
 import csv
 import io
 import zipfile
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -13,21 +12,17 @@ from app.config import Settings
 from app.db.connection import execute
 from tests.conftest import FALLBACK
 from tests.drawings import circles, examples
-from tests.integration.conftest import AddModel, serving
+from tests.integration.conftest import SECOND_MODEL
 from tests.pictures import jpeg
 from tests.teaching import add, answer, create, taught, train
 from tests.uploading import WAIT, classify
 
-OTHER_MODEL = "second"
+pytestmark = pytest.mark.process
 
 
 @pytest.fixture
-async def client(settings: Settings, add_model: AddModel) -> AsyncIterator[httpx.AsyncClient]:
-    """The application with two image models."""
-    models = add_model().parent
-    add_model(OTHER_MODEL)
-    async with serving(settings.model_copy(update={"models_dir": models})) as client:
-        yield client
+def client(two_model_client: httpx.AsyncClient) -> httpx.AsyncClient:
+    return two_model_client
 
 
 async def reviewed(client: httpx.AsyncClient, *labels: str | None) -> list[dict[str, Any]]:
@@ -50,7 +45,7 @@ async def test_accuracy_is_the_share_of_labels_that_people_confirm(client: httpx
     assert (row["model"], row["model_version"]) == (FALLBACK, predictions[0]["model_version"])
     assert row["all"] == {"reviewed": 4, "correct": 2, "accuracy": 0.5, "interval": [0.15, 0.85]}
     assert (row["sample"]["reviewed"], row["sample"]["correct"]) == (1, 1)
-    assert (await client.get("/accuracy", params={"model": OTHER_MODEL})).json() == []
+    assert (await client.get("/accuracy", params={"model": SECOND_MODEL})).json() == []
 
 
 async def test_labels_confusions_and_days_are_counted(client: httpx.AsyncClient) -> None:
@@ -70,12 +65,12 @@ async def test_labels_confusions_and_days_are_counted(client: httpx.AsyncClient)
 async def test_label_counts_for_every_model_that_has_classified_the_image(client: httpx.AsyncClient) -> None:
     (prediction,) = await reviewed(client, "my cat")
     for _ in range(2):
-        await client.post(f"/predictions/{prediction['id']}/reclassify", json={"model": OTHER_MODEL}, headers=WAIT)
+        await client.post(f"/predictions/{prediction['id']}/reclassify", json={"model": SECOND_MODEL}, headers=WAIT)
     rows = {row["model"]: row["all"] for row in (await client.get("/accuracy")).json()}
     # Once for each version, although the second model has classified it twice.
     assert {name: (row["reviewed"], row["correct"]) for name, row in rows.items()} == {
         FALLBACK: (1, 0),
-        OTHER_MODEL: (1, 0),
+        SECOND_MODEL: (1, 0),
     }
 
 
@@ -95,7 +90,7 @@ async def test_results_for_images_that_were_examples_do_not_count(client: httpx.
 
 async def test_version_without_reviews_is_404(client: httpx.AsyncClient) -> None:
     await reviewed(client, None)
-    for path in (f"/models/{OTHER_MODEL}/accuracy", f"/models/{FALLBACK}/accuracy?version=1"):
+    for path in (f"/models/{SECOND_MODEL}/accuracy", f"/models/{FALLBACK}/accuracy?version=1"):
         assert (await client.get(path)).status_code == 404
 
 
@@ -155,7 +150,7 @@ async def test_export_of_nothing_is_an_empty_list(client: httpx.AsyncClient) -> 
 
 
 async def test_export_reads_page_by_page(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.db.crud.accuracy.PAGE", 2)
+    monkeypatch.setattr("app.db.crud.labelled_images.PAGE", 2)
     numbers = [prediction["id"] for prediction in await reviewed(client, "a", "b", "c", "d", "e")]
     await create(client, labels=["a", "z"])
     for number, label in zip(numbers, "zazaz", strict=True):

@@ -69,3 +69,8 @@ async def test_no_embeddings_are_stored_unless_they_are_wanted(settings: Setting
         await classify(client)
         await upload(client)
         assert await stored() == {}
+        # Trainings store those of the examples.
+        await taught(client, 3)
+        examples = set(await stored())
+        await answer(client, noise(1))
+        assert set(await stored()) == examples

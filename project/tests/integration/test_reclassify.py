@@ -1,7 +1,6 @@
 """Reclassification of stored images, and the history."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -14,35 +13,29 @@ from app.domain import AttemptsExhausted
 from app.models.tortoise import Prediction
 from tests.conftest import FALLBACK
 from tests.e2e.server import Server
-from tests.integration.conftest import AddModel, serving, uploaded_files
+from tests.integration.conftest import SECOND_MODEL, serving, uploaded_files
 from tests.uploading import WAIT, classify
 
 pytestmark = pytest.mark.process
 
-OTHER = "other"
-
 
 @pytest.fixture
-async def client(settings: Settings, add_model: AddModel) -> AsyncIterator[httpx.AsyncClient]:
-    """The application with two image models."""
-    models = add_model().parent
-    add_model(OTHER)
-    async with serving(settings.model_copy(update={"models_dir": models})) as client:
-        yield client
+def client(two_model_client: httpx.AsyncClient) -> httpx.AsyncClient:
+    return two_model_client
 
 
 @pytest.mark.parametrize("how", ["body", "query"])
 async def test_earlier_result_is_kept_in_the_history(client: httpx.AsyncClient, how: str) -> None:
     before = await classify(client)
     path = f"/predictions/{before['id']}"
-    body, query = ({"model": OTHER}, {}) if how == "body" else (None, {"model": OTHER})
+    body, query = ({"model": SECOND_MODEL}, {}) if how == "body" else (None, {"model": SECOND_MODEL})
     answer = await client.post(f"{path}/reclassify", headers=WAIT, json=body, params=query)
     assert answer.status_code == 202
     assert answer.headers["preference-applied"] == "wait=30"
     after = answer.json()
     assert after["id"] == before["id"]
     assert after["status"] == "succeeded"
-    assert after["model"] == OTHER
+    assert after["model"] == SECOND_MODEL
     assert after["attempts"] == 1
     assert after == (await client.get(f"{path}/")).json()
     (past,) = (await client.get(f"{path}/history")).json()
@@ -52,20 +45,20 @@ async def test_earlier_result_is_kept_in_the_history(client: httpx.AsyncClient, 
     assert past["model"] == FALLBACK
 
     await client.post(f"{path}/reclassify", headers=WAIT)
-    assert [one["model"] for one in (await client.get(f"{path}/history/")).json()] == [OTHER, FALLBACK]
+    assert [one["model"] for one in (await client.get(f"{path}/history/")).json()] == [SECOND_MODEL, FALLBACK]
     assert (await client.get(f"{path}/")).json()["model"] == FALLBACK
 
 
 async def test_reclassified_prediction_is_pending_until_it_is_finished(client: httpx.AsyncClient) -> None:
     row = await classify(client)
-    answer = await client.post(f"/predictions/{row['id']}/reclassify", json={"model": OTHER})
+    answer = await client.post(f"/predictions/{row['id']}/reclassify", json={"model": SECOND_MODEL})
     assert answer.status_code == 202
     assert answer.json()["status"] == "pending"
     assert answer.json()["top_prediction"] is None
     # The transport waits for background tasks.
     after = (await client.get(f"/predictions/{row['id']}/")).json()
     assert after["status"] == "succeeded"
-    assert after["model"] == OTHER
+    assert after["model"] == SECOND_MODEL
 
 
 async def test_correction_stays_whatever_models_say_later(client: httpx.AsyncClient) -> None:
@@ -73,8 +66,8 @@ async def test_correction_stays_whatever_models_say_later(client: httpx.AsyncCli
     path = f"/predictions/{row['id']}"
     await client.put(f"{path}/", json={"top_prediction": "my cat", "confidence": 1})
     corrected_at = (await client.get(f"{path}/")).json()["corrected_at"]
-    after = (await client.post(f"{path}/reclassify", json={"model": OTHER}, headers=WAIT)).json()
-    assert (after["status"], after["model"]) == ("succeeded", OTHER)
+    after = (await client.post(f"{path}/reclassify", json={"model": SECOND_MODEL}, headers=WAIT)).json()
+    assert (after["status"], after["model"]) == ("succeeded", SECOND_MODEL)
     assert (after["top_prediction"], after["confidence"], after["corrected_at"]) == ("my cat", 1, corrected_at)
     # The models' own answers stand beside it.
     assert after["all_predictions"][0]["label"] != "my cat"
@@ -107,7 +100,7 @@ async def test_unknown_prediction_is_404(client: httpx.AsyncClient, path: str) -
 
 async def test_unknown_model_changes_nothing(client: httpx.AsyncClient) -> None:
     row = await classify(client)
-    for wrong in ({"model": "nothing"}, {"model": 5}, {"modell": OTHER}):
+    for wrong in ({"model": "nothing"}, {"model": 5}, {"modell": SECOND_MODEL}):
         answer = await client.post(f"/predictions/{row['id']}/reclassify", json=wrong)
         assert answer.status_code == 422
     assert (await client.get(f"/predictions/{row['id']}/")).json() == row
@@ -148,7 +141,7 @@ async def test_late_result_of_the_previous_classification_is_not_written(client:
     )
     assert late is not None
     await Prediction.filter(id=prediction_id).update(status="failed")
-    await history.reclassify(prediction_id, OTHER, "1")
+    await history.reclassify(prediction_id, SECOND_MODEL, "1")
     (now,) = await claims.claim_all(
         [prediction_id], policy.lease, attempts_below=policy.max_attempts, max_interruptions=10
     )

@@ -1,40 +1,25 @@
-"""Reviews: what people say of predictions, and which are shown to them next."""
+"""Reviews through the API."""
 
-from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
 import pytest
 
-from app.config import Settings
 from app.db.connection import execute
-from app.db.crud import reviews
-from app.db.crud.reviews import NO_FILTERS, SAMPLE_SHARE, Selection, queue_statement, unreviewed
-from app.db.crud.search import Filters
-from app.domain import ANYBODY
+from app.db.crud.reviews import SAMPLE_SHARE
+from app.observability import metrics
 from tests.drawings import circles, stripes
-from tests.integration.conftest import AddModel, serving
+from tests.integration.conftest import SECOND_MODEL
+from tests.reviewing import review
 from tests.teaching import answer, taught
 from tests.uploading import WAIT, classify
 
-OTHER_MODEL = "second"
-MANY = 400
+pytestmark = pytest.mark.process
 
 
 @pytest.fixture
-async def client(settings: Settings, add_model: AddModel) -> AsyncIterator[httpx.AsyncClient]:
-    """The application with two image models."""
-    models = add_model().parent
-    add_model(OTHER_MODEL)
-    async with serving(settings.model_copy(update={"models_dir": models})) as client:
-        yield client
-
-
-async def review(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
-    response = await client.post("/predictions/review", json=fields)
-    assert response.status_code == 200, response.text
-    result: dict[str, Any] = response.json()
-    return result
+def client(two_model_client: httpx.AsyncClient) -> httpx.AsyncClient:
+    return two_model_client
 
 
 async def read(client: httpx.AsyncClient, prediction_id: int) -> dict[str, Any]:
@@ -174,9 +159,9 @@ async def test_persons_label_stays_when_the_image_is_classified_again(
     before = await classify(client)
     verdict = {"verdict": "corrected", "label": label} if label else {"verdict": "confirmed"}
     await review(client, ids=[before["id"]], **verdict)
-    response = await client.post(f"/predictions/{before['id']}/reclassify", json={"model": OTHER_MODEL}, headers=WAIT)
+    response = await client.post(f"/predictions/{before['id']}/reclassify", json={"model": SECOND_MODEL}, headers=WAIT)
     after = response.json()
-    assert (after["status"], after["model"]) == ("succeeded", OTHER_MODEL)
+    assert (after["status"], after["model"]) == ("succeeded", SECOND_MODEL)
     assert after["top_prediction"] == (label or before["top_prediction"])
     # The other model is a copy, so it gives the same label.
     assert after["verdict"] == ("corrected" if label else "confirmed")
@@ -188,7 +173,7 @@ async def test_verdict_is_on_the_model_that_answered_last(client: httpx.AsyncCli
     await review(client, ids=[before["id"]], verdict="confirmed")
     # As if another model had given this label.
     await execute("UPDATE predictions SET top_prediction = 'my cat'")
-    response = await client.post(f"/predictions/{before['id']}/reclassify", json={"model": OTHER_MODEL}, headers=WAIT)
+    response = await client.post(f"/predictions/{before['id']}/reclassify", json={"model": SECOND_MODEL}, headers=WAIT)
     after = response.json()
     assert (after["top_prediction"], after["confidence"], after["verdict"]) == ("my cat", 1, "corrected")
     assert after["corrected_at"] == after["reviewed_at"]
@@ -237,9 +222,35 @@ async def test_undone_review_forgets_what_was_learned_before(client: httpx.Async
     if between == "another review":
         await review(client, ids=[number], verdict="confirmed")
     else:
-        await client.post(f"/predictions/{number}/reclassify", json={"model": OTHER_MODEL}, headers=WAIT)
+        await client.post(f"/predictions/{number}/reclassify", json={"model": SECOND_MODEL}, headers=WAIT)
     await review(client, ids=[number], verdict=None)
     assert await labels_of(client) == before
+
+
+async def test_example_that_a_person_puts_outlives_the_review(client: httpx.AsyncClient) -> None:
+    await taught(client, 3, retrain_after=0)
+    number = (await answer(client, circles(500)))["id"]
+    await review(client, ids=[number], verdict="confirmed")
+    await client.put(f"/models/shapes/examples/{number}", json={"label": (await labels_of(client))[number]})
+    before = await labels_of(client)
+    await review(client, ids=[number], verdict=None)
+    assert await labels_of(client) == before
+
+
+async def test_review_that_fails_is_not_made_in_part(client: httpx.AsyncClient) -> None:
+    await taught(client, 3, retrain_after=0)
+    await execute("UPDATE custom_models SET labels = (SELECT jsonb_agg(n::text) FROM generate_series(1, 1000) AS n)")
+    base, custom = (await classify(client))["id"], (await answer(client, circles(500)))["id"]
+    counted = metrics.exposition()
+    body = {"ids": [base, custom], "verdict": "corrected", "label": "one more", "new_label": True}
+    response = await client.post("/predictions/review", json=body)
+    assert (response.status_code, response.json()["code"]) == (422, "label_unknown")
+    assert [(await read(client, number))["verdict"] for number in (base, custom)] == [None, None]
+    assert reviews_in(metrics.exposition()) == reviews_in(counted)
+
+
+def reviews_in(exposition: bytes) -> list[str]:
+    return [line for line in exposition.decode().splitlines() if line.startswith("image_classifier_reviews_total")]
 
 
 async def test_filter_leaves_examples_as_they_are(client: httpx.AsyncClient) -> None:
@@ -266,101 +277,3 @@ async def test_new_labels_are_checked_like_those_of_other_routes(client: httpx.A
     assert (await read(client, number))["verdict"] is None
     await review(client, **{**body, "label": "cafe\u0301"})
     assert (await labels_of(client))[number] == "caf\u00e9"
-
-
-@pytest.mark.usefixtures("connected")
-async def test_short_queue_ends_with_the_sample() -> None:
-    await insert([0.5] * MANY)
-    await reviews.review(Selection(filters=Filters(label="tabby"), limit=MANY), None, ANYBODY)
-    assert [one.is_sampled for one in await unreviewed(5)] == [True] * 5
-
-
-async def insert(confidences: Sequence[float]) -> None:
-    """Predictions with these confidences."""
-    await execute(
-        """
-        INSERT INTO predictions (filename, image_path, content_type, size_bytes, width, height, sha256, status,
-            top_prediction, confidence, all_predictions, model, model_version, attempts, created_at)
-        SELECT 'a.jpg', 'a/' || n, 'image/jpeg', 1, 1, 1, repeat('0', 64), 'succeeded', 'tabby', confidence,
-            jsonb_build_array(jsonb_build_object('label', 'tabby', 'confidence', confidence)), 'm', '1', 1, now()
-        FROM unnest($1::float8[]) WITH ORDINALITY AS new (confidence, n)
-        """,
-        [list(confidences)],
-    )
-
-
-@pytest.mark.usefixtures("connected")
-async def test_queue_has_the_least_certain_and_a_random_sample() -> None:
-    await insert([n / MANY for n in range(MANY)])
-    queue = await unreviewed(50)
-    uncertain = [one.prediction.id for one in queue if not one.is_sampled]
-    sampled = [one.prediction.id for one in queue if one.is_sampled]
-    assert len(queue) == 50
-    assert len(sampled) == 50 // SAMPLE_SHARE
-    assert uncertain == sorted(uncertain)
-    # Only predictions of the random sample, a tenth, may be missing among the least certain.
-    assert uncertain[-1] < 70
-    everything = await unreviewed(MANY)
-    assert len({one.prediction.id for one in everything}) == len(everything)
-    assert MANY / 20 < sum(one.is_sampled for one in everything) <= MANY / SAMPLE_SHARE
-    random_order = [one.prediction.id for one in everything if one.is_sampled]
-    assert random_order != sorted(random_order)
-
-
-@pytest.mark.usefixtures("connected")
-async def test_filter_leaves_the_random_sample_out() -> None:
-    await insert([0.5] * MANY)
-    sample = {one.prediction.id for one in await unreviewed(MANY * SAMPLE_SHARE) if one.is_sampled}
-    selection = Selection(filters=Filters(label="tabby"), limit=MANY)
-    reviewed = {row.id for row in await reviews.review(selection, None, ANYBODY)}
-    assert reviewed == set(range(1, MANY + 1)) - sample
-
-
-@pytest.mark.usefixtures("connected")
-async def test_correction_of_a_review_stays_in_the_sample() -> None:
-    await insert([0.5] * MANY)
-    (first, *_) = [one.prediction.id for one in await unreviewed(MANY) if one.is_sampled]
-    await reviews.review(Selection([first]), None, ANYBODY, is_sampled=True)
-    await reviews.review(Selection([first]), "my cat", ANYBODY)
-    assert [row["review_sampled"] for row in await execute("SELECT * FROM predictions WHERE id = $1", [first])] == [
-        True
-    ]
-
-
-@pytest.mark.usefixtures("connected")
-async def test_short_queue_has_the_least_certain() -> None:
-    await insert([n / MANY for n in range(MANY)])
-    assert [one.is_sampled for one in await unreviewed(1)] == [False]
-
-
-@pytest.mark.usefixtures("connected")
-@pytest.mark.parametrize("is_sampled", [False, True])
-async def test_only_reviews_of_the_random_sample_count_as_such(is_sampled: bool) -> None:
-    await insert([0.5] * MANY)
-    sample = {one.prediction.id for one in await unreviewed(MANY * SAMPLE_SHARE) if one.is_sampled}
-    await reviews.review(Selection(range(1, MANY + 1)), None, ANYBODY, is_sampled=is_sampled)
-    marked = {row["id"] for row in await execute("SELECT id FROM predictions WHERE review_sampled")}
-    assert marked == (sample if is_sampled else set())
-
-
-async def test_reviewed_predictions_and_examples_leave_the_queue(client: httpx.AsyncClient) -> None:
-    await taught(client, 3)
-    reviewed, left = (await classify(client))["id"], (await classify(client))["id"]
-    await review(client, ids=[reviewed], verdict="confirmed")
-    queue = (await client.get("/predictions/review", params={"limit": 500})).json()
-    assert [item["prediction"]["id"] for item in queue["items"]] == [left]
-    assert queue["remaining"] == 1
-    other = (await client.get("/predictions/review", params={"model": OTHER_MODEL})).json()
-    assert other == {"remaining": 0, "items": []}
-
-
-@pytest.mark.usefixtures("connected")
-@pytest.mark.parametrize("is_sampled", [False, True])
-async def test_queue_is_read_from_an_index(is_sampled: bool) -> None:
-    await insert([n / 10_000 for n in range(10_000)])
-    await execute("ANALYZE predictions")
-    statement, values = queue_statement(5, NO_FILTERS, is_sampled=is_sampled)
-    plan = await execute(f"EXPLAIN {statement}", values)
-    text = "\n".join(row["QUERY PLAN"] for row in plan)
-    assert "Sort" not in text, text
-    assert "Index Scan using idx_predictions_" in text

@@ -13,7 +13,7 @@ from app.cli.main import make_parser
 from app.config import Settings
 from app.db.advisory_locks import SIMILAR_INDEX
 from app.db.connection import execute
-from app.db.crud import embeddings
+from app.db.crud import embeddings, similar_images
 from app.domain import ImageEmbedding, StartupError
 from tests.drawings import circles
 from tests.integration.conftest import serving
@@ -44,7 +44,7 @@ async def insert(count: int, model: str = "m", *, seed: int = 1) -> list[ImageEm
 
 async def plan(embedding: ImageEmbedding) -> str:
     """How the query with the index is executed."""
-    statement = embeddings.NEAREST_BY_INDEX.format(bits=FEATURES)
+    statement = similar_images.NEAREST_BY_INDEX.format(bits=FEATURES)
     values: list[Any] = [embeddings.bits(embedding), embedding.model, embedding.version, 1, 20]
     return "\n".join(row["QUERY PLAN"] for row in await execute(f"EXPLAIN {statement}", values))
 
@@ -57,12 +57,12 @@ async def create(database_url: str) -> None:
 async def test_index_finds_what_comparing_all_finds(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     made = await insert(MANY)
     await insert(MANY, "other", seed=2)
-    before = [await embeddings.nearest(made[n], n + 1, 20) for n in range(20)]
+    before = [await similar_images.nearest(made[n], n + 1, 20) for n in range(20)]
     await create(database_url)
     assert f"idx_embeddings_similar_{FEATURES}: " in capsys.readouterr().out
     await execute("ANALYZE embeddings")
     assert f"Index Scan using idx_embeddings_similar_{FEATURES}" in await plan(made[0])
-    after = [await embeddings.nearest(made[n], n + 1, 20) for n in range(20)]
+    after = [await similar_images.nearest(made[n], n + 1, 20) for n in range(20)]
     assert all(len(found) == 20 for found in after)
     shared = [len(old.keys() & new.keys()) for old, new in zip(before, after, strict=True)]
     # Images whose codes differ in equally many bits are in any order.
@@ -74,9 +74,9 @@ async def test_images_uploaded_after_the_creation_are_found(database_url: str) -
     made = await insert(50)
     await create(database_url)
     (new,) = await insert(1, seed=3)
-    found = await embeddings.nearest(new, 1, 5)
+    found = await similar_images.nearest(new, 1, 5)
     assert 51 in found
-    assert 51 not in await embeddings.nearest(made[0], 51, 50)
+    assert 51 not in await similar_images.nearest(made[0], 51, 50)
 
 
 async def test_service_uses_the_index_at_once(client: httpx.AsyncClient, database_url: str) -> None:
@@ -93,10 +93,10 @@ async def test_interrupted_creation_is_repeated(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
     await connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid::regclass::text LIKE 'idx_emb%'")
     await connection.close()
-    assert [index.is_valid for index in await embeddings.similar_indexes()] == [False]
-    assert len(await embeddings.nearest(made[0], 1, 5)) == 5
+    assert [index.is_valid for index in await similar_images.indexes()] == [False]
+    assert len(await similar_images.nearest(made[0], 1, 5)) == 5
     await create(database_url)
-    assert [index.is_valid for index in await embeddings.similar_indexes()] == [True]
+    assert [index.is_valid for index in await similar_images.indexes()] == [True]
 
 
 @pytest.mark.usefixtures("connected")
@@ -123,7 +123,7 @@ async def test_index_is_deleted(database_url: str, capsys: pytest.CaptureFixture
     await create(database_url)
     await similar_index.act(database_url, "drop")
     assert capsys.readouterr().out.splitlines()[-1].startswith("There is no index.")
-    assert await embeddings.similar_indexes() == []
+    assert await similar_images.indexes() == []
 
 
 @pytest.mark.usefixtures("connected")
@@ -141,7 +141,7 @@ async def test_server_without_a_recent_pgvector_is_named(
         return version
 
     await insert(1)
-    monkeypatch.setattr(embeddings, "pgvector_version", found)
+    monkeypatch.setattr(similar_images, "pgvector_version", found)
     with pytest.raises(StartupError, match=text):
         await create(database_url)
 

@@ -180,9 +180,9 @@ def test_other_images_raise_the_threshold() -> None:
     assert raised.threshold > head.threshold
     assert (validation.others < raised.threshold).mean() > (validation.others < head.threshold).mean()
     assert (before.similarities < raised.threshold).mean() <= MAX_FALSE_ALARMS
-    told = metrics_of(labels, ["a", "b"], raised, validation)["other"]
-    assert told["images"] == 40
-    assert told["recognized"] == pytest.approx((validation.others < raised.threshold).mean(), abs=1e-4)
+    metrics = metrics_of(labels, ["a", "b"], raised, validation)["other"]
+    assert metrics["images"] == 40
+    assert metrics["recognized"] == pytest.approx((validation.others < raised.threshold).mean(), abs=1e-4)
     assert Head.from_bytes(raised.to_bytes()).threshold == pytest.approx(raised.threshold)
 
 

@@ -30,17 +30,17 @@ def metrics_of(labels: Indexes, names: Sequence[str], head: Head, validation: Va
             {
                 "label": name,
                 "examples": int(matrix[index].sum()),
-                "precision": _share(int(matrix[index, index]), int(matrix[:, index].sum())),
-                "recall": _share(int(matrix[index, index]), int(matrix[index].sum())),
+                "precision": ratio(int(matrix[index, index]), int(matrix[:, index].sum())),
+                "recall": ratio(int(matrix[index, index]), int(matrix[index].sum())),
             }
             for index, name in enumerate(names)
         ],
         "confusion": matrix.tolist(),
         "other": {
             "threshold": round(head.threshold, DIGITS),
-            "false_alarms": _share(refused, total),
+            "false_alarms": ratio(refused, total),
             "images": len(validation.others),
-            "recognized": _share(int((validation.others < head.threshold).sum()), len(validation.others)),
+            "recognized": ratio(int((validation.others < head.threshold).sum()), len(validation.others)),
         },
     }
 
@@ -49,10 +49,11 @@ def share_with_interval(right: int, total: int) -> dict[str, Any]:
     """The number of examples, the share that is right, and its 95 % interval."""
     return {
         "examples": total,
-        "accuracy": _share(right, total),
+        "accuracy": ratio(right, total),
         "accuracy_interval": [round(bound, DIGITS) for bound in wilson_interval(right, total)],
     }
 
 
-def _share(part: int, total: int) -> float | None:
+def ratio(part: int, total: int) -> float | None:
+    """A share, 0..1; None of nothing."""
     return round(part / total, DIGITS) if total else None

@@ -1,19 +1,17 @@
-"""How often models were right, according to reviews, and what people have labelled.
+"""The accuracy of models, which reviews measure.
 
 Every function raises DatabaseUnavailable while the database is unavailable.
 """
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Final
 
 from app.db.connection import execute
 from app.db.errors import translate_connection_errors
 
 CONFUSIONS: Final = 100
 DAYS: Final = 90
-PAGE: Final = 1_000
 
 # A person's label is true for every model that has classified the image. Each version counts once for an image.
 _RESULTS: Final = """
@@ -62,23 +60,6 @@ SELECT date(answered_at AT TIME ZONE 'UTC') AS day, count(*) AS reviewed,
        count(*) FILTER (WHERE answer = truth) AS correct
 FROM results WHERE answered_at > now() - $3 * interval '1 day' GROUP BY 1 ORDER BY 1
 """
-# What people say of a prediction comes before what custom models were taught of it.
-_LABELLED: Final = """
-SELECT id, image_path, filename, sha256, label, source, model, labelled_by, labelled_at
-FROM (
-    SELECT id, image_path, filename, sha256, top_prediction AS label, verdict AS source, model,
-           reviewed_by AS labelled_by, reviewed_at AS labelled_at, 0 AS example
-    FROM predictions WHERE reviewed_at IS NOT NULL AND id > $1
-    UNION ALL
-    SELECT predictions.id, image_path, filename, predictions.sha256, label, 'example', custom_models.name, examples.who,
-           added_at, examples.id
-    FROM examples JOIN predictions ON predictions.id = prediction_id
-    JOIN custom_models ON custom_models.id = examples.model_id
-    WHERE predictions.id > $1
-) AS labelled
-WHERE ($2::text IS NULL OR model = $2)
-ORDER BY id, example LIMIT $3
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +103,6 @@ class DayAccuracy:
     correct: int
 
 
-@dataclass(frozen=True, slots=True)
-class LabelledImage:
-    """An image with a person's label. ``source``: confirmed, corrected or example (of the custom model ``model``)."""
-
-    id: int
-    image_path: str
-    filename: str
-    sha256: str
-    label: str
-    source: str
-    model: str
-    labelled_by: str | None
-    labelled_at: datetime
-
-
 @translate_connection_errors()
 async def by_version(model: str | None = None) -> list[VersionAccuracy]:
     """Accuracy of each version with reviews, the one that answered last first."""
@@ -159,20 +125,3 @@ async def confusions(model: str, version: str) -> list[Confusion]:
 async def by_day(model: str, version: str) -> list[DayAccuracy]:
     """Accuracy of the results of each of the last ``DAYS`` days in UTC, oldest first; without days without reviews."""
     return [DayAccuracy(**row) for row in await execute(_RESULTS + _BY_DAY, [model, version, DAYS])]
-
-
-async def labelled(model: str | None = None) -> AsyncIterator[list[LabelledImage]]:
-    """Everything that people have labelled, by prediction, in groups of one or more."""
-    last_id = 0
-    while rows := await _labelled_after(last_id, model):
-        if len(rows) == PAGE and rows[0].id != rows[-1].id:
-            # The rows of the last prediction may continue on the next page.
-            rows = [row for row in rows if row.id != rows[-1].id]
-        last_id = rows[-1].id
-        yield rows
-
-
-@translate_connection_errors()
-async def _labelled_after(last_id: int, model: str | None) -> list[LabelledImage]:
-    rows: list[dict[str, Any]] = await execute(_LABELLED, [last_id, model, PAGE])
-    return [LabelledImage(**row) for row in rows]

@@ -56,7 +56,8 @@ SET label = excluded.label, use = excluded.use, added_at = excluded.added_at, ke
     who = excluded.who, from_review = $7 AND examples.from_review,
     label_before = CASE WHEN $7 AND NOT examples.from_review THEN coalesce(examples.label_before, examples.label) END
 WHERE examples.prediction_id = excluded.prediction_id
-    AND (examples.label, examples.use) IS DISTINCT FROM (excluded.label, excluded.use)
+    AND (examples.label, examples.use, examples.from_review)
+        IS DISTINCT FROM (excluded.label, excluded.use, $7 AND examples.from_review)
 """
 _OF_PICTURES: Final = """
 SELECT predictions.id AS asked, examples.* FROM predictions
