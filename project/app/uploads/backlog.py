@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -40,9 +40,10 @@ class _Sample:
 class Backlog:
     """Measures the backlog in the database regularly, and counts what this process adds in between."""
 
-    def __init__(self, limit: int) -> None:
-        """``limit``: unfinished predictions above which uploads are rejected."""
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """``limit``: unfinished predictions above which uploads are rejected. ``clock``: returns seconds."""
         self._limit = limit
+        self._clock = clock
         self._samples: deque[_Sample] = deque()
         self._reserved = 0
         self._accepted = 0
@@ -103,19 +104,19 @@ class Backlog:
 
     async def _measure_forever(self) -> None:
         while True:
-            started_at = time.monotonic()
+            started_at = self._clock()
             try:
                 await self._measure()
             except DatabaseUnavailable:
                 log.debug(BACKLOG_UNKNOWN)
             except Exception:
                 log.exception(BACKLOG_ERROR)
-            await asyncio.sleep(max(SAMPLE_SECONDS, (time.monotonic() - started_at) * PAUSE_FACTOR))
+            await asyncio.sleep(max(SAMPLE_SECONDS, (self._clock() - started_at) * PAUSE_FACTOR))
 
     async def _measure(self) -> None:
         accepted, rejected = self._accepted, self._rejected
         count, last_id = await queue_depth.unfinished()
-        now = time.monotonic()
+        now = self._clock()
         previous = self._samples[-1] if self._samples else None
         self._samples.append(_Sample(now, count, last_id))
         while now - self._samples[0].time > WINDOW_SECONDS:

@@ -14,10 +14,9 @@ from tests.uploading import upload
 
 
 @pytest.mark.usefixtures("connected")
-async def test_rate_is_that_of_finished_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rate_is_that_of_finished_predictions() -> None:
     clock = 1000.0
-    monkeypatch.setattr("app.uploads.backlog.time.monotonic", lambda: clock)
-    backlog = Backlog(100)
+    backlog = Backlog(100, clock=lambda: clock)
     assert backlog.rate == 0
     await execute(ROW, ["pending", 100])
     await backlog._measure()
@@ -43,10 +42,9 @@ async def test_rate_is_that_of_finished_predictions(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("connected")
-async def test_idle_time_does_not_lower_the_rate_but_a_standstill_does(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_time_does_not_lower_the_rate_but_a_standstill_does() -> None:
     clock = 1000.0
-    monkeypatch.setattr("app.uploads.backlog.time.monotonic", lambda: clock)
-    backlog = Backlog(1)
+    backlog = Backlog(1, clock=lambda: clock)
     for _ in range(8):
         await backlog._measure()
         clock += 1
