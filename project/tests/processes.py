@@ -1,21 +1,37 @@
-"""Processes that tests wait for and suspend."""
+"""Processes that tests start, wait for and suspend."""
 
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 
+from tests.forking import ForkedProcess
+
 POLL_SECONDS = 0.02
 SUSPEND_SECONDS = 10.0
 Result = TypeVar("Result")
+AnyProcess = subprocess.Popen[Any] | ForkedProcess
+
+
+def start_python(
+    module: Sequence[str], environment: Mapping[str, str], log: Path, *, before: Sequence[str] = ()
+) -> AnyProcess:
+    """Run a module in a process whose output goes to a file. ``before``: a prefix of the command."""
+    log.write_bytes(b"")
+    if not before:
+        return ForkedProcess(module, environment, log, log)
+    with log.open("w") as output:
+        command = [*before, sys.executable, "-m", *module]
+        return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
 
 
 def wait_while_running(
-    process: "subprocess.Popen[Any]", condition: Callable[[], Result], log_text: Callable[[], str], seconds: float
+    process: AnyProcess, condition: Callable[[], Result], log_text: Callable[[], str], seconds: float
 ) -> Result:
     """The first true result of a condition. Fails with the log if the process ends before, or after ``seconds``."""
     deadline = time.monotonic() + seconds

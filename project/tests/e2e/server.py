@@ -4,13 +4,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app import PROJECT_DIR
 from app.config import Settings
-from tests.processes import wait_while_running
+from tests.forking import run_forked
+from tests.processes import start_python, wait_while_running
 
 STARTED = re.compile(r"Serving on (http://\S+)")
 START_SECONDS = 60
@@ -45,23 +45,11 @@ class Server:
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run another command of the service and wait for it."""
-        return subprocess.run(
-            [sys.executable, "-m", "app", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=START_SECONDS,
-        )
+        return run_forked(["app", *arguments], self.environment, START_SECONDS)
 
     def start(self) -> "Server":
         """Start it and wait until it serves."""
-        with self.log.open("w") as output:
-            self.process = subprocess.Popen(
-                [*self._before, sys.executable, "-m", *self._module],
-                env=self.environment,
-                stdout=output,
-                stderr=output,
-            )
+        self.process = start_python(self._module, self.environment, self.log, before=self._before)
         self.wait_until(lambda: STARTED.search(self.log_text()) is not None)
         found = STARTED.search(self.log_text())
         assert found

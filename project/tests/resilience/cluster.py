@@ -5,11 +5,9 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -22,7 +20,7 @@ from app import PROJECT_DIR
 from app.storage.keys import OWNER
 from tests.conftest import FALLBACK, copy_data_dir
 from tests.pictures import jpeg_with
-from tests.processes import wait_while_running
+from tests.processes import start_python, wait_while_running
 
 START_SECONDS = 60
 FINISH_SECONDS = 240
@@ -72,18 +70,19 @@ class Books:
 class Process:
     """One process of the cluster; its log goes to a file."""
 
-    def __init__(self, name: str, command: list[str], environment: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self, name: str, module: Sequence[str], environment: dict[str, str], folder: Path, before: Sequence[str] = ()
+    ) -> None:
+        """``module``: what Python runs, with its arguments. ``before``: a prefix of the command."""
         self.name = name
-        self._command = command
+        self._module = module
+        self._before = before
         self._environment = environment
         self.log = folder / f"{name}.log"
 
     def start(self, message: str) -> str:
         """Start and wait until the log matches; returns the first group, or the whole match."""
-        with self.log.open("w") as output:
-            self.process = subprocess.Popen(
-                self._command, env=self._environment, stdout=output, stderr=output, cwd=PROJECT_DIR
-            )
+        self.process = start_python(self._module, self._environment, self.log, before=self._before)
         found = wait_while_running(
             self.process,
             lambda: re.search(message, self.log.read_text()),
@@ -112,9 +111,9 @@ class Cluster:
         self.folder = folder
         self._migrated_data_dir = migrated_data_dir
         self.uploads = Path(settings.get("UPLOADS_DIR", str(folder / "uploads")))
+        python = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT_DIR)}
         self.environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(PROJECT_DIR),
+            **python,
             "MODELS_DIR": str(models_dir),
             "MODEL": FALLBACK,
             "UPLOADS_DIR": str(self.uploads),
@@ -124,8 +123,7 @@ class Cluster:
             "KEEP_ORIGINALS": "1",  # where the bytes are comments
             **settings,
         }
-        self.database = Process("database", self._python("tests.resilience.database", str(folder)), {}, folder)
-        self.database._environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT_DIR)}
+        self.database = Process("database", ["tests.resilience.database", str(folder)], python, folder)
         self.workers: list[Process] = []
         self.webs: list[Process] = []
         self.web_urls: list[str] = []
@@ -135,10 +133,6 @@ class Cluster:
         self._keys: dict[str, tuple[int, bytes, dict[str, str]]] = {}
         """Idempotency keys of accepted uploads, with the prediction, the image and the form's other fields."""
         self._made = 0
-
-    @staticmethod
-    def _python(*arguments: str) -> list[str]:
-        return [sys.executable, "-m", *arguments]
 
     async def start(self, workers: int = 1) -> "Cluster":
         """Start a database, one web process and workers."""
@@ -153,11 +147,11 @@ class Cluster:
         self.add_web()
         return self
 
-    def add_worker(self, *command: str, before: "list[str] | None" = None, **settings: str) -> Process:
+    def add_worker(self, *command: str, before: Sequence[str] = (), **settings: str) -> Process:
         """Start another worker. ``before``: a prefix of its command."""
         self._made += 1
-        arguments = [*(before or []), *self._python(*(command or ("app", "worker")))]
-        worker = Process(f"worker-{self._made}", arguments, {**self.environment, **settings}, self.folder)
+        module = command or ("app", "worker")
+        worker = Process(f"worker-{self._made}", module, {**self.environment, **settings}, self.folder, before)
         self.workers.append(worker)
         worker.start("Consuming jobs")
         return worker
@@ -177,7 +171,7 @@ class Cluster:
     def add_web(self) -> str:
         """Start another web process and return its address."""
         self._made += 1
-        web = Process(f"web-{self._made}", self._python("app", "serve"), self.environment, self.folder)
+        web = Process(f"web-{self._made}", ["app", "serve"], self.environment, self.folder)
         self.webs.append(web)
         self.web_url = web.start(r"Serving on (http://\S+)")
         self.web_urls.append(self.web_url)
