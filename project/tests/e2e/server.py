@@ -30,7 +30,7 @@ class Server:
     ) -> None:
         """``before``: a prefix of the command, such as a tracer. ``module``: what Python runs, with its arguments."""
         self.log = log
-        self._module = module
+        self.module = module
         self._before = before
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -49,7 +49,7 @@ class Server:
 
     def start(self) -> "Server":
         """Start it and wait until it serves."""
-        self.process = start_python(self._module, self.environment, self.log, before=self._before)
+        self.process = start_python(self.module, self.environment, self.log, before=self._before)
         self.wait_until(lambda: STARTED.search(self.log_text()) is not None)
         found = STARTED.search(self.log_text())
         assert found

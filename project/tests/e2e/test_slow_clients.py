@@ -3,8 +3,6 @@
 import select
 import socket
 import time
-from collections.abc import Iterator
-from unittest.mock import patch
 
 import httpx
 import pytest
@@ -14,16 +12,10 @@ from tests.pictures import jpeg
 
 
 @pytest.fixture(scope="module")
-def impatient(unstarted_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def impatient(unstarted_server: Server) -> Server:
     """A server with time limits of one second."""
-    folder = tmp_path_factory.mktemp("sitecustomize")
-    (folder / "sitecustomize.py").write_text(
-        "from app.api import connection\nconnection.HEAD_SECONDS = connection.READ_TIMEOUT_SECONDS = 1.0\n"
-        "from app.api.middleware import body_limit\nbody_limit.BODY_SECONDS = 1.0\n"
-    )
-    path = f"{folder}:{unstarted_server.environment['PYTHONPATH']}"
-    with patch.dict(unstarted_server.environment, {"PYTHONPATH": path}):
-        yield unstarted_server.start()
+    unstarted_server.module = ["tests.e2e.impatient_server"]
+    return unstarted_server.start()
 
 
 def connected(server: Server) -> socket.socket:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -93,7 +92,7 @@ async def worker(settings: Settings, folder: Path) -> AsyncIterator[Path]:
         "MODEL": settings.model,
         "QUEUE": "pgqueuer",
     }
-    process = Process("worker", [sys.executable, "-m", "app", "worker"], environment, folder)
+    process = Process("worker", ["app", "worker"], environment, folder)
     await asyncio.to_thread(process.start, "Consuming jobs")
     try:
         yield process.log
