@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.api.deps import CurrentCaller, OwnPrediction, State
 from app.api.errors import PREDICTION_RESPONSES, problem_responses
+from app.api.near_duplicates import LOOK_BACK, duplicates_in
 from app.api.params import Filtered, Id, decode_cursor, encode_cursor
 from app.api.upload_response import NOT_READABLE, no_content
 from app.db.crud import audit_log, history, search, webhook_deliveries
@@ -36,6 +37,13 @@ async def list_predictions(
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Maximum number of predictions.")] = PAGE,
     cursor: Annotated[str | None, Query(description="Cursor from the `Link` header of the previous page.")] = None,
     *,
+    duplicates: Annotated[
+        bool,
+        Query(
+            description="`false`: without images that are nearly the same as one listed shortly before (at most "
+            f"{LOOK_BACK} predictions), so that a page may have fewer than `limit`."
+        ),
+    ] = True,
     filters: Filtered,
     caller: CurrentCaller,
 ) -> list[PredictionRead]:
@@ -46,12 +54,14 @@ async def list_predictions(
     if caller.reads_only_own:
         filters = replace(filters, key_id=caller.key_id)
     # Reads one more row to find out whether another page follows.
-    rows = await search.page(limit + 1, decode_cursor(cursor), filters)
+    before = decode_cursor(cursor)
+    rows = await search.page(limit + 1, before, filters)
     if len(rows) > limit:
         rows.pop()
         next_page = request.url.include_query_params(cursor=encode_cursor(rows[-1].id))
         response.headers["Link"] = f'<{next_page.path}?{next_page.query}>; rel="next"'
-    return [PredictionRead.from_row(row) for row in rows]
+    hidden = {} if duplicates else await duplicates_in(rows, before, filters)
+    return [PredictionRead.from_row(row) for row in rows if row.id not in hidden]
 
 
 @router.get("/{id}/", summary="Read a prediction", responses=PREDICTION_RESPONSES, dependencies=[OwnPrediction])

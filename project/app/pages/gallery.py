@@ -8,6 +8,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from pydantic import StringConstraints
 
 from app.api.deps import AppState, CurrentCaller, State
+from app.api.near_duplicates import duplicates_in
 from app.api.params import Id, decode_cursor, encode_cursor
 from app.api.similar import similar_to
 from app.db.crud import search, statistics
@@ -42,21 +43,28 @@ async def show_gallery(
     model: Annotated[StorableStr, Query()] = "",
     label: Annotated[StorableStr, Query()] = "",
     cursor: Annotated[str | None, Query()] = None,
+    *,
+    duplicates: Annotated[bool, Query()] = True,
 ) -> Response:
-    """Thumbnails of all or filtered predictions, newest first."""
+    """Thumbnails of all or filtered predictions, newest first; near-duplicates are marked, or left out."""
     # Forms submit their empty fields too.
     chosen = Status(status) if status else None
     filters = Filters(status=chosen, model=model, label=to_model_label(label), words=q)
-    rows = await search.page(PAGE + 1, decode_cursor(cursor), filters)
+    before = decode_cursor(cursor)
+    rows = await search.page(PAGE + 1, before, filters)
     next_query = ""
+    parameters = {"q": q, "status": status, "model": model, "label": label, "duplicates": "" if duplicates else "false"}
     if len(rows) > PAGE:
         rows.pop()
-        parameters = {"q": q, "status": status, "model": model, "label": label, "cursor": encode_cursor(rows[-1].id)}
-        next_query = urlencode({name: value for name, value in parameters.items() if value})
+        next_query = _query({**parameters, "cursor": encode_cursor(rows[-1].id)})
+    duplicate_of = await duplicates_in(rows, before, filters)
     return page(
         request,
         "gallery.html",
-        predictions=[PredictionRead.from_row(row) for row in rows],
+        predictions=[PredictionRead.from_row(row) for row in rows if duplicates or row.id not in duplicate_of],
+        duplicate_of=duplicate_of,
+        duplicates=duplicates,
+        other_query=_query({**parameters, "duplicates": "false" if duplicates else ""}),
         filters=filters,
         filtered=filters != Filters(),
         statuses=[status.value for status in Status],
@@ -64,6 +72,10 @@ async def show_gallery(
         counts=[(status.value, count) for status, count in (await statistics.counts()).items()],
         next_query=next_query,
     )
+
+
+def _query(parameters: dict[str, str]) -> str:
+    return urlencode({name: value for name, value in parameters.items() if value})
 
 
 @router.get("/{id}/")

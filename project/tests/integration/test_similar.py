@@ -70,3 +70,51 @@ async def test_embeddings_without_codes_are_compared_with_those_that_have_them(c
     first, second = [(await classify(client, circles(number)))["id"] for number in range(2)]
     await execute("UPDATE embeddings SET code = NULL WHERE prediction_id = $1", [first])
     assert [one["prediction"]["id"] for one in await similar(client, first)] == [second]
+
+
+async def listed(client: httpx.AsyncClient, limit: int, **parameters: Any) -> list[list[int]]:
+    """The IDs on each page of a list without near-duplicates."""
+    pages, path = [], str(httpx.URL("/predictions/", params={"limit": limit, "duplicates": False, **parameters}))
+    while True:
+        response = await client.get(path)
+        assert response.status_code == 200, response.text
+        pages.append([row["id"] for row in response.json()])
+        if "next" not in response.links:
+            return pages
+        path = response.links["next"]["url"]
+
+
+async def test_lists_show_the_newest_of_near_duplicates(client: httpx.AsyncClient) -> None:
+    first, copy = [(await classify(client, data))["id"] for data in (circles(1), recompressed(circles(1)))]
+    stripe, same_stripe, last = [
+        (await classify(client, data))["id"] for data in (stripes(1), stripes(1), recompressed(circles(1)))
+    ]
+    assert await listed(client, limit=10) == [[last, same_stripe]]
+    # A page is compared with those before it.
+    assert await listed(client, limit=2) == [[last, same_stripe], [], []]
+    every = (await client.get("/predictions/")).json()
+    assert [row["id"] for row in every] == [last, same_stripe, stripe, copy, first]
+
+
+async def test_lists_show_near_duplicates_of_what_their_filters_exclude(client: httpx.AsyncClient) -> None:
+    await classify(client, circles(1), name="kept.jpg")
+    await classify(client, circles(1), name="other.jpg")
+    assert await listed(client, limit=10) == [[2]]
+    assert await listed(client, limit=10, q="kept") == [[1]]
+
+
+async def test_lists_show_images_without_embeddings(settings: Settings) -> None:
+    async with serving(settings.model_copy(update={"keep_embeddings": False})) as client:
+        for _ in range(2):
+            await classify(client, circles(1))
+        assert await listed(client, limit=10) == [[2, 1]]
+
+
+async def test_history_marks_near_duplicates_and_hides_them(client: httpx.AsyncClient) -> None:
+    first, copy = [(await classify(client, circles(1)))["id"] for _ in range(2)]
+    page = (await client.get("/history/")).text
+    assert f"near-duplicate of #{copy}" in page
+    assert f'data-id="{first}"' in page
+    hidden = (await client.get("/history/", params={"duplicates": "false"})).text
+    assert f'data-id="{copy}"' in hidden
+    assert f'data-id="{first}"' not in hidden

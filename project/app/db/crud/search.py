@@ -107,6 +107,17 @@ async def page(limit: int, before: int | None = None, filters: Filters = Filters
         return [from_row(Prediction, row) for row in await execute(statement, values)]
 
 
+@translate_connection_errors()
+async def ids_from(limit: int, first: int, filters: Filters = Filters()) -> list[int]:
+    """IDs of at most ``limit`` predictions, oldest first, from an ID on."""
+    values: list[Any] = [limit, first]
+    where = " AND ".join(["id >= $2", *filters.conditions(values)])
+    statement = f"SELECT id FROM predictions WHERE {where} ORDER BY id LIMIT $1"  # noqa: S608 - values are parameters # nosec B608
+    async with transaction():
+        await execute("SET LOCAL plan_cache_mode = force_custom_plan")
+        return [row["id"] for row in await execute(statement, values)]
+
+
 def page_statement(limit: int, before: int | None, filters: Filters) -> tuple[str, list[Any]]:
     """SQL of a page, and its parameters."""
     values: list[Any] = [limit]
