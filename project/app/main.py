@@ -126,8 +126,6 @@ def create_application(settings: Settings, engine: Engine | None = None) -> Fast
 
     # Serves Swagger UI and ReDoc from a package instead of a CDN, so that they work without the internet.
     app = FastAPIOffline(
-        # A JSON body without a Content-Type is accepted, as curl -T and test clients send it.
-        strict_content_type=False,
         title="Image classifier",
         description=DESCRIPTION,
         version=__version__,

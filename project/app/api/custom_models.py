@@ -35,7 +35,7 @@ from app.models.pydantic_history import DeliveryRead
 from app.models.tortoise import CustomModel, Training
 from app.outbound.addresses import origin_of
 
-router = APIRouter(prefix="/models", tags=["custom models"])
+router = APIRouter(prefix="/models", tags=["custom models"], strict_content_type=False)
 
 PAGE: Final = 100
 MAX_PAGE: Final = 1_000

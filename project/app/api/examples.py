@@ -18,7 +18,7 @@ from app.models.pydantic import StorableStr
 from app.models.pydantic_custom import ExampleBatch, ExampleRead, ExampleWrite
 from app.worker.custom_models import retrain_if_due
 
-router = APIRouter(prefix="/models", tags=["custom models"])
+router = APIRouter(prefix="/models", tags=["custom models"], strict_content_type=False)
 
 PAGE: Final = 100
 MAX_PAGE: Final = 1_000

@@ -20,7 +20,7 @@ from app.outbound.addresses import origin_of
 from app.storage import deletion
 from app.worker.reviewing import correct_and_learn
 
-router = APIRouter(prefix="/predictions", tags=["predictions"])
+router = APIRouter(prefix="/predictions", tags=["predictions"], strict_content_type=False)
 
 PAGE: Final = 50
 MAX_PAGE: Final = 500

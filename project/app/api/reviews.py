@@ -26,7 +26,7 @@ from app.models.pydantic_reviews import (
 )
 from app.worker.reviewing import review_and_learn
 
-router = APIRouter(prefix="/predictions", tags=["reviews"])
+router = APIRouter(prefix="/predictions", tags=["reviews"], strict_content_type=False)
 
 PAGE: Final = 50
 MAX_PAGE: Final = 500

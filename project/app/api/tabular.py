@@ -22,7 +22,7 @@ from app.observability.log_events import ANSWERS_NOT_KEPT
 
 log = logging.getLogger(__name__)
 
-router = APIRouter(prefix="/predict", tags=["tabular models"])
+router = APIRouter(prefix="/predict", tags=["tabular models"], strict_content_type=False)
 
 HIT: Final = "image-classifier; hit"
 MISS: Final = "image-classifier; fwd=miss; stored"

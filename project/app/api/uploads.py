@@ -18,7 +18,7 @@ from app.domain import ImageNotFetched, Scope
 from app.models.pydantic import PredictionRead, Reclassification, UploadJson
 from app.uploads.intake import Submission
 
-router = APIRouter(prefix="/predictions", tags=["predictions"])
+router = APIRouter(prefix="/predictions", tags=["predictions"], strict_content_type=False)
 
 _FORM: Final[dict[str, Any]] = {
     "type": "object",

@@ -11,9 +11,11 @@ from unittest.mock import patch
 
 import httpx
 import pytest
+from fastapi.routing import APIRoute
 
 from app.config import Settings
 from app.db.connection import execute
+from app.main import create_application
 from app.outbound import image_download
 from app.outbound.addresses import is_public
 from tests.integration.conftest import serving, uploaded_files
@@ -269,6 +271,17 @@ async def test_json_needs_no_content_type(client: httpx.AsyncClient) -> None:
     correction = json.dumps({"top_prediction": "mine", "confidence": 1}).encode()
     corrected = await client.put(f"/predictions/{created.json()['id']}/", content=correction)
     assert corrected.json()["top_prediction"] == "mine"
+
+
+def test_no_route_requires_the_content_type_of_json() -> None:
+    """Curl -T and test clients send none."""
+    routes = [route for route in create_application(Settings()).routes if isinstance(route, APIRoute)]
+    strict = [route.path for route in routes if route.body_field and route.strict_content_type is not False]
+    # The forms of pages.
+    assert [
+        path for path in strict if not path.startswith(("/history/", "/review/", "/teach/", "/classifications"))
+    ] == []
+    assert any(route.path == "/predictions/{id}/" for route in routes if route.body_field)
 
 
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain"])
