@@ -1,10 +1,13 @@
 """A server or a browser for each test that uses one."""
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.async_api import Browser, async_playwright
 
@@ -47,6 +50,33 @@ def unstarted_server(
 def shared_server(unstarted_server: Server) -> Server:
     """A running server for all tests of a module. They must not stop it, nor expect an empty database."""
     return unstarted_server.start()
+
+
+@pytest.fixture(scope="session")
+def running_servers(
+    tmp_path_factory: pytest.TempPathFactory, migrated_data_dir: Path
+) -> Iterator[Callable[[Path], Server]]:
+    """Returns the server that all tests of a process share for a folder of models."""
+    with ExitStack() as stack:
+
+        @cache
+        def running(models: Path) -> Server:
+            folder = tmp_path_factory.mktemp("running")
+            settings = Settings(data_dir=folder / "data", models_dir=models, model=FALLBACK)
+            return stack.enter_context(new_server(settings, folder / "server.log", migrated_data_dir)).start()
+
+        yield running
+
+
+@pytest.fixture
+def empty_server(running_servers: Callable[[Path], Server], request: pytest.FixtureRequest) -> Server:
+    """A running server without predictions. Tests must not stop it, nor expect that IDs begin at 1."""
+    server = running_servers(marked_models(request))
+    with httpx.Client(base_url=server.url) as client:
+        while rows := client.get("/predictions/", params={"limit": 500}).json():
+            for row in rows:
+                assert client.delete(f"/predictions/{row['id']}/").status_code == HTTPStatus.OK
+    return server
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,8 @@ MAX_ACTIONS = 110
 
 
 @pytest.fixture
-def service(server: Server) -> str:
-    return server.start().url
+def service(empty_server: Server) -> str:
+    return empty_server.url
 
 
 def reviewed(service: str) -> dict[int, dict[str, Any]]:
