@@ -1,8 +1,9 @@
 """Error pages."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from fastapi import Request, Response
@@ -15,7 +16,19 @@ from app.api.errors import headers_of, log_error, status_of
 from app.api.params import prefers_html
 from app.domain import Overloaded, ServiceError
 from app.pages.rendering import local_path, page
+from app.pages.translation import mark
 
+TITLES: Final[Mapping[HTTPStatus, str]] = MappingProxyType(
+    {
+        HTTPStatus.NOT_FOUND: mark("Not found"),
+        HTTPStatus.FORBIDDEN: mark("Not allowed"),
+        HTTPStatus.UNPROCESSABLE_ENTITY: mark("That cannot be processed"),
+        HTTPStatus.BAD_REQUEST: mark("That cannot be processed"),
+        HTTPStatus.SERVICE_UNAVAILABLE: mark("Not available right now"),
+        HTTPStatus.TOO_MANY_REQUESTS: mark("Too many requests"),
+        HTTPStatus.CONFLICT: mark("Not possible right now"),
+    }
+)
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -63,4 +76,4 @@ def error_page(request: Request, status: HTTPStatus, text: str) -> Response:
     # Links back to the form, but only to a path of this service, whatever the Referer header says.
     referrer = urlsplit(request.headers.get("referer", ""))
     back = local_path(referrer.path) if referrer.netloc == request.headers.get("host") else ""
-    return page(request, "error.html", status=status, title=status.phrase, message=text, back=back)
+    return page(request, "error.html", status=status, title=TITLES.get(status, status.phrase), message=text, back=back)

@@ -11,7 +11,7 @@ from app.api.deps import AppState, CurrentCaller, State
 from app.api.near_duplicates import duplicates_in
 from app.api.params import Id, decode_cursor, encode_cursor
 from app.api.similar import similar_to
-from app.db.crud import search, statistics
+from app.db.crud import audit_log, search, statistics
 from app.db.crud.history import previous_results
 from app.db.crud.search import Filters
 from app.db.notifications import FINISHED
@@ -87,12 +87,17 @@ async def show_one(id: Id, request: Request, state: State, why: Annotated[Storab
 async def _show(request: Request, state: AppState, prediction_id: int, why: str = "") -> Response:
     prediction = PredictionRead.from_row(await state.get_prediction(prediction_id))
     past = [PastAnswerRead.from_row(row) for row in await previous_results(prediction_id)]
+    newer, older = await search.neighbours(prediction_id)
     explained = await _explained_labels(state, prediction) if prediction.all_predictions else frozenset()
     return page(
         request,
         "prediction.html",
         prediction=prediction,
         history=past,
+        newer=newer,
+        older=older,
+        changes=await audit_log.list_for_prediction(prediction_id),
+        base_url=str(request.base_url).rstrip("/"),
         finished=prediction.status in FINISHED,
         models=[model.name for model in await image_models(state)],
         explainable=bool(explained),

@@ -5,14 +5,17 @@ from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from app import __version__
-from app.domain import ANYBODY
+from app.domain import ANYBODY, Scope
+from app.pages.translation import PARAMETER, language_names, language_of, script_texts, translations
 
 FOLDER: Final = Path(__file__).parent
 # No external resources, no inline scripts, no embedding in other sites' frames.
@@ -27,6 +30,10 @@ HEADERS: Final = {
     # Pages show the current state.
     "Cache-Control": "no-store",
 }
+THEME: Final = "theme"
+"""Cookie with the theme that a person chose; without it, the system's."""
+THEMES: Final = ("light", "dark")
+COOKIE_SECONDS: Final = 365 * 86_400
 _KIB: Final = 1024
 
 
@@ -55,35 +62,87 @@ def _size(count: int) -> str:
     return f"{count / _KIB:.0f} KiB" if count < _KIB**2 else f"{count / _KIB**2:.1f} MiB"
 
 
-def _time(value: datetime) -> str:
-    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+def _time(value: datetime) -> Markup:
+    """A time in UTC; scripts show the local one."""
+    utc = value.astimezone(UTC)
+    return Markup('<time datetime="{}">{:%Y-%m-%d %H:%M:%S} UTC</time>').format(utc.isoformat(), utc)
 
 
-def _seconds(value: float) -> str:
-    return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.1f} s"
+def format_number(value: int) -> str:
+    """With thin spaces between thousands, which is right in every language (ISO 80000-1)."""
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _stem(name: str) -> str:
+    return Path(name).stem
+
+
+def format_seconds(value: float) -> str:
+    """A duration for people."""
+    if value < 1:
+        return f"{1000 * value:.0f} ms"
+    for unit, seconds in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if value >= 2 * seconds:
+            return f"{value / seconds:.0f} {unit}"
+    return f"{value:.1f} s"
 
 
 @cache
-def _environment() -> Environment:
+def _environment(language: str) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(FOLDER / "templates"),
+        extensions=["jinja2.ext.i18n"],
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, words=_words, size=_size, time=_time, seconds=_seconds)
-    environment.globals["version"] = __version__
+    environment.filters.update(
+        percent=_percent, words=_words, size=_size, time=_time, seconds=format_seconds, number=format_number, stem=_stem
+    )
+    environment.globals.update(
+        version=__version__, language=language, languages=language_names(), script_texts=dict(script_texts(language))
+    )
+    texts = translations(language)
+    environment.install_gettext_callables(texts.gettext, texts.ngettext, newstyle=True)  # type: ignore[attr-defined]
     return environment
 
 
-def page(request: Request, template: str, *, status: HTTPStatus = HTTPStatus.OK, **values: Any) -> Response:
-    """A rendered template as a response; ``root`` is the prefix of all the service's paths."""
+def page(
+    request: Request, template: str, *, status: HTTPStatus = HTTPStatus.OK, navigation: bool = True, **values: Any
+) -> Response:
+    """A rendered template as a response, in the language of the request.
+
+    Templates get ``root``, the prefix of all the service's paths; ``here``, the path without it; and what the caller
+    ``may`` do.
+    """
     root = request.scope.get("root_path", "")
     caller = getattr(request.state, "caller", ANYBODY)
-    signed_in = caller.name if caller.key_id is not None else ""
-    text = _environment().get_template(template).render(root=root, path=request.url.path, signed_in=signed_in, **values)
-    return Response(text, status, HEADERS, "text/html; charset=utf-8")
+    language, theme = language_of(request), request.cookies.get(THEME, "")
+    common: dict[str, Any] = {
+        "root": root,
+        "here": request.url.path.removeprefix(root).rstrip("/") or "/",
+        "navigation": navigation,
+        "signed_in": caller.name if caller.key_id is not None else "",
+        "may": {
+            "upload": caller.may(Scope.UPLOAD) or caller.may(Scope.WRITE),
+            "read": caller.may(Scope.READ),
+            "write": caller.may(Scope.WRITE),
+            "admin": caller.may(Scope.ADMIN),
+        },
+        "theme": theme if theme in THEMES else "",
+        "with_language": lambda code: urlencode(
+            [
+                *((name, value) for name, value in request.query_params.multi_items() if name != PARAMETER),
+                (PARAMETER, code),
+            ]
+        ),
+    }
+    text = _environment(language).get_template(template).render(common | values)
+    response = Response(text, status, HEADERS, "text/html; charset=utf-8")
+    if PARAMETER in request.query_params and request.cookies.get(PARAMETER) != language:
+        response.set_cookie(PARAMETER, language, max_age=COOKIE_SECONDS, path=root or "/", samesite="lax")
+    return response
 
 
 def redirect(request: Request, path: str) -> Response:

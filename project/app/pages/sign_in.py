@@ -24,7 +24,7 @@ SESSION_LIFETIME: Final = timedelta(hours=12)
 @router.get(f"{SIGN_IN}/")
 async def show_sign_in(request: Request, target: Annotated[str, Query(alias="next")] = "/") -> Response:
     """The sign-in form."""
-    return page(request, "sign-in.html", next=local_path(target) or "/", message="")
+    return page(request, "sign-in.html", navigation=False, next=local_path(target) or "/", message="")
 
 
 @router.post(f"{SIGN_IN}/")
@@ -36,7 +36,13 @@ async def sign_in(request: Request) -> Response:
         caller = await api_keys.authenticate_key(str(form.get("key", "")).strip())
     except KeyRefused as error:
         note_refused_key(client_address(request))
-        return page(request, "sign-in.html", status=HTTPStatus.UNAUTHORIZED, next=target, message=error.message)
+        return page(
+            *(request, "sign-in.html"),
+            status=HTTPStatus.UNAUTHORIZED,
+            navigation=False,
+            next=target,
+            message=error.message,
+        )
     assert caller.key_id is not None
     token = await api_keys.begin_session(caller.key_id, SESSION_LIFETIME)
     signed_in = replace(caller, address=client_address(request))

@@ -1,49 +1,60 @@
-"""Statistics charts, drawn on the server."""
+"""Statistics: counts, latencies, labels and accuracy, with charts drawn on the server."""
 
-from typing import Final
+from collections.abc import Mapping
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from app.api.accuracy import list_accuracy
-from app.db.crud import statistics
+from app.db.crud import reviews, statistics
+from app.models.pydantic import PredictionRead
+from app.pages.charts import bar_chart
 from app.pages.errors import PageRoute
-from app.pages.rendering import page
+from app.pages.rendering import format_number, format_seconds, page
+from app.pages.translation import mark
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
-WIDTH: Final = 960
-HEIGHT: Final = 160
+PERIODS: Final[Mapping[str, tuple[str, int, timedelta]]] = MappingProxyType(
+    {
+        "day": (mark("24 hours"), 24, timedelta(hours=1)),
+        "week": (mark("7 days"), 28, timedelta(hours=6)),
+        "month": (mark("30 days"), 30, timedelta(days=1)),
+    }
+)
+"""Name, number of bars, and length of a bar."""
 SHOWN_VERSIONS: Final = 20
 """Versions of models whose accuracy is shown."""
+LEAST_CERTAIN: Final = 10
 
 
 @router.get("/statistics/")
-async def show_statistics(request: Request) -> Response:
-    """Number of predictions, latency, labels, and correction rate."""
-    hours = await statistics.hourly()
-    busiest = max(hour.count for hour in hours) or 1
-    slowest = max((hour.median or 0 for hour in hours), default=0) or 1
-    step = WIDTH / len(hours)
-    bars = [
-        {"x": step * n + 1, "width": step - 2, "height": HEIGHT * hour.count / busiest, "hour": hour}
-        for n, hour in enumerate(hours)
-    ]
-    medians = [(step * (n + 0.5), hour.median) for n, hour in enumerate(hours) if hour.median is not None]
-    points = [(x, HEIGHT * (1 - median / slowest)) for x, median in medians]
+async def show_statistics(
+    request: Request, period: Annotated[Literal["day", "week", "month"], Query()] = "day"
+) -> Response:
+    """Number of predictions, latency, labels, and accuracy; of a period of time where they change with it."""
+    _, count, length = PERIODS[period]
+    history = await statistics.history(count, length)
     labels = await statistics.labels()
     return page(
         request,
         "statistics.html",
-        counts=[(status.value, count) for status, count in (await statistics.counts()).items()],
-        bars=bars,
-        busiest=busiest,
-        points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points),
-        slowest=slowest,
+        periods=PERIODS,
+        period=period,
+        counts=[(status.value, number) for status, number in (await statistics.counts()).items()],
+        uploads=bar_chart(
+            [(one.start, one.count) for one in history], lambda value: format_number(int(value)), whole=True
+        ),
+        medians=bar_chart([(one.start, one.median) for one in history], format_seconds)
+        if any(one.median is not None for one in history)
+        else None,
         latency=await statistics.latency(),
+        queue_age=await statistics.queue_age(),
         labels=labels,
         most_frequent=labels[0][1] if labels else 1,
         accuracy=(await list_accuracy())[:SHOWN_VERSIONS],
         corrections=await statistics.corrections(),
-        width=WIDTH,
-        height=HEIGHT,
+        least_certain=[PredictionRead.from_row(one.prediction) for one in await reviews.unreviewed(LEAST_CERTAIN)],
     )

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def service(server: Server) -> str:
-    return server.start().url
+def service(empty_server: Server) -> str:
+    return empty_server.url
 
 
 async def test_gallery_loads_more_on_scroll_and_can_be_filtered(browser: Browser, service: str) -> None:
@@ -54,13 +54,14 @@ async def test_prediction_can_be_viewed_corrected_and_classified_again(browser: 
     assert await picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     await shoot(page, "why")
 
-    await page.get_by_text("Correct the label").click()
+    await page.get_by_text("Something else").click()
     label = page.get_by_label("Correct label")
     await label.focus()
     await expect(page.locator("#labels option")).to_have_count(1000)
     await label.fill("tiger_cat")
     await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_role("heading", name="tiger cat")).to_contain_text("corrected")
+    await expect(page.get_by_role("heading", name=f"What {FALLBACK} says")).to_be_visible()
 
     await page.locator("summary", has_text="Try another model").click()
     await page.get_by_label("Model", exact=True).select_option(FALLBACK)
@@ -154,14 +155,14 @@ async def test_everything_works_without_scripts(browser: Browser, service: str, 
     await page.get_by_role("button", name="Classify").click()
     # The page is read again by itself.
     await expect(page.locator("tbody tr")).to_have_count(5)
-    await page.locator("#main").get_by_role("link", name="Classify again").click()
+    await page.goto("/classifications")
     await page.get_by_label("Image").select_option(index=0)
     await page.get_by_label("Model").select_option(FALLBACK)
     await page.get_by_role("button", name="Classify").click()
     await expect(page.locator("tbody tr")).to_have_count(5)
     await page.get_by_role("link", name="Details").click()
     await expect(page.get_by_role("heading", name="Results")).to_be_visible()
-    await page.get_by_text("Correct the label").click()
+    await page.get_by_text("Something else").click()
     await page.get_by_label("Correct label").fill("my cat")
     await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_role("heading", name="my cat")).to_be_visible()

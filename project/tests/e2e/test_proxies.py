@@ -91,7 +91,7 @@ async def test_everything_works_behind_nginx(
         await page.get_by_role("link", name="History").click()
         await expect(page.locator(".card")).to_have_count(1)
         await page.locator(".card a").click()
-        await page.get_by_text("Correct the label").click()
+        await page.get_by_text("Something else").click()
         await page.get_by_label("Correct label").fill("my cat")
         await page.get_by_role("button", name="Save").click()
         await expect(page.get_by_role("heading", name="my cat")).to_be_visible()

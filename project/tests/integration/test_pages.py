@@ -42,7 +42,9 @@ async def test_pages_load_nothing_from_other_hosts_and_have_no_inline_scripts(cl
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert not re.findall(r'(?:src|href)="(?:https?:)?//', answer.text)
-        assert not re.findall(r"<script(?![^>]* src=)|<style|\sstyle=|\son\w+=", answer.text)
+        assert not re.findall(
+            r"<script(?![^>]* (?:src=|type=\"application/json\"))|<style|\sstyle=|\son\w+=", answer.text
+        )
         for asset in re.findall(r'(?:src|href)="(/static/[^"]+)"', answer.text):
             assert (await client.get(asset)).status_code == 200
 
@@ -160,7 +162,7 @@ async def test_models_are_listed_and_tabular_models_have_forms(client: httpx.Asy
     await classify(client)
     text = await text_of(client, "/catalog")
     assert FALLBACK in text
-    assert re.search(r"<td>\d+ ms</td>", text)
+    assert re.search(r"<dd>\d+ ms", text)
     form = await text_of(client, "/catalog/iris_random_forest")
     assert form.count('type="number"') == 4
     assert form.count("<meter") == 3
@@ -188,8 +190,11 @@ async def test_statistics_count_predictions(client: httpx.AsyncClient) -> None:
     await client.put(f"/predictions/{row['id']}/", json={"top_prediction": "my cat", "confidence": 1.0})
     await execute(ROW, ["pending", 3])
     text = await text_of(client, "/statistics")
-    assert "<dt>succeeded</dt><dd>2</dd>" in text
-    assert re.search(r"<title>\d\d:00 UTC: 5</title>", text)
+    assert "<dt>finished</dt><dd>2</dd>" in text
+    assert re.search(r"<title>[\d-]+ \d\d:00 UTC: 5</title>", text)
+    for period, bars in (("day", 24), ("week", 28), ("month", 30)):
+        shown = await text_of(client, f"/statistics?period={period}")
+        assert shown.count("data-value=") == 2 * bars
     assert "<td>2</td><td>1 (50 %)</td>" in text
     assert "my cat" in text
 
@@ -201,3 +206,48 @@ async def test_every_page_works_with_and_without_a_trailing_slash(
         with subtests.test(path=path):
             for one in {path, f"{path.rstrip('/')}/"}:
                 await text_of(client, one)
+
+
+async def test_page_is_in_the_language_that_the_browser_prefers(client: httpx.AsyncClient) -> None:
+    for accepted, title in (
+        ("de-DE,de;q=0.9,en;q=0.8", "Verlauf"),
+        ("en-US,en;q=0.9,de;q=0.8", "History"),
+        ("fr, de;q=0.5", "Verlauf"),
+        ("de;q=0, fr", "History"),
+        ("de;q=x", "History"),
+        ("", "History"),
+    ):
+        answer = await client.get("/history", headers={**BROWSER, "Accept-Language": accepted})
+        assert f"<h1>{title}</h1>" in answer.text, accepted
+
+
+async def test_chosen_language_is_kept(client: httpx.AsyncClient) -> None:
+    chosen = await client.get("/history?q=x&language=de", headers=BROWSER)
+    assert '<html lang="de">' in chosen.text
+    assert "q=x&amp;language=en" in chosen.text
+    assert '<html lang="de">' in await text_of(client, "/statistics")
+    assert '<html lang="en">' in await text_of(client, "/statistics?language=en")
+    assert '<html lang="en">' in await text_of(client, "/statistics?language=tlh")
+
+
+async def test_error_is_shown_in_the_language_of_the_page(client: httpx.AsyncClient) -> None:
+    german = await client.get("/history/99", headers={**BROWSER, "Accept-Language": "de"})
+    assert german.status_code == 404
+    assert "Dieses Ergebnis gibt es nicht" in german.text
+
+
+async def test_prediction_leads_to_its_neighbours(client: httpx.AsyncClient) -> None:
+    first, second, third = [(await classify(client))["id"] for _ in range(3)]
+    text = await text_of(client, f"/history/{second}")
+    assert f'id="newer" rel="prev" href="/history/{third}"' in text
+    assert f'id="older" rel="next" href="/history/{first}"' in text
+    assert 'id="newer"' not in await text_of(client, f"/history/{third}")
+    assert 'id="older"' not in await text_of(client, f"/history/{first}")
+
+
+async def test_prediction_shows_who_changed_what(client: httpx.AsyncClient) -> None:
+    row = await classify(client)
+    await client.put(f"/predictions/{row['id']}/", json={"top_prediction": "my cat", "confidence": 1.0})
+    text = await text_of(client, f"/history/{row['id']}")
+    assert "corrected to my cat" in text
+    assert "anonymous" in text

@@ -118,6 +118,17 @@ async def ids_from(limit: int, first: int, filters: Filters = Filters()) -> list
         return [row["id"] for row in await execute(statement, values)]
 
 
+@translate_connection_errors()
+async def neighbours(prediction_id: int) -> tuple[int | None, int | None]:
+    """The IDs of the next newer and the next older prediction."""
+    (row,) = await execute(
+        "SELECT (SELECT id FROM predictions WHERE id > $1 ORDER BY id LIMIT 1) AS newer, "
+        "(SELECT id FROM predictions WHERE id < $1 ORDER BY id DESC LIMIT 1) AS older",
+        [prediction_id],
+    )
+    return row["newer"], row["older"]
+
+
 def page_statement(limit: int, before: int | None, filters: Filters) -> tuple[str, list[Any]]:
     """SQL of a page, and its parameters."""
     values: list[Any] = [limit]

@@ -1,39 +1,45 @@
 """Statistics over predictions. Every function raises DatabaseUnavailable."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from app.db.connection import execute
 from app.db.errors import translate_connection_errors
 from app.domain import Status
 
-HOURS: Final = 48
 LABELS: Final = 15
 MAX_SAMPLED: Final = 20_000
 """Latencies and labels only cover the newest predictions, so that the page is fast however many there are."""
 SPEED_SAMPLE: Final = 500
 
 _COUNTS: Final = "SELECT status, count(*) AS count FROM predictions GROUP BY status"
-_HOURLY: Final = """
-WITH hours AS (
-    SELECT generate_series(date_trunc('hour', now()) - ($1 - 1) * interval '1 hour', now(), interval '1 hour') AS hour
+# Medians leave out cached results, and images that were classified again: these finish long after their upload.
+_HISTORY: Final = """
+WITH periods AS (
+    SELECT generate_series(date_bin($2, now(), 'epoch') - ($1 - 1) * $2, now(), $2) AS start
 ), made AS (
-    SELECT date_trunc('hour', created_at) AS hour, count(*) AS count,
+    SELECT date_bin($2, created_at, 'epoch') AS start, count(*) AS count,
            percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM completed_at - created_at))
-               FILTER (WHERE NOT EXISTS (SELECT FROM past_answers WHERE prediction_id = predictions.id)) AS median
-    FROM predictions WHERE created_at >= date_trunc('hour', now()) - ($1 - 1) * interval '1 hour' GROUP BY 1
+               FILTER (WHERE NOT cached AND NOT EXISTS (SELECT FROM past_answers WHERE prediction_id = predictions.id))
+               AS median
+    FROM predictions WHERE created_at >= date_bin($2, now(), 'epoch') - ($1 - 1) * $2 GROUP BY 1
 )
-SELECT hour, coalesce(count, 0) AS count, median FROM hours LEFT JOIN made USING (hour) ORDER BY hour
+SELECT start, coalesce(count, 0) AS count, median FROM periods LEFT JOIN made USING (start) ORDER BY start
 """
 _LATENCY: Final = """
 SELECT percentile_cont(ARRAY[0.5, 0.95, 0.99])
        WITHIN GROUP (ORDER BY extract(epoch FROM completed_at - created_at)) AS percentiles
 FROM (
     SELECT completed_at, created_at FROM predictions
-    WHERE status = 'succeeded' AND NOT EXISTS (SELECT FROM past_answers WHERE prediction_id = predictions.id)
+    WHERE status = 'succeeded' AND NOT cached
+        AND NOT EXISTS (SELECT FROM past_answers WHERE prediction_id = predictions.id)
     ORDER BY id DESC LIMIT $1
 ) AS newest
+"""
+_QUEUE_AGE: Final = """
+SELECT extract(epoch FROM now() - min(created_at))::float8 AS seconds FROM predictions
+WHERE status IN ('pending', 'processing')
 """
 _LABELS: Final = """
 SELECT top_prediction AS label, count(*) AS count
@@ -65,10 +71,10 @@ WHERE speed.median IS NOT NULL
 
 
 @dataclass(frozen=True, slots=True)
-class Hour:
-    """Predictions created in an hour, and the median of their duration in seconds; None without any."""
+class Period:
+    """Predictions created in a period, and the median of their duration in seconds; None without any."""
 
-    hour: datetime
+    start: datetime
     count: int
     median: float | None
 
@@ -99,9 +105,17 @@ async def counts() -> dict[Status, int]:
 
 
 @translate_connection_errors()
-async def hourly() -> list[Hour]:
-    """The last ``HOURS`` hours including the current one, oldest first."""
-    return [Hour(**row) for row in await execute(_HOURLY, [HOURS])]
+async def history(count: int, length: timedelta) -> list[Period]:
+    """The last ``count`` periods of a length including the current one, oldest first."""
+    return [Period(**row) for row in await execute(_HISTORY, [count, length])]
+
+
+@translate_connection_errors()
+async def queue_age() -> float | None:
+    """Age in seconds of the oldest prediction that is not finished; None without any."""
+    (row,) = await execute(_QUEUE_AGE)
+    age: float | None = row["seconds"]
+    return age
 
 
 # Excludes predictions that were classified again: they finish long after their upload.

@@ -5,7 +5,14 @@ document.body.classList.add("scripts");
 const root = document.body.dataset.root;
 // Other origins' scripts may not send this header: it tells the service that a request is its own page's.
 const OWN = { "X-Requested-With": "XMLHttpRequest" };
-const AT_ONCE = 3, POLL_MS = 1000, UNDO_MS = 6000, IN_FLIGHT_S = 2, OPEN = new Set(["pending", "processing"]);
+const IMAGES = /\.(jpe?g|png|webp|gif|bmp|tiff?|hei[cf]|avif)$/i;
+const AT_ONCE = 3, POLL_MS = 1000, UNDO_MS = 6000, IN_FLIGHT_S = 2, RECONNECT_S = 1, LIVE_MS = 10_000, MAX_FOUND = 10, OPEN = new Set(["pending", "processing"]);
+
+// Texts in the language of the page; without a translation, in English. Values replace %(names)s.
+const TEXTS = JSON.parse(document.getElementById("texts")?.textContent ?? "{}");
+function _(text, values = {}) {
+  return (TEXTS[text] ?? text).replace(/%\((\w+)\)s/g, (_match, name) => values[name]);
+}
 
 const words = label => label.replaceAll("_", " ");
 const percent = value => value >= 0.1 ? `${Math.round(100 * value)} %` : `${(100 * value).toFixed(1)} %`;
@@ -32,9 +39,9 @@ function result(prediction) {
       element("span", { className: "number", textContent: percent(prediction.confidence) }));
   }
   if (prediction.status === "failed") {
-    return element("p", { className: "answer failed" }, element("strong", { textContent: "Failed" }), ` ${prediction.error?.message ?? ""}`);
+    return element("p", { className: "answer failed" }, element("strong", { textContent: _("Failed") }), ` ${_(prediction.error?.message ?? "")}`);
   }
-  const text = prediction.status === "processing" ? "Classifying…" : "Queued";
+  const text = prediction.status === "processing" ? _("Classifying…") : _("Queued");
   return element("p", { className: "answer busy", textContent: text });
 }
 
@@ -44,6 +51,72 @@ function toast(text, label, action) {
   document.getElementById("toasts").append(shown);
   return shown;
 }
+
+// --- Everywhere: local times, theme, shortcuts, and a service that is away. ---
+
+const LANGUAGE = document.documentElement.lang;
+function showLocalTimes(within) {
+  for (const shown of within.querySelectorAll("time[datetime]:not([title])")) {
+    const utc = shown.textContent;
+    shown.textContent = new Date(shown.dateTime).toLocaleString(LANGUAGE, { dateStyle: "medium", timeStyle: "medium" });
+    shown.title = utc;
+  }
+}
+function showLocalAxes(within) {
+  for (const shown of within.querySelectorAll("text[data-time]")) {
+    const format = shown.dataset.short === "day" ? { hour: "2-digit", minute: "2-digit" } : { day: "numeric", month: "short" };
+    shown.textContent = new Date(shown.dataset.time).toLocaleString(LANGUAGE, format);
+  }
+  for (const bar of within.querySelectorAll("rect[data-time]")) {
+    const time = new Date(bar.dataset.time).toLocaleString(LANGUAGE, { dateStyle: "medium", timeStyle: "short" });
+    bar.querySelector("title").textContent = `${time}: ${bar.dataset.value || "–"}`;
+  }
+}
+showLocalTimes(document);
+showLocalAxes(document);
+
+document.getElementById("theme").addEventListener("click", event => {
+  const { next } = event.currentTarget.dataset, age = next ? 31_536_000 : 0;
+  document.cookie = `theme=${next}; path=${root || "/"}; max-age=${age}; samesite=lax`;
+  location.reload();
+});
+
+// Resolves once the service answers. A banner says so meanwhile.
+let reaching = null;
+function whenReachable() {
+  const banner = document.getElementById("offline");
+  reaching ??= (async () => {
+    banner.hidden = false;
+    for (;;) {
+      const response = await fetch(`${root}/ping`, { cache: "no-store" }).catch(() => null);
+      if (response?.ok) break;
+      await pause(RECONNECT_S);
+    }
+    banner.hidden = true;
+    reaching = null;
+  })();
+  return reaching;
+}
+const pause = seconds => new Promise(resolve => setTimeout(resolve, 1000 * seconds));
+addEventListener("offline", () => whenReachable());
+
+const shortcuts = document.getElementById("shortcuts");
+document.getElementById("shortcuts-open")?.addEventListener("click", () => shortcuts.showModal());
+let isGoing = false;   // after G
+document.addEventListener("keydown", event => {
+  if (!shortcuts || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog, [contenteditable]")) return;
+  const key = event.key.toLowerCase(), target = isGoing ? { h: "/history", r: "/review" }[key] : { u: "/" }[key];
+  isGoing = key === "g" && !document.getElementById("reviews");
+  const search = document.querySelector("[data-shortcut='/']");
+  if (target) location = root + target;
+  else if (key === "?") shortcuts.showModal();
+  else if (key === "/") search ? search.focus() : location = `${root}/history#search`;
+  else if (key === "arrowleft" || key === "arrowright") document.getElementById(key === "arrowleft" ? "newer" : "older")?.click();
+  else if (key === "delete") document.querySelector("[data-delete]")?.requestSubmit();
+  else return;
+  event.preventDefault();
+});
+if (location.hash === "#search") document.querySelector("[data-shortcut='/']")?.focus();
 
 // --- Live results: events of all predictions; without a connection, polls the unfinished predictions shown. ---
 
@@ -114,7 +187,7 @@ if (detail && OPEN.has(detail.dataset.status)) {
   follow(Number(detail.dataset.id), prediction => {
     if (OPEN.has(prediction.status)) return;
     // Do not interrupt someone typing a correction.
-    if (document.querySelector("details[open]")) toast("The result is available.", "Show", () => location.reload());
+    if (document.querySelector("details[open]")) toast(_("The result is available."), _("Show"), () => location.reload());
     else location.reload();
   });
 }
@@ -131,14 +204,27 @@ if (similar) {
   }).catch(() => {});
 }
 
-// --- Classify: multiple images, each with its own progress, error and result. ---
+// --- Classify: many images, each with its own progress, error and result. ---
+
+// The images of a folder that was dropped: files with names such as "insects/ant/1.jpg".
+async function filesBelow(entry, path = "") {
+  if (entry.isFile) return [{ name: path + entry.name, file: await new Promise((done, fail) => entry.file(done, fail)) }];
+  const reader = entry.createReader(), found = [];
+  for (;;) {
+    const some = await new Promise((done, fail) => reader.readEntries(done, fail));
+    if (!some.length) return found;
+    for (const child of some) found.push(...await filesBelow(child, `${path}${entry.name}/`));
+  }
+}
+// Entries have to be taken before anything is awaited.
+const entriesOf = transfer => [...transfer.items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
 
 const upload = document.getElementById("upload");
 if (upload) {
-  const files = document.getElementById("files"), photo = document.getElementById("photo");
-  const results = document.getElementById("results"), maxBytes = Number(upload.dataset.maxBytes);
-  const waiting = [];
-  let busy = 0;
+  const files = document.getElementById("files"), photo = document.getElementById("photo"), folder = document.getElementById("folder");
+  const results = document.getElementById("results"), overview = document.getElementById("batch"), maxBytes = Number(upload.dataset.maxBytes);
+  const jobs = [], waiting = [];
+  let busy = 0, isPaused = false;
   upload.classList.add("live");
   files.multiple = true;
   files.required = false;
@@ -146,96 +232,198 @@ if (upload) {
 
   const key = () => crypto.randomUUID ? crypto.randomUUID() : Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, "0")).join("");
 
-  const add = file => {
-    const image = element("img", { src: URL.createObjectURL(file), alt: "", width: 160, height: 120 });
+  // What is shown for an image: a picture, its name, and its state.
+  const addItem = name => {
+    const image = element("img", { alt: "", width: 160, height: 120 }), state = element("div"), action = element("div");
     // Browsers cannot display every format that the service accepts.
     image.onerror = () => image.classList.add("none");
     image.onload = () => image.classList.remove("none");
-    const state = element("div"), progress = element("progress", { max: 1, value: 0 });
-    progress.setAttribute("aria-label", `Upload of ${file.name}`);
-    const item = element("li", { className: "result" }, image, element("div", {}, element("h3", { textContent: file.name }), state), element("div"));
-    results.prepend(item);
-    const job = { file, item, image, state, progress, key: key() };
-    if (file.size > maxBytes) { fail(job, `This file has ${(file.size / 2 ** 20).toFixed(1)} MiB; the limit is ${(maxBytes / 2 ** 20).toFixed(0)} MiB.`); return; }
-    state.append(element("p", { className: "answer busy", textContent: "Waiting…" }));
+    const item = element("li", { className: "result" }, image, element("div", {}, element("h3", { textContent: name }), state), action);
+    results.append(item);
+    return { name, item, image, state, action };
+  };
+
+  const add = file => {
+    const progress = element("progress", { max: 1, value: 0 });
+    progress.setAttribute("aria-label", _("Upload of %(name)s", { name: file.name }));
+    const job = { ...addItem(file.name), file, progress, key: key(), model: document.getElementById("model").value, isOver: false };
+    job.image.src = URL.createObjectURL(file);
+    jobs.push(job);
+    if (file.size > maxBytes) {
+      fail(job, _("This file has %(size)s MiB; the limit is %(limit)s MiB.", { size: (file.size / 2 ** 20).toFixed(1), limit: (maxBytes / 2 ** 20).toFixed(0) }));
+      return;
+    }
+    enqueue(job);
+  };
+
+  const enqueue = job => {
+    job.isOver = false;
+    job.again = false;
+    delete job.item.dataset.status;
+    job.state.replaceChildren(element("p", { className: "answer busy", textContent: _("Waiting…") }));
     waiting.push(job);
     next();
   };
 
   const next = () => {
-    while (busy < AT_ONCE && waiting.length) { busy += 1; send(waiting.shift()); }
+    while (!isPaused && busy < AT_ONCE && waiting.length) { busy += 1; send(waiting.shift()); }
+    showOverview();
   };
+
+  // Progress of all uploads; nothing for a single one.
+  const pauseButton = element("button", { type: "button", onclick: () => { isPaused = !isPaused; next(); } });
+  const retryButton = element("button", { type: "button", onclick: () => jobs.filter(job => job.again).forEach(enqueue), textContent: _("Try all again") });
+  const total = element("progress"), count = element("span");
+  total.setAttribute("aria-label", _("All uploads"));
+  overview.append(count, total, pauseButton, retryButton);
+  const showOverview = () => {
+    const over = jobs.filter(job => job.isOver).length, failed = jobs.filter(job => job.again).length;
+    overview.hidden = jobs.length < 2;
+    count.textContent = _("%(done)s of %(all)s", { done: over, all: jobs.length });
+    total.max = jobs.length;
+    total.value = over;
+    total.hidden = pauseButton.hidden = over === jobs.length;
+    pauseButton.textContent = isPaused ? _("Resume") : _("Pause");
+    retryButton.hidden = failed < 2;
+  };
+  addEventListener("beforeunload", event => {
+    if (waiting.length || busy) event.preventDefault();
+  });
 
   const send = job => {
     const request = new XMLHttpRequest(), form = new FormData();
-    form.append("model", document.getElementById("model").value);
+    form.append("model", job.model);
     form.append("file", job.file, job.file.name);
     request.open("POST", `${root}/predictions/`);
     for (const [name, value] of Object.entries(OWN)) request.setRequestHeader(name, value);
     request.setRequestHeader("Idempotency-Key", job.key);
     request.upload.onprogress = event => { if (event.lengthComputable) job.progress.value = event.loaded / event.total; };
     request.onload = () => { done(); received(job, request); };
-    request.onerror = () => { done(); fail(job, "The connection was lost.", true); };
-    job.state.replaceChildren(element("p", { className: "answer busy", textContent: "Uploading…" }), job.progress);
+    request.onerror = () => { done(); disconnected(job); };
+    job.state.replaceChildren(element("p", { className: "answer busy", textContent: _("Uploading…") }), job.progress);
     request.send(form);
   };
   const done = () => { busy -= 1; next(); };
 
+  // The image waits, and is sent again with the same key once the service can be reached.
+  const disconnected = job => {
+    job.state.replaceChildren(
+      element("p", { className: "answer busy", textContent: _("The service cannot be reached. The upload continues by itself.") }),
+      element("button", { type: "button", textContent: _("Try again"), onclick: () => retry() }));
+    let isRetried = false;
+    const retry = () => { if (!isRetried) { isRetried = true; enqueue(job); } };
+    whenReachable().then(retry);
+  };
+
   const received = (job, request) => {
     if (request.status === 201) {
-      const prediction = JSON.parse(request.responseText), link = `${root}/history/${prediction.id}`;
-      job.item.lastChild.replaceChildren(element("a", { href: link, className: "button", textContent: "Open" }));
-      const shown = element("a", { href: link });
-      job.image.replaceWith(shown);
-      shown.append(job.image);
-      job.image.alt = job.file.name;
+      const prediction = JSON.parse(request.responseText);
       URL.revokeObjectURL(job.image.src);
-      job.image.src = `${root}/predictions/${prediction.id}/image?size=320`;
-      show(job, prediction);
-      if (OPEN.has(prediction.status)) follow(prediction.id, changed => show(job, changed));
+      accepted(job, prediction);
+      remember();
       return;
     }
     let seconds = [429, 503].includes(request.status) ? Number(request.getResponseHeader("Retry-After")) : 0;
     // The service may still be processing the first attempt of an upload whose connection was lost.
     if (request.status === 409) seconds = IN_FLIGHT_S;
     if (seconds) {
-      job.state.replaceChildren(element("p", { className: "answer busy", textContent: `The service is busy. Retrying in ${seconds} s.` }));
+      job.state.replaceChildren(element("p", { className: "answer busy", textContent: _("The service is busy. Retrying in %(seconds)s s.", { seconds }) }));
       setTimeout(() => { waiting.push(job); next(); }, 1000 * seconds);
       return;
     }
     fail(job, refusal(request), request.status >= 500);
   };
 
+  const accepted = (job, prediction) => {
+    const link = `${root}/history/${prediction.id}`, shown = element("a", { href: link });
+    job.id = prediction.id;
+    job.action.replaceChildren(element("a", { href: link, className: "button", textContent: _("Open") }));
+    job.image.replaceWith(shown);
+    shown.append(job.image);
+    job.image.alt = job.name;
+    job.image.src = `${root}/predictions/${prediction.id}/image?size=320`;
+    show(job, prediction);
+    if (OPEN.has(prediction.status)) follow(prediction.id, changed => show(job, changed));
+  };
+
   const refusal = request => {
     try {
       const { detail, reason } = JSON.parse(request.responseText);
-      if (reason) return reason;
+      if (reason) return _(reason);
       const message = typeof detail === "string" ? detail : detail.map(entry => entry.msg).join("; ");
-      return message === "File must be an image" ? "Unsupported file. Use JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF." : message;
-    } catch { return `The service responded with ${request.status}.`; }
+      return message === "File must be an image" ? _("Unsupported file. Use JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF.") : _(message);
+    } catch { return _("The service responded with %(status)s.", { status: request.status }); }
   };
 
   const show = (job, prediction) => {
     job.state.replaceChildren(...(prediction.all_predictions ? [bars(prediction.all_predictions)] : [result(prediction)]));
     job.item.dataset.status = prediction.status;
+    job.isOver = !OPEN.has(prediction.status);
+    showOverview();
   };
 
   const fail = (job, text, again = false) => {
     const message = element("p", { className: "answer failed", textContent: text });
     message.setAttribute("role", "alert");
     job.item.dataset.status = "refused";
+    job.isOver = true;
+    job.again = again;
     job.state.replaceChildren(message);
-    if (again) job.state.append(element("button", { type: "button", textContent: "Try again", onclick: () => { waiting.push(job); next(); } }));
+    if (again) job.state.append(element("button", { type: "button", textContent: _("Try again"), onclick: () => enqueue(job) }));
+    showOverview();
   };
 
-  const addAll = list => { for (const file of list) add(file); };
+  // Results come back when the page is opened again, by Back or a reload.
+  const KEPT = "results", MAX_KEPT = 500;
+  const remember = () => {
+    const kept = jobs.filter(job => job.id).map(({ id, name }) => ({ id, name })).slice(-MAX_KEPT);
+    sessionStorage.setItem(KEPT, JSON.stringify(kept));
+  };
+  const restore = async () => {
+    const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "[]").map(({ id, name }) => ({ ...addItem(name), id, isOver: false }));
+    jobs.push(...kept);
+    if (kept.length) {
+      document.getElementById("clear").hidden = false;
+      showOverview();
+    }
+    for (const job of kept) {
+      const response = await fetch(`${root}/predictions/${job.id}/`, { headers: { Accept: "application/json" } }).catch(() => null);
+      if (response?.ok) accepted(job, await response.json());
+      else if (response?.status === 404) { jobs.splice(jobs.indexOf(job), 1); job.item.remove(); }
+    }
+    showOverview();
+  };
+  const clear = element("button", { type: "button", id: "clear", className: "link", textContent: _("Clear the results"), hidden: true, onclick: () => {
+    for (const job of jobs.filter(one => one.isOver)) { job.item.remove(); jobs.splice(jobs.indexOf(job), 1); }
+    sessionStorage.removeItem(KEPT);
+    clear.hidden = true;
+    showOverview();
+  } });
+  results.after(clear);
+  restore();
+
+  const addAll = list => {
+    const images = [...list].filter(file => !file.name.startsWith("."));
+    if (images.length) clear.hidden = false;
+    for (const file of images) add(file);
+  };
   for (const input of [files, photo]) input.addEventListener("change", () => { addAll(input.files); input.value = ""; });
+  folder.addEventListener("change", () => { addAll([...folder.files].filter(file => IMAGES.test(file.name))); folder.value = ""; });
   upload.addEventListener("submit", event => { event.preventDefault(); addAll(files.files); files.value = ""; });
   for (const name of ["dragenter", "dragover"]) {
     document.addEventListener(name, event => { event.preventDefault(); upload.classList.add("over"); });
   }
   document.addEventListener("dragleave", event => { if (!event.relatedTarget) upload.classList.remove("over"); });
-  document.addEventListener("drop", event => { event.preventDefault(); upload.classList.remove("over"); addAll(event.dataTransfer.files); });
+  document.addEventListener("drop", async event => {
+    event.preventDefault();
+    upload.classList.remove("over");
+    const dropped = [...event.dataTransfer.files], entries = entriesOf(event.dataTransfer);
+    if (!entries.some(entry => entry.isDirectory)) { addAll(dropped); return; }
+    try {
+      const found = (await Promise.all(entries.map(entry => filesBelow(entry)))).flat();
+      addAll(found.map(({ file }) => file).filter(file => IMAGES.test(file.name)));
+    } catch { toast(_("The folder cannot be read.")); }
+  });
   document.addEventListener("paste", event => { addAll(event.clipboardData?.files ?? []); });
 }
 
@@ -282,10 +470,10 @@ document.querySelectorAll("[data-labels]").forEach(suggest);
 document.querySelector("[data-delete]")?.addEventListener("submit", event => {
   event.preventDefault();
   const dialog = element("dialog");
-  dialog.setAttribute("aria-label", "Delete");
-  const sure = element("button", { type: "button", textContent: "Delete", className: "danger" });
-  const keep = element("button", { type: "button", textContent: "Cancel", onclick: () => dialog.close() });
-  dialog.append(element("p", { textContent: "Delete the image and all its results?" }), element("p", { className: "choices" }, keep, sure));
+  dialog.setAttribute("aria-label", _("Delete"));
+  const sure = element("button", { type: "button", textContent: _("Delete"), className: "danger" });
+  const keep = element("button", { type: "button", textContent: _("Cancel"), onclick: () => dialog.close() });
+  dialog.append(element("p", { textContent: _("Delete the image and all its results?") }), element("p", { className: "choices" }, keep, sure));
   dialog.addEventListener("close", () => dialog.remove());
   sure.onclick = () => {
     sessionStorage.setItem("deleting", detail.dataset.id);
@@ -317,7 +505,7 @@ async function remove(id) {
   } catch {
     thumbnail?.setAttribute("src", source);
     if (card) card.hidden = false;
-    toast("The prediction could not be deleted.");
+    toast(_("The prediction could not be deleted."));
   }
   unconfirmed.remove(id);
 }
@@ -340,7 +528,7 @@ if (deleting) {
     remove(deleting);
   };
   let timer = setTimeout(finish, UNDO_MS);
-  const shown = toast("Deleted.", "Undo", () => {
+  const shown = toast(_("Deleted."), _("Undo"), () => {
     over = true;
     clearTimeout(timer);
     unconfirmed.remove(deleting);
@@ -356,19 +544,8 @@ if (deleting) {
 
 const teach = document.querySelector(".teach");
 const examplesForm = document.getElementById("examples");
-const IMAGES = /\.(jpe?g|png|webp|gif|bmp|tiff?|hei[cf]|avif)$/i, PART_FILES = 20, PART_BYTES = 12 * 2 ** 20;
+const PART_FILES = 20, PART_BYTES = 12 * 2 ** 20;
 let adding = Promise.resolve(), isAdding = false;
-
-// Files with names such as "insects/ant/1.jpg": the last folder is the label.
-async function filesBelow(entry, path = "") {
-  if (entry.isFile) return [{ name: path + entry.name, file: await new Promise((done, fail) => entry.file(done, fail)) }];
-  const reader = entry.createReader(), found = [];
-  for (;;) {
-    const some = await new Promise((done, fail) => reader.readEntries(done, fail));
-    if (!some.length) return found;
-    for (const child of some) found.push(...await filesBelow(child, `${path}${entry.name}/`));
-  }
-}
 
 // The chosen folder's own name says nothing if it contains folders of labels.
 function withoutOuterFolder(images) {
@@ -378,14 +555,13 @@ function withoutOuterFolder(images) {
 }
 
 const detailOf = body => Array.isArray(body.detail) ? body.detail.map(entry => entry.msg).join("; ") : body.detail;
-const pause = seconds => new Promise(resolve => setTimeout(resolve, 1000 * seconds));
 
 async function addExamples(files) {
   const state = document.getElementById("examples-state"), maxBytes = Number(teach.dataset.maxBytes);
   const images = withoutOuterFolder(files.filter(({ name }) => IMAGES.test(name) && !/(^|\/)\./.test(name)));
   const refused = [];
   const say = (text, kind = "busy") => state.replaceChildren(element("p", { className: `answer ${kind}`, textContent: text }));
-  if (!images.length) { say("No images found.", "failed"); return; }
+  if (!images.length) { say(_("No images found."), "failed"); return; }
   let done = 0;
   while (done < images.length) {
     const form = new FormData(), first = done;
@@ -394,22 +570,22 @@ async function addExamples(files) {
     while (done < images.length && done - first < PART_FILES && (bytes === 0 || bytes + images[done].file.size <= PART_BYTES)) {
       const { name, file } = images[done];
       done += 1;
-      if (file.size > maxBytes) { tooLarge.push(`${name}: larger than ${(maxBytes / 2 ** 20).toFixed(0)} MiB`); continue; }
+      if (file.size > maxBytes) { tooLarge.push(_("%(name)s: larger than %(limit)s MiB", { name, limit: (maxBytes / 2 ** 20).toFixed(0) })); continue; }
       bytes += file.size;
       form.append("file", file, name);
     }
-    say(`Adding images: ${first} of ${images.length}`);
+    say(_("Adding images: %(done)s of %(all)s", { done: first, all: images.length }));
     let response = null;
     if (bytes) {
       try {
         response = await fetch(`${root}/models/${encodeURIComponent(teach.dataset.model)}/examples/batch`, { method: "POST", body: form, headers: OWN });
       } catch {
-        say(`The connection was lost after ${first} of ${images.length} images. Add the folder again: no image becomes an example twice.`, "failed");
+        say(_("The connection was lost after %(done)s of %(all)s images. Add the folder again: no image becomes an example twice.", { done: first, all: images.length }), "failed");
         return;
       }
       if (response.status === 429 || response.status === 503) {
         const seconds = Number(response.headers.get("Retry-After")) || 5;
-        say(`The service is busy. Retrying in ${seconds} s.`);
+        say(_("The service is busy. Retrying in %(seconds)s s.", { seconds }));
         await pause(seconds);
         done = first;
         continue;
@@ -420,17 +596,17 @@ async function addExamples(files) {
     const batch = await response.json().catch(() => ({}));
     for (const item of batch.items ?? []) if (item.error) refused.push(`${item.filename}: ${item.error.message}`);
     if (!response.ok || batch.error) {
-      const reason = batch.error?.message ?? detailOf(batch) ?? `The service responded with ${response.status}.`;
-      refused.push(`${reason} ${images.length - first - (batch.items?.length ?? 0)} images were not sent.`);
+      const reason = batch.error?.message ?? detailOf(batch) ?? _("The service responded with %(status)s.", { status: response.status });
+      refused.push(_("%(reason)s Images not sent: %(count)s", { reason, count: images.length - first - (batch.items?.length ?? 0) }));
       break;
     }
   }
   if (!refused.length) { location.reload(); return; }
   state.replaceChildren(
-    element("p", { className: "failed", textContent: "These images were not added:" }),
+    element("p", { className: "failed", textContent: _("These images were not added:") }),
     element("ul", {}, ...refused.slice(0, 20).map(text => element("li", { textContent: text })),
-      ...(refused.length > 20 ? [element("li", { textContent: `and ${refused.length - 20} more` })] : [])),
-    element("p", {}, element("button", { type: "button", textContent: "Continue", onclick: () => location.reload() })));
+      ...(refused.length > 20 ? [element("li", { textContent: _("and %(count)s more", { count: refused.length - 20 }) })] : [])),
+    element("p", {}, element("button", { type: "button", textContent: _("Continue"), onclick: () => location.reload() })));
 }
 
 // One folder after the other: the page is loaded again at the end.
@@ -438,7 +614,7 @@ function queueExamples(reading) {
   adding = adding.then(async () => {
     isAdding = true;
     try { await addExamples(await reading); }
-    catch { toast("The folder cannot be read."); }
+    catch { toast(_("The folder cannot be read.")); }
     isAdding = false;
   });
 }
@@ -457,15 +633,14 @@ if (examplesForm) {
   document.addEventListener("drop", event => {
     event.preventDefault();
     examplesForm.classList.remove("over");
-    // Entries have to be taken before anything is awaited.
-    const entries = [...event.dataTransfer.items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
+    const entries = entriesOf(event.dataTransfer);
     queueExamples(Promise.all(entries.map(entry => filesBelow(entry))).then(lists => lists.flat()));
   });
 }
 
 if (teach?.dataset.training) {
   const path = `${root}/models/${encodeURIComponent(teach.dataset.model)}/trainings/${teach.dataset.training}`;
-  const show = () => isAdding ? toast("The training has ended.", "Show", () => location.reload()) : location.reload();
+  const show = () => isAdding ? toast(_("The training has ended."), _("Show"), () => location.reload()) : location.reload();
   const follow = async () => {
     for (;;) {
       const response = await fetch(path, { headers: { Accept: "application/json", Prefer: "wait=10" } }).catch(() => null);
@@ -476,4 +651,42 @@ if (teach?.dataset.training) {
     show();
   };
   follow();
+}
+
+// --- Statistics: the numbers and charts are up to date while the page is visible. ---
+
+const live = document.getElementById("live");
+if (live) {
+  setInterval(async () => {
+    if (document.hidden || live.querySelector("details[open]") || live.contains(document.activeElement)) return;
+    const response = await fetch(location.href).catch(() => null);
+    if (!response?.ok) return;
+    const shown = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("live");
+    if (!shown) return;
+    showLocalTimes(shown);
+    showLocalAxes(shown);
+    live.replaceChildren(...shown.children);
+  }, LIVE_MS);
+}
+
+// --- Models: search a model's labels. ---
+
+for (const details of document.querySelectorAll("[data-search-labels]")) {
+  details.addEventListener("toggle", async () => {
+    if (!details.open || details.querySelector("input")) return;
+    const response = await fetch(details.dataset.searchLabels).catch(() => null);
+    if (!response?.ok) return;
+    const labels = (await response.json()).map(words);
+    const field = element("input", { type: "search" }), found = element("ul", { className: "found" });
+    field.setAttribute("aria-label", _("Search its labels"));
+    const show = () => {
+      const text = field.value.trim().toLowerCase(), matching = labels.filter(label => label.toLowerCase().includes(text));
+      found.replaceChildren(...matching.slice(0, MAX_FOUND).map(label => element("li", { textContent: label })),
+        ...(matching.length > MAX_FOUND ? [element("li", { className: "note", textContent: _("and %(count)s more", { count: matching.length - MAX_FOUND }) })] : []));
+    };
+    field.addEventListener("input", show);
+    details.append(field, found);
+    show();
+    field.focus();
+  });
 }

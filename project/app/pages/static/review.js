@@ -40,12 +40,12 @@ if (list) {
   const clear = () => { selected().forEach(card => card.classList.remove("selected")); show(); };
 
   // What applies to all that are selected.
-  const input = element("input", { maxLength: 255, autocomplete: "off", placeholder: "label" });
-  input.setAttribute("aria-label", "Label for all that are selected");
+  const input = element("input", { maxLength: 255, autocomplete: "off", placeholder: _("label") });
+  input.setAttribute("aria-label", _("Label for all that are selected"));
   const apply = element("button", { type: "submit", className: "primary" });
   const form = element("form", { className: "inline" }, element("strong"), element("button", {
-    type: "button", textContent: "Confirm each", onclick: () => review(selected(), () => null),
-  }), input, apply, element("button", { type: "button", textContent: "Clear", onclick: clear }));
+    type: "button", textContent: _("Confirm each"), onclick: () => review(selected(), () => null),
+  }), input, apply, element("button", { type: "button", textContent: _("Clear"), onclick: clear }));
   form.addEventListener("submit", event => {
     event.preventDefault();
     const text = input.value, chosen = selected();
@@ -56,8 +56,8 @@ if (list) {
   function show() {
     const count = selected().length;
     bar.hidden = !count;
-    form.firstChild.textContent = `${count} selected`;
-    apply.textContent = `Apply to all ${count}`;
+    form.firstChild.textContent = _("%(count)s selected", { count });
+    apply.textContent = _("Apply to all %(count)s", { count });
     const first = selected()[0]?.querySelector("[data-labels]");
     if (first) { input.setAttribute("list", first.getAttribute("list")); input.dataset.labels = first.dataset.labels; }
     else delete input.dataset.labels;
@@ -76,7 +76,7 @@ if (list) {
     }).catch(() => null);
     if (response?.ok) return response.status === 204 ? null : response.json();
     const answer = await response?.json().catch(() => null);
-    throw new Error(typeof answer?.detail === "string" ? answer.detail : "The service cannot be reached.");
+    throw new Error(typeof answer?.detail === "string" ? _(answer.detail) : _("The service cannot be reached."));
   }
 
   // labelOf: the label for a card; null confirms its own.
@@ -104,7 +104,7 @@ if (list) {
     try {
       await send({ ids, sampled, ...(label === null ? { verdict: "confirmed" } : { verdict: "corrected", label }) });
     } catch (error) {
-      toast(`Not saved: ${error.message}`);
+      toast(_("Not saved: %(reason)s", { reason: error.message }));
       // Unless it has been undone meanwhile.
       if (done.includes(action)) part.forEach(reopen);
       for (const card of part) action.cards.delete(card);
@@ -116,8 +116,8 @@ if (list) {
     card.classList.add("done");
     card.classList.remove("selected");
     verdict.hidden = false;
-    verdict.replaceChildren(own ? "✓ " : "→ ", element("strong", { textContent: label === other ? "none of these" : words(label) }), " ",
-      element("button", { type: "button", className: "quiet", textContent: "Undo", onclick: () => undo(action) }));
+    verdict.replaceChildren(own ? "✓ " : "→ ", element("strong", { textContent: label === other ? _("none of these") : words(label) }), " ",
+      element("button", { type: "button", className: "quiet", textContent: _("Undo"), onclick: () => undo(action) }));
     count(-1);
   }
   function reopen(card) {
@@ -142,7 +142,7 @@ if (list) {
       focus(anchor);
     } catch (error) {
       done.push(action);
-      toast(`Not undone: ${error.message}`);
+      toast(_("Not undone: %(reason)s", { reason: error.message }));
     }
   }
 
