@@ -56,7 +56,7 @@ from app.observability import tracing
 from app.observability.log_events import KEYS_MISSING
 from app.outbound.addresses import is_loopback
 from app.pages import accuracy as accuracy_pages
-from app.pages import classify, gallery, sign_in, statistics, teaching
+from app.pages import classify, gallery, selection, sign_in, statistics, teaching
 from app.pages import models as model_pages
 from app.pages import reviews as review_pages
 from app.pages.rendering import add_static_files
@@ -139,7 +139,7 @@ def create_application(settings: Settings, engine: Engine | None = None) -> Fast
         *(uploads, batches, events, images, export, reviews, accuracy, labelled, similar, predictions, tabular, models),
         *(custom_models, examples, ping, metrics, aliases),
     )
-    pages = (classify, accuracy_pages, gallery, model_pages, review_pages, teaching, statistics, sign_in)
+    pages = (classify, accuracy_pages, gallery, selection, model_pages, review_pages, teaching, statistics, sign_in)
     routers = [*(module.router for module in modules), classify.alias_router, *(module.router for module in pages)]
     # Not include_router(), which builds every route again: 0.1 s of each start.
     app.router.routes[:0] = [uploads.UploadRoute()]

@@ -2,25 +2,32 @@
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from http import HTTPStatus
+from pathlib import PurePosixPath
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
+from pydantic import Field
 
 from app.api.csv_text import csv_text
-from app.api.deps import CurrentCaller
+from app.api.deps import CurrentCaller, State
 from app.api.errors import problem_responses
 from app.api.middleware.trailing_slash import refuse_other_methods
 from app.api.params import Filtered
+from app.api.zip_writer import ZipWriter
 from app.db.crud import audit_log, search
 from app.db.crud.search import Filters
+from app.domain import ImageMissing
 from app.models.pydantic import PredictionRead
 from app.models.tortoise import Prediction
+from app.storage import Storage
 
 router = APIRouter(prefix="/predictions", tags=["predictions"])
 
+MAX_IDS: Final = 1_000
 PAGE: Final = 1_000
 """Rows in memory at once."""
 REVIEW_COLUMNS: Final = ["reviewed_at", "reviewed_by", "verdict"]
@@ -28,7 +35,7 @@ COLUMNS: Final = [
     name for name in PredictionRead.model_fields if name not in {"all_predictions", "error", *REVIEW_COLUMNS}
 ]
 RESULT_COLUMNS: Final = ["error_code", *(f"{part}_{n}" for n in range(1, 6) for part in ("label", "confidence"))]
-_TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
+_TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl", "zip": "application/zip"}
 
 
 @router.get(
@@ -38,7 +45,9 @@ _TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
     responses={
         200: {
             "description": "A file, newest prediction first",
-            "content": {kind: {"schema": {"type": "string"}} for kind in ("text/csv", "application/jsonl")},
+            "content": {
+                kind: {"schema": {"type": "string"}} for kind in ("text/csv", "application/jsonl", "application/zip")
+            },
         },
         **problem_responses(HTTPStatus.SERVICE_UNAVAILABLE),
     },
@@ -46,29 +55,62 @@ _TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
 async def export(
     filters: Filtered,
     caller: CurrentCaller,
-    format: Annotated[Literal["csv", "jsonl"], Query(description="`jsonl`: one prediction per line.")] = "csv",
+    state: State,
+    format: Annotated[
+        Literal["csv", "jsonl", "zip"],
+        Query(description="`jsonl`: one prediction per line. `zip`: the images, and the CSV file."),
+    ] = "csv",
+    ids: Annotated[
+        list[Annotated[int, Field(gt=0)]] | None,
+        Query(max_length=MAX_IDS, description="Only these predictions: `ids=1&ids=2`."),
+    ] = None,
 ) -> StreamingResponse:
     """Streams all predictions, or those matching the same filters as the list's.
 
     CSV has a column for each of the five labels; text that a spreadsheet would evaluate as a formula starts with an
     apostrophe.
     """
+    if ids is not None:
+        filters = replace(filters, ids=tuple(ids))
     # Reads the first page before sending anything, so that errors get their own status.
     first = await search.page(PAGE, None, filters)
-    used = {name: value for name, value in asdict(filters).items() if value not in {None, ""}}
+    used = {name: value for name, value in asdict(filters).items() if value not in (None, "")}
     await audit_log.record("predictions.exported", caller, details={"format": format, **used})
-    lines = _csv if format == "csv" else _json_lines
+    pages = _pages(first, filters)
+    parts: AsyncIterator[bytes] | AsyncIterator[str]
+    parts = _zip(pages, state.storage) if format == "zip" else _text(pages, _csv if format == "csv" else _json_lines)
     headers = {"Content-Disposition": f'attachment; filename="predictions.{format}"', "X-Accel-Buffering": "no"}
-    return StreamingResponse(_pages(first, filters, lines), headers=headers, media_type=_TYPES[format])
+    return StreamingResponse(parts, headers=headers, media_type=_TYPES[format])
 
 
-async def _pages(first: list[Prediction], filters: Filters, lines: Callable[..., Iterator[str]]) -> AsyncIterator[str]:
-    rows, is_first = first, True
-    while True:
+async def _pages(first: list[Prediction], filters: Filters) -> AsyncIterator[list[Prediction]]:
+    """All pages; the first one, which may be empty, is read already."""
+    rows = first
+    yield rows
+    while len(rows) == PAGE:
+        rows = await search.page(PAGE, rows[-1].id, filters)
+        yield rows
+
+
+async def _text(pages: AsyncIterator[list[Prediction]], lines: Callable[..., Iterator[str]]) -> AsyncIterator[str]:
+    is_first = True
+    async for rows in pages:
         yield "".join(lines(rows, is_first=is_first))
-        if len(rows) < PAGE:
-            return
-        rows, is_first = await search.page(PAGE, rows[-1].id, filters), False
+        is_first = False
+
+
+async def _zip(pages: AsyncIterator[list[Prediction]], storage: Storage) -> AsyncIterator[bytes]:
+    """Images that are missing in the storage are left out. Raises StorageUnavailable."""
+    archive, lines, is_first = ZipWriter(), list[str](), True
+    async for rows in pages:
+        lines += _csv(rows, is_first=is_first)
+        is_first = False
+        for row in rows:
+            with suppress(ImageMissing):
+                data = await storage.read(row.image_path)
+                yield await archive.add(f"images/{row.id}{PurePosixPath(row.image_path).suffix}", data)
+    yield await archive.add("predictions.csv", "".join(lines))
+    yield archive.close()
 
 
 def _json_lines(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:  # noqa: ARG001 - same signature as _csv

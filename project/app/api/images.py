@@ -16,6 +16,8 @@ router = APIRouter(prefix="/predictions", tags=["predictions"])
 MIN_SIZE: Final = 16
 SIZE: Final = 1024
 MAX_SIZE: Final = 2048
+DRAWING: Final = 2
+"""Changes with the way in which heat maps are drawn, so that older ones are not shown from a cache."""
 CACHE_REVALIDATE: Final = "private, no-cache"
 """Browsers ask each time, so that a deleted image, or one whose key was revoked, is no longer shown."""
 
@@ -74,8 +76,14 @@ async def read_heat_map(
     request: Request,
     state: State,
     label: Annotated[str, Query(description="Any label of the model; empty for the best one.")] = "",
+    *,
+    overlay: Annotated[
+        bool, Query(description="Only the heat map, transparent elsewhere, to draw over the image with any opacity.")
+    ] = False,
 ) -> Response:
     """The image as a PNG with the class activation map of a label on top: bright areas support the label.
+
+    A line surrounds the area that the model sees, if that is not the whole image.
 
     Exact for models that end in average pooling and one dense layer, such as MobileNetV2; 404 for others.
     """
@@ -86,17 +94,18 @@ async def read_heat_map(
         raise PredictionUnfinished
     label = label or str(prediction.all_predictions[0]["label"])
     # ETags must not contain quotes or non-ASCII characters.
-    version = f"{prediction.model}-{prediction.model_version}"
-    etag = f'"{prediction.sha256[:32]}-{version}-{label.encode().hex()}"'
+    drawing = f"{prediction.model}-{prediction.model_version}-{DRAWING}{'-overlay' if overlay else ''}"
+    etag = f'"{prediction.sha256[:32]}-{drawing}-{label.encode().hex()}"'
     if _is_cached(request, etag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_cache_headers(etag))
 
     async def explain() -> bytes:
         async with state.rendering_budget.reserve(prediction.size_bytes):
             data = await _read_stored(prediction, state)
-            return await state.renderer.explain(prediction.model, prediction.model_version, label, data)
+            model = (prediction.model, prediction.model_version)
+            return await state.renderer.explain(*model, label, data, overlay=overlay)
 
-    image = await state.renditions.get(prediction.image_path, f"heat map {version} {label}", explain)
+    image = await state.renditions.get(prediction.image_path, f"heat map {drawing} {label}", explain)
     return Response(image, headers=_cache_headers(etag), media_type="image/png")
 
 

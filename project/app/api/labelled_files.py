@@ -1,15 +1,14 @@
 """Streams labelled images as a ZIP file with a folder for each label, or as CSV."""
 
-import asyncio
 import hashlib
 import re
-import zipfile
 from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
-from typing import IO, Final, cast
+from typing import Final
 from urllib.parse import quote
 
 from app.api.csv_text import csv_text
+from app.api.zip_writer import ZipWriter
 from app.db.crud.labelled_images import LabelledImage
 from app.domain import ImageMissing
 from app.storage import Storage
@@ -55,20 +54,18 @@ async def zip_parts(groups: AsyncIterator[list[LabelledImage]], storage: Storage
 
     Images that are missing in the storage are left out. Raises StorageUnavailable.
     """
-    target = _Stream()
+    archive = ZipWriter()
     lines = [csv_text([COLUMNS])]
-    with zipfile.ZipFile(cast("IO[bytes]", target), "w", zipfile.ZIP_STORED) as archive:
-        async for images in _without_repeats(groups):
-            for image in images:
-                try:
-                    data = await storage.read(image.image_path)
-                except ImageMissing:
-                    continue
-                await asyncio.to_thread(archive.writestr, _path(image), data)
-                lines.append(csv_text([_line(image)]))
-                yield target.take()
-        await asyncio.to_thread(archive.writestr, "labels.csv", "".join(lines), zipfile.ZIP_DEFLATED)
-    yield target.take()
+    async for images in _without_repeats(groups):
+        for image in images:
+            try:
+                data = await storage.read(image.image_path)
+            except ImageMissing:
+                continue
+            lines.append(csv_text([_line(image)]))
+            yield await archive.add(_path(image), data)
+    yield await archive.add("labels.csv", "".join(lines))
+    yield archive.close()
 
 
 async def _without_repeats(groups: AsyncIterator[list[LabelledImage]]) -> AsyncIterator[list[LabelledImage]]:
@@ -86,24 +83,3 @@ def _line(image: LabelledImage) -> list[object]:
         *(_path(image), image.label, image.id, image.filename, image.sha256, image.source, image.model),
         *(image.labelled_by, image.labelled_at.isoformat()),
     ]
-
-
-class _Stream:
-    """A write-only file; ``take`` returns what was written since the last call."""
-
-    def __init__(self) -> None:
-        self._written: list[bytes] = []
-
-    def write(self, data: bytes) -> int:
-        """Append bytes."""
-        self._written.append(bytes(data))
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing is buffered."""
-
-    def take(self) -> bytes:
-        """What was written since the last call."""
-        data = b"".join(self._written)
-        self._written.clear()
-        return data

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.db.crud.idempotency import MAX_KEY_LENGTH
-from app.db.crud.search import Filters
+from app.db.crud.search import Filters, Reviewed
 from app.domain import MAX_ID, MAX_MODEL_NAME, MODEL_NAME, Status
 from app.models.pydantic import StorableStr
 
@@ -69,8 +69,12 @@ async def _filters(
         StorableStr,
         Query(description="Only predictions whose label or file name contains all of these words or word prefixes."),
     ] = "",
+    reviewed: Annotated[
+        Reviewed | None,
+        Query(description="Only predictions that people have reviewed, or not, or confirmed or corrected."),
+    ] = None,
 ) -> Filters:
-    return Filters(status, model, label, min_confidence, max_confidence, q)
+    return Filters(status, model, label, min_confidence, max_confidence, q, reviewed=reviewed)
 
 
 Filtered = Annotated[Filters, Depends(_filters)]

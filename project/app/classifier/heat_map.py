@@ -13,7 +13,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from app.classifier.manifest import ImageManifest, Model
 from app.domain import NotExplainable
@@ -22,7 +22,9 @@ from app.images.preprocessing import InputSpec, render_upright, to_tensor
 MAX_SIDE: Final = 768
 """Longer side of the heat map in pixels."""
 STRONGEST: Final = 0.65
-"""Opacity at the strongest position."""
+"""Opacity at the strongest position, over the image."""
+OUTLINE: Final = ((255, 255, 255, 255), (0, 0, 0, 160))
+"""Colours of the line around the area that the model sees, and of the one within it: seen on any image."""
 # Dark to bright, so that it is readable without colour: points of matplotlib's "inferno".
 _COLOURS: Final = np.array(
     [(0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164)], dtype=np.float32
@@ -86,10 +88,11 @@ class Explainer:
         shares: NDArray[np.float32] = features @ weights[self._model.labels.index(label)]
         return shares
 
-    def heat_map(self, data: bytes, label: str) -> bytes:
-        """A PNG of the image with the heat map of a label; areas the model does not see are unchanged.
+    def heat_map(self, data: bytes, label: str, *, overlay: bool = False) -> bytes:
+        """A PNG of the image with the heat map of a label, and a line around the area that the model sees.
 
-        Raises ImageUnreadable, or NotExplainable.
+        ``overlay``: without the image, transparent where it would be seen; at full strength, to be drawn over the
+        image with any opacity. Raises ImageUnreadable, or NotExplainable.
         """
         shares = self.shares(to_tensor(data, self._spec), label).clip(min=0)
         heat = Image.fromarray(shares / (shares.max() or 1))
@@ -100,12 +103,19 @@ class Explainer:
         right, bottom = max(right, left + 1), max(bottom, top + 1)
         strength = heat.resize((right - left, bottom - top), Image.Resampling.BICUBIC)
         warmth = np.asarray(strength, dtype=np.float32).clip(0, 1)
-        pixels = np.asarray(image, dtype=np.float32).copy()
-        seen = pixels[top:bottom, left:right]
-        cover = STRONGEST * warmth[..., np.newaxis]
-        seen += cover * (_coloured(warmth) - seen)
+        colours = np.zeros((image.height, image.width, 4), np.float32)
+        colours[top:bottom, left:right, :3] = _coloured(warmth)
+        colours[top:bottom, left:right, 3] = 255 * warmth * (1 if overlay else STRONGEST)
+        drawn = Image.fromarray(colours.round().astype(np.uint8), "RGBA")
+        if (left, top, right, bottom) != (0, 0, *image.size):
+            draw = ImageDraw.Draw(drawn)
+            for distance, colour in enumerate(OUTLINE):
+                corners = (left + distance, top + distance, right - 1 - distance, bottom - 1 - distance)
+                if corners[0] <= corners[2] and corners[1] <= corners[3]:
+                    draw.rectangle(corners, outline=colour)
+        shown = drawn if overlay else Image.alpha_composite(image.convert("RGBA"), drawn).convert("RGB")
         file = BytesIO()
-        Image.fromarray(pixels.round().astype(np.uint8)).save(file, "PNG", compress_level=4)
+        shown.save(file, "PNG", compress_level=4)
         return file.getvalue()
 
 

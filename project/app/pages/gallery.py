@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request, Response
-from pydantic import StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from app.api.deps import AppState, CurrentCaller, State
 from app.api.near_duplicates import duplicates_in
@@ -13,7 +13,7 @@ from app.api.params import Id, decode_cursor, encode_cursor
 from app.api.similar import similar_to
 from app.db.crud import audit_log, search, statistics
 from app.db.crud.history import previous_results
-from app.db.crud.search import Filters
+from app.db.crud.search import Filters, Reviewed
 from app.db.notifications import FINISHED
 from app.domain import ModelUnknown, Status
 from app.models.pydantic import PredictionRead, StorableStr
@@ -27,6 +27,8 @@ from app.worker.reviewing import correct_and_learn
 router = APIRouter(prefix="/history", include_in_schema=False, route_class=PageRoute)
 
 PAGE: Final = 60
+MAX_COUNTED: Final = 10_000
+"""Matching predictions that are counted."""
 SIMILAR: Final = 24
 """Similar images shown."""
 LabelText = Annotated[StorableStr, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
@@ -34,48 +36,86 @@ CORRECTED: Final = 1.0
 """Confidence of a person's correction."""
 
 
+class HistoryFilters(BaseModel):
+    """The filters of History as its form sends them: empty ones too."""
+
+    q: StorableStr = ""
+    status: Literal["", "pending", "processing", "succeeded", "failed"] = ""
+    model: StorableStr = ""
+    label: StorableStr = ""
+    reviewed: Literal["", "yes", "no", "confirmed", "corrected"] = ""
+    least: Annotated[str, Field(pattern="^([0-9]{1,3})?$", description="Confidence in percent.")] = ""
+    most: Annotated[str, Field(pattern="^([0-9]{1,3})?$", description="Confidence in percent.")] = ""
+
+    def filters(self) -> Filters:
+        """The filters of a search."""
+        return Filters(
+            status=Status(self.status) if self.status else None,
+            model=self.model,
+            label=to_model_label(self.label),
+            min_confidence=int(self.least) / 100 if self.least else None,
+            max_confidence=int(self.most) / 100 if self.most else None,
+            words=self.q,
+            reviewed=Reviewed(self.reviewed) if self.reviewed else None,
+        )
+
+    def query(self, **others: str) -> str:
+        """The query of History's address with these filters, and other parameters."""
+        names = HistoryFilters.model_fields
+        parameters = {**{name: getattr(self, name) for name in names}, **others}
+        return urlencode({name: value for name, value in parameters.items() if value})
+
+    def api_query(self, **others: str) -> str:
+        """The query of the API for the same predictions."""
+        percents = {"min_confidence": self.least, "max_confidence": self.most}
+        parameters: dict[str, object] = {
+            **{name: getattr(self, name) for name in ("q", "status", "model", "reviewed")},
+            "label": to_model_label(self.label),
+            **{name: int(value) / 100 for name, value in percents.items() if value},
+            **others,
+        }
+        return urlencode({name: value for name, value in parameters.items() if value != ""})
+
+
+class HistoryQuery(HistoryFilters):
+    """The parameters of History's address."""
+
+    cursor: str | None = None
+    duplicates: bool = True
+    language: str = ""
+
+
 @router.get("/")
-async def show_gallery(
-    request: Request,
-    state: State,
-    q: Annotated[StorableStr, Query()] = "",
-    status: Annotated[Literal["", "pending", "processing", "succeeded", "failed"], Query()] = "",
-    model: Annotated[StorableStr, Query()] = "",
-    label: Annotated[StorableStr, Query()] = "",
-    cursor: Annotated[str | None, Query()] = None,
-    *,
-    duplicates: Annotated[bool, Query()] = True,
-) -> Response:
+async def show_gallery(request: Request, state: State, query: Annotated[HistoryQuery, Query()]) -> Response:
     """Thumbnails of all or filtered predictions, newest first; near-duplicates are marked, or left out."""
-    # Forms submit their empty fields too.
-    chosen = Status(status) if status else None
-    filters = Filters(status=chosen, model=model, label=to_model_label(label), words=q)
-    before = decode_cursor(cursor)
+    filters = query.filters()
+    before = decode_cursor(query.cursor)
     rows = await search.page(PAGE + 1, before, filters)
+    shown = "" if query.duplicates else "false"
     next_query = ""
-    parameters = {"q": q, "status": status, "model": model, "label": label, "duplicates": "" if duplicates else "false"}
     if len(rows) > PAGE:
         rows.pop()
-        next_query = _query({**parameters, "cursor": encode_cursor(rows[-1].id)})
+        next_query = query.query(duplicates=shown, cursor=encode_cursor(rows[-1].id))
     duplicate_of = await duplicates_in(rows, before, filters)
+    models = await image_models(state)
+    is_filtered = filters != Filters()
     return page(
         request,
         "gallery.html",
-        predictions=[PredictionRead.from_row(row) for row in rows if duplicates or row.id not in duplicate_of],
+        predictions=[PredictionRead.from_row(row) for row in rows if query.duplicates or row.id not in duplicate_of],
         duplicate_of=duplicate_of,
-        duplicates=duplicates,
-        other_query=_query({**parameters, "duplicates": "false" if duplicates else ""}),
-        filters=filters,
-        filtered=filters != Filters(),
+        duplicates=query.duplicates,
+        other_query=query.query(duplicates="false" if query.duplicates else ""),
+        query=query,
+        filtered=is_filtered,
+        matching=await search.count(MAX_COUNTED, filters) if is_filtered and before is None else None,
+        max_counted=MAX_COUNTED,
         statuses=[status.value for status in Status],
-        models=[model.name for model in await image_models(state)],
+        models=[model.name for model in models],
+        custom_models=[model.name for model in await state.custom.all()],
         counts=[(status.value, count) for status, count in (await statistics.counts()).items()],
         next_query=next_query,
     )
-
-
-def _query(parameters: dict[str, str]) -> str:
-    return urlencode({name: value for name, value in parameters.items() if value})
 
 
 @router.get("/{id}/")

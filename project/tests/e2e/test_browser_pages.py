@@ -48,10 +48,12 @@ async def test_prediction_can_be_viewed_corrected_and_classified_again(browser: 
     page = await context.new_page()
     await page.goto(f"/history/{first}")
     await page.locator(".bars a").nth(1).click()
-    picture = page.locator("figure img")
+    picture = page.locator("figure .overlay")
     second = httpx.get(f"{service}/predictions/{first}/").json()["all_predictions"][1]["label"]
-    await expect(picture).to_have_attribute("src", f"/predictions/{first}/heatmap?label={second}")
+    await expect(picture).to_have_attribute("src", f"/predictions/{first}/heatmap?label={second}&overlay=true")
     assert await picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    await page.get_by_label("Strength of the heat map").fill("20")
+    await expect(picture).to_have_css("opacity", "0.2")
     await shoot(page, "why")
 
     await page.get_by_text("Something else").click()
@@ -175,4 +177,89 @@ async def test_everything_works_without_scripts(browser: Browser, service: str, 
     await page.get_by_role("button", name="Predict").click()
     await expect(page.get_by_role("heading", name="virginica")).to_be_visible()
     assert complaints == []
+    await context.close()
+
+
+async def test_selected_images_are_deleted_unless_that_is_undone(browser: Browser, service: str) -> None:
+    ids = upload_data(service, *(circles(number) for number in range(5)))
+    complaints: list[str] = []
+    context = await opened(browser, service, complaints)
+    page = await context.new_page()
+    await page.goto("/history")
+    boxes = page.locator(".select input")
+    await boxes.first.check()
+    await page.locator(".card a").nth(2).click(modifiers=["Shift"])
+    await expect(page.get_by_text("3 selected")).to_be_visible()
+    await shoot(page, "history-selected")
+    await page.keyboard.press("Delete")
+    await expect(page.locator(".card:visible")).to_have_count(2)
+    await page.get_by_role("button", name="Undo").click()
+    await expect(page.locator(".card:visible")).to_have_count(5)
+    await boxes.last.check()
+    await page.get_by_role("button", name="Delete", exact=True).click()
+    # Leaving the page does not undo it.
+    await page.goto("/statistics")
+    await page.goto("/history")
+    await expect(page.locator(".card")).to_have_count(4)
+    assert {row["id"] for row in httpx.get(f"{service}/predictions/").json()} == set(ids[1:])
+    assert complaints == []
+    await context.close()
+
+
+async def test_everything_that_matches_is_deleted_without_scripts(browser: Browser, service: str) -> None:
+    upload_data(service, *(circles(number) for number in range(3)), name="circle.jpg")
+    (kept,) = upload_data(service, circles(9), name="kept.jpg")
+    context = await opened(browser, service, [], java_script_enabled=False)
+    page = await context.new_page()
+    await page.goto("/history?q=circle")
+    await page.get_by_label("all that match the filters").check()
+    await page.get_by_role("button", name="Delete").click()
+    await expect(page.get_by_role("heading", name="Delete 3 images?")).to_be_visible()
+    await page.get_by_role("button", name="Delete").click()
+    await expect(page.get_by_text("No results.")).to_be_visible()
+    assert [row["id"] for row in httpx.get(f"{service}/predictions/").json()] == [kept]
+    await context.close()
+
+
+async def test_pages_are_operated_with_shortcuts(browser: Browser, service: str) -> None:
+    first, second = upload(service, 2)
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    await page.goto(f"/history/{second}")
+    await page.keyboard.press("ArrowRight")
+    await expect(page).to_have_url(f"{service}/history/{first}")
+    await page.keyboard.press("ArrowLeft")
+    await expect(page).to_have_url(f"{service}/history/{second}")
+    await page.keyboard.press("?")
+    await expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+    await page.keyboard.press("/")
+    await expect(page).to_have_url(f"{service}/history#search")
+    await expect(page.get_by_role("searchbox")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await page.locator("h1").click()
+    await page.keyboard.press("u")
+    await expect(page).to_have_url(f"{service}/")
+    await page.keyboard.press("g")
+    await page.keyboard.press("r")
+    await expect(page).to_have_url(f"{service}/review")
+    await context.close()
+
+
+async def test_theme_and_language_are_chosen_and_kept(browser: Browser, service: str) -> None:
+    context = await opened(browser, service, [], color_scheme="light", locale="en-US")
+    page = await context.new_page()
+    await page.goto("/history")
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = await page.evaluate(background)
+    await page.get_by_role("button", name="Theme: automatic").click()
+    await page.get_by_role("button", name="Theme: light").click()
+    await expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
+    assert await page.evaluate(background) != light
+    await page.get_by_role("link", name="Deutsch").click()
+    await expect(page.get_by_role("heading", name="Verlauf")).to_be_visible()
+    await page.goto("/statistics")
+    await expect(page.get_by_role("heading", name="Statistik")).to_be_visible()
+    await expect(page.get_by_role("button", name="Design: dunkel")).to_be_visible()
     await context.close()

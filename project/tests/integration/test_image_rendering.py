@@ -165,6 +165,41 @@ def test_overlay_covers_only_the_model_input(models_dir: Path) -> None:
     assert rows.max() - rows.min() > 100
 
 
+def test_heat_map_is_drawn_alone_for_any_opacity(models_dir: Path) -> None:
+    model = read_model(models_dir / FALLBACK)
+    assert isinstance(model.manifest, ImageManifest)
+    explainer = Explainer(model, model.version)
+    picture = encoded(scene(700, 300), "PNG")
+    best = Classifier(model, threads=1).classify(picture)[0].label
+    alone = Image.open(BytesIO(explainer.heat_map(picture, best, overlay=True)))
+    assert (alone.mode, alone.size) == ("RGBA", (700, 300))
+    alpha = np.asarray(alone)[..., 3]
+    # The strongest position covers the image, and what the model does not see is untouched.
+    assert alpha[2:-2, 350 - 125 : 350 + 125].max() == 255
+    assert alpha[:, : 350 - 132].max() == alpha[:, 350 + 132 :].max() == 0
+    # The line around what it sees.
+    assert (alpha[20:-20, 350 - 131 : 350 - 129] == 255).any()
+    strength = explainer.shares(to_tensor(picture, model.manifest.input.spec), best).clip(min=0)
+
+    def alpha_at(place: int) -> int:
+        """In the middle of a position of the feature map; the model sees 262 pixels in the middle."""
+        row, column = divmod(place, strength.shape[1])
+        cell = 262 / len(strength)
+        return int(alpha[19 + int((row + 0.5) * cell), 219 + int((column + 0.5) * cell)])
+
+    assert alpha_at(int(strength.argmax())) > 200
+    assert alpha_at(int(strength.argmin())) < 60
+
+
+async def test_overlay_is_served_apart_from_the_composite(client: httpx.AsyncClient) -> None:
+    prediction_id = (await classify(client, encoded(scene(700, 300), "PNG")))["id"]
+    path = f"/predictions/{prediction_id}/heatmap/"
+    whole, alone = await client.get(path), await client.get(path, params={"overlay": True})
+    assert (opened(whole).mode, opened(alone).mode) == ("RGB", "RGBA")
+    assert whole.headers["etag"] != alone.headers["etag"]
+    assert (await client.get(path, params={"overlay": True})).content == alone.content
+
+
 def test_other_networks_have_no_heat_map(all_models: Path, mobilenet_weights: Path) -> None:
     assert mobilenet_weights
     int8 = read_model(all_models / "mobilenet_v2_int8")

@@ -1,7 +1,9 @@
 """Export of predictions: complete, filtered, with constant memory."""
 
 import csv
+import io
 import json
+import zipfile
 from io import StringIO
 from typing import Any
 
@@ -11,8 +13,10 @@ import pytest
 from app.config import Settings
 from app.db.crud import search
 from app.models.tortoise import Prediction
+from tests.drawings import circles
 from tests.integration.conftest import serving
 from tests.integration.test_search import fill
+from tests.uploading import classify
 
 pytestmark = pytest.mark.process
 
@@ -72,3 +76,25 @@ async def test_memory_is_independent_of_the_number_of_rows(settings: Settings, d
             patch.setattr(search, "page", counted)
             assert (await exported(client, format="jsonl")).count("\n") == 30_000
     assert most == 1_000
+
+
+async def test_zip_contains_the_images_and_their_table(client: httpx.AsyncClient) -> None:
+    first, _, third = [(await classify(client, circles(number)))["id"] for number in range(3)]
+    response = await client.get("/predictions/export", params={"format": "zip", "ids": [first, third, 99]})
+    assert response.status_code == 200
+    assert response.headers["content-disposition"] == 'attachment; filename="predictions.zip"'
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        assert archive.testzip() is None
+        assert set(archive.namelist()) == {f"images/{first}.jpg", f"images/{third}.jpg", "predictions.csv"}
+        lines = list(csv.DictReader(io.TextIOWrapper(archive.open("predictions.csv"), "utf-8")))
+    assert [int(line["id"]) for line in lines] == [third, first]
+    for ids in ("0", "x", "1.5"):
+        assert (await client.get(f"/predictions/export?ids={ids}")).status_code == 422
+
+
+async def test_zip_leaves_out_images_that_are_missing(client: httpx.AsyncClient, settings: Settings) -> None:
+    first, second = [(await classify(client, circles(number))) for number in range(2)]
+    (settings.uploads / first["image_path"]).unlink()
+    response = await client.get("/predictions/export?format=zip")
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        assert archive.namelist() == [f"images/{second['id']}.jpg", "predictions.csv"]

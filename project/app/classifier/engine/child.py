@@ -182,7 +182,7 @@ class Child:
 
                 explainer = Explainer(self._models.open().get(header["model"]), header["version"])
                 with self._watchdog.watching(header):
-                    return {}, explainer.heat_map(body, header["label"])
+                    return {}, explainer.heat_map(body, header["label"], overlay=header["overlay"])
             case "check":
                 self._models.open().check(header["model"])
             case "load":

@@ -196,13 +196,13 @@ class Engine:
             with suppress(ProcessLookupError):
                 self._process.kill()
 
-    async def explain(self, model: str, version: str, label: str, data: bytes) -> bytes:
-        """A PNG of an image with the heat map of a label.
+    async def explain(self, model: str, version: str, label: str, data: bytes, *, overlay: bool = False) -> bytes:
+        """A PNG of an image with the heat map of a label; ``overlay``: of the heat map alone.
 
         Raises ImageUnreadable, ModelUnknown, NotExplainable, EngineFailed or EngineDied.
         """
         return await self._request_rendering(
-            {"do": "explain", "model": model, "version": version, "label": label}, data
+            {"do": "explain", "model": model, "version": version, "label": label, "overlay": overlay}, data
         )
 
     async def _request_rendering(self, header: Header, data: bytes) -> bytes:

@@ -35,12 +35,12 @@ class Renderer:
         """
         return await _retried(lambda: self._engine.render(data, max_side))
 
-    async def explain(self, model: str, version: str, label: str, data: bytes) -> bytes:
-        """A PNG of an image with the heat map of a label.
+    async def explain(self, model: str, version: str, label: str, data: bytes, *, overlay: bool = False) -> bytes:
+        """A PNG of an image with the heat map of a label; ``overlay``: of the heat map alone.
 
         Raises ImageUnreadable, ModelUnknown, NotExplainable, EngineFailed or EngineDied.
         """
-        return await _retried(lambda: self._engine.explain(model, version, label, data))
+        return await _retried(lambda: self._engine.explain(model, version, label, data, overlay=overlay))
 
 
 async def _retried(request: Callable[[], Awaitable[bytes]]) -> bytes:

@@ -5,14 +5,16 @@ Every function raises DatabaseUnavailable while the database is unavailable.
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 from app.db.connection import execute
 from app.db.driver_internals import from_row
 from app.db.errors import translate_connection_errors
 from app.db.transactions import transaction
-from app.domain import Status
+from app.domain import MAX_ID, Status
 from app.models.tortoise import Prediction
 
 # Characters in the syntax of both PostgreSQL and Python. PostgreSQL's own classes depend on the database's locale, and
@@ -47,12 +49,21 @@ MAX_WORD_LENGTH: Final = 255
 """Characters of the longest file name or label."""
 
 
+class Reviewed(StrEnum):
+    """Whether a person has confirmed or corrected a prediction."""
+
+    YES = "yes"
+    NO = "no"
+    CONFIRMED = "confirmed"
+    CORRECTED = "corrected"
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
     """Filters for predictions; None and the empty string match everything.
 
     ``label``: the exact top label. ``words``: prefixes of words in the label or file name, all of which must match.
-    ``key_id``: of the API key that uploaded them.
+    ``key_id``: of the API key that uploaded them. ``ids``: only these, unless it is None.
     """
 
     status: Status | None = None
@@ -62,37 +73,48 @@ class Filters:
     max_confidence: float | None = None
     words: str = ""
     key_id: int | None = None
+    reviewed: Reviewed | None = None
+    ids: tuple[int, ...] | None = None
 
     def conditions(self, values: list[Any]) -> list[str]:
         """SQL conditions; their parameters are appended to ``values``."""
-        filters: list[tuple[str, Any]] = []
-        if self.status is not None:
-            filters.append(("status = {}", self.status))
-        if self.model:
-            filters.append(("model = {}", self.model))
-        if self.label:
-            # Corrections, and labels of earlier versions, are stored in the form in which they were sent.
-            forms = {self.label, *(unicodedata.normalize(form, self.label) for form in ("NFC", "NFD"))}
-            filters.append(
-                ("top_prediction = {}", self.label) if len(forms) == 1 else ("top_prediction = ANY({})", sorted(forms))
-            )
-        if self.min_confidence is not None:
-            filters.append(("confidence >= {}", self.min_confidence))
-        if self.max_confidence is not None:
-            filters.append(("confidence <= {}", self.max_confidence))
-        if self.key_id is not None:
-            filters.append(("key_id = {}", self.key_id))
-        words = words_of(self.words)
-        if words and max(map(len, words)) <= MAX_WORD_LENGTH:
-            filters.append((f"{WORDS} @@ lower({{}})::tsquery", " & ".join(f"'{word}':*" for word in words)))
-        elif self.words.strip():
-            # Only punctuation, or a word longer than any: PostgreSQL refuses words above 2046 bytes.
-            filters.append(("{}", False))
+        plain: list[tuple[str, Any]] = [
+            ("status = {}", self.status),
+            ("model = {}", self.model or None),
+            ("confidence >= {}", self.min_confidence),
+            ("confidence <= {}", self.max_confidence),
+            ("key_id = {}", self.key_id),
+            ("id = ANY({})", None if self.ids is None else [number for number in self.ids if number <= MAX_ID]),
+        ]
+        filters = [(condition, value) for condition, value in plain if value is not None]
+        filters += [*self._label(), *self._reviewed(), *self._words()]
         conditions = []
         for condition, value in filters:
             values.append(value)
             conditions.append(condition.format(f"${len(values)}"))
         return conditions
+
+    def _label(self) -> Iterator[tuple[str, Any]]:
+        # Corrections, and labels of earlier versions, are stored in the form in which they were sent.
+        forms = {self.label, *(unicodedata.normalize(form, self.label) for form in ("NFC", "NFD"))}
+        if len(forms) > 1:
+            yield "top_prediction = ANY({})", sorted(forms)
+        elif self.label:
+            yield "top_prediction = {}", self.label
+
+    def _reviewed(self) -> Iterator[tuple[str, Any]]:
+        if self.reviewed in {Reviewed.CONFIRMED, Reviewed.CORRECTED}:
+            yield "reviewed_at IS NOT NULL AND verdict = {}", self.reviewed
+        elif self.reviewed is not None:
+            yield "(reviewed_at IS NOT NULL) = {}", self.reviewed == Reviewed.YES
+
+    def _words(self) -> Iterator[tuple[str, Any]]:
+        words = words_of(self.words)
+        if words and max(map(len, words)) <= MAX_WORD_LENGTH:
+            yield f"{WORDS} @@ lower({{}})::tsquery", " & ".join(f"'{word}':*" for word in words)
+        elif self.words.strip():
+            # Only punctuation, or a word longer than any: PostgreSQL refuses words above 2046 bytes.
+            yield "{}", False
 
 
 @translate_connection_errors()
@@ -105,6 +127,19 @@ async def page(limit: int, before: int | None = None, filters: Filters = Filters
         # A generic plan suits common values; rare ones would cause a scan of the whole table.
         await execute("SET LOCAL plan_cache_mode = force_custom_plan")
         return [from_row(Prediction, row) for row in await execute(statement, values)]
+
+
+@translate_connection_errors()
+async def count(limit: int, filters: Filters = Filters()) -> int:
+    """The number of matching predictions, at most ``limit``."""
+    values: list[Any] = [limit]
+    conditions = filters.conditions(values)
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    statement = f"SELECT count(*) AS count FROM (SELECT 1 FROM predictions{where} LIMIT $1) AS matching"  # noqa: S608 - values are parameters # nosec B608
+    async with transaction():
+        await execute("SET LOCAL plan_cache_mode = force_custom_plan")
+        (row,) = await execute(statement, values)
+    return int(row["count"])
 
 
 @translate_connection_errors()

@@ -6,7 +6,7 @@ const root = document.body.dataset.root;
 // Other origins' scripts may not send this header: it tells the service that a request is its own page's.
 const OWN = { "X-Requested-With": "XMLHttpRequest" };
 const IMAGES = /\.(jpe?g|png|webp|gif|bmp|tiff?|hei[cf]|avif)$/i;
-const AT_ONCE = 3, POLL_MS = 1000, UNDO_MS = 6000, IN_FLIGHT_S = 2, RECONNECT_S = 1, LIVE_MS = 10_000, MAX_FOUND = 10, OPEN = new Set(["pending", "processing"]);
+const AT_ONCE = 3, POLL_MS = 1000, UNDO_MS = 6000, IN_FLIGHT_S = 2, RECONNECT_S = 1, LIVE_MS = 10_000, MAX_FOUND = 10, AT_ONCE_CHANGED = 500, MAX_EXPORTED = 200, OPEN = new Set(["pending", "processing"]);
 
 // Texts in the language of the page; without a translation, in English. Values replace %(names)s.
 const TEXTS = JSON.parse(document.getElementById("texts")?.textContent ?? "{}");
@@ -189,6 +189,25 @@ if (detail && OPEN.has(detail.dataset.status)) {
     // Do not interrupt someone typing a correction.
     if (document.querySelector("details[open]")) toast(_("The result is available."), _("Show"), () => location.reload());
     else location.reload();
+  });
+}
+
+// A heat map lies over the image, as strong as one likes.
+const heatMap = document.querySelector("img[data-overlay]");
+if (heatMap) {
+  const overlay = element("img", { src: heatMap.dataset.overlay, alt: "", className: "overlay" });
+  const strength = element("input", { type: "range", min: 0, max: 100, value: 65 });
+  const show = () => { overlay.style.opacity = strength.value / 100; };
+  const name = element("label", { className: "strength" }, _("Strength of the heat map"), " ", strength);
+  strength.addEventListener("input", show);
+  // Once both are there, so that nothing flickers.
+  overlay.addEventListener("load", () => {
+    const stack = element("div", { className: "stack-of-images" });
+    heatMap.replaceWith(stack);
+    stack.append(heatMap, overlay);
+    stack.after(name);
+    heatMap.src = heatMap.dataset.image;
+    show();
   });
 }
 
@@ -452,6 +471,132 @@ function endless() {
 }
 endless();
 
+// --- History: select images, and do something with all of them. ---
+
+const chosen = document.getElementById("chosen"), gallery = document.getElementById("gallery");
+if (chosen && gallery) {
+  const everything = chosen.elements.everything;
+  const boxes = () => [...gallery.querySelectorAll(".select input")];
+  const checked = () => boxes().filter(box => box.checked && !box.closest(".card").hidden);
+  let anchor = null;
+
+  const show = () => {
+    const ids = checked().map(box => box.value), isAny = ids.length > 0;
+    chosen.classList.toggle("any", isAny);
+    gallery.classList.toggle("selecting", isAny);
+    if (!isAny) everything.checked = false;
+    document.getElementById("chosen-count").textContent = everything.checked ? _("All selected") : _("%(count)s selected", { count: ids.length });
+    document.getElementById("chosen-exports").hidden = !everything.checked && ids.length > MAX_EXPORTED;
+    for (const link of chosen.querySelectorAll("[data-chosen-export]")) {
+      const format = link.dataset.chosenExport, all = document.querySelector(`[data-export="${format}"]`);
+      link.href = everything.checked ? all.href : `${root}/predictions/export?${new URLSearchParams([["format", format], ...ids.map(id => ["ids", id])])}`;
+    }
+  };
+  const clear = () => { for (const box of boxes()) box.checked = false; show(); };
+  const choose = (box, isRange) => {
+    const all = boxes().filter(one => !one.closest(".card").hidden);
+    if (isRange && anchor) {
+      const [from, to] = [all.indexOf(anchor), all.indexOf(box)].sort((a, b) => a - b);
+      for (const one of all.slice(Math.max(0, from), to + 1)) one.checked = box.checked;
+    }
+    anchor = box;
+    show();
+  };
+  gallery.addEventListener("click", event => {
+    const card = event.target.closest(".card"), box = card?.querySelector(".select input");
+    if (!box) return;
+    if (event.target === box) { choose(box, event.shiftKey); return; }
+    // Once something is selected, a click on an image selects, too.
+    if (event.target.closest("a") && !event.ctrlKey && !event.metaKey && (event.shiftKey || checked().length)) {
+      event.preventDefault();
+      box.checked = !box.checked;
+      choose(box, event.shiftKey);
+    }
+  });
+  everything.addEventListener("change", show);
+  document.getElementById("chosen-clear").addEventListener("click", clear);
+  document.addEventListener("keydown", event => {
+    if (event.target.closest("input:not([type=checkbox]), select, textarea, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const box = document.activeElement?.closest?.(".card")?.querySelector(".select input"), key = event.key.toLowerCase();
+    if (key === "x" && box) { box.checked = !box.checked; choose(box, event.shiftKey); }
+    else if (key === "escape" && checked().length) clear();
+    else if (key === "delete" && checked().length) chosen.requestSubmit(chosen.querySelector("[value=delete]"));
+    else return;
+    event.preventDefault();
+  });
+
+  const NAMES = { delete: _("Deleted."), reclassify: _("Will be classified again."), teach: _("Added.") };
+  chosen.addEventListener("submit", event => {
+    event.preventDefault();
+    const action = event.submitter?.value;
+    if (!action) return;
+    const cards = checked().map(box => box.closest(".card")), isAll = everything.checked;
+    const form = new FormData(chosen);
+    form.delete("ids");
+    form.set("action", action);
+    form.set("sure", "true");
+    if (!isAll) for (const card of cards) form.append("ids", card.dataset.id);
+    if (action === "teach" && !form.get("as_label").trim()) { chosen.elements.as_label.focus(); return; }
+    clear();
+    const affected = isAll ? [...gallery.children] : cards;
+    const ids = isAll ? [] : cards.map(card => card.dataset.id);
+    if (action === "delete") for (const card of affected) card.hidden = true;
+    undoable(NAMES[action], async () => {
+      if (action === "delete") for (const id of ids) unconfirmed.add(id);
+      try {
+        await sendAll(form, [...ids]);
+        for (const id of ids) unconfirmed.remove(id);
+        if (action === "delete" && !isAll) for (const card of cards) card.remove();
+        else if (action !== "teach") location.reload();
+      } catch (error) {
+        for (const id of ids) unconfirmed.remove(id);
+        for (const card of affected) card.hidden = false;
+        toast(_("Not saved: %(reason)s", { reason: error.message }));
+      }
+    }, () => { for (const card of affected) card.hidden = false; });
+  });
+
+  // In batches, as the service accepts them.
+  async function sendAll(form, ids) {
+    let before = null, done = 0;
+    const progress = toast("");
+    try {
+      do {
+        if (ids.length) {
+          form.delete("ids");
+          for (const id of ids.splice(0, AT_ONCE_CHANGED)) form.append("ids", id);
+        }
+        if (before) form.set("before", before);
+        const response = await fetch(chosen.action, { method: "POST", body: form, keepalive: ids.length === 0, headers: { ...OWN, Accept: "application/json" } })
+          .catch(() => { throw new Error(_("The service cannot be reached.")); });
+        const answer = await response.json().catch(() => ({}));
+        if (!response.ok) throw new Error(_(answer.detail ?? _("The service responded with %(status)s.", { status: response.status })));
+        done += answer.changed;
+        before = answer.before;
+        progress.textContent = _("Done: %(count)s", { count: done });
+      } while (before || ids.length);
+    } finally { progress.remove(); }
+  }
+  show();
+}
+
+// Does something after a moment in which it can be undone; at once if the page is left.
+function undoable(text, action, undo) {
+  let isOver = false;
+  const finish = () => {
+    if (isOver) return;
+    isOver = true;
+    shown.remove();
+    action();
+  };
+  let timer = setTimeout(finish, UNDO_MS);
+  const shown = toast(text, _("Undo"), () => { isOver = true; clearTimeout(timer); undo(); });
+  // Hovering or focusing the message pauses the countdown.
+  for (const name of ["mouseenter", "focusin"]) shown.addEventListener(name, () => clearTimeout(timer));
+  for (const name of ["mouseleave", "focusout"]) shown.addEventListener(name, () => { clearTimeout(timer); timer = setTimeout(finish, UNDO_MS); });
+  addEventListener("pagehide", finish);
+}
+
 // --- One prediction: label suggestions, and deletion with undo. ---
 
 // The labels of a model as suggestions, read when they are first needed.
@@ -520,24 +665,10 @@ if (deleting) {
   unconfirmed.add(deleting);
   const card = cardOf(deleting);
   if (card) card.hidden = true;
-  let over = false;
-  const finish = () => {
-    if (over) return;
-    over = true;
-    shown.remove();
-    remove(deleting);
-  };
-  let timer = setTimeout(finish, UNDO_MS);
-  const shown = toast(_("Deleted."), _("Undo"), () => {
-    over = true;
-    clearTimeout(timer);
+  undoable(_("Deleted."), () => remove(deleting), () => {
     unconfirmed.remove(deleting);
     if (card) card.hidden = false;
   });
-  // Hovering or focusing the message pauses the countdown.
-  for (const name of ["mouseenter", "focusin"]) shown.addEventListener(name, () => clearTimeout(timer));
-  for (const name of ["mouseleave", "focusout"]) shown.addEventListener(name, () => { clearTimeout(timer); timer = setTimeout(finish, UNDO_MS); });
-  addEventListener("pagehide", finish);
 }
 
 // --- Teach: a folder of folders, by choosing or dropping it; the end of a training. ---
