@@ -214,6 +214,12 @@ class KeyRefused(ServiceError):
     code = "key_refused"
 
 
+class KeyNotFound(ServiceError):
+    """There is no valid API key with this ID."""
+
+    code = "key_not_found"
+
+
 class ScopeMissing(ServiceError):
     """The API key does not allow this."""
 

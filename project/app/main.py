@@ -57,8 +57,10 @@ from app.observability.log_events import KEYS_MISSING
 from app.outbound.addresses import is_loopback
 from app.pages import accuracy as accuracy_pages
 from app.pages import classify, gallery, selection, sign_in, statistics, teaching
+from app.pages import keys as key_pages
 from app.pages import models as model_pages
 from app.pages import reviews as review_pages
+from app.pages.error_middleware import ErrorPageMiddleware
 from app.pages.rendering import add_static_files
 from app.storage import Storage, make_storage
 from app.storage.renditions import Renditions
@@ -139,7 +141,18 @@ def create_application(settings: Settings, engine: Engine | None = None) -> Fast
         *(uploads, batches, events, images, export, reviews, accuracy, labelled, similar, predictions, tabular, models),
         *(custom_models, examples, ping, metrics, aliases),
     )
-    pages = (classify, accuracy_pages, gallery, selection, model_pages, review_pages, teaching, statistics, sign_in)
+    pages = (
+        classify,
+        accuracy_pages,
+        gallery,
+        selection,
+        model_pages,
+        review_pages,
+        teaching,
+        statistics,
+        key_pages,
+        sign_in,
+    )
     routers = [*(module.router for module in modules), classify.alias_router, *(module.router for module in pages)]
     # Not include_router(), which builds every route again: 0.1 s of each start.
     app.router.routes[:0] = [uploads.UploadRoute()]
@@ -171,6 +184,7 @@ def _add_middleware(app: FastAPI, settings: Settings, anonymous: AnonymousAccess
             allow_headers=CORS_HEADERS,
             expose_headers=CORS_EXPOSED,
         )
+    app.add_middleware(ErrorPageMiddleware)
     app.add_middleware(RequestLogMiddleware)
     app.add_middleware(SecurityHeadersMiddleware, hsts=settings.hsts)
     app.add_middleware(StartupErrorMiddleware)

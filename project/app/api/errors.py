@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
     domain.KeyNeeded: HTTPStatus.UNAUTHORIZED,
     domain.KeyRefused: HTTPStatus.UNAUTHORIZED,
+    domain.KeyNotFound: HTTPStatus.NOT_FOUND,
     domain.ScopeMissing: HTTPStatus.FORBIDDEN,
     domain.CrossSite: HTTPStatus.FORBIDDEN,
     domain.HostNotAllowed: HTTPStatus.MISDIRECTED_REQUEST,

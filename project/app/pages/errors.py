@@ -21,7 +21,11 @@ from app.pages.translation import mark
 TITLES: Final[Mapping[HTTPStatus, str]] = MappingProxyType(
     {
         HTTPStatus.NOT_FOUND: mark("Not found"),
+        HTTPStatus.UNAUTHORIZED: mark("Sign in"),
         HTTPStatus.FORBIDDEN: mark("Not allowed"),
+        HTTPStatus.METHOD_NOT_ALLOWED: mark("Not allowed"),
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: mark("Too large"),
+        HTTPStatus.INTERNAL_SERVER_ERROR: mark("Something went wrong"),
         HTTPStatus.UNPROCESSABLE_ENTITY: mark("That cannot be processed"),
         HTTPStatus.BAD_REQUEST: mark("That cannot be processed"),
         HTTPStatus.SERVICE_UNAVAILABLE: mark("Not available right now"),
@@ -76,4 +80,12 @@ def error_page(request: Request, status: HTTPStatus, text: str) -> Response:
     # Links back to the form, but only to a path of this service, whatever the Referer header says.
     referrer = urlsplit(request.headers.get("referer", ""))
     back = local_path(referrer.path) if referrer.netloc == request.headers.get("host") else ""
-    return page(request, "error.html", status=status, title=TITLES.get(status, status.phrase), message=text, back=back)
+    return page(
+        request,
+        "error.html",
+        status=status,
+        navigation=status is not HTTPStatus.UNAUTHORIZED,
+        title=TITLES.get(status, status.phrase),
+        message=text,
+        back=back,
+    )

@@ -821,3 +821,15 @@ for (const details of document.querySelectorAll("[data-search-labels]")) {
     field.focus();
   });
 }
+
+// --- API keys: copy a new one, and ask before one is revoked. ---
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = _("Copied");
+  });
+}
+for (const form of document.querySelectorAll("[data-confirm]")) {
+  form.addEventListener("submit", event => { if (!confirm(form.dataset.confirm)) event.preventDefault(); });
+}
