@@ -21,6 +21,7 @@ FOLDER: Final = Path(__file__).parent
 # No external resources, no inline scripts, no embedding in other sites' frames.
 POLICY: Final = (
     "default-src 'none'; img-src 'self' blob:; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "manifest-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS: Final = {

@@ -1,15 +1,16 @@
 """What people do on the other pages in a real browser, with and without scripts."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import httpx
 import pytest
-from playwright.async_api import Browser, Route, expect
+from playwright.async_api import Browser, Dialog, Route, expect
 
 from tests.conftest import FALLBACK
 from tests.drawings import circles
-from tests.e2e.browsing import opened, shoot, upload, upload_data
+from tests.e2e.browsing import file, opened, shoot, upload, upload_data
 from tests.e2e.server import Server
 from tests.pictures import jpeg
 
@@ -262,4 +263,84 @@ async def test_theme_and_language_are_chosen_and_kept(browser: Browser, service:
     await page.goto("/statistics")
     await expect(page.get_by_role("heading", name="Statistik")).to_be_visible()
     await expect(page.get_by_role("button", name="Design: dunkel")).to_be_visible()
+    await context.close()
+
+
+async def test_sample_is_classified_on_an_empty_service(browser: Browser, service: str) -> None:
+    complaints: list[str] = []
+    context = await opened(browser, service, complaints)
+    page = await context.new_page()
+    await page.goto("/")
+    await page.get_by_role("link", name="a cup of coffee").click()
+    await expect(page.locator(".result[data-status=succeeded]")).to_have_count(1)
+    # Results come back.
+    await page.locator(".result a").first.click()
+    await expect(page.locator("article.one")).to_be_visible()
+    await page.go_back()
+    await expect(page.locator(".result[data-status=succeeded]")).to_have_count(1)
+    await page.get_by_role("button", name="Clear the results").click()
+    await expect(page.locator(".result")).to_have_count(0)
+    await page.reload()
+    await expect(page.get_by_role("heading", name="Recent")).to_be_visible()
+    assert complaints == []
+    await context.close()
+
+
+async def test_page_can_be_installed(browser: Browser, service: str) -> None:
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    await page.goto("/history")
+    session = await context.new_cdp_session(page)
+    found = await session.send("Page.getAppManifest")
+    assert found["errors"] == []
+    assert found["url"] == f"{service}/static/manifest.webmanifest"
+    errors = (await session.send("Page.getInstallabilityErrors"))["installabilityErrors"]
+    assert [error["errorId"] for error in errors if error["errorId"] != "in-incognito"] == []
+    manifest = json.loads(found["data"])
+    for icon in manifest["icons"]:
+        assert httpx.get(f"{service}/static/{icon['src']}").status_code == 200
+    await context.close()
+
+
+async def test_folder_is_uploaded_in_order_with_its_progress(browser: Browser, service: str, tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.jpg").write_bytes(circles(number))
+    (tmp_path / "notes.txt").write_text("no picture")
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    await page.goto("/")
+    await page.locator("#folder").set_input_files(tmp_path)
+    await expect(page.get_by_text("4 of 4")).to_be_visible()
+    names = [await name.inner_text() for name in await page.locator(".result h3").all()]
+    assert sorted(names) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+    await context.close()
+
+
+async def test_paused_uploads_wait_and_leaving_asks(browser: Browser, service: str) -> None:
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    await page.goto("/")
+    go_on = asyncio.Event()
+
+    async def delay(route: Route) -> None:
+        await go_on.wait()
+        await route.continue_()
+
+    await page.route("**/predictions/", delay)
+    await page.set_input_files("#files", [file(f"{number}.jpg", circles(number)) for number in range(5)])
+    await page.get_by_role("button", name="Pause").click()
+    asked: list[str] = []
+
+    async def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        await dialog.dismiss()
+
+    page.on("dialog", stay)
+    await page.evaluate("() => { setTimeout(() => { location.href = '/statistics'; }); }")
+    go_on.set()
+    await expect(page.locator(".result[data-status=succeeded]")).to_have_count(3)
+    await expect(page.get_by_text("3 of 5")).to_be_visible()
+    assert asked == ["beforeunload"]
+    await page.get_by_role("button", name="Resume").click()
+    await expect(page.locator(".result[data-status=succeeded]")).to_have_count(5)
     await context.close()

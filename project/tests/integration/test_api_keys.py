@@ -202,6 +202,16 @@ async def test_other_sites_cannot_change_anything_with_a_session(closed: httpx.A
         assert (await closed.delete("/predictions/1/", headers={**headers, **with_key(key)})).status_code == 404
 
 
+async def test_image_shared_with_the_installed_page_is_accepted(closed: httpx.AsyncClient) -> None:
+    await sign_in(closed, READ, WRITE)
+    shared = {"file": ("shared.jpg", jpeg())}
+    accepted = await closed.post("/classifications", files=shared, headers={**HTML, "Sec-Fetch-Site": "none"})
+    assert accepted.status_code == 303
+    for site in ("cross-site", "same-site"):
+        refused = await closed.post("/classifications", files=shared, headers={**HTML, "Sec-Fetch-Site": site})
+        assert refused.status_code == 403, site
+
+
 async def test_other_sites_cannot_change_anything_without_keys(client: httpx.AsyncClient) -> None:
     answer = await client.delete("/predictions/1/", headers={"Sec-Fetch-Site": "cross-site"})
     assert answer.status_code == 403

@@ -41,6 +41,8 @@ from app.domain import (
 )
 
 SIGN_IN: Final = "/sign-in"
+SHARE_TARGET: Final = "/classifications"
+"""Where installed pages send what people share with them; the only change that a browser may request on its own."""
 SIGN_OUT: Final = "/sign-out"
 OPEN_PATHS: Final = ("/ping", "/health", "/ready", "/docs", "/redoc", "/openapi.json", SIGN_IN, SIGN_OUT)
 OPEN_PREFIXES: Final = ("/static/", "/static-offline-docs/")
@@ -218,7 +220,9 @@ def _check_site(request: Request, trusted: frozenset[str], *, signed_in: bool) -
     if origin in trusted and not signed_in:
         return
     if fetch_site is not None:
-        if fetch_site != "same-origin" and (signed_in or fetch_site != "none"):
+        # No page makes a browser send "none": a person has shared an image with the installed page, for example.
+        is_own_act = fetch_site == "none" and (not signed_in or path_of(request.scope).rstrip("/") == SHARE_TARGET)
+        if fetch_site != "same-origin" and not is_own_act:
             raise CrossSite
     elif origin is not None:
         # Browsers before 2023, or without TLS, send Origin with every form and script that changes something.

@@ -443,6 +443,14 @@ if (upload) {
       addAll(found.map(({ file }) => file).filter(file => IMAGES.test(file.name)));
     } catch { toast(_("The folder cannot be read.")); }
   });
+  for (const link of document.querySelectorAll("[data-sample]")) {
+    link.addEventListener("click", async event => {
+      event.preventDefault();
+      const response = await fetch(link.href).catch(() => null);
+      if (!response?.ok) { toast(_("The service cannot be reached.")); return; }
+      addAll([new File([await response.blob()], link.dataset.sample, { type: "image/jpeg" })]);
+    });
+  }
   document.addEventListener("paste", event => { addAll(event.clipboardData?.files ?? []); });
 }
 
