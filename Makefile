@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help docs run test quick check audit lint migrate model iris openvino telemetry bench fuzz vitals hostile memory bulk scaling queue-limit similar teaching accuracy openapi lock format verify-clients verify-containers clean
+.PHONY: help docs translations run test quick check audit lint migrate model iris openvino telemetry bench fuzz vitals hostile memory bulk scaling queue-limit similar teaching accuracy openapi lock format verify-clients verify-containers clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -77,6 +77,9 @@ format: $(VENV)/dev.stamp ## Format the code and apply the linter's fixes
 openapi: $(VENV)/dev.stamp ## Write docs/openapi.json after a change of the HTTP contract
 	@cd project && ../$(BIN)/python -c 'import json; from app.config import Settings; from app.main import create_application; \
 	  print(json.dumps(create_application(Settings()).openapi(), indent=1, ensure_ascii=False))' > docs/openapi.json
+
+translations: $(VENV)/dev.stamp ## Add the pages' new texts to the files of all languages, and remove unused ones
+	@cd project && ../$(BIN)/python -m tools.translations
 
 docs: $(VENV)/dev.stamp ## Build the documentation into project/docs/_site
 	@cd project && PYTHONPATH=. ../$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --fresh-env \

@@ -43,7 +43,7 @@ from app.api.middleware.request_log import RequestLogMiddleware
 from app.api.middleware.security_headers import SecurityHeadersMiddleware
 from app.api.middleware.startup_errors import StartupErrorMiddleware
 from app.api.middleware.trailing_slash import accept_both_slashes
-from app.api.openapi import complete_openapi
+from app.api.openapi import TAGS, complete_openapi
 from app.classifier.engine.inspectors import Inspectors
 from app.classifier.engine.process import Engine
 from app.classifier.engine.renderer import Renderer
@@ -130,6 +130,7 @@ def create_application(settings: Settings, engine: Engine | None = None) -> Fast
     app = FastAPIOffline(
         title="Image classifier",
         description=DESCRIPTION,
+        openapi_tags=TAGS,
         version=__version__,
         lifespan=lifespan,
         debug=False,
@@ -184,8 +185,8 @@ def _add_middleware(app: FastAPI, settings: Settings, anonymous: AnonymousAccess
             allow_headers=CORS_HEADERS,
             expose_headers=CORS_EXPOSED,
         )
-    app.add_middleware(ErrorPageMiddleware)
     app.add_middleware(RequestLogMiddleware)
+    app.add_middleware(ErrorPageMiddleware)
     app.add_middleware(SecurityHeadersMiddleware, hsts=settings.hsts)
     app.add_middleware(StartupErrorMiddleware)
     app.add_middleware(

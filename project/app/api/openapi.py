@@ -21,6 +21,17 @@ SECURITY: Final[dict[str, dict[str, str]]] = {
     "Bearer": {"type": "http", "scheme": "bearer", "description": "The same API key."},
 }
 
+TAGS: Final[list[dict[str, str]]] = [
+    {"name": "predictions", "description": "Upload images, and read, search, correct, export and delete the results."},
+    {"name": "reviews", "description": "Confirm or correct results, and learn how accurate the models are."},
+    {"name": "custom models", "description": "Teach your own labels with a few images of each."},
+    {"name": "models", "description": "Which models there are, and which labels they know."},
+    {"name": "tabular models", "description": "Classify rows of numbers."},
+    {"name": "service", "description": "Health checks and metrics, for operators."},
+    {"name": "aliases", "description": "Other paths for the same, as clients of other services send them."},
+]
+"""Groups of operations, in the order in which people look for them."""
+
 BEFORE_ROUTES: Final = (
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,

@@ -1,6 +1,8 @@
 """The gallery and the page of one prediction."""
 
 import asyncio
+from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Final, Literal
 from urllib.parse import urlencode
 
@@ -27,6 +29,7 @@ from app.worker.reviewing import correct_and_learn
 router = APIRouter(prefix="/history", include_in_schema=False, route_class=PageRoute)
 
 PAGE: Final = 60
+MAX_IDS: Final = 500
 MAX_COUNTED: Final = 10_000
 """Matching predictions that are counted."""
 SIMILAR: Final = 24
@@ -44,6 +47,10 @@ class HistoryFilters(BaseModel):
     model: StorableStr = ""
     label: StorableStr = ""
     reviewed: Literal["", "yes", "no", "confirmed", "corrected"] = ""
+    only: Annotated[
+        str, Field(max_length=4_000, pattern=r"^([0-9]{1,18}(-[0-9]{1,18})?(,[0-9]{1,18}(-[0-9]{1,18})?)*)?$")
+    ] = ""
+    """IDs and ranges of them: 3-5,9."""
     least: Annotated[str, Field(pattern="^([0-9]{1,3})?$", description="Confidence in percent.")] = ""
     most: Annotated[str, Field(pattern="^([0-9]{1,3})?$", description="Confidence in percent.")] = ""
 
@@ -57,7 +64,14 @@ class HistoryFilters(BaseModel):
             max_confidence=int(self.most) / 100 if self.most else None,
             words=self.q,
             reviewed=Reviewed(self.reviewed) if self.reviewed else None,
+            ids=tuple(self._ids()) if self.only else None,
         )
+
+    def _ids(self) -> Iterator[int]:
+        """The IDs, at most MAX_IDS."""
+        ranges = (part.partition("-") for part in self.only.split(",") if part)
+        numbers = (number for first, _, last in ranges for number in range(int(first), int(last or first) + 1))
+        return islice(numbers, MAX_IDS)
 
     def query(self, **others: str) -> str:
         """The query of History's address with these filters, and other parameters."""
@@ -74,7 +88,8 @@ class HistoryFilters(BaseModel):
             **{name: int(value) / 100 for name, value in percents.items() if value},
             **others,
         }
-        return urlencode({name: value for name, value in parameters.items() if value != ""})
+        used: list[tuple[str, object]] = [(name, value) for name, value in parameters.items() if value != ""]
+        return urlencode([*used, *(("ids", number) for number in self._ids())])
 
 
 class HistoryQuery(HistoryFilters):

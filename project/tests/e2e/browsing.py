@@ -23,6 +23,7 @@ VIEWS = [(width, scheme) for width in (1280, 390) for scheme in SCHEMES]
 PAGES = (
     *("/", "/history", "/history/1", "/history/1?why=tiger_cat", "/classifications", "/classifications/1"),
     *("/catalog", "/catalog/iris_random_forest", "/statistics", f"/statistics/accuracy/{FALLBACK}"),
+    *("/history?q=a&least=1&reviewed=corrected", "/history/1/similar", "/teach", "/nothing"),
 )
 PATIENCE = 30_000
 """Milliseconds to wait for an element."""

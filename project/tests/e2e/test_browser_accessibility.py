@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Browser, FileChooser, expect
 
-from tests.e2e.browsing import PAGES, PATIENCE, VIEWS, opened, shoot, upload
+from tests.e2e.browsing import PAGES, PATIENCE, opened, shoot, upload
 from tests.e2e.server import Server
 from tests.pictures import jpeg
 
@@ -21,26 +21,52 @@ def service(shared_server: Server) -> str:
     return shared_server.url
 
 
-@pytest.mark.parametrize(("width", "scheme"), VIEWS)
+MAX_BYTES = 100_000
+"""Of a page with its style sheet and scripts, before its images."""
+MAX_SHIFT = 0.01
+"""Layout shift (https://web.dev/articles/cls); 0.1 counts as good."""
+SHIFT = """() => new Promise(done => {
+    let sum = 0;
+    const add = list => { for (const entry of list.getEntries()) sum += entry.value; };
+    new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });
+    requestAnimationFrame(() => requestAnimationFrame(() => done(sum)));
+})"""
+SIZES = """() => performance.getEntriesByType("navigation").concat(performance.getEntriesByType("resource"))
+    .filter(entry => ["navigation", "link", "script"].includes(entry.initiatorType))
+    .reduce((sum, entry) => sum + entry.decodedBodySize, 0)"""
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme", "language"),
+    [(1280, "light", "en"), (1280, "dark", "de"), (820, "light", "de"), (390, "light", "de"), (390, "dark", "en")],
+)
 async def test_pages_are_accessible(
-    browser: Browser, service: str, width: int, scheme: Literal["light", "dark"]
+    browser: Browser, service: str, width: int, scheme: Literal["light", "dark"], language: str
 ) -> None:
     reviewed = {"ids": upload(service, 3), "verdict": "corrected", "label": "my cat"}
     assert httpx.post(f"{service}/predictions/review", json=reviewed).status_code == 200
     complaints: list[str] = []
     context = await opened(
-        browser, service, complaints, viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
+        *(browser, service, complaints),
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,
+        locale=language,
+        bypass_csp=True,
     )
     page = await context.new_page()
     for path in PAGES:
         await page.goto(path)
         await shoot(page, f"{path.strip('/').replace('/', '-').split('?')[0] or 'first'}-{width}-{scheme}")
+        assert await page.locator("html").get_attribute("lang") == language
+        assert await page.evaluate(SHIFT) < MAX_SHIFT, path
+        assert await page.evaluate(SIZES) < MAX_BYTES, path
         found = (await Axe().run(page)).response["violations"]
         grave = [one for one in found if one["impact"] in {"serious", "critical"}]
         serious = [(one["id"], [node["html"] for node in one["nodes"]]) for one in grave]
         assert serious == [], path
         assert await page.locator("html").evaluate("page => page.scrollWidth") <= width, path
-    assert complaints == []
+    # The browser itself notes the page that does not exist.
+    assert [one for one in complaints if "/nothing" not in one] == []
     await context.close()
 
 

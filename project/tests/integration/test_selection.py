@@ -1,5 +1,6 @@
 """Actions on many predictions of History."""
 
+import re
 from typing import Any
 
 import httpx
@@ -158,3 +159,16 @@ async def test_history_is_filtered_by_confidence(client: httpx.AsyncClient) -> N
         page = (await client.get(f"/history?{query}", headers=BROWSER)).text
         assert page.count('class="card"') == count, query
     assert (await client.get("/history?least=x", headers=BROWSER)).status_code == 422
+
+
+async def test_history_shows_only_the_images_of_its_address(client: httpx.AsyncClient) -> None:
+    for number in range(5):
+        await classify(client, circles(number))
+    for ids, expected in (("1", {1}), ("1-3", {1, 2, 3}), ("2,4-5", {2, 4, 5}), ("9", set()), ("5-1", set())):
+        page = (await client.get(f"/history?only={ids}", headers=BROWSER)).text
+        assert {int(number) for number in re.findall(r'class="card" data-id="(\d+)"', page)} == expected, ids
+    for ids in ("x", "1-", "-1", "1,,2", "1-2-3"):
+        assert (await client.get(f"/history?only={ids}", headers=BROWSER)).status_code == 422, ids
+    wide = await client.get("/history?only=1-999999999999999999", headers=BROWSER)
+    assert wide.text.count('class="card"') == 5
+    assert (await change(client, "delete", everything="true", only="2-3"))["changed"] == 2

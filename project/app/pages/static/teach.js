@@ -1,0 +1,111 @@
+// The pages of custom models: a folder of folders, by choosing or dropping it, and the end of a training.
+"use strict";
+
+const teach = document.querySelector(".teach");
+const examplesForm = document.getElementById("examples");
+const PART_FILES = 20, PART_BYTES = 12 * 2 ** 20;
+let adding = Promise.resolve(), isAdding = false;
+
+// The chosen folder's own name says nothing if it contains folders of labels.
+function withoutOuterFolder(images) {
+  const parts = images.map(({ name }) => name.split("/"));
+  const isOuter = parts.length && parts.every(part => part.length > 2 && part[0] === parts[0][0]);
+  return isOuter ? images.map(({ file }, index) => ({ file, name: parts[index].slice(1).join("/") })) : images;
+}
+
+
+async function addExamples(files) {
+  const state = document.getElementById("examples-state"), maxBytes = Number(teach.dataset.maxBytes);
+  const images = withoutOuterFolder(files.filter(({ name }) => IMAGES.test(name) && !/(^|\/)\./.test(name)));
+  const refused = [];
+  const say = (text, kind = "busy") => state.replaceChildren(element("p", { className: `answer ${kind}`, textContent: text }));
+  if (!images.length) { say(_("No images found."), "failed"); return; }
+  let done = 0;
+  while (done < images.length) {
+    const form = new FormData(), first = done;
+    let bytes = 0;
+    const tooLarge = [];
+    while (done < images.length && done - first < PART_FILES && (bytes === 0 || bytes + images[done].file.size <= PART_BYTES)) {
+      const { name, file } = images[done];
+      done += 1;
+      if (file.size > maxBytes) { tooLarge.push(_("%(name)s: larger than %(limit)s MiB", { name, limit: (maxBytes / 2 ** 20).toFixed(0) })); continue; }
+      bytes += file.size;
+      form.append("file", file, name);
+    }
+    say(_("Adding images: %(done)s of %(all)s", { done: first, all: images.length }));
+    let response = null;
+    if (bytes) {
+      try {
+        response = await fetch(`${root}/models/${encodeURIComponent(teach.dataset.model)}/examples/batch`, { method: "POST", body: form, headers: OWN });
+      } catch {
+        say(_("The connection was lost after %(done)s of %(all)s images. Add the folder again: no image becomes an example twice.", { done: first, all: images.length }), "failed");
+        return;
+      }
+      if (response.status === 429 || response.status === 503) {
+        const seconds = Number(response.headers.get("Retry-After")) || 5;
+        say(_("The service is busy. Retrying in %(seconds)s s.", { seconds }));
+        await pause(seconds);
+        done = first;
+        continue;
+      }
+    }
+    refused.push(...tooLarge);
+    if (!response) continue;
+    const batch = await response.json().catch(() => ({}));
+    for (const item of batch.items ?? []) if (item.error) refused.push(`${item.filename}: ${item.error.message}`);
+    if (!response.ok || batch.error) {
+      const reason = batch.error?.message ?? detailOf(batch) ?? _("The service responded with %(status)s.", { status: response.status });
+      refused.push(_("%(reason)s Images not sent: %(count)s", { reason, count: images.length - first - (batch.items?.length ?? 0) }));
+      break;
+    }
+  }
+  if (!refused.length) { location.reload(); return; }
+  state.replaceChildren(
+    element("p", { className: "failed", textContent: _("These images were not added:") }),
+    element("ul", {}, ...refused.slice(0, 20).map(text => element("li", { textContent: text })),
+      ...(refused.length > 20 ? [element("li", { textContent: _("and %(count)s more", { count: refused.length - 20 }) })] : [])),
+    element("p", {}, element("button", { type: "button", textContent: _("Continue"), onclick: () => location.reload() })));
+}
+
+// One folder after the other: the page is loaded again at the end.
+function queueExamples(reading) {
+  adding = adding.then(async () => {
+    isAdding = true;
+    try { await addExamples(await reading); }
+    catch { toast(_("The folder cannot be read.")); }
+    isAdding = false;
+  });
+}
+
+if (examplesForm) {
+  const folder = document.getElementById("folder");
+  folder.addEventListener("change", () => {
+    queueExamples([...folder.files].map(file => ({ name: file.webkitRelativePath || file.name, file })));
+    folder.value = "";
+  });
+  for (const name of ["dragenter", "dragover"]) {
+    document.addEventListener(name, event => { event.preventDefault(); examplesForm.classList.add("over"); });
+  }
+  document.addEventListener("dragleave", event => { if (!event.relatedTarget) examplesForm.classList.remove("over"); });
+  document.addEventListener("drop", event => {
+    event.preventDefault();
+    examplesForm.classList.remove("over");
+    const entries = entriesOf(event.dataTransfer);
+    queueExamples(Promise.all(entries.map(entry => filesBelow(entry))).then(lists => lists.flat()));
+  });
+}
+
+if (teach?.dataset.training) {
+  const path = `${root}/models/${encodeURIComponent(teach.dataset.model)}/trainings/${teach.dataset.training}`;
+  const show = () => isAdding ? toast(_("The training has ended."), _("Show"), () => location.reload()) : location.reload();
+  const follow = async () => {
+    for (;;) {
+      const response = await fetch(path, { headers: { Accept: "application/json", Prefer: "wait=10" } }).catch(() => null);
+      if (response?.ok && !OPEN.has((await response.json()).status)) break;
+      if (response?.status === 404) break;
+      await pause(Number(response?.headers.get("Retry-After")) || (response?.ok ? POLL_MS / 1000 : 5));
+    }
+    show();
+  };
+  follow();
+}
