@@ -1,7 +1,9 @@
 """Shows every error to browsers as a page, whichever part of the service has answered."""
 
 import json
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, Final
 
 from fastapi import Request
@@ -10,9 +12,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.params import prefers_html
 from app.pages.errors import error_page
+from app.pages.translation import mark
 
 PROBLEM: Final = "application/problem+json"
 JSON: Final = "application/json"
+PLAIN: Final[Mapping[HTTPStatus, str]] = MappingProxyType(
+    {
+        HTTPStatus.NOT_FOUND: mark("This page does not exist."),
+        HTTPStatus.METHOD_NOT_ALLOWED: mark("This page cannot do that."),
+        HTTPStatus.INTERNAL_SERVER_ERROR: mark("Try again later; the operator finds the cause in the log."),
+    }
+)
 
 
 class ErrorPageMiddleware:
@@ -51,9 +61,13 @@ def _is_problem(start: Message) -> bool:
 
 def _page(request: Request, start: Message, problem: bytes) -> tuple[Message, bytes]:
     """The page of a problem; headers such as Retry-After and Allow stay."""
-    detail: Any = json.loads(problem).get("detail", "")
+    document: dict[str, Any] = json.loads(problem)
+    detail, status = document["detail"], HTTPStatus(start["status"])
     text = "; ".join(item["msg"] for item in detail) if isinstance(detail, list) else str(detail)
-    page = error_page(request, HTTPStatus(start["status"]), text)
+    if "code" not in document:
+        # The framework's errors name paths and methods, which say nothing to people.
+        text = PLAIN.get(status, text)
+    page = error_page(request, status, text)
     headers = MutableHeaders(raw=list(start["headers"]))
     headers.update(page.headers)
     return {**start, "headers": headers.raw}, bytes(page.body)
