@@ -4,6 +4,7 @@ They are forked from a process that has imported the application and runs nothin
 ``python -m MODULE``. Tests of the commands themselves start interpreters.
 """
 
+import ctypes
 import multiprocessing
 import os
 import runpy
@@ -28,6 +29,9 @@ MODULES = (
     *("uvicorn.loops.uvloop", "uvicorn.protocols.http.httptools_impl"),
 )
 """What a service imports until it serves."""
+
+PR_SET_PDEATHSIG = 1
+"""linux/prctl.h"""
 
 
 class ForkedProcess:
@@ -99,6 +103,9 @@ def _run_module(
 ) -> None:
     # The fork server ignores modules that it cannot import.
     assert set(MODULES) <= set(sys.modules), set(MODULES) - set(sys.modules)
+    if sys.platform == "linux":
+        # Ends with the fork server, which ends with the tests, also if they are killed.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
