@@ -97,7 +97,6 @@ class HistoryQuery(HistoryFilters):
 
     cursor: str | None = None
     duplicates: bool = True
-    language: str = ""
 
 
 @router.get("/")
@@ -114,6 +113,7 @@ async def show_gallery(request: Request, state: State, query: Annotated[HistoryQ
     duplicate_of = await duplicates_in(rows, before, filters)
     models = await image_models(state)
     is_filtered = filters != Filters()
+    newest = rows[:1] if before is None else await search.page(1, None, filters)
     return page(
         request,
         "gallery.html",
@@ -130,6 +130,8 @@ async def show_gallery(request: Request, state: State, query: Annotated[HistoryQ
         custom_models=[model.name for model in await state.custom.all()],
         counts=[(status.value, count) for status, count in (await statistics.counts()).items()],
         next_query=next_query,
+        # Everything that matches means what matched when the page was shown: later uploads are left alone.
+        everything_before=newest[0].id + 1 if newest else "",
     )
 
 

@@ -10,6 +10,7 @@ from app.config import Settings
 from app.db.crud import api_keys
 from app.domain import Scope
 from tests.integration.conftest import serving
+from tests.pictures import jpeg
 
 pytestmark = pytest.mark.process
 
@@ -90,6 +91,10 @@ async def test_what_a_key_may_not_do_is_not_offered(closed: httpx.AsyncClient) -
     assert "may not upload images" in pages["reader"]
     assert 'id="upload"' in pages["writer"]
     assert [name for name, text in pages.items() if 'href="/keys"' in text] == ["admin"]
+    await closed.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers={**writer, "Prefer": "wait=30"})
+    for path, change in (("/history", 'id="chosen"'), ("/history/1", "Is that right?"), ("/history/1", "data-delete")):
+        shown = [name for name, headers in start.items() if change in (await closed.get(path, headers=headers)).text]
+        assert shown == ["writer", "admin"], path
 
 
 @pytest.mark.parametrize(

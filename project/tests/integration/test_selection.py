@@ -120,11 +120,15 @@ async def test_invalid_requests_are_refused(client: httpx.AsyncClient, fields: d
     assert await left(client) == [1]
 
 
-async def test_history_offers_only_what_a_key_may_do(client: httpx.AsyncClient) -> None:
-    await classify(client)
-    text = (await client.get("/history", headers=BROWSER)).text
-    assert 'id="chosen"' in text
-    assert "Download:" in text
+async def test_everything_means_what_the_page_showed(client: httpx.AsyncClient) -> None:
+    for number in range(2):
+        await classify(client, circles(number))
+    shown = (await client.get("/history", headers=BROWSER)).text
+    found = re.search(r'name="before" value="(\d+)"', shown)
+    assert found
+    later = (await classify(client, circles(3)))["id"]
+    assert (await change(client, "delete", everything="true", before=found[1]))["changed"] == 2
+    assert await left(client) == [later]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ const root = document.body.dataset.root;
 // Other origins' scripts may not send this header: it tells the service that a request is its own page's.
 const OWN = { "X-Requested-With": "XMLHttpRequest" };
 const IMAGES = /\.(jpe?g|png|webp|gif|bmp|tiff?|hei[cf]|avif)$/i;
-const AT_ONCE = 3, POLL_MS = 1000, UNDO_MS = 6000, IN_FLIGHT_S = 2, RECONNECT_S = 1, LIVE_MS = 10_000, MAX_FOUND = 10, AT_ONCE_CHANGED = 500, MAX_EXPORTED = 200, OPEN = new Set(["pending", "processing"]);
+const AT_ONCE = 3, POLL_MS = 1000, UNDO_MS = 6000, IN_FLIGHT_S = 2, RECONNECT_S = 1, LIVE_MS = 30_000, MAX_FOUND = 10, AT_ONCE_CHANGED = 500, MAX_EXPORTED = 200, OPEN = new Set(["pending", "processing"]);
 
 // Texts in the language of the page; without a translation, in English. Values replace %(names)s.
 const TEXTS = JSON.parse(document.getElementById("texts")?.textContent ?? "{}");
