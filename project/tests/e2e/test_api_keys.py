@@ -72,17 +72,17 @@ async def test_person_signs_in_with_a_key(browser: Browser, server: Server) -> N
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     await page.goto("/")
-    await expect(page).to_have_url(f"{server.url}/sign-in")
+    await page.wait_for_url(f"{server.url}/sign-in")
     await page.get_by_label("API key").fill(key)
     await page.get_by_role("button", name="Sign in").click()
-    await expect(page).to_have_url(f"{server.url}/")
+    await page.wait_for_url(f"{server.url}/")
     await page.set_input_files("#files", FilePayload(name="a.jpg", mimeType="image/jpeg", buffer=jpeg()))
     await expect(page.locator(".result[data-status=succeeded]")).to_have_count(1, timeout=30_000)
     # A thumbnail that is requested while signing out would be refused.
     await page.locator(".result img").evaluate("image => image.decode()")
     assert await page.evaluate("document.cookie") == ""
     await page.get_by_role("button", name="Sign out").click()
-    await expect(page).to_have_url(f"{server.url}/sign-in")
+    await page.wait_for_url(f"{server.url}/sign-in")
     await page.goto("/history")
-    await expect(page).to_have_url(f"{server.url}/sign-in?next=%2Fhistory")
+    await page.wait_for_url(f"{server.url}/sign-in?next=%2Fhistory")
     assert complaints == []

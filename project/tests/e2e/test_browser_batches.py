@@ -62,7 +62,6 @@ async def test_folder_is_uploaded_in_order_with_its_progress(browser: Browser, s
 async def test_paused_uploads_wait_and_leaving_asks(browser: Browser, service: str) -> None:
     context = await opened(browser, service, [])
     page = await context.new_page()
-    await page.goto("/")
     go_on = asyncio.Event()
 
     async def delay(route: Route) -> None:
@@ -70,6 +69,7 @@ async def test_paused_uploads_wait_and_leaving_asks(browser: Browser, service: s
         await route.continue_()
 
     await page.route("**/predictions/", delay)
+    await page.goto("/")
     await page.set_input_files("#files", [file(f"{number}.jpg", circles(number)) for number in range(5)])
     await page.get_by_role("button", name="Pause").click()
     asked: list[str] = []

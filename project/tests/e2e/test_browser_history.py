@@ -32,7 +32,7 @@ async def test_gallery_loads_more_on_scroll_and_can_be_filtered(browser: Browser
     await page.keyboard.press("Enter")
     await expect(page.locator(".card")).to_have_count(1)
     await page.locator(".card a").click()
-    await expect(page).to_have_url(f"{service}/history/{tiger}")
+    await page.wait_for_url(f"{service}/history/{tiger}")
     assert complaints == []
     await context.close()
 
@@ -138,7 +138,7 @@ async def test_back_leads_to_the_same_position(browser: Browser, service: str) -
     card = page.locator(".card").nth(100)
     number = await card.get_attribute("data-id")
     await card.locator("a").click()
-    await expect(page).to_have_url(f"{service}/history/{number}")
+    await page.wait_for_url(f"{service}/history/{number}")
     await page.go_back()
     await expect(page.locator(".card")).to_have_count(130)
     await expect(page.locator(f'.card[data-id="{number}"]')).to_be_in_viewport()

@@ -1,5 +1,6 @@
 """Uploads on the page, in a real browser: wide and narrow, light and dark."""
 
+import asyncio
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +47,23 @@ async def test_twenty_concurrent_uploads_get_twenty_results(
     )
     # The browser itself notes an answer of 400.
     assert [one for one in complaints if "400 (Bad Request)" not in one] == []
+    await context.close()
+
+
+async def test_images_chosen_while_the_page_loads_are_uploaded(browser: Browser, service: str) -> None:
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    chosen = asyncio.Event()
+
+    async def delay_script(route: Route) -> None:
+        await chosen.wait()
+        await route.continue_()
+
+    await page.route("**/classify.js*", delay_script)
+    await page.goto("/", wait_until="commit")
+    await page.set_input_files("#files", [file("early.jpg", jpeg())])
+    chosen.set()
+    await expect(page.locator(".result[data-status=succeeded]")).to_have_count(1)
     await context.close()
 
 

@@ -81,10 +81,10 @@ async def test_everything_works_behind_nginx(
         context = await opened(browser, url, complaints)
         page = await context.new_page()
         await page.goto(f"{root}/")
-        await expect(page).to_have_url(f"{url}/sign-in")
+        await page.wait_for_url(f"{url}/sign-in")
         await page.get_by_label("API key").fill(key)
         await page.get_by_role("button", name="Sign in").click()
-        await expect(page).to_have_url(f"{url}/")
+        await page.wait_for_url(f"{url}/")
         await page.set_input_files("#files", FilePayload(name="a.jpg", mimeType="image/jpeg", buffer=jpeg()))
         # By events, not by polling.
         await expect(page.locator(".result[data-status=succeeded]")).to_have_count(1)
@@ -102,7 +102,7 @@ async def test_everything_works_behind_nginx(
         await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
         await expect(page.locator(".card")).to_have_count(0, timeout=30_000)
         await page.get_by_role("button", name="Sign out").click()
-        await expect(page).to_have_url(f"{url}/sign-in")
+        await page.wait_for_url(f"{url}/sign-in")
         assert complaints == []
         await context.close()
         with Client(url, key) as client:
@@ -131,14 +131,14 @@ async def test_two_services_on_one_host_keep_their_own_sign_ins(
         await page.goto(f"{one.url}/sign-in")
         await page.get_by_label("API key").fill(key)
         await page.get_by_role("button", name="Sign in").click()
-        await expect(page).to_have_url(f"{one.url}/")
+        await page.wait_for_url(f"{one.url}/")
     for one in (server, other_server):
         await page.goto(f"{one.url}/history")
-        await expect(page).to_have_url(f"{one.url}/history")
+        await page.wait_for_url(f"{one.url}/history")
         await expect(page.get_by_role("button", name="Sign out")).to_be_visible()
     await page.get_by_role("button", name="Sign out").click()
     await page.goto(f"{server.url}/history")
-    await expect(page).to_have_url(f"{server.url}/history")
+    await page.wait_for_url(f"{server.url}/history")
     await context.close()
 
 

@@ -128,8 +128,8 @@ async def test_review_that_cannot_be_sent_is_reported_and_reopened(browser: Brow
     upload_data(service, circles(1))
     context = await opened(browser, service, [])
     page = await context.new_page()
-    await page.goto("/review")
     await page.route("**/predictions/review", lambda route: route.abort())
+    await page.goto("/review")
     await page.keyboard.press("1")
     await expect(page.get_by_text("Not saved: The service cannot be reached.")).to_be_visible()
     await expect(page.locator(".review.done")).to_have_count(0)
@@ -141,21 +141,23 @@ async def test_undo_arrives_after_its_review(browser: Browser, service: str) -> 
     upload_data(service, circles(1))
     context = await opened(browser, service, [])
     page = await context.new_page()
-    await page.goto("/review")
-    go_on = asyncio.Event()
+    arrived, go_on = asyncio.Event(), asyncio.Event()
     bodies: list[Any] = []
 
     async def delay_the_first(route: Route) -> None:
         bodies.append(route.request.post_data_json)
+        arrived.set()
         if len(bodies) == 1:
             await go_on.wait()
         await route.continue_()
 
     await page.route("**/predictions/review", delay_the_first)
+    await page.goto("/review")
     await page.keyboard.press("1")
     await page.keyboard.press("z")
     # The page has handled both keys, and sent only the review.
     await expect(page.locator(".review.done")).to_have_count(1)
+    await arrived.wait()
     assert [body["verdict"] for body in bodies] == ["corrected"]
     go_on.set()
     await expect(page.locator(".review.done")).to_have_count(0)

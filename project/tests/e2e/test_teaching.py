@@ -1,5 +1,6 @@
 """Custom models as people teach them: on the page, with and without scripts, and on the command line."""
 
+import asyncio
 from pathlib import Path
 
 import httpx
@@ -7,7 +8,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from image_classifier_client import Client, Refused
 from image_classifier_client.teach import main
-from playwright.async_api import Browser, FilePayload, expect
+from playwright.async_api import Browser, FilePayload, Route, expect
 
 from tests.drawings import circles, enlarged, examples, noise
 from tests.e2e.browsing import VIEWS, opened, shoot
@@ -36,6 +37,7 @@ async def test_folder_becomes_a_model_that_answers(browser: Browser, shared_serv
     await page.get_by_role("link", name="Teach your own labels").click()
     await page.get_by_label("Name of the new model").fill("shapes")
     await page.get_by_role("button", name="Create").click()
+    await page.wait_for_url("**/teach/shapes")
     await page.locator("#folder").set_input_files(pictures)
     await expect(page.get_by_role("heading", name="circle 6 images")).to_be_visible()
     await page.get_by_role("button", name="Train").click()
@@ -54,6 +56,30 @@ async def test_folder_becomes_a_model_that_answers(browser: Browser, shared_serv
     await page.get_by_role("button", name="Serve").click()
     await expect(page.get_by_text("cross-validation of version 1")).to_be_visible()
     assert complaints == []
+    await context.close()
+
+
+async def test_training_waits_until_all_images_are_added(
+    browser: Browser, shared_server: Server, pictures: Path
+) -> None:
+    httpx.post(f"{shared_server.url}/models", json={"name": "waiting"})
+    context = await opened(browser, shared_server.url, [])
+    page = await context.new_page()
+    go_on = asyncio.Event()
+
+    async def delay(route: Route) -> None:
+        await go_on.wait()
+        await route.continue_()
+
+    await page.route("**/examples/batch", delay)
+    await page.goto("/teach/waiting")
+    train = page.get_by_role("button", name="Train")
+    await expect(train).to_be_enabled()
+    await page.locator("#folder").set_input_files(pictures)
+    await expect(train).to_be_disabled()
+    go_on.set()
+    await expect(page.get_by_role("heading", name="circle 6 images")).to_be_visible()
+    await expect(train).to_be_enabled()
     await context.close()
 
 

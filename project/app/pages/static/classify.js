@@ -215,9 +215,14 @@ if (upload) {
     if (chosen.length) clear.hidden = false;
     for (const file of chosen) /\.zip$/i.test(file.name) ? addZip(file) : add(file);
   };
-  for (const input of [files, photo]) input.addEventListener("change", () => { addAll(input.files); input.value = ""; });
-  folder.addEventListener("change", () => { addAll([...folder.files].filter(file => IMAGES.test(file.name))); folder.value = ""; });
-  upload.addEventListener("submit", event => { event.preventDefault(); addAll(files.files); files.value = ""; });
+  const addChosen = (input, isWanted = () => true) => { addAll([...input.files].filter(isWanted)); input.value = ""; };
+  for (const input of [files, photo]) {
+    input.addEventListener("change", () => addChosen(input));
+    // Chosen while the page was loading.
+    addChosen(input);
+  }
+  folder.addEventListener("change", () => addChosen(folder, file => IMAGES.test(file.name)));
+  upload.addEventListener("submit", event => { event.preventDefault(); addChosen(files); });
   for (const name of ["dragenter", "dragover"]) {
     document.addEventListener(name, event => { event.preventDefault(); upload.classList.add("over"); });
   }

@@ -89,7 +89,7 @@ if (chosen && gallery) {
   everything.addEventListener("change", show);
   document.getElementById("chosen-clear").addEventListener("click", clear);
   document.addEventListener("keydown", event => {
-    if (event.target.closest("input:not([type=checkbox]), select, textarea, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("input:not([type=checkbox]), select, textarea, dialog[open]") || event.ctrlKey || event.metaKey || event.altKey) return;
     const box = document.activeElement?.closest?.(".card")?.querySelector(".select input"), key = event.key.toLowerCase();
     if (key === "x" && box) { box.checked = !box.checked; choose(box, event.shiftKey); }
     else if (key === "escape" && checked().length) clear();

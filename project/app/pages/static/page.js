@@ -104,7 +104,7 @@ const shortcuts = document.getElementById("shortcuts");
 document.getElementById("shortcuts-open")?.addEventListener("click", () => shortcuts.showModal());
 let isGoing = false;   // after G
 document.addEventListener("keydown", event => {
-  if (!shortcuts || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog, [contenteditable]")) return;
+  if (!shortcuts || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog[open], [contenteditable]")) return;
   const key = event.key.toLowerCase(), target = isGoing ? { h: "/history", r: "/review" }[key] : { u: "/" }[key];
   isGoing = key === "g" && !document.getElementById("reviews");
   const search = document.querySelector("[data-shortcut='/']");

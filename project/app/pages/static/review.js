@@ -190,7 +190,7 @@ if (list) {
 
   document.addEventListener("keydown", event => {
     isShift = event.shiftKey;
-    const writes = event.target.closest("input, select, textarea, dialog");
+    const writes = event.target.closest("input, select, textarea, dialog[open]");
     if (event.key === "Escape") { if (writes) current() ? focus(current()) : writes.blur(); else clear(); return; }
     if (writes || event.altKey) return;
     if (event.key.toLowerCase() === "z") { event.preventDefault(); undo(); return; }

@@ -4,7 +4,7 @@
 const teach = document.querySelector(".teach");
 const examplesForm = document.getElementById("examples");
 const PART_FILES = 20, PART_BYTES = 12 * 2 ** 20;
-let adding = Promise.resolve(), isAdding = false;
+let adding = Promise.resolve(), foldersLeft = 0;
 
 // The chosen folder's own name says nothing if it contains folders of labels.
 function withoutOuterFolder(images) {
@@ -14,12 +14,13 @@ function withoutOuterFolder(images) {
 }
 
 
+// True if all were added.
 async function addExamples(files) {
   const state = document.getElementById("examples-state"), maxBytes = Number(teach.dataset.maxBytes);
   const images = withoutOuterFolder(files.filter(({ name }) => IMAGES.test(name) && !/(^|\/)\./.test(name)));
   const refused = [];
   const say = (text, kind = "busy") => state.replaceChildren(element("p", { className: `answer ${kind}`, textContent: text }));
-  if (!images.length) { say(_("No images found."), "failed"); return; }
+  if (!images.length) { say(_("No images found."), "failed"); return false; }
   let done = 0;
   while (done < images.length) {
     const form = new FormData(), first = done;
@@ -39,7 +40,7 @@ async function addExamples(files) {
         response = await fetch(`${root}/models/${encodeURIComponent(teach.dataset.model)}/examples/batch`, { method: "POST", body: form, headers: OWN });
       } catch {
         say(_("The connection was lost after %(done)s of %(all)s images. Add the folder again: no image becomes an example twice.", { done: first, all: images.length }), "failed");
-        return;
+        return false;
       }
       if (response.status === 429 || response.status === 503) {
         const seconds = Number(response.headers.get("Retry-After")) || 5;
@@ -59,30 +60,41 @@ async function addExamples(files) {
       break;
     }
   }
-  if (!refused.length) { location.reload(); return; }
+  if (!refused.length) return true;
   state.replaceChildren(
     element("p", { className: "failed", textContent: _("These images were not added:") }),
     element("ul", {}, ...refused.slice(0, 20).map(text => element("li", { textContent: text })),
       ...(refused.length > 20 ? [element("li", { textContent: _("and %(count)s more", { count: refused.length - 20 }) })] : [])),
     element("p", {}, element("button", { type: "button", textContent: _("Continue"), onclick: () => location.reload() })));
+  return false;
 }
 
 // One folder after the other: the page is loaded again at the end.
 function queueExamples(reading) {
+  count(1);
   adding = adding.then(async () => {
-    isAdding = true;
-    try { await addExamples(await reading); }
+    let isComplete = false;
+    try { isComplete = await addExamples(await reading); }
     catch { toast(_("The folder cannot be read.")); }
-    isAdding = false;
+    count(-1);
+    if (isComplete && !foldersLeft) location.reload();
   });
+  function count(by) {
+    foldersLeft += by;
+    document.getElementById("train").disabled = foldersLeft > 0 || Boolean(teach.dataset.training);
+  }
 }
+addEventListener("beforeunload", event => { if (foldersLeft) event.preventDefault(); });
 
 if (examplesForm) {
   const folder = document.getElementById("folder");
-  folder.addEventListener("change", () => {
-    queueExamples([...folder.files].map(file => ({ name: file.webkitRelativePath || file.name, file })));
+  const addChosen = () => {
+    if (folder.files.length) queueExamples([...folder.files].map(file => ({ name: file.webkitRelativePath || file.name, file })));
     folder.value = "";
-  });
+  };
+  folder.addEventListener("change", addChosen);
+  // Chosen while the page was loading.
+  addChosen();
   for (const name of ["dragenter", "dragover"]) {
     document.addEventListener(name, event => { event.preventDefault(); examplesForm.classList.add("over"); });
   }
@@ -97,7 +109,7 @@ if (examplesForm) {
 
 if (teach?.dataset.training) {
   const path = `${root}/models/${encodeURIComponent(teach.dataset.model)}/trainings/${teach.dataset.training}`;
-  const show = () => isAdding ? toast(_("The training has ended."), _("Show"), () => location.reload()) : location.reload();
+  const show = () => foldersLeft ? toast(_("The training has ended."), _("Show"), () => location.reload()) : location.reload();
   const follow = async () => {
     for (;;) {
       const response = await fetch(path, { headers: { Accept: "application/json", Prefer: "wait=10" } }).catch(() => null);
