@@ -15,7 +15,7 @@ from app.api.middleware.trailing_slash import refuse_other_methods
 from app.api.params import IDEMPOTENCY_KEY, idempotency_key
 from app.models.pydantic import Batch, BatchItem, PredictionError
 
-router = APIRouter(prefix="/predictions", tags=["predictions"])
+router = APIRouter(prefix="/predictions", tags=["classification"])
 
 _FORM: Final[dict[str, Any]] = {
     "type": "object",

@@ -15,7 +15,7 @@ from app.db.notifications import DELETED, FINISHED, POLL_SECONDS
 from app.domain import DatabaseUnavailable, PredictionNotFound
 from app.models.pydantic import PredictionRead
 
-router = APIRouter(tags=["predictions"])
+router = APIRouter(tags=["events"])
 
 KEEP_ALIVE_SECONDS: Final = 15.0
 """Interval of comments that keep intermediaries from closing an idle connection."""

@@ -11,7 +11,7 @@ from app.api.params import Id
 from app.domain import NotExplainable, PredictionUnfinished, Status
 from app.models.tortoise import Prediction
 
-router = APIRouter(prefix="/predictions", tags=["predictions"])
+router = APIRouter(prefix="/predictions", tags=["images"])
 
 MIN_SIZE: Final = 16
 SIZE: Final = 1024

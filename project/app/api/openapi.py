@@ -22,7 +22,10 @@ SECURITY: Final[dict[str, dict[str, str]]] = {
 }
 
 TAGS: Final[list[dict[str, str]]] = [
-    {"name": "predictions", "description": "Upload images, and read, search, correct, export and delete the results."},
+    {"name": "classification", "description": "Upload images, one or many, or classify them again."},
+    {"name": "predictions", "description": "Read, search, correct, export and delete the results."},
+    {"name": "images", "description": "The images, heat maps of what the model sees, and similar images."},
+    {"name": "events", "description": "Results as they arrive, without polling."},
     {"name": "reviews", "description": "Confirm or correct results, and learn how accurate the models are."},
     {"name": "custom models", "description": "Teach your own labels with a few images of each."},
     {"name": "models", "description": "Which models there are, and which labels they know."},
@@ -32,6 +35,7 @@ TAGS: Final[list[dict[str, str]]] = [
 ]
 """Groups of operations, in the order in which people look for them."""
 
+PROBLEM: Final = "application/problem+json"
 BEFORE_ROUTES: Final = (
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
@@ -52,7 +56,7 @@ def complete_openapi(app: FastAPI) -> None:
             for path, operations in schema["paths"].items():
                 if path not in OPEN_PATHS:
                     for method, operation in operations.items():
-                        _complete(operation, changes=method.upper() not in SAFE_METHODS)
+                        _complete(operation, path, changes=method.upper() not in SAFE_METHODS)
         assert app.openapi_schema is not None
         return app.openapi_schema
 
@@ -74,10 +78,31 @@ def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
         yield from _models(child)
 
 
-def _complete(operation: dict[str, Any], *, changes: bool) -> None:
+def _complete(operation: dict[str, Any], path: str, *, changes: bool) -> None:
     # The empty requirement covers services that need no API keys.
     operation["security"] = [{}, *({name: []} for name in SECURITY)]
     needs = "write" if changes else "read"
     operation["description"] = f"{operation.get('description', '')}\n\nScope: `{needs}`.".strip()
     for status, response in problem_responses(*BEFORE_ROUTES).items():
         operation["responses"][str(status)] = {name: value for name, value in response.items() if name != "model"}
+    _show_examples(operation["responses"], path, changes=changes)
+
+
+def _show_examples(responses: dict[str, Any], path: str, *, changes: bool) -> None:
+    """Give the errors of an operation examples that fit it."""
+    invalid = responses.get("422", {}).get("content", {}).get("application/json")
+    if invalid is not None:
+        place = ["path", "id"] if "{id}" in path else ["query", "limit"]
+        error: dict[str, Any] = {
+            "type": "int_parsing",
+            "loc": place,
+            "msg": "Input should be a valid integer",
+            "input": "x",
+        }
+        if changes and place[0] == "query":
+            field = "file" if path.startswith("/predictions") else "name"
+            error = {"type": "missing", "loc": ["body", field], "msg": "Field required", "input": None}
+        invalid["example"] = {"detail": [error]}
+    missing = responses.get("404", {}).get("content", {}).get(PROBLEM)
+    if missing is not None and not path.startswith("/predictions"):
+        missing["example"] = missing["example"] | {"detail": "There is no custom model named 'pets'."}

@@ -16,7 +16,7 @@ from app.domain import EmbeddingMissing, PredictionNotFound
 from app.models.pydantic import PredictionRead
 from app.models.pydantic_similar import SimilarRead
 
-router = APIRouter(prefix="/predictions", tags=["predictions"])
+router = APIRouter(prefix="/predictions", tags=["images"])
 
 LIMIT: Final = 10
 MAX_LIMIT: Final = 100

@@ -18,7 +18,7 @@ from app.domain import ImageNotFetched, Scope
 from app.models.pydantic import PredictionRead, Reclassification, UploadJson
 from app.uploads.intake import Submission
 
-router = APIRouter(prefix="/predictions", tags=["predictions"], strict_content_type=False)
+router = APIRouter(prefix="/predictions", tags=["classification"], strict_content_type=False)
 
 _FORM: Final[dict[str, Any]] = {
     "type": "object",
@@ -65,7 +65,8 @@ _FORM: Final[dict[str, Any]] = {
     )
     | {
         HTTPStatus.UNPROCESSABLE_ENTITY: {
-            "description": "No file, an unknown model, or an Idempotency-Key of another upload"
+            "description": "No file, an unknown model, or an Idempotency-Key of another upload",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/HTTPValidationError"}}},
         }
     },
     openapi_extra={
