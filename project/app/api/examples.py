@@ -40,7 +40,7 @@ async def list_examples(
     rows = await examples.page(model.id, limit + 1, decode_cursor(cursor), label, use)
     if len(rows) > limit:
         rows.pop()
-        following = request.url.include_query_params(cursor=encode_cursor(rows[-1].id))
+        following = request.url.include_query_params(cursor=encode_cursor((rows[-1].id,)))
         response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
     return [ExampleRead.from_row(row) for row in rows]
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
+from datetime import datetime
 from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Annotated, Final, Literal
@@ -19,7 +20,7 @@ from app.api.middleware.trailing_slash import refuse_other_methods
 from app.api.params import Filtered
 from app.api.zip_writer import ZipWriter
 from app.db.crud import audit_log, search
-from app.db.crud.search import Filters
+from app.db.crud.search import Filters, Sort
 from app.domain import ImageMissing
 from app.models.pydantic import PredictionRead
 from app.models.tortoise import Prediction
@@ -73,8 +74,12 @@ async def export(
     if ids is not None:
         filters = replace(filters, ids=tuple(ids))
     # Reads the first page before sending anything, so that errors get their own status.
-    first = await search.page(PAGE, None, filters)
-    used = {name: value for name, value in asdict(filters).items() if value not in (None, "")}
+    first = await search.page(PAGE, None, filters, Sort.NEWEST.order(filters))
+    used = {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in asdict(filters).items()
+        if value not in (None, "")
+    }
     await audit_log.record("predictions.exported", caller, details={"format": format, **used})
     pages = _pages(first, filters)
     parts: AsyncIterator[bytes] | AsyncIterator[str]
@@ -85,10 +90,11 @@ async def export(
 
 async def _pages(first: list[Prediction], filters: Filters) -> AsyncIterator[list[Prediction]]:
     """All pages; the first one, which may be empty, is read already."""
+    order = Sort.NEWEST.order(filters)
     rows = first
     yield rows
     while len(rows) == PAGE:
-        rows = await search.page(PAGE, rows[-1].id, filters)
+        rows = await search.page(PAGE, order.position(rows[-1]), filters, order)
         yield rows
 
 

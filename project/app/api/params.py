@@ -3,19 +3,25 @@
 import base64
 import binascii
 import re
+import struct
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.db.crud.idempotency import MAX_KEY_LENGTH
-from app.db.crud.search import Filters, Reviewed
-from app.domain import MAX_ID, MAX_MODEL_NAME, MODEL_NAME, Status
+from app.db.crud.search import NEWEST, Filters, Order, Position, Reviewed
+from app.domain import MAX_MODEL_NAME, MODEL_NAME, Status
 from app.models.pydantic import StorableStr
 
-CURSOR_BYTES: Final = 8
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST_TIME: Final = datetime(1900, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
+LAST_TIME: Final = datetime(2200, 1, 1, tzinfo=UTC)
 
 PREFER: Final[dict[str, Any]] = {
     "name": "prefer",
@@ -55,6 +61,20 @@ CustomModelName = Annotated[
 ]
 
 
+def _utc(time: datetime) -> datetime:
+    """The time in UTC, which is meant if there is no time zone."""
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
+    if not FIRST_TIME <= time <= LAST_TIME:
+        raise PydanticCustomError(
+            "datetime_out_of_range", f"Input should be a time from {FIRST_TIME.year} to {LAST_TIME.year}"
+        )
+    return time.astimezone(UTC)
+
+
+Time = Annotated[datetime, AfterValidator(_utc)]
+
+
 async def _filters(
     status: Annotated[Status | None, Query(description="Only predictions with this status.")] = None,
     model: Annotated[StorableStr, Query(description="Only predictions of this model.")] = "",
@@ -73,33 +93,45 @@ async def _filters(
         Reviewed | None,
         Query(description="Only predictions that people have reviewed, or not, or confirmed or corrected."),
     ] = None,
+    created_from: Annotated[
+        Time | None, Query(description="Only predictions of this time or later, such as `2026-11-27T08:00:00Z`.")
+    ] = None,
+    created_before: Annotated[Time | None, Query(description="Only predictions earlier than this time.")] = None,
 ) -> Filters:
-    return Filters(status, model, label, min_confidence, max_confidence, q, reviewed=reviewed)
+    plain = Filters(status, model, label, min_confidence, max_confidence, q, reviewed=reviewed)
+    return replace(plain, created_from=created_from, created_before=created_before)
 
 
 Filtered = Annotated[Filters, Depends(_filters)]
 
 
-def encode_cursor(last_id: int) -> str:
-    """The cursor of the page that follows an ID; opaque to clients."""
-    return base64.urlsafe_b64encode(last_id.to_bytes(CURSOR_BYTES, "big")).rstrip(b"=").decode()
+def encode_cursor(last: Position) -> str:
+    """The cursor of the page that follows a position; opaque to clients."""
+    values = ((value - EPOCH) // MICROSECOND if isinstance(value, datetime) else value for value in last)
+    raw = b"".join(struct.pack(">d" if isinstance(value, float) else ">q", value) for value in values)
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def decode_cursor(cursor: str | None) -> int | None:
-    """The ID before a page; None for the first page. Raises RequestValidationError for an invalid cursor."""
+def decode_cursor(cursor: str | None, order: Order = NEWEST) -> Position | None:
+    """The position that a page follows; None for the first page.
+
+    Raises RequestValidationError for an invalid cursor, and for one of another order.
+    """
     if cursor is None:
         return None
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-    except (ValueError, binascii.Error):
-        raw = b""
-    last_id = int.from_bytes(raw, "big")
-    if len(raw) != CURSOR_BYTES or last_id > MAX_ID:
+        formats = ("d" if column == "confidence" else "q" for column in order.columns)
+        *others, last_id = struct.unpack(f">{''.join(formats)}", raw)
+        position = (*(EPOCH + one * MICROSECOND if isinstance(one, int) else one for one in others), last_id)
+    except (ValueError, binascii.Error, struct.error, OverflowError):
+        last_id = -1
+    if last_id < 0:
         message = "Use a cursor from the Link header of a previous page"
         raise RequestValidationError(
             [{"type": "cursor_invalid", "loc": ("query", "cursor"), "msg": message, "input": cursor}]
         )
-    return last_id
+    return position
 
 
 _WAIT: Final = re.compile(

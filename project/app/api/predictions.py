@@ -13,6 +13,7 @@ from app.api.near_duplicates import LOOK_BACK, duplicates_in
 from app.api.params import Filtered, Id, decode_cursor, encode_cursor
 from app.api.upload_response import NOT_READABLE, no_content
 from app.db.crud import audit_log, history, search, webhook_deliveries
+from app.db.crud.search import Sort
 from app.domain import MAX_ID, PredictionNotFound, Scope
 from app.models.pydantic import PredictionCorrection, PredictionDeleted, PredictionRead
 from app.models.pydantic_history import ChangeRead, DeliveryRead, PastAnswerRead
@@ -28,7 +29,7 @@ MAX_PAGE: Final = 500
 
 @router.get(
     "/",
-    summary="List predictions, newest first",
+    summary="List predictions",
     responses=problem_responses(HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def list_predictions(
@@ -36,6 +37,9 @@ async def list_predictions(
     response: Response,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Maximum number of predictions.")] = PAGE,
     cursor: Annotated[str | None, Query(description="Cursor from the `Link` header of the previous page.")] = None,
+    sort: Annotated[
+        Sort, Query(description="Order of the list. Orders by certainty leave out predictions without a result.")
+    ] = Sort.NEWEST,
     *,
     duplicates: Annotated[
         bool,
@@ -54,13 +58,14 @@ async def list_predictions(
     if caller.reads_only_own:
         filters = replace(filters, key_id=caller.key_id)
     # Reads one more row to find out whether another page follows.
-    before = decode_cursor(cursor)
-    rows = await search.page(limit + 1, before, filters)
+    order = sort.order(filters)
+    after = decode_cursor(cursor, order)
+    rows = await search.page(limit + 1, after, filters, order)
     if len(rows) > limit:
         rows.pop()
-        next_page = request.url.include_query_params(cursor=encode_cursor(rows[-1].id))
+        next_page = request.url.include_query_params(cursor=encode_cursor(order.position(rows[-1])))
         response.headers["Link"] = f'<{next_page.path}?{next_page.query}>; rel="next"'
-    hidden = {} if duplicates else await duplicates_in(rows, before, filters)
+    hidden = {} if duplicates else await duplicates_in(rows, after, filters, order)
     return [PredictionRead.from_row(row) for row in rows if row.id not in hidden]
 
 

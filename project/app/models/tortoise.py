@@ -70,6 +70,8 @@ class Prediction(Model):
             ("key_id", "size_bytes"),
             # Earlier predictions for the same bytes.
             ("sha256", "model_version"),
+            # Pages and statistics of a period.
+            ("created_at", "id"),
             # Migration 14 creates the indexes for reviews.
         )
 

@@ -1,13 +1,10 @@
 """The gallery and the page of one prediction."""
 
 import asyncio
-from collections.abc import Iterator
-from itertools import islice
-from typing import Annotated, Final, Literal
-from urllib.parse import urlencode
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Query, Request, Response
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import StringConstraints
 
 from app.api.deps import AppState, CurrentCaller, State
 from app.api.near_duplicates import duplicates_in
@@ -15,13 +12,14 @@ from app.api.params import Id, decode_cursor, encode_cursor
 from app.api.similar import similar_to
 from app.db.crud import audit_log, search, statistics
 from app.db.crud.history import previous_results
-from app.db.crud.search import Filters, Reviewed
+from app.db.crud.search import Filters
 from app.db.notifications import FINISHED
 from app.domain import ModelUnknown, Status
 from app.models.pydantic import PredictionRead, StorableStr
 from app.models.pydantic_history import PastAnswerRead
 from app.pages.classify import image_models, reclassify
 from app.pages.errors import PageRoute
+from app.pages.history_filters import HistoryFilters
 from app.pages.rendering import page, redirect, to_model_label
 from app.storage.deletion import delete_prediction
 from app.worker.reviewing import correct_and_learn
@@ -29,7 +27,6 @@ from app.worker.reviewing import correct_and_learn
 router = APIRouter(prefix="/history", include_in_schema=False, route_class=PageRoute)
 
 PAGE: Final = 60
-MAX_IDS: Final = 500
 MAX_COUNTED: Final = 10_000
 """Matching predictions that are counted."""
 SIMILAR: Final = 24
@@ -37,59 +34,6 @@ SIMILAR: Final = 24
 LabelText = Annotated[StorableStr, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
 CORRECTED: Final = 1.0
 """Confidence of a person's correction."""
-
-
-class HistoryFilters(BaseModel):
-    """The filters of History as its form sends them: empty ones too."""
-
-    q: StorableStr = ""
-    status: Literal["", "pending", "processing", "succeeded", "failed"] = ""
-    model: StorableStr = ""
-    label: StorableStr = ""
-    reviewed: Literal["", "yes", "no", "confirmed", "corrected"] = ""
-    only: Annotated[
-        str, Field(max_length=4_000, pattern=r"^([0-9]{1,18}(-[0-9]{1,18})?(,[0-9]{1,18}(-[0-9]{1,18})?)*)?$")
-    ] = ""
-    """IDs and ranges of them: 3-5,9."""
-    least: Annotated[str, Field(pattern="^([0-9]{1,3})?$", description="Confidence in percent.")] = ""
-    most: Annotated[str, Field(pattern="^([0-9]{1,3})?$", description="Confidence in percent.")] = ""
-
-    def filters(self) -> Filters:
-        """The filters of a search."""
-        return Filters(
-            status=Status(self.status) if self.status else None,
-            model=self.model,
-            label=to_model_label(self.label),
-            min_confidence=int(self.least) / 100 if self.least else None,
-            max_confidence=int(self.most) / 100 if self.most else None,
-            words=self.q,
-            reviewed=Reviewed(self.reviewed) if self.reviewed else None,
-            ids=tuple(self._ids()) if self.only else None,
-        )
-
-    def _ids(self) -> Iterator[int]:
-        """The IDs, at most MAX_IDS."""
-        ranges = (part.partition("-") for part in self.only.split(",") if part)
-        numbers = (number for first, _, last in ranges for number in range(int(first), int(last or first) + 1))
-        return islice(numbers, MAX_IDS)
-
-    def query(self, **others: str) -> str:
-        """The query of History's address with these filters, and other parameters."""
-        names = HistoryFilters.model_fields
-        parameters = {**{name: getattr(self, name) for name in names}, **others}
-        return urlencode({name: value for name, value in parameters.items() if value})
-
-    def api_query(self, **others: str) -> str:
-        """The query of the API for the same predictions."""
-        percents = {"min_confidence": self.least, "max_confidence": self.most}
-        parameters: dict[str, object] = {
-            **{name: getattr(self, name) for name in ("q", "status", "model", "reviewed")},
-            "label": to_model_label(self.label),
-            **{name: int(value) / 100 for name, value in percents.items() if value},
-            **others,
-        }
-        used: list[tuple[str, object]] = [(name, value) for name, value in parameters.items() if value != ""]
-        return urlencode([*used, *(("ids", number) for number in self._ids())])
 
 
 class HistoryQuery(HistoryFilters):
@@ -102,18 +46,18 @@ class HistoryQuery(HistoryFilters):
 @router.get("/")
 async def show_gallery(request: Request, state: State, query: Annotated[HistoryQuery, Query()]) -> Response:
     """Thumbnails of all or filtered predictions, newest first; near-duplicates are marked, or left out."""
-    filters = query.filters()
-    before = decode_cursor(query.cursor)
-    rows = await search.page(PAGE + 1, before, filters)
+    filters, order = query.filters(), query.order()
+    after = decode_cursor(query.cursor, order)
+    rows = await search.page(PAGE + 1, after, filters, order)
     shown = "" if query.duplicates else "false"
     next_query = ""
     if len(rows) > PAGE:
         rows.pop()
-        next_query = query.query(duplicates=shown, cursor=encode_cursor(rows[-1].id))
-    duplicate_of = await duplicates_in(rows, before, filters)
+        next_query = query.query(duplicates=shown, cursor=encode_cursor(order.position(rows[-1])))
+    duplicate_of = await duplicates_in(rows, after, filters, order)
     models = await image_models(state)
     is_filtered = filters != Filters()
-    newest = rows[:1] if before is None else await search.page(1, None, filters)
+    newest = await search.page(1)
     return page(
         request,
         "gallery.html",
@@ -123,7 +67,7 @@ async def show_gallery(request: Request, state: State, query: Annotated[HistoryQ
         other_query=query.query(duplicates="false" if query.duplicates else ""),
         query=query,
         filtered=is_filtered,
-        matching=await search.count(MAX_COUNTED, filters) if is_filtered and before is None else None,
+        matching=await search.count(MAX_COUNTED, filters) if is_filtered and after is None else None,
         max_counted=MAX_COUNTED,
         statuses=[status.value for status in Status],
         models=[model.name for model in models],

@@ -16,7 +16,7 @@ from app.domain import MAX_ID, Caller, LabelUnknown, PredictionNotFound, Predict
 from app.models.pydantic import StorableStr
 from app.models.pydantic_custom import checked_label
 from app.pages.errors import PageOrJsonRoute
-from app.pages.gallery import HistoryFilters
+from app.pages.history_filters import HistoryFilters
 from app.pages.rendering import page, redirect
 from app.storage.deletion import delete_predictions
 from app.worker.custom_models import retrain_if_due
@@ -64,7 +64,8 @@ async def change_selection(
         )
     changed, last = 0, form.before
     while True:
-        ids = [row.id for row in await search.page(BATCH, last, filters)] if form.everything else form.ids
+        after = None if last is None else (last,)
+        ids = [row.id for row in await search.page(BATCH, after, filters)] if form.everything else form.ids
         changed += await _change(form, ids, state, caller)
         last = ids[-1] if form.everything and len(ids) == BATCH else None
         # Without scripts, one request does it all.

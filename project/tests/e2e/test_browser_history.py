@@ -1,12 +1,14 @@
 """History in a real browser: search, selection, deletion, and the position after Back."""
 
 import asyncio
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 from playwright.async_api import Browser, Route, expect
 
-from tests.drawings import circles
+from tests.drawings import circles, stripes
 from tests.e2e.browsing import opened, shoot, upload, upload_data
 from tests.e2e.server import Server
 
@@ -142,4 +144,58 @@ async def test_back_leads_to_the_same_position(browser: Browser, service: str) -
     await page.go_back()
     await expect(page.locator(".card")).to_have_count(130)
     await expect(page.locator(f'.card[data-id="{number}"]')).to_be_in_viewport()
+    await context.close()
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Auckland", "America/Los_Angeles"])
+async def test_days_are_those_of_the_browser(browser: Browser, service: str, zone: str) -> None:
+    (uploaded,) = upload_data(service, circles(1))
+    created = datetime.fromisoformat(httpx.get(f"{service}/predictions/{uploaded}/").json()["created_at"])
+    today = created.astimezone(ZoneInfo(zone)).date()
+    context = await opened(browser, service, [], timezone_id=zone)
+    page = await context.new_page()
+    for since, until, count in [(0, 0, 1), (-1, -1, 0), (1, 1, 0), (-1, 1, 1), (0, None, 1), (None, -1, 0)]:
+        await page.goto("/history")
+        await page.get_by_text("Filters").click()
+        for name, days in [("Uploaded from", since), ("to", until)]:
+            if days is not None:
+                await page.get_by_label(name, exact=True).fill(str(today + timedelta(days=days)))
+        await page.get_by_role("button", name="Search").last.click()
+        await expect(page.locator(".card")).to_have_count(count)
+        if since is not None:
+            day = str(today + timedelta(days=since))
+            await expect(page.get_by_label("Uploaded from")).to_have_value(day)
+            await expect(page.get_by_role("link", name=f"Remove the filter from {day}")).to_be_visible()
+        # Filters that are not set stay out of the address.
+        assert "model=" not in page.url
+    await context.close()
+
+
+async def test_days_are_in_utc_without_scripts(browser: Browser, service: str) -> None:
+    (uploaded,) = upload_data(service, circles(1))
+    today = httpx.get(f"{service}/predictions/{uploaded}/").json()["created_at"][:10]
+    context = await opened(browser, service, [], java_script_enabled=False)
+    page = await context.new_page()
+    await page.goto(f"/history?since={today}&until={today}&sort=oldest&q=")
+    await expect(page.locator(".card")).to_have_count(1)
+    await expect(page.get_by_label("Uploaded from")).to_have_value(today)
+    await page.goto("/history?since=2026-01-01&until=2026-01-01")
+    await expect(page.get_by_text("No results.")).to_be_visible()
+    await context.close()
+
+
+async def test_history_is_sorted_and_labels_are_completed(browser: Browser, service: str) -> None:
+    upload_data(service, circles(1), stripes(1), circles(5))
+    rows = httpx.get(f"{service}/predictions/", params={"sort": "least_certain"}).json()
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    await page.goto("/history")
+    await page.get_by_role("searchbox").focus()
+    await expect(page.locator("#labels option[value='tiger cat']")).to_have_count(1)
+    await page.get_by_text("Filters").click()
+    await page.get_by_label("Sort by").select_option("least certain first")
+    await page.get_by_role("button", name="Search").last.click()
+    await page.wait_for_url("**sort=least_certain*")
+    ids = [int(await card.get_attribute("data-id") or 0) for card in await page.locator(".card").all()]
+    assert ids == [row["id"] for row in rows]
     await context.close()

@@ -11,7 +11,7 @@ from tests.conftest import FALLBACK
 from tests.drawings import circles
 from tests.e2e.browsing import opened, shoot, upload, upload_data
 from tests.e2e.server import Server
-from tests.pictures import jpeg
+from tests.pictures import encoded, jpeg, scene
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +55,38 @@ async def test_prediction_can_be_viewed_corrected_and_classified_again(browser: 
     await expect(page.locator(".comparison .bars")).to_have_count(2)
     await shoot(page, "side-by-side")
     assert complaints == []
+    await context.close()
+
+
+async def test_image_is_zoomed_and_moved(browser: Browser, service: str) -> None:
+    (one,) = upload_data(service, encoded(scene(2000, 1500), "JPEG"))
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    await page.goto(f"/history/{one}")
+    await page.get_by_role("link", name="Zoom").click()
+    picture = page.get_by_role("dialog").get_by_role("img")
+    assert await picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 2000
+    whole = await picture.bounding_box()
+    assert whole
+    await picture.click(position={"x": 10, "y": 10})
+    zoomed = await picture.bounding_box()
+    assert zoomed
+    assert zoomed["width"] == pytest.approx(2.5 * whole["width"])
+    # What was clicked stays where it was.
+    assert zoomed["x"] + 2.5 * 10 == pytest.approx(10, abs=1)
+    await page.mouse.move(600, 400)
+    await page.mouse.down()
+    await page.mouse.move(500, 350)
+    await page.mouse.up()
+    moved = await picture.bounding_box()
+    assert moved
+    assert moved == pytest.approx(zoomed | {"x": zoomed["x"] - 100, "y": zoomed["y"] - 50})
+    for _ in range(10):
+        await page.keyboard.press("-")
+    assert await picture.bounding_box() == pytest.approx(whole)
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+    await page.wait_for_url(f"{service}/history/{one}")
     await context.close()
 
 

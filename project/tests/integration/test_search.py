@@ -2,13 +2,14 @@
 
 import json
 import unicodedata
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
 
-from app.db.crud.search import Filters, page_statement
+from app.db.crud.search import Filters, Sort, page_statement
 from app.domain import Status
 from tests.uploading import upload
 
@@ -20,7 +21,8 @@ INSERT INTO predictions (filename, image_path, content_type, size_bytes, width, 
                          model_version, attempts, created_at, top_prediction, confidence)
 SELECT CASE WHEN n % 5000 = 0 THEN 'holiday in Norway ' ELSE 'IMG_' END || n || '.jpg', n::text, 'image/jpeg', 1, 1, 1,
        '0', CASE WHEN n % 20 = 0 THEN 'failed' ELSE 'succeeded' END,
-       CASE WHEN n % 10000 = 1 THEN 'rare_model' WHEN n % 3 = 0 THEN 'another' ELSE 'common_model' END, '1', 1, now(),
+       CASE WHEN n % 10000 = 1 THEN 'rare_model' WHEN n % 3 = 0 THEN 'another' ELSE 'common_model' END, '1', 1,
+       now() - ($1 - n) * interval '1 s',
        CASE WHEN n % 20 <> 0 THEN 'label_' || sqrt(n * 7919::bigint % 1000000)::int END,
        CASE WHEN n % 20 <> 0 THEN (n * 104729::bigint % 1000000) / 1e6 END
 FROM generate_series(1, $1) AS n
@@ -30,6 +32,7 @@ SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
 WHERE indrelid = 'predictions'::regclass AND NOT indisunique
 """
 MILLION = 1_000_000
+HOUR = timedelta(hours=1)
 PAGE = 50
 MOST_VISITED = 30_000
 """Rows: far from the million, and on the machine of the benchmark less than 50 ms (docs/api.md)."""
@@ -140,6 +143,58 @@ async def test_word_longer_than_any_finds_nothing(client: httpx.AsyncClient) -> 
         assert await listed(client, q=words) == []
 
 
+@pytest.mark.parametrize(
+    ("asked", "order"),
+    [
+        ({}, "id DESC"),
+        ({"sort": "oldest"}, "id"),
+        ({"sort": "least_certain"}, "confidence, id"),
+        ({"sort": "most_certain"}, "confidence DESC, id DESC"),
+        ({"period": "yes"}, "created_at DESC, id DESC"),
+        ({"period": "yes", "sort": "oldest"}, "created_at, id"),
+        ({"period": "yes", "sort": "least_certain"}, "confidence, id"),
+    ],
+)
+async def test_pages_follow_the_order(
+    client: httpx.AsyncClient, database_url: str, asked: dict[str, str], order: str
+) -> None:
+    connection = await fill(database_url, 200)
+    # Equal times and confidences, which only the ID tells apart.
+    await connection.execute(
+        "UPDATE predictions SET created_at = date_bin('10 s', created_at, 'epoch') - id % 3 * interval '1 min', "
+        "confidence = round(confidence::numeric, 1)"
+    )
+    condition = "true"
+    if asked.pop("period", ""):
+        ((first, last),) = await connection.fetch(
+            "SELECT min(created_at), max(created_at) FROM predictions WHERE id > 50"
+        )
+        asked |= {"created_from": first.isoformat(), "created_before": last.isoformat()}
+        condition = f"created_at >= '{first}' AND created_at < '{last}'"
+    if "certain" in asked.get("sort", ""):
+        condition += " AND confidence IS NOT NULL"
+    rows = await connection.fetch(f"SELECT id FROM predictions WHERE {condition} ORDER BY {order}")  # noqa: S608 - the test's own
+    whole = [row["id"] for row in rows]
+    assert len(whole) > 100
+    url: str | None = str(httpx.URL("/predictions/", params={**asked, "limit": "7"}))
+    found: list[int] = []
+    while url:
+        answer = await client.get(url)
+        found += [row["id"] for row in answer.json()]
+        url = answer.links.get("next", {}).get("url")
+    assert found == whole
+    await connection.close()
+
+
+async def test_period_without_a_time_zone_is_in_utc(client: httpx.AsyncClient, database_url: str) -> None:
+    connection = await fill(database_url, 20)
+    time = await connection.fetchval("SELECT created_at FROM predictions WHERE id = 10")
+    for text in (time.isoformat(), time.replace(tzinfo=None).isoformat(), (time + HOUR).isoformat()[:-6] + "+01:00"):
+        assert await listed(client, created_from=text) == list(range(20, 9, -1)), text
+        assert await listed(client, created_before=text) == list(range(9, 0, -1)), text
+    await connection.close()
+
+
 async def test_next_page_keeps_the_filters(client: httpx.AsyncClient, database_url: str) -> None:
     await (await fill(database_url, 400)).close()
     whole = await listed(client, model="another", min_confidence=0.2, q="img")
@@ -153,7 +208,14 @@ async def test_next_page_keeps_the_filters(client: httpx.AsyncClient, database_u
 
 
 async def test_invalid_filters_are_rejected(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
-    for query in ["min_confidence=1.1", "min_confidence=nan", "min_confidence=x", "q=%00", "label=%00", "model=%00"]:
+    queries = ["min_confidence=1.1", "min_confidence=nan", "min_confidence=x", "q=%00", "label=%00", "model=%00"]
+    queries += [
+        "created_from=x",
+        "created_from=0001-01-01T00:00:00%2B14:00",
+        "created_before=9999-12-31T00:00:00Z",
+        "sort=id",
+    ]
+    for query in queries:
         with subtests.test(query=query):
             assert (await client.get(f"/predictions/?{query}")).status_code == 422
 
@@ -176,6 +238,7 @@ def scans(plan: dict[str, Any]) -> set[str]:
 async def test_every_page_among_a_million_uses_an_index(database_url: str) -> None:
     connection = await fill(database_url, MILLION)
     await connection.execute("SET plan_cache_mode = force_custom_plan")
+    middle = await connection.fetchval("SELECT created_at FROM predictions WHERE id = $1", MILLION // 2)
     for filters in (
         Filters(),
         Filters(status=Status.FAILED),
@@ -195,12 +258,22 @@ async def test_every_page_among_a_million_uses_an_index(database_url: str) -> No
         Filters(status=Status.SUCCEEDED, model="rare_model", words="img"),
         Filters(model="rare_model", min_confidence=0.9),
         Filters(label="label_500", min_confidence=0.9),
+        Filters(created_before=middle),
+        Filters(created_from=middle - HOUR, created_before=middle),
+        Filters(created_before=middle, model="common_model"),
     ):
-        for before in (None, MILLION // 2, 1000):
-            statement, values = page_statement(PAGE, before, filters)
-            (explained,) = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *values)
-            plan = json.loads(explained[0])[0]["Plan"]
-            message = f"{filters} before {before}: {json.dumps(plan, indent=1)}"
-            assert visited(plan) < MOST_VISITED, message
-            assert "Seq Scan" not in scans(plan), message
+        for sort in Sort:
+            order = sort.order(filters)
+            columns = ", ".join(order.columns)
+            positions = await connection.fetch(
+                f"SELECT {columns} FROM predictions WHERE id = ANY($1)",  # noqa: S608 - the test's own
+                [1001, MILLION // 2 + 1],
+            )
+            for after in (None, *(tuple(position) for position in positions)):
+                statement, values = page_statement(PAGE, after, filters, order)
+                (explained,) = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *values)
+                plan = json.loads(explained[0])[0]["Plan"]
+                message = f"{filters} {sort} after {after}: {json.dumps(plan, indent=1)}"
+                assert visited(plan) < MOST_VISITED, message
+                assert "Seq Scan" not in scans(plan), message
     await connection.close()

@@ -1,10 +1,13 @@
 """Parsers of query parameters and headers."""
 
+from datetime import UTC, datetime
+
 import pytest
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 
 from app.api.params import decode_cursor, encode_cursor, wait_seconds
+from app.db.crud.search import EARLIEST, LATEST, LEAST_CERTAIN, NEWEST, Order, Position
 from app.uploads.intake import display_filename
 
 
@@ -57,15 +60,29 @@ def test_file_name_is_kept_except_for_unstorable_characters(sent: str | None, sh
     assert display_filename(sent) == shown
 
 
-@pytest.mark.parametrize("last_id", [1, 255, 2**63 - 1])
-def test_cursor_round_trips(last_id: int) -> None:
-    assert decode_cursor(encode_cursor(last_id)) == last_id
+@pytest.mark.parametrize(
+    ("order", "position"),
+    [
+        *((NEWEST, (last_id,)) for last_id in (1, 255, 2**63 - 1)),
+        *((LEAST_CERTAIN, (confidence, 7)) for confidence in (0.0, 0.1 + 0.2, 1.0)),
+        (LATEST, (datetime(2026, 11, 27, 23, 59, 59, 999_999, UTC), 7)),
+        (EARLIEST, (datetime(1905, 1, 1, tzinfo=UTC), 7)),
+    ],
+)
+def test_cursor_round_trips(order: Order, position: Position) -> None:
+    assert decode_cursor(encode_cursor(position), order) == position
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "AAAA", "!" * 11, "_" * 11, "é", "A" * 500])
-def test_forged_cursor_is_rejected(cursor: str) -> None:
+@pytest.mark.parametrize("order", [NEWEST, LEAST_CERTAIN, LATEST])
+@pytest.mark.parametrize("cursor", ["", "x", "AAAA", "!" * 11, "_" * 11, "_" * 22, "é", "A" * 500])
+def test_forged_cursor_is_rejected(cursor: str, order: Order) -> None:
     with pytest.raises(RequestValidationError):
-        decode_cursor(cursor)
+        decode_cursor(cursor, order)
+
+
+def test_cursor_of_another_order_is_rejected() -> None:
+    with pytest.raises(RequestValidationError):
+        decode_cursor(encode_cursor((7,)), LEAST_CERTAIN)
 
 
 def test_missing_cursor_is_the_first_page() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.db.connection import columns, execute
+from app.db.crud.search import Position
 from app.db.driver_internals import from_row
 from app.db.errors import translate_connection_errors
 from app.domain import MAX_ID, Caller, ExampleContradicts, PredictionNotFound, Use
@@ -164,10 +165,11 @@ async def newest_by_label(model_id: int, limit: int) -> dict[str, list[Example]]
 
 @translate_connection_errors()
 async def page(
-    model_id: int, limit: int, before_id: int | None, label: str | None = None, use: Use | None = None
+    model_id: int, limit: int, after: Position | None, label: str | None = None, use: Use | None = None
 ) -> list[Example]:
-    """Examples older than ``before_id``, newest first."""
-    values = [model_id, before_id or MAX_ID, label, use.value if use else None, limit]
+    """Examples after a position, newest first."""
+    (before_id,) = after or (MAX_ID,)
+    values = [model_id, before_id, label, use.value if use else None, limit]
     return [from_row(Example, row) for row in await execute(_PAGE, values)]
 
 

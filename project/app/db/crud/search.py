@@ -1,4 +1,4 @@
-"""Filtered pages of predictions, newest first, for the list, its export and the gallery.
+"""Filtered and ordered pages of predictions, for the list, its export and the gallery.
 
 Every function raises DatabaseUnavailable while the database is unavailable.
 """
@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -63,7 +64,8 @@ class Filters:
     """Filters for predictions; None and the empty string match everything.
 
     ``label``: the exact top label. ``words``: prefixes of words in the label or file name, all of which must match.
-    ``key_id``: of the API key that uploaded them. ``ids``: only these, unless it is None.
+    ``key_id``: of the API key that uploaded them. ``ids``: only these, unless it is None. ``created_from`` is included,
+    ``created_before`` is not; both have a time zone.
     """
 
     status: Status | None = None
@@ -75,6 +77,8 @@ class Filters:
     key_id: int | None = None
     reviewed: Reviewed | None = None
     ids: tuple[int, ...] | None = None
+    created_from: datetime | None = None
+    created_before: datetime | None = None
 
     def conditions(self, values: list[Any]) -> list[str]:
         """SQL conditions; their parameters are appended to ``values``."""
@@ -84,6 +88,8 @@ class Filters:
             ("confidence >= {}", self.min_confidence),
             ("confidence <= {}", self.max_confidence),
             ("key_id = {}", self.key_id),
+            ("created_at >= {}", self.created_from),
+            ("created_at < {}", self.created_before),
             ("id = ANY({})", None if self.ids is None else [number for number in self.ids if number <= MAX_ID]),
         ]
         filters = [(condition, value) for condition, value in plain if value is not None]
@@ -117,10 +123,74 @@ class Filters:
             yield "{}", False
 
 
+Position = tuple[int | float | datetime, ...]
+"""A prediction's place in a list: its values of the order's columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The order of a list: columns, of which the last is the ID.
+
+    Orders by confidence leave out predictions without one.
+    """
+
+    columns: tuple[str, ...]
+    is_descending: bool
+
+    def position(self, row: Prediction) -> Position:
+        """A prediction's place in a list of this order."""
+        return tuple(getattr(row, column) for column in self.columns)
+
+    def after(self, position: Position, values: list[Any], *, is_reversed: bool = False) -> str:
+        """The SQL condition for what follows a position; reversed, for the position and what comes before it."""
+        marks = []
+        for value in position:
+            values.append(value)
+            marks.append(f"${len(values)}")
+        operator = "<" if self.is_descending else ">"
+        if is_reversed:
+            operator = ">=" if self.is_descending else "<="
+        return f"({', '.join(self.columns)}) {operator} ({', '.join(marks)})"
+
+    def clause(self, *, is_reversed: bool = False) -> str:
+        """ORDER BY of this order."""
+        direction = "DESC" if self.is_descending != is_reversed else "ASC"
+        return "ORDER BY " + ", ".join(f"{column} {direction}" for column in self.columns)
+
+
+NEWEST: Final = Order(("id",), is_descending=True)
+OLDEST: Final = Order(("id",), is_descending=False)
+# The index of these makes lists of a period fast.
+LATEST: Final = Order(("created_at", "id"), is_descending=True)
+EARLIEST: Final = Order(("created_at", "id"), is_descending=False)
+LEAST_CERTAIN: Final = Order(("confidence", "id"), is_descending=False)
+MOST_CERTAIN: Final = Order(("confidence", "id"), is_descending=True)
+
+
+class Sort(StrEnum):
+    """How clients order a list."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    LEAST_CERTAIN = "least_certain"
+    MOST_CERTAIN = "most_certain"
+
+    def order(self, filters: Filters) -> Order:
+        """The order of predictions that match filters."""
+        is_period = filters.created_from is not None or filters.created_before is not None
+        if self is Sort.NEWEST:
+            return LATEST if is_period else NEWEST
+        if self is Sort.OLDEST:
+            return EARLIEST if is_period else OLDEST
+        return LEAST_CERTAIN if self is Sort.LEAST_CERTAIN else MOST_CERTAIN
+
+
 @translate_connection_errors()
-async def page(limit: int, before: int | None = None, filters: Filters = Filters()) -> list[Prediction]:
-    """At most ``limit`` predictions, newest first; with ``before``, those older than that ID."""
-    statement, values = page_statement(limit, before, filters)
+async def page(
+    limit: int, after: Position | None = None, filters: Filters = Filters(), order: Order = NEWEST
+) -> list[Prediction]:
+    """At most ``limit`` predictions; with ``after``, those that follow that position."""
+    statement, values = page_statement(limit, after, filters, order)
     if filters == Filters():
         return [from_row(Prediction, row) for row in await execute(statement, values)]
     async with transaction():
@@ -143,11 +213,11 @@ async def count(limit: int, filters: Filters = Filters()) -> int:
 
 
 @translate_connection_errors()
-async def ids_from(limit: int, first: int, filters: Filters = Filters()) -> list[int]:
-    """IDs of at most ``limit`` predictions, oldest first, from an ID on."""
-    values: list[Any] = [limit, first]
-    where = " AND ".join(["id >= $2", *filters.conditions(values)])
-    statement = f"SELECT id FROM predictions WHERE {where} ORDER BY id LIMIT $1"  # noqa: S608 - values are parameters # nosec B608
+async def ids_up_to(limit: int, last: Position, filters: Filters, order: Order) -> list[int]:
+    """IDs of the predictions that a list has before a position, and at it: the last ``limit``, backwards."""
+    values: list[Any] = [limit]
+    where = " AND ".join([order.after(last, values, is_reversed=True), *filters.conditions(values)])
+    statement = f"SELECT id FROM predictions WHERE {where} {order.clause(is_reversed=True)} LIMIT $1"  # noqa: S608 - values are parameters # nosec B608
     async with transaction():
         await execute("SET LOCAL plan_cache_mode = force_custom_plan")
         return [row["id"] for row in await execute(statement, values)]
@@ -164,12 +234,13 @@ async def neighbours(prediction_id: int) -> tuple[int | None, int | None]:
     return row["newer"], row["older"]
 
 
-def page_statement(limit: int, before: int | None, filters: Filters) -> tuple[str, list[Any]]:
+def page_statement(limit: int, after: Position | None, filters: Filters, order: Order) -> tuple[str, list[Any]]:
     """SQL of a page, and its parameters."""
     values: list[Any] = [limit]
     conditions = filters.conditions(values)
-    if before is not None:
-        values.append(before)
-        conditions.append(f"id < ${len(values)}")
+    if after is not None:
+        conditions.append(order.after(after, values))
+    if "confidence" in order.columns:
+        conditions.append("confidence IS NOT NULL")
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return f"SELECT * FROM predictions{where} ORDER BY id DESC LIMIT $1", values  # noqa: S608 - values are parameters # nosec B608
+    return f"SELECT * FROM predictions{where} {order.clause()} LIMIT $1", values  # noqa: S608 - values are parameters # nosec B608

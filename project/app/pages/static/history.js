@@ -25,6 +25,27 @@ function endless() {
 }
 endless();
 
+// Dates are days of the browser's time zone; their beginnings and ends are sent.
+for (const field of document.querySelectorAll("input[data-day]")) {
+  const isEnd = field.name === "until", day = field.dataset.day.replace(" ", "T");
+  const shifted = (date, days) => { date.setDate(date.getDate() + days); return date; };
+  if (day.includes("T")) {
+    const shown = isEnd ? shifted(new Date(day), -1) : new Date(day), chip = document.querySelector(`[data-filter="${field.name}"]`);
+    const local = [shown.getFullYear(), shown.getMonth() + 1, shown.getDate()].map(part => String(part).padStart(2, "0")).join("-");
+    chip.textContent = chip.textContent.replace(field.value, local);
+    chip.setAttribute("aria-label", chip.getAttribute("aria-label").replace(field.value, local));
+    field.value = local;
+  }
+  field.form.addEventListener("formdata", event => {
+    const [year, month, date] = field.value.split("-").map(Number);
+    if (field.value) event.formData.set(field.name, new Date(year, month - 1, date + (isEnd ? 1 : 0)).toISOString());
+  });
+}
+// Filters that are not set are left out of the address.
+document.querySelector("form.filters")?.addEventListener("formdata", event => {
+  for (const [name, value] of [...event.formData]) if (!value) event.formData.delete(name);
+});
+
 // Back leads to the same position: as much is loaded again as had been.
 if (document.getElementById("gallery")) {
   history.scrollRestoration = "manual";

@@ -186,7 +186,7 @@ class Client:
         return Prediction.of((await self._arequest("GET", f"/predictions/{prediction_id}/")).json())
 
     def predictions(self, **filters: str | float) -> Iterator[Prediction]:
-        """All predictions, newest first, page by page; filters as in the API: status, model, label, q…"""
+        """All predictions, page by page, newest first; the filters and `sort` of the API change that."""
         path, parameters = "/predictions/", dict(filters)
         while path:
             response = self._request("GET", path, params=parameters or None)
