@@ -38,7 +38,7 @@ async def list_predictions(
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Maximum number of predictions.")] = PAGE,
     cursor: Annotated[str | None, Query(description="Cursor from the `Link` header of the previous page.")] = None,
     sort: Annotated[
-        Sort, Query(description="Order of the list. Orders by certainty leave out predictions without a result.")
+        Sort, Query(description="Order of the list. Orders by certainty only list predictions that succeeded.")
     ] = Sort.NEWEST,
     *,
     duplicates: Annotated[

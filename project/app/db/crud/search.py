@@ -131,7 +131,7 @@ Position = tuple[int | float | datetime, ...]
 class Order:
     """The order of a list: columns, of which the last is the ID.
 
-    Orders by confidence leave out predictions without one.
+    Orders by confidence leave out predictions that have not succeeded.
     """
 
     columns: tuple[str, ...]
@@ -241,6 +241,7 @@ def page_statement(limit: int, after: Position | None, filters: Filters, order: 
     if after is not None:
         conditions.append(order.after(after, values))
     if "confidence" in order.columns:
-        conditions.append("confidence IS NOT NULL")
+        # PostgreSQL cannot know that what has failed has no confidence: it would look through all others.
+        conditions += ["confidence IS NOT NULL", "status = 'succeeded'"]
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     return f"SELECT * FROM predictions{where} {order.clause()} LIMIT $1", values  # noqa: S608 - values are parameters # nosec B608
