@@ -113,6 +113,14 @@ class LabelScore:
 
 
 @dataclass(frozen=True, slots=True)
+class CategoryScore:
+    """A category of labels, and the sum of their confidences, 0..1."""
+
+    name: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
 class ImageEmbedding:
     """An image's feature vector, computed by an image model.
 

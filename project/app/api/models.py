@@ -4,16 +4,18 @@ import asyncio
 from http import HTTPStatus
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 
-from app.api.deps import State
+from app.api.deps import AppState, State
 from app.api.errors import problem_responses
+from app.classifier.names.catalog import LabelCatalog, LabelNames
 from app.db.crud import custom_models, predictions
-from app.models.pydantic_system import Info, ModelRead
+from app.models.pydantic_system import CategoryRead, Info, LabelRead, ModelRead
 
 router = APIRouter(tags=["models"])
 
 INFO_IMAGES: Final = 500
+ModelName = Annotated[str, Path(description="Name of a model from /models.")]
 
 
 @router.get("/models", summary="List models")
@@ -28,12 +30,49 @@ async def list_models(state: State) -> list[ModelRead]:
     responses=problem_responses(HTTPStatus.NOT_FOUND),
 )
 async def list_labels(
-    name: Annotated[str, Path(description="Name of a model from /models.")], state: State
-) -> list[str]:
+    name: ModelName,
+    state: State,
+    *,
+    details: Annotated[
+        bool, Query(description="`true`: with names for people, synonyms and categories, instead of plain texts.")
+    ] = False,
+) -> list[str] | list[LabelRead]:
     """Labels as they appear in predictions. With `QUEUE=pgqueuer` the web process needs the model folder for this."""
+    catalog = await _catalog(name, state)
+    if not details:
+        return [entry.label for entry in catalog.labels]
+    return [
+        LabelRead(
+            label=entry.label,
+            id=entry.id,
+            names=entry.names,
+            synonyms=entry.synonyms,
+            categories=list(catalog.chain(entry.category)),
+        )
+        for entry in catalog.labels
+    ]
+
+
+@router.get(
+    "/models/{name}/categories",
+    summary="List a model's categories",
+    responses=problem_responses(HTTPStatus.NOT_FOUND),
+)
+async def list_categories(name: ModelName, state: State) -> list[CategoryRead]:
+    """Categories of the model's labels, as they appear in predictions; empty if they have none."""
+    catalog = await _catalog(name, state)
+    return [
+        CategoryRead(name=name, parent=category.parent, names=category.names, labels=sorted(catalog.labels_in(name)))
+        for name, category in catalog.categories.items()
+    ]
+
+
+async def _catalog(name: str, state: AppState) -> LabelCatalog:
+    """Raises ModelUnknown."""
     if state.custom.find(name):
-        return (await custom_models.get(name)).labels
-    return list((await asyncio.to_thread(state.registry.get, name)).labels)
+        labels = (await custom_models.get(name)).labels
+        return LabelCatalog(tuple(LabelNames(label=label) for label in labels))
+    return (await asyncio.to_thread(state.registry.get, name)).catalog
 
 
 @router.get(

@@ -1,22 +1,20 @@
-"""Parameters that several routes share: IDs, filters, cursors, Prefer, Idempotency-Key, Accept."""
+"""Parameters that several routes share: IDs, times, cursors, Prefer, Idempotency-Key, Accept."""
 
 import base64
 import binascii
 import re
 import struct
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Path, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.db.crud.idempotency import MAX_KEY_LENGTH
-from app.db.crud.search import NEWEST, Filters, Order, Position, Reviewed
-from app.domain import MAX_MODEL_NAME, MODEL_NAME, Status
-from app.models.pydantic import StorableStr
+from app.db.crud.search import NEWEST, Order, Position
+from app.domain import MAX_MODEL_NAME, MODEL_NAME
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_TIME: Final = datetime(1900, 1, 1, tzinfo=UTC)
@@ -73,36 +71,6 @@ def _utc(time: datetime) -> datetime:
 
 
 Time = Annotated[datetime, AfterValidator(_utc)]
-
-
-async def _filters(
-    status: Annotated[Status | None, Query(description="Only predictions with this status.")] = None,
-    model: Annotated[StorableStr, Query(description="Only predictions of this model.")] = "",
-    label: Annotated[StorableStr, Query(description="Only predictions with exactly this top label.")] = "",
-    min_confidence: Annotated[
-        float | None, Query(ge=0, le=1, description="Only predictions with at least this confidence.")
-    ] = None,
-    max_confidence: Annotated[
-        float | None, Query(ge=0, le=1, description="Only predictions with at most this confidence.")
-    ] = None,
-    q: Annotated[
-        StorableStr,
-        Query(description="Only predictions whose label or file name contains all of these words or word prefixes."),
-    ] = "",
-    reviewed: Annotated[
-        Reviewed | None,
-        Query(description="Only predictions that people have reviewed, or not, or confirmed or corrected."),
-    ] = None,
-    created_from: Annotated[
-        Time | None, Query(description="Only predictions of this time or later, such as `2026-11-27T08:00:00Z`.")
-    ] = None,
-    created_before: Annotated[Time | None, Query(description="Only predictions earlier than this time.")] = None,
-) -> Filters:
-    plain = Filters(status, model, label, min_confidence, max_confidence, q, reviewed=reviewed)
-    return replace(plain, created_from=created_from, created_before=created_before)
-
-
-Filtered = Annotated[Filters, Depends(_filters)]
 
 
 def encode_cursor(last: Position) -> str:

@@ -9,8 +9,9 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.api.deps import CurrentCaller, OwnPrediction, State
 from app.api.errors import PREDICTION_RESPONSES, problem_responses
+from app.api.filters import Filtered
 from app.api.near_duplicates import LOOK_BACK, duplicates_in
-from app.api.params import Filtered, Id, decode_cursor, encode_cursor
+from app.api.params import Id, decode_cursor, encode_cursor
 from app.api.upload_response import NOT_READABLE, no_content
 from app.db.crud import audit_log, history, search, webhook_deliveries
 from app.db.crud.search import Sort

@@ -5,10 +5,10 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Response
 
-from app.api.deps import CurrentCaller, State
+from app.api.deps import AppState, CurrentCaller, State
 from app.api.errors import problem_responses
+from app.api.filters import Filtered, with_meanings
 from app.api.middleware.trailing_slash import refuse_other_methods
-from app.api.params import Filtered
 from app.api.upload_response import NOT_READABLE, no_content
 from app.db.crud import predictions, reviews
 from app.db.crud.reviews import Selection
@@ -67,7 +67,7 @@ async def review(wanted: ReviewRequest, state: State, caller: CurrentCaller) -> 
     A label that is the model's own makes the verdict `confirmed`. A person's label stays in `top_prediction` if the
     image is classified again. Custom models learn from reviews as from corrections.
     """
-    selection = _selection(wanted)
+    selection = _selection(wanted, state)
     if wanted.verdict is None:
         changed = await reviews.undo(selection, caller)
     else:
@@ -80,10 +80,12 @@ async def review(wanted: ReviewRequest, state: State, caller: CurrentCaller) -> 
     return result if caller.may(Scope.READ) else no_content()
 
 
-def _selection(wanted: ReviewRequest) -> Selection:
+def _selection(wanted: ReviewRequest, state: AppState) -> Selection:
     if wanted.filter is None:
         return Selection(ids=wanted.ids)
-    return Selection(filters=_filters(wanted.filter), are_reviewed=wanted.verdict is None, limit=MAX_REVIEWED)
+    return Selection(
+        filters=with_meanings(_filters(wanted.filter), state), are_reviewed=wanted.verdict is None, limit=MAX_REVIEWED
+    )
 
 
 def _filters(wanted: ReviewFilter) -> Filters:

@@ -1,8 +1,9 @@
-"""A model on disk: a folder with ``model.toml`` (the manifest), the model file and a file of labels.
+"""A model on disk: a folder with ``model.toml`` (the manifest), the model file, a file of labels, perhaps their names.
 
 None of it is code: dropping such a folder into ``MODELS_DIR`` adds a model (``docs/models.md``).
 """
 
+import hashlib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -16,10 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 from app.classifier.activations import Activation
 from app.classifier.fingerprint import Stamp, cached_sha256, fingerprint, stamp_of, stamps_of
 from app.classifier.labels import LabelsInvalid, decode_text, parse_labels
+from app.classifier.names.catalog import LabelCatalog, LabelNames, NamesInvalid
+from app.classifier.names.imagenet import known_catalog
 from app.domain import MAX_MODEL_NAME, MODEL_NAME, ModelBroken
 from app.images.preprocessing import InputSpec
 
 MANIFEST: Final = "model.toml"
+NAMES: Final = "labels.json"
+MAX_NAMES_BYTES: Final = 16 * 2**20
 MIN_LABELS: Final = 2
 MAX_SIZE: Final = 4096
 """Pixels of a side of the input."""
@@ -104,8 +109,8 @@ class _Manifest(_Table):
 
     @model_validator(mode="after")
     def _files_differ(self) -> Self:
-        if len({self.file, self.labels, MANIFEST}) < 3:  # noqa: PLR2004 - three files
-            raise ValueError(f"file, labels and {MANIFEST} must be different files")
+        if len({self.file, self.labels, MANIFEST, NAMES}) < 4:  # noqa: PLR2004 - four files
+            raise ValueError(f"file, labels, {MANIFEST} and {NAMES} must be different files")
         return self
 
 
@@ -160,6 +165,10 @@ class Model:
     """SHA-256 of all that results depend on: the model's files, its labels, and parts of its manifest."""
     stamps: tuple[Stamp, ...] = field(compare=False)
     """Of the model's files when they were read."""
+    catalog: LabelCatalog = field(compare=False)
+    """Names and categories of the labels; results do not depend on them."""
+    catalog_sha256: str
+    """Of the file of names; empty without one."""
 
     @property
     def name(self) -> str:
@@ -228,8 +237,9 @@ def _read(folder: Path) -> Model:
         files = {
             str(stamp.path.relative_to(folder)): cached_sha256(stamp)
             for stamp in stamps
-            if stamp.path not in {folder / MANIFEST, folder / manifest.labels}
+            if stamp.path not in {folder / MANIFEST, folder / manifest.labels, folder / NAMES}
         }
+        catalog, catalog_sha256 = _catalog(folder / NAMES, labels)
     except FileNotFoundError as error:
         missing = Path(error.filename).name
         raise ModelBroken(f"The model in {folder} is incomplete: {missing} is missing.") from error
@@ -248,7 +258,7 @@ def _read(folder: Path) -> Model:
             f"{folder / manifest.file} has the SHA-256 {files[manifest.file]}, but its manifest says "
             f"{manifest.file_sha256}: restore the file, or correct file_sha256."
         )
-    model = Model(manifest, folder, labels, fingerprint_of(manifest, labels, files), stamps)
+    model = Model(manifest, folder, labels, fingerprint_of(manifest, labels, files), stamps, catalog, catalog_sha256)
     if manifest_stamp not in stamps or not model.is_unchanged():
         raise ModelBroken(f"The files of the model in {folder} are changing: they are read again when complete.")
     return model
@@ -256,7 +266,8 @@ def _read(folder: Path) -> Model:
 
 def _stamps(folder: Path, manifest: Manifest) -> tuple[Stamp, ...]:
     """The stamps of a model's files. Other runtimes than LiteRT may keep weights in files beside the model file."""
-    named = [stamp_of(folder / name) for name in (MANIFEST, manifest.labels, manifest.file)]
+    names = (MANIFEST, manifest.labels, manifest.file, *([NAMES] if (folder / NAMES).exists() else []))
+    named = [stamp_of(folder / name) for name in names]
     return tuple(dict.fromkeys(named if manifest.runtime == "litert" else [*named, *stamps_of(folder)]))
 
 
@@ -268,6 +279,19 @@ def _labels(path: Path) -> tuple[str, ...]:
     if len(labels) < MIN_LABELS:
         raise ModelBroken(f"{path} must have one label per line, and at least two.")
     return labels
+
+
+def _catalog(path: Path, labels: tuple[str, ...]) -> tuple[LabelCatalog, str]:
+    """The names of labels, and the SHA-256 of their file. Without one, ImageNet's labels have names anyway."""
+    if not path.exists():
+        return known_catalog(labels) or LabelCatalog(tuple(LabelNames(label=label) for label in labels)), ""
+    data = _regular(path).read_bytes()
+    if len(data) > MAX_NAMES_BYTES:
+        raise ModelBroken(f"{path} is larger than {MAX_NAMES_BYTES // 2**20} MiB.")
+    try:
+        return LabelCatalog.from_json(data, labels), hashlib.sha256(data).hexdigest()
+    except NamesInvalid as error:
+        raise ModelBroken(f"The names in {path} cannot be used: {error}.") from error
 
 
 def _regular(path: Path) -> Path:

@@ -39,6 +39,11 @@ EXAMPLE_PREDICTION: dict[str, Any] = {
     "reviewed_at": None,
     "reviewed_by": None,
     "verdict": None,
+    "categories": [
+        {"name": "animal", "confidence": 0.998241},
+        {"name": "mammal", "confidence": 0.997113},
+        {"name": "cat", "confidence": 0.984656},
+    ],
 }
 
 
@@ -56,6 +61,13 @@ class LabelConfidence(BaseModel):
     """A label and the model's confidence in it."""
 
     label: str
+    confidence: float = Field(ge=0, le=1)
+
+
+class CategoryConfidence(BaseModel):
+    """A category, and the sum of the confidences of all labels in it."""
+
+    name: str
     confidence: float = Field(ge=0, le=1)
 
 
@@ -100,6 +112,10 @@ class PredictionRead(BaseModel):
     reviewed_by: str | None = Field(description="Name of that person's API key.")
     verdict: Verdict | None = Field(
         description="`confirmed` if the person's label is the model's own, or else `corrected`."
+    )
+    categories: list[CategoryConfidence] | None = Field(
+        description="The most confident categories; null for models whose labels have none. A category's confidence is "
+        "the sum over all labels, not only the five best."
     )
 
     @classmethod

@@ -121,6 +121,52 @@ class ModelRead(BaseModel):
     base: str | None = Field(default=None, description="Custom models: the model from whose embeddings it learned.")
 
 
+class LabelRead(BaseModel):
+    """A label, and what people call it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "label": "Egyptian_cat",
+                    "id": "n02124075",
+                    "names": {"en": "Egyptian Mau", "de": "Ägyptische Mau"},
+                    "synonyms": ["Egyptian cat"],
+                    "categories": ["animal", "mammal", "cat"],
+                }
+            ]
+        }
+    )
+
+    label: str = Field(description="As in predictions.")
+    id: str | None = Field(description="Identifier, such as the WordNet synset.")
+    names: dict[str, str] = Field(description="Names for people by language.")
+    synonyms: list[str]
+    categories: list[str] = Field(description="The categories that it belongs to, the broadest first.")
+
+
+class CategoryRead(BaseModel):
+    """A category of labels."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "ape",
+                    "parent": "primate",
+                    "names": {"en": "ape", "de": "Menschenaffe"},
+                    "labels": ["gorilla"],
+                }
+            ]
+        }
+    )
+
+    name: str = Field(description="As in predictions.")
+    parent: str | None = Field(description="The broader category.")
+    names: dict[str, str] = Field(description="Names for people by language.")
+    labels: list[str] = Field(description="The labels in it and in narrower categories.")
+
+
 class Info(BaseModel):
     """Names only: of the models, and of images that can be classified again (the newest 500)."""
 

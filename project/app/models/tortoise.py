@@ -55,6 +55,9 @@ class Prediction(Model):
     review_sampled = fields.BooleanField(
         null=True, description="Reviewed as part of the random sample, not because the model was uncertain."
     )
+    categories: fields.JSONField[list[dict[str, object]]] = fields.JSONField(
+        null=True, description="Sums of the confidences of all labels in each category."
+    )
 
     class Meta:
         """Table and indexes."""

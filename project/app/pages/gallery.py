@@ -46,7 +46,7 @@ class HistoryQuery(HistoryFilters):
 @router.get("/")
 async def show_gallery(request: Request, state: State, query: Annotated[HistoryQuery, Query()]) -> Response:
     """Thumbnails of all or filtered predictions, newest first; near-duplicates are marked, or left out."""
-    filters, order = query.filters(), query.order()
+    filters, order = query.filters(state), query.order()
     after = decode_cursor(query.cursor, order)
     rows = await search.page(PAGE + 1, after, filters, order)
     shown = "" if query.duplicates else "false"

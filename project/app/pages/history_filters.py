@@ -8,6 +8,8 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel, Field
 
+from app.api.deps import AppState
+from app.api.filters import with_meanings
 from app.api.params import FIRST_TIME, LAST_TIME, Time
 from app.db.crud.search import Filters, Order, Reviewed, Sort
 from app.domain import Status
@@ -37,6 +39,7 @@ class HistoryFilters(BaseModel):
     status: Literal["", "pending", "processing", "succeeded", "failed"] = ""
     model: StorableStr = ""
     label: StorableStr = ""
+    category: StorableStr = ""
     reviewed: Literal["", "yes", "no", "confirmed", "corrected"] = ""
     only: Annotated[
         str, Field(max_length=4_000, pattern=r"^([0-9]{1,18}(-[0-9]{1,18})?(,[0-9]{1,18}(-[0-9]{1,18})?)*)?$")
@@ -49,8 +52,11 @@ class HistoryFilters(BaseModel):
     """Dates are days in UTC, and the last one is included. Scripts send the times at which local days begin and end."""
     sort: Literal["", "oldest", "least_certain", "most_certain"] = ""
 
-    def filters(self) -> Filters:
+    def filters(self, state: AppState) -> Filters:
         """The filters of a search."""
+        return with_meanings(self._plain(), state, self.category)
+
+    def _plain(self) -> Filters:
         return Filters(
             status=Status(self.status) if self.status else None,
             model=self.model,
@@ -66,7 +72,7 @@ class HistoryFilters(BaseModel):
 
     def order(self) -> Order:
         """The order of the list."""
-        return Sort(self.sort or "newest").order(self.filters())
+        return Sort(self.sort or "newest").order(self._plain())
 
     def _ids(self) -> Iterator[int]:
         """The IDs, at most MAX_IDS."""
@@ -91,10 +97,10 @@ class HistoryFilters(BaseModel):
     def api_query(self, **others: str) -> str:
         """The query of the API for the same predictions."""
         percents = {"min_confidence": self.least, "max_confidence": self.most}
-        filters = self.filters()
+        filters = self._plain()
         times = {"created_from": filters.created_from, "created_before": filters.created_before}
         parameters: dict[str, object] = {
-            **{name: getattr(self, name) for name in ("q", "status", "model", "reviewed")},
+            **{name: getattr(self, name) for name in ("q", "status", "model", "reviewed", "category")},
             "label": to_model_label(self.label),
             **{name: int(value) / 100 for name, value in percents.items() if value},
             **{name: value.isoformat() for name, value in times.items() if value},

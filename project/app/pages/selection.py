@@ -55,7 +55,7 @@ async def change_selection(
 
     Scripts get the number of changes, and the ID before which the next request continues.
     """
-    filters = form.filters()
+    filters = form.filters(state)
     is_page = prefers_html(request)
     if is_page and form.action == "delete" and not form.sure:
         count = await search.count(MAX_COUNTED, filters) if form.everything else len(form.ids)

@@ -66,6 +66,7 @@ class InlineClassifier:
             version=classification.version,
             seconds=classification.seconds,
             embedding=classification.embedding,
+            categories=classification.categories,
         )
 
     async def _create_all(self, new: list[NewPrediction]) -> list[Prediction | IdempotencyKeyInFlight]:

@@ -206,7 +206,12 @@ class Worker:
 
     async def _succeed(self, claim: Claim, classification: Classification, started_at: float) -> Prediction | None:
         result = ClassificationResult(
-            claim, classification.scores, classification.model, classification.version, classification.embedding
+            claim,
+            classification.scores,
+            classification.model,
+            classification.version,
+            classification.embedding,
+            classification.categories,
         )
         with timing.stage("write"):
             written = await retry_while_database_down(partial(self._write, result), self._stopping)

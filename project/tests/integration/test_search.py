@@ -33,6 +33,8 @@ WHERE indrelid = 'predictions'::regclass AND NOT indisunique
 """
 MILLION = 1_000_000
 HOUR = timedelta(hours=1)
+LABELS = tuple(f"label_{number}" for number in range(500, 1000))
+"""Of 500 to 1000 rows each."""
 PAGE = 50
 MOST_VISITED = 30_000
 """Rows: far from the million, and on the machine of the benchmark less than 50 ms (docs/api.md)."""
@@ -258,6 +260,12 @@ async def test_every_page_among_a_million_uses_an_index(database_url: str) -> No
         Filters(status=Status.SUCCEEDED, model="rare_model", words="img"),
         Filters(model="rare_model", min_confidence=0.9),
         Filters(label="label_500", min_confidence=0.9),
+        Filters(words="img", meanings=(("img", LABELS[:118]),)),
+        Filters(words="nothing 500", meanings=(("nothing", LABELS[:400]), ("500", ()))),
+        Filters(words="nothing", meanings=(("nothing", LABELS[:1]),)),
+        Filters(labels=LABELS[:118]),
+        Filters(labels=LABELS[:1]),
+        Filters(labels=()),
         Filters(created_before=middle),
         Filters(created_from=middle - HOUR, created_before=middle),
         Filters(created_before=middle, model="common_model"),

@@ -198,6 +198,7 @@ def _classified(classifier: "Classifier", image: bytes, *, embed: bool) -> tuple
     outputs = classifier.outputs(tensor)
     header = {
         "scores": [(score.label, score.confidence) for score in classifier.best_of(outputs.scores)],
+        "categories": [(one.name, one.confidence) for one in classifier.model.catalog.sums(outputs.scores)],
         "model": classifier.model.name,
         "version": classifier.model.version,
         "decode": decoded - started_at,

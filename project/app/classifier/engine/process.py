@@ -5,7 +5,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from app.classifier.engine.frames import (
 from app.classifier.engine.sandbox import minimal_environment, unprivileged
 from app.classifier.similarity import code_of
 from app.domain import (
+    CategoryScore,
     EngineDied,
     EngineFailed,
     EngineInterrupted,
@@ -76,6 +77,7 @@ class Classification:
     """Of decoding, and of inference."""
     embedding: ImageEmbedding | None = field(default=None, compare=False)
     """If it was asked for, and the model has an output for it."""
+    categories: Sequence[CategoryScore] = ()
 
 
 class Engine:
@@ -146,7 +148,8 @@ class Engine:
         seconds = (result["decode"], result["infer"])
         model, version, vector = result["model"], result["version"], result.get("body")
         embedding = ImageEmbedding(model, version, vector, code_of(vector)) if vector else None
-        return Classification(scores, model, version, seconds, embedding)
+        categories = [CategoryScore(name, confidence) for name, confidence in result["categories"]]
+        return Classification(scores, model, version, seconds, embedding, categories)
 
     async def _acquire(self, count: int) -> int:
         acquired = 0

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from app.classifier.activations import Activation
 from app.classifier.manifest import (
     MANIFEST,
+    NAMES,
     ImageManifest,
     InputTable,
     Manifest,
@@ -22,6 +23,7 @@ from app.classifier.manifest import (
     TabularManifest,
     fingerprint_of,
 )
+from app.classifier.names.imagenet import known_catalog
 from app.classifier.registry import folder_name
 from app.domain import StartupError
 from app.observability.log_events import MODEL_EXPORTED
@@ -121,6 +123,8 @@ def install_model(
     staging.mkdir(parents=True)
     (staging / manifest.file).write_bytes(network)
     (staging / manifest.labels).write_text("\n".join(labels) + "\n", encoding="utf-8")
+    if catalog := known_catalog(labels):
+        (staging / NAMES).write_bytes(catalog.to_json())
     (staging / MANIFEST).write_text(tomli_w.dumps(manifest.model_dump(exclude_none=True)), encoding="utf-8")
     if folder.exists():
         folder.rename(replaced)

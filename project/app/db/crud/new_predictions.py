@@ -14,6 +14,7 @@ from app.db.crud.embeddings import bits
 from app.db.driver_internals import from_row
 from app.db.errors import translate_connection_errors
 from app.domain import (
+    CategoryScore,
     IdempotencyClaim,
     IdempotencyKeyInFlight,
     ImageEmbedding,
@@ -43,6 +44,7 @@ class InlineResult:
     seconds: tuple[float, float] | None = None
     embedding: ImageEmbedding | None = None
     cached_from: int | None = None
+    categories: Sequence[CategoryScore] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class _Outcome:
     age: timedelta | None = None
     """Since its start; None if nothing was started."""
     cached: bool = False
+    categories: Sequence[CategoryScore] = ()
 
 
 def _outcome_of(result: InlineResult | None, now: float) -> _Outcome:
@@ -90,8 +93,8 @@ def _outcome_of(result: InlineResult | None, now: float) -> _Outcome:
     if not result.scores:
         return _Outcome(attempts=1)
     if result.cached:
-        return _Outcome(Status.SUCCEEDED, scores=result.scores, cached=True)
-    return _Outcome(Status.SUCCEEDED, attempts=1, scores=result.scores, age=age)
+        return _Outcome(Status.SUCCEEDED, scores=result.scores, cached=True, categories=result.categories)
+    return _Outcome(Status.SUCCEEDED, attempts=1, scores=result.scores, age=age, categories=result.categories)
 
 
 class _RowSource(NamedTuple):
@@ -151,6 +154,7 @@ _COLUMNS: Final = (
     _stored("top_prediction", "text", lambda source: _best(source.outcome, "label")),
     _stored("confidence", "float8", lambda source: _best(source.outcome, "confidence")),
     _stored("all_predictions", "text", lambda source: _all_scores(source.outcome), cast="::jsonb"),
+    _stored("categories", "text", lambda source: categories_json(source.outcome.categories), cast="::jsonb"),
     _stored("error_code", "text", lambda source: source.outcome.error and source.outcome.error.code),
     _stored("error_message", "text", lambda source: source.outcome.error and source.outcome.error.message),
     _stored("cached", "bool", lambda source: source.outcome.cached),
@@ -264,6 +268,11 @@ def scores_json(scores: Sequence[LabelScore]) -> str:
     return json.dumps([{"label": score.label, "confidence": score.confidence} for score in scores])
 
 
+def categories_json(categories: Sequence[CategoryScore]) -> str | None:
+    """Categories in the format of the column; None without any."""
+    return json.dumps([{"name": one.name, "confidence": one.confidence} for one in categories]) if categories else None
+
+
 def _all_scores(outcome: _Outcome) -> str | None:
     return scores_json(outcome.scores) if outcome.scores else None
 
@@ -273,10 +282,10 @@ def _best(outcome: _Outcome, attribute: str) -> Any:
 
 
 _CACHED: Final = """
-SELECT n, all_predictions::text AS scores, known.id
+SELECT n, all_predictions::text AS scores, categories::text AS categories, known.id
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS requested (sha256, model, model_version, n)
 CROSS JOIN LATERAL (
-    SELECT id, all_predictions FROM predictions
+    SELECT id, all_predictions, categories FROM predictions
     WHERE sha256 = requested.sha256 AND model = requested.model AND model_version = requested.model_version
         AND status = 'succeeded'
     LIMIT 1
@@ -294,8 +303,10 @@ async def cached_results(requests: list[tuple[str, str, str]]) -> list[InlineRes
     results: list[InlineResult | None] = [None] * len(requests)
     for row in await execute(_CACHED, columns(requests)):
         scores = [LabelScore(**score) for score in json.loads(row["scores"])]
+        categories = [CategoryScore(**category) for category in json.loads(row["categories"] or "[]")]
         index = row["n"] - 1
+        version = requests[index][2]
         results[index] = InlineResult(
-            started_at, scores, version=requests[index][2], cached=True, cached_from=row["id"]
+            started_at, scores, version=version, cached=True, cached_from=row["id"], categories=categories
         )
     return results

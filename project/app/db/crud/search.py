@@ -5,8 +5,8 @@ Every function raises DatabaseUnavailable while the database is unavailable.
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -59,12 +59,18 @@ class Reviewed(StrEnum):
     CORRECTED = "corrected"
 
 
+_Condition = tuple[Any, ...]
+"""SQL with a place for each parameter, and the parameters."""
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
     """Filters for predictions; None and the empty string match everything.
 
-    ``label``: the exact top label. ``words``: prefixes of words in the label or file name, all of which must match.
-    ``key_id``: of the API key that uploaded them. ``ids``: only these, unless it is None. ``created_from`` is included,
+    ``label``: the exact top label. ``labels``: one of these top labels. ``words``: prefixes of words in the label or
+    file name, all of which must match. ``meanings``: the words in parts, each with the labels that it means, which
+    match as well; without any, ``words`` is the only part.
+    ``key_id``: of the API key that uploaded them. ``ids``: only these. ``created_from`` is included,
     ``created_before`` is not; both have a time zone.
     """
 
@@ -79,9 +85,30 @@ class Filters:
     ids: tuple[int, ...] | None = None
     created_from: datetime | None = None
     created_before: datetime | None = None
+    labels: tuple[str, ...] | None = None
+    meanings: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def alternatives(self) -> "list[Filters]":
+        """Filters without meanings, of which one must match: each part of the words as text or by its meaning.
+
+        Each uses indexes of its own. In one condition, PostgreSQL would look through the table.
+        """
+        found = [replace(self, words="", meanings=())]
+        for text, labels in self.meanings or ((self.words, ()),):
+            as_text = [replace(one, words=f"{one.words} {text}") for one in found]
+            by_meaning = [one.within(labels) for one in found] if labels else []
+            found = [*as_text, *(one for one in by_meaning if one.labels)]
+        return found
+
+    def within(self, labels: tuple[str, ...]) -> "Filters":
+        """These filters, and the top label is one of several."""
+        return replace(self, labels=labels if self.labels is None else tuple(set(labels) & set(self.labels)))
 
     def conditions(self, values: list[Any]) -> list[str]:
-        """SQL conditions; their parameters are appended to ``values``."""
+        """SQL conditions, all of which must match; their parameters are appended to ``values``."""
+        if self.meanings:
+            either = (" AND ".join(one.conditions(values)) for one in self.alternatives())
+            return [f"({' OR '.join(f'({condition})' for condition in either)})"]
         plain: list[tuple[str, Any]] = [
             ("status = {}", self.status),
             ("model = {}", self.model or None),
@@ -92,15 +119,21 @@ class Filters:
             ("created_at < {}", self.created_before),
             ("id = ANY({})", None if self.ids is None else [number for number in self.ids if number <= MAX_ID]),
         ]
-        filters = [(condition, value) for condition, value in plain if value is not None]
+        filters: list[_Condition] = [(condition, value) for condition, value in plain if value is not None]
         filters += [*self._label(), *self._reviewed(), *self._words()]
         conditions = []
-        for condition, value in filters:
-            values.append(value)
-            conditions.append(condition.format(f"${len(values)}"))
+        for condition, *given in filters:
+            first = len(values) + 1
+            values += given
+            conditions.append(condition.format(*(f"${number}" for number in range(first, len(values) + 1))))
         return conditions
 
-    def _label(self) -> Iterator[tuple[str, Any]]:
+    def _label(self) -> Iterator[_Condition]:
+        if self.labels is not None and len(self.labels) == 1:
+            # The index has the IDs of one label in their order, but not those of several.
+            yield "top_prediction = {}", self.labels[0]
+        elif self.labels is not None:
+            yield "top_prediction = ANY({})", list(self.labels)
         # Corrections, and labels of earlier versions, are stored in the form in which they were sent.
         forms = {self.label, *(unicodedata.normalize(form, self.label) for form in ("NFC", "NFD"))}
         if len(forms) > 1:
@@ -108,13 +141,13 @@ class Filters:
         elif self.label:
             yield "top_prediction = {}", self.label
 
-    def _reviewed(self) -> Iterator[tuple[str, Any]]:
+    def _reviewed(self) -> Iterator[_Condition]:
         if self.reviewed in {Reviewed.CONFIRMED, Reviewed.CORRECTED}:
             yield "reviewed_at IS NOT NULL AND verdict = {}", self.reviewed
         elif self.reviewed is not None:
             yield "(reviewed_at IS NOT NULL) = {}", self.reviewed == Reviewed.YES
 
-    def _words(self) -> Iterator[tuple[str, Any]]:
+    def _words(self) -> Iterator[_Condition]:
         words = words_of(self.words)
         if words and max(map(len, words)) <= MAX_WORD_LENGTH:
             yield f"{WORDS} @@ lower({{}})::tsquery", " & ".join(f"'{word}':*" for word in words)
@@ -203,9 +236,8 @@ async def page(
 async def count(limit: int, filters: Filters = Filters()) -> int:
     """The number of matching predictions, at most ``limit``."""
     values: list[Any] = [limit]
-    conditions = filters.conditions(values)
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    statement = f"SELECT count(*) AS count FROM (SELECT 1 FROM predictions{where} LIMIT $1) AS matching"  # noqa: S608 - values are parameters # nosec B608
+    found = _ids(values, filters, "LIMIT $1")
+    statement = f"SELECT count(*) AS count FROM (SELECT 1 FROM ({found}) AS ids LIMIT $1) AS matching"  # noqa: S608 - values are parameters # nosec B608
     async with transaction():
         await execute("SET LOCAL plan_cache_mode = force_custom_plan")
         (row,) = await execute(statement, values)
@@ -214,10 +246,12 @@ async def count(limit: int, filters: Filters = Filters()) -> int:
 
 @translate_connection_errors()
 async def ids_up_to(limit: int, last: Position, filters: Filters, order: Order) -> list[int]:
-    """IDs of the predictions that a list has before a position, and at it: the last ``limit``, backwards."""
+    """IDs of at most ``limit`` predictions, from a position backwards."""
     values: list[Any] = [limit]
-    where = " AND ".join([order.after(last, values, is_reversed=True), *filters.conditions(values)])
-    statement = f"SELECT id FROM predictions WHERE {where} {order.clause(is_reversed=True)} LIMIT $1"  # noqa: S608 - values are parameters # nosec B608
+    condition = order.after(last, values, is_reversed=True)
+    clause = order.clause(is_reversed=True)
+    found = _ids(values, filters, f"{clause} LIMIT $1", condition)
+    statement = f"SELECT id FROM predictions WHERE id IN ({found}) {clause} LIMIT $1"  # noqa: S608 - values are parameters # nosec B608
     async with transaction():
         await execute("SET LOCAL plan_cache_mode = force_custom_plan")
         return [row["id"] for row in await execute(statement, values)]
@@ -237,11 +271,25 @@ async def neighbours(prediction_id: int) -> tuple[int | None, int | None]:
 def page_statement(limit: int, after: Position | None, filters: Filters, order: Order) -> tuple[str, list[Any]]:
     """SQL of a page, and its parameters."""
     values: list[Any] = [limit]
-    conditions = filters.conditions(values)
-    if after is not None:
-        conditions.append(order.after(after, values))
+    conditions = [order.after(after, values)] if after is not None else []
     if "confidence" in order.columns:
         # PostgreSQL cannot know that what has failed has no confidence: it would look through all others.
         conditions += ["confidence IS NOT NULL", "status = 'succeeded'"]
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return f"SELECT * FROM predictions{where} {order.clause()} LIMIT $1", values  # noqa: S608 - values are parameters # nosec B608
+    end = f"{order.clause()} LIMIT $1"
+    if filters.meanings:
+        where = f" WHERE id IN ({_ids(values, filters, end, *conditions)})"
+    else:
+        where = _where([*filters.conditions(values), *conditions])
+    return f"SELECT * FROM predictions{where} {end}", values  # noqa: S608 - values are parameters # nosec B608
+
+
+def _ids(values: list[Any], filters: Filters, end: str, *conditions: str) -> str:
+    """SQL of the IDs of matching predictions: the first ones of each alternative. ``end``: order and limit."""
+    return " UNION ".join(
+        f"(SELECT id FROM predictions{_where([*one.conditions(values), *conditions])} {end})"  # noqa: S608 - values are parameters # nosec B608
+        for one in filters.alternatives()
+    )
+
+
+def _where(conditions: Sequence[str]) -> str:
+    return f" WHERE {' AND '.join(conditions)}" if conditions else ""

@@ -39,6 +39,8 @@ class Prediction:
     corrected_at: datetime | None
     verdict: str | None
     """confirmed or corrected by a person; None if nobody has reviewed it."""
+    categories: list[Label]
+    """Each with the sum of the confidences of its labels; empty if the model's labels have none."""
 
     @property
     def is_finished(self) -> bool:
@@ -65,6 +67,8 @@ class Prediction:
             completed_at=_time(resource["completed_at"]),
             corrected_at=_time(resource["corrected_at"]),
             verdict=resource.get("verdict"),
+            # Services before this field do not send it.
+            categories=[Label(one["name"], one["confidence"]) for one in resource.get("categories") or []],
         )
 
 

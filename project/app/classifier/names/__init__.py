@@ -1,0 +1,1 @@
+"""What people call labels: names by language, synonyms, and categories."""

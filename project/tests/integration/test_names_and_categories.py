@@ -1,0 +1,134 @@
+"""Names and categories of labels, from the model's folder to lists of predictions."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.config import Settings
+from tests.conftest import FALLBACK
+from tests.integration.conftest import AddModel, serving
+from tests.pictures import jpeg
+from tests.uploading import classify, upload
+
+
+@pytest.fixture
+async def tiger(client: httpx.AsyncClient, labelled_images: Path) -> dict[str, Any]:
+    return await classify(client, (labelled_images / "n02129604_tiger.jpg").read_bytes(), name="IMG_1.jpg")
+
+
+async def found(client: httpx.AsyncClient, **asked: str) -> list[int]:
+    response = await client.get("/predictions/", params=asked)
+    assert response.status_code == 200, response.text
+    return [row["id"] for row in response.json()]
+
+
+def confidences(prediction: dict[str, Any]) -> dict[str, float]:
+    return {one["name"]: one["confidence"] for one in prediction["categories"]}
+
+
+async def test_result_has_the_sums_of_all_labels_in_each_category(tiger: dict[str, Any]) -> None:
+    assert tiger["top_prediction"] == "tiger"
+    sums = confidences(tiger)
+    assert list(sums.values()) == sorted(sums.values(), reverse=True)
+    cats = sum(one["confidence"] for one in tiger["all_predictions"] if one["label"] in {"tiger", "leopard", "jaguar"})
+    assert cats <= sums["big cat"] + 1e-6
+    assert sums["big cat"] <= sums["mammal"] <= sums["animal"] <= 1
+
+
+async def test_cached_result_has_the_same_categories(settings: Settings, labelled_images: Path) -> None:
+    data = (labelled_images / "n02129604_tiger.jpg").read_bytes()
+    async with serving(settings.model_copy(update={"reuse_answers": True})) as client:
+        first, second = await classify(client, data), await classify(client, data)
+    assert second["cached"]
+    assert confidences(second) == confidences(first)
+    assert "big cat" in confidences(second)
+
+
+async def test_categories_are_replaced_when_an_image_is_classified_again(
+    client: httpx.AsyncClient, tiger: dict[str, Any]
+) -> None:
+    response = await client.post(f"/predictions/{tiger['id']}/reclassify")
+    assert response.json()["categories"] is None
+    again = (await client.get(f"/predictions/{tiger['id']}/?wait=30")).json()
+    assert confidences(again) == pytest.approx(confidences(tiger))
+
+
+async def test_correction_leaves_the_models_categories(client: httpx.AsyncClient, tiger: dict[str, Any]) -> None:
+    body = {"top_prediction": "sports_car", "confidence": 1}
+    corrected = (await client.put(f"/predictions/{tiger['id']}/", json=body)).json()
+    assert corrected["categories"] == tiger["categories"]
+    assert await found(client, category="car") == [tiger["id"]]
+    assert await found(client, category="big cat") == []
+
+
+@pytest.mark.parametrize(
+    "text", ["tiger", "Raubkatze img", "Großkatze", "Panthera", "big cats", "Säugetiere", "animal 1"]
+)
+async def test_words_find_names_synonyms_and_categories_in_every_language(
+    client: httpx.AsyncClient, tiger: dict[str, Any], text: str
+) -> None:
+    await upload(client, jpeg(), wait=True)
+    expected = [] if "Raubkatze" in text else [tiger["id"]]
+    assert await found(client, q=text) == expected
+
+
+async def test_category_filters_the_list_and_the_export(client: httpx.AsyncClient, tiger: dict[str, Any]) -> None:
+    assert await found(client, category="mammal") == [tiger["id"]]
+    assert await found(client, category="vehicle") == []
+    assert await found(client, category="nothing") == []
+    (line,) = (
+        await client.get("/predictions/export", params={"category": "mammal", "format": "jsonl"})
+    ).text.splitlines()
+    assert json.loads(line)["categories"] == tiger["categories"]
+    text = (await client.get("/predictions/export", params={"category": "mammal"})).text
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert row["categories"].startswith(f"animal {confidences(tiger)['animal']}; ")
+
+
+async def test_labels_are_listed_with_names_and_categories(client: httpx.AsyncClient) -> None:
+    labels = (await client.get(f"/models/{FALLBACK}/labels")).json()
+    details = (await client.get(f"/models/{FALLBACK}/labels?details=true")).json()
+    assert [one["label"] for one in details] == labels
+    assert details[292] == {
+        "label": "tiger",
+        "id": "n02129604",
+        "names": {"en": "tiger", "de": "Tiger"},
+        "synonyms": ["Panthera tigris"],
+        "categories": ["animal", "mammal", "big cat"],
+    }
+    categories = {one["name"]: one for one in (await client.get(f"/models/{FALLBACK}/categories")).json()}
+    assert categories["big cat"]["parent"] == "mammal"
+    assert categories["big cat"]["names"]["de"] == "Großkatze"
+    assert "tiger" in categories["big cat"]["labels"]
+
+
+@pytest.mark.process
+async def test_names_of_a_models_folder_are_used_and_followed(
+    settings: Settings, folder: Path, add_model: AddModel
+) -> None:
+    names = add_model() / "labels.json"
+    labels = (folder / FALLBACK / "labels.txt").read_text().splitlines()
+    entries: list[dict[str, Any]] = [{"label": label} for label in labels]
+    entries[0] = {"label": labels[0], "names": {"fr": "tanche"}}
+    names.unlink(missing_ok=True)
+    names.write_text(json.dumps({"labels": entries}))
+    async with serving(settings.model_copy(update={"models_dir": folder})) as client:
+        assert (await client.get(f"/models/{FALLBACK}/labels?details=true")).json()[0]["names"] == {"fr": "tanche"}
+        prediction = await classify(client)
+        assert prediction["categories"] is None
+        entries = [{"label": label, "category": "thing"} for label in labels]
+        names.write_text(json.dumps({"labels": entries, "categories": {"thing": {}}}))
+        await client.get("/models")
+        assert (await client.get(f"/models/{FALLBACK}/labels?details=true")).json()[0]["categories"] == ["thing"]
+        names.write_text(json.dumps({"labels": [{"label": label} for label in labels[:3]]}))
+        (broken,) = [one for one in (await client.get("/models")).json() if one["status"] == "broken"]
+        assert broken["error"] == (
+            f"The names in {FALLBACK}/labels.json cannot be used: it has 3 labels, and the model has 1000."
+        )
+        # Its last working version stays in use.
+        assert (await client.get(f"/models/{FALLBACK}/labels?details=true")).json()[0]["categories"] == ["thing"]
