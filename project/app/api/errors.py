@@ -57,6 +57,7 @@ STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
 }
 TRANSIENT_ERRORS: Final = (domain.DatabaseUnavailable, domain.StorageUnavailable)
 """Transient errors that every request reports until the service recovers: logged in one line."""
+PROBLEM: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 5
 IN_FLIGHT_SECONDS: Final = 1
 ECHO_LIMIT: Final = 200
@@ -73,7 +74,7 @@ def problem_responses(*statuses: HTTPStatus) -> Responses:
             "model": Problem,
             "description": status.phrase,
             "content": {
-                "application/problem+json": {
+                PROBLEM: {
                     "schema": {"$ref": "#/components/schemas/Problem"},
                     "example": {
                         "type": "about:blank",
@@ -124,7 +125,7 @@ def problem(
         document["code"] = code
     if reason:
         document["reason"] = reason
-    return Response(json.dumps(document), status.value, headers, "application/problem+json")
+    return Response(json.dumps(document), status.value, headers, PROBLEM)
 
 
 def add_error_handlers(app: FastAPI) -> None:

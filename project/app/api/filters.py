@@ -18,7 +18,9 @@ async def _filters(
     state: State,
     status: Annotated[Status | None, Query(description="Only predictions with this status.")] = None,
     model: Annotated[StorableStr, Query(description="Only predictions of this model.")] = "",
-    label: Annotated[StorableStr, Query(description="Only predictions with exactly this top label.")] = "",
+    label: Annotated[
+        StorableStr, Query(description="Only predictions with exactly this top label; a space also stands for `_`.")
+    ] = "",
     min_confidence: Annotated[
         float | None, Query(ge=0, le=1, description="Only predictions with at least this confidence.")
     ] = None,

@@ -1,5 +1,6 @@
 """Completes `/openapi.json` beyond what routes declare: API keys, and responses of the middleware."""
 
+import re
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Final
@@ -7,8 +8,9 @@ from typing import Any, Final
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from app.api.errors import problem_responses
-from app.api.middleware.auth import OPEN_PATHS, SAFE_METHODS
+from app.api.errors import PROBLEM, problem_responses
+from app.api.middleware.auth import OPEN_PATHS, SAFE_METHODS, is_for_uploaders
+from app.domain import MAX_MODEL_NAME
 
 SECURITY: Final[dict[str, dict[str, str]]] = {
     "X-API-Key": {
@@ -35,7 +37,6 @@ TAGS: Final[list[dict[str, str]]] = [
 ]
 """Groups of operations, in the order in which people look for them."""
 
-PROBLEM: Final = "application/problem+json"
 BEFORE_ROUTES: Final = (
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
@@ -56,7 +57,7 @@ def complete_openapi(app: FastAPI) -> None:
             for path, operations in schema["paths"].items():
                 if path not in OPEN_PATHS:
                     for method, operation in operations.items():
-                        _complete(operation, path, changes=method.upper() not in SAFE_METHODS)
+                        _complete(operation, method.upper(), path)
         assert app.openapi_schema is not None
         return app.openapi_schema
 
@@ -78,31 +79,47 @@ def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
         yield from _models(child)
 
 
-def _complete(operation: dict[str, Any], path: str, *, changes: bool) -> None:
+def _complete(operation: dict[str, Any], method: str, path: str) -> None:
     # The empty requirement covers services that need no API keys.
     operation["security"] = [{}, *({name: []} for name in SECURITY)]
-    needs = "write" if changes else "read"
-    operation["description"] = f"{operation.get('description', '')}\n\nScope: `{needs}`.".strip()
+    needs = "`read`" if method in SAFE_METHODS else "`write`"
+    if is_for_uploaders(method, path.replace("{id}", "1")):
+        needs += " or `upload`"
+    operation["description"] = f"{operation.get('description', '')}\n\nScope: {needs}.".strip()
     for status, response in problem_responses(*BEFORE_ROUTES).items():
         operation["responses"][str(status)] = {name: value for name, value in response.items() if name != "model"}
-    _show_examples(operation["responses"], path, changes=changes)
+    _show_examples(operation, path)
 
 
-def _show_examples(responses: dict[str, Any], path: str, *, changes: bool) -> None:
+def _show_examples(operation: dict[str, Any], path: str) -> None:
     """Give the errors of an operation examples that fit it."""
+    responses = operation["responses"]
     invalid = responses.get("422", {}).get("content", {}).get("application/json")
     if invalid is not None:
-        place = ["path", "id"] if "{id}" in path else ["query", "limit"]
-        error: dict[str, Any] = {
-            "type": "int_parsing",
-            "loc": place,
-            "msg": "Input should be a valid integer",
-            "input": "x",
-        }
-        if changes and place[0] == "query":
-            field = "file" if path.startswith("/predictions") else "name"
-            error = {"type": "missing", "loc": ["body", field], "msg": "Field required", "input": None}
-        invalid["example"] = {"detail": [error]}
+        invalid["example"] = {"detail": [_invalid_example(operation)]}
     missing = responses.get("404", {}).get("content", {}).get(PROBLEM)
-    if missing is not None and not path.startswith("/predictions"):
-        missing["example"] = missing["example"] | {"detail": "There is no custom model named 'pets'."}
+    if missing is not None:
+        missing["example"] = missing["example"] | {"detail": _missing_example(path)}
+
+
+def _invalid_example(operation: dict[str, Any]) -> dict[str, Any]:
+    """An error of the first parameter that has a type to violate, or else of the body."""
+    for parameter in operation.get("parameters", ()):
+        kinds = {one.get("type") for one in (parameter["schema"], *parameter["schema"].get("anyOf", ()))}
+        for kind, name in (("integer", "int_parsing"), ("number", "float_parsing"), ("boolean", "bool_parsing")):
+            if kind in kinds:
+                message = f"Input should be a valid {kind}"
+                return {"type": name, "loc": [parameter["in"], parameter["name"]], "msg": message, "input": "x"}
+    if "requestBody" in operation:
+        return {"type": "missing", "loc": ["body"], "msg": "Field required", "input": None}
+    (first, *_) = operation["parameters"]
+    message = f"String should have at most {MAX_MODEL_NAME} characters"
+    return {"type": "string_too_long", "loc": [first["in"], first["name"]], "msg": message, "input": "x"}
+
+
+def _missing_example(path: str) -> str:
+    if path.startswith(("/predictions", "/classifications")):
+        return "Prediction not found"
+    if re.fullmatch(r"/predict.*|/models/{name}/(labels|categories|accuracy)", path):
+        return "There is no model 'pets'; available: mobilenet_v2."
+    return "There is no custom model named 'pets'."

@@ -8,6 +8,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from python_multipart.multipart import parse_options_header
 
+from app.api.batch_body import BatchBody
+from app.api.batch_uploads import receive_batch
 from app.api.deps import AppState, State
 from app.api.errors import problem_responses
 from app.api.params import Id, prefers_html
@@ -20,14 +22,16 @@ from app.db.notifications import FINISHED
 from app.domain import MAX_ID, DatabaseUnavailable
 from app.models.pydantic import ClassificationTask, PredictionRead
 from app.models.pydantic_system import ModelRead
-from app.pages.errors import PageOrJsonRoute, PageRoute
+from app.pages.errors import PageOrJsonRoute, PageRoute, error_page
 from app.pages.rendering import page, redirect
+from app.pages.translation import mark
 from app.storage.keys import is_key
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 alias_router = APIRouter(tags=["aliases"], route_class=PageOrJsonRoute)
 
 RECENT: Final = 12
+NO_IMAGES: Final = mark("No images found.")
 MAX_CHOICES: Final = 200
 """Stored images offered for another classification."""
 
@@ -76,6 +80,19 @@ async def classify(request: Request, state: State) -> Response:
     handle = _upload if kind == b"multipart/form-data" else _classify_stored
     prediction_id = await handle(request, state)
     return redirect(request, f"/classifications/{prediction_id}")
+
+
+@router.post("/shared/")
+async def accept_shared_images(request: Request, state: State) -> Response:
+    """Upload the images that a phone shares with the installed page, and show them."""
+    # Rejects them before reading if the backlog is full.
+    state.backlog.check()
+    items, error = await receive_batch(BatchBody(request, state), state)
+    ids = [item.prediction.id for item in items if item.prediction]
+    if not ids:
+        errors = [one for one in (error, *(item.error for item in items)) if one]
+        return error_page(request, HTTPStatus.BAD_REQUEST, errors[0].message if errors else NO_IMAGES)
+    return redirect(request, f"/history/{ids[0]}" if len(ids) == 1 else f"/history?only={','.join(map(str, ids))}")
 
 
 async def _upload(request: Request, state: AppState) -> int:

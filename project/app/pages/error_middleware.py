@@ -10,16 +10,16 @@ from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.errors import PROBLEM
 from app.api.params import prefers_html
-from app.pages.errors import error_page
+from app.pages.errors import error_page, invalid_text
 from app.pages.translation import mark
 
-PROBLEM: Final = "application/problem+json"
 JSON: Final = "application/json"
 PLAIN: Final[Mapping[HTTPStatus, str]] = MappingProxyType(
     {
         HTTPStatus.NOT_FOUND: mark("This page does not exist."),
-        HTTPStatus.METHOD_NOT_ALLOWED: mark("This page cannot do that."),
+        HTTPStatus.METHOD_NOT_ALLOWED: mark("This action is not available here."),
         HTTPStatus.INTERNAL_SERVER_ERROR: mark("Try again later; the operator finds the cause in the log."),
     }
 )
@@ -63,7 +63,7 @@ def _page(request: Request, start: Message, problem: bytes) -> tuple[Message, by
     """The page of a problem; headers such as Retry-After and Allow stay."""
     document: dict[str, Any] = json.loads(problem)
     detail, status = document["detail"], HTTPStatus(start["status"])
-    text = "; ".join(item["msg"] for item in detail) if isinstance(detail, list) else str(detail)
+    text = invalid_text(detail) if isinstance(detail, list) else str(detail)
     if "code" not in document:
         # The framework's errors name paths and methods, which say nothing to people.
         text = PLAIN.get(status, text)

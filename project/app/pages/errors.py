@@ -1,14 +1,15 @@
 """Error pages."""
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, get_args
 from urllib.parse import urlsplit
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic_core import core_schema
 from starlette.exceptions import HTTPException
 
 from app.api.early_response import EarlyResponse
@@ -33,6 +34,8 @@ TITLES: Final[Mapping[HTTPStatus, str]] = MappingProxyType(
         HTTPStatus.CONFLICT: mark("Not possible right now"),
     }
 )
+FRAMEWORK_ERRORS: Final = frozenset(get_args(core_schema.ErrorType)) - {"value_error"}
+"""Types of errors that pydantic words for developers."""
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -55,9 +58,7 @@ class PageRoute(APIRoute):
             except HTTPException as error:
                 return EarlyResponse.of(error_page(request, HTTPStatus(error.status_code), str(error.detail)))
             except RequestValidationError as error:
-                return error_page(
-                    request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(item["msg"] for item in error.errors())
-                )
+                return error_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, invalid_text(error.errors()))
 
         return handle_page
 
@@ -75,11 +76,27 @@ class PageOrJsonRoute(PageRoute):
         return handle_either
 
 
+def invalid_text(errors: Sequence[Mapping[str, Any]]) -> str:
+    """What is wrong with a form or an address, in the words of the service, or else which values to check."""
+    own = [error["msg"].removeprefix("Value error, ") for error in errors if _is_own(error)]
+    if own:
+        return "; ".join(own)
+    names = dict.fromkeys(str(error["loc"][1]) for error in errors if len(error["loc"]) > 1)
+    return f"Check the values of: {', '.join(names)}." if names else "; ".join(error["msg"] for error in errors)
+
+
+def _is_own(error: Mapping[str, Any]) -> bool:
+    if error["type"] == "missing":
+        return bool(error["msg"] != "Field required")
+    return error["type"] not in FRAMEWORK_ERRORS
+
+
 def error_page(request: Request, status: HTTPStatus, text: str) -> Response:
     """A page with an error message."""
     # Links back to the form, but only to a path of this service, whatever the Referer header says.
     referrer = urlsplit(request.headers.get("referer", ""))
-    back = local_path(referrer.path) if referrer.netloc == request.headers.get("host") else ""
+    path = f"{referrer.path}?{referrer.query}" if referrer.query else referrer.path
+    back = local_path(path) if referrer.netloc == request.headers.get("host") else ""
     return page(
         request,
         "error.html",

@@ -14,7 +14,6 @@ from app.api.params import FIRST_TIME, LAST_TIME, Time
 from app.db.crud.search import Filters, Order, Reviewed, Sort
 from app.domain import Status
 from app.models.pydantic import StorableStr
-from app.pages.rendering import to_model_label
 
 MAX_IDS: Final = 500
 Day = Annotated[date, Field(ge=FIRST_TIME.date(), le=LAST_TIME.date())]
@@ -60,7 +59,7 @@ class HistoryFilters(BaseModel):
         return Filters(
             status=Status(self.status) if self.status else None,
             model=self.model,
-            label=to_model_label(self.label),
+            label=self.label,
             min_confidence=int(self.least) / 100 if self.least else None,
             max_confidence=int(self.most) / 100 if self.most else None,
             words=self.q,
@@ -100,8 +99,7 @@ class HistoryFilters(BaseModel):
         filters = self._plain()
         times = {"created_from": filters.created_from, "created_before": filters.created_before}
         parameters: dict[str, object] = {
-            **{name: getattr(self, name) for name in ("q", "status", "model", "reviewed", "category")},
-            "label": to_model_label(self.label),
+            **{name: getattr(self, name) for name in ("q", "status", "model", "label", "reviewed", "category")},
             **{name: int(value) / 100 for name, value in percents.items() if value},
             **{name: value.isoformat() for name, value in times.items() if value},
             **others,

@@ -25,7 +25,8 @@ router = APIRouter(prefix="/history", include_in_schema=False, route_class=PageO
 
 BATCH: Final = 500
 """Predictions of one request of a script, which sends as many as it needs."""
-MAX_COUNTED: Final = 100_000
+MAX_TO_DELETE: Final = 100_000
+"""Predictions that are counted before the question whether to delete them."""
 TextField = Annotated[StorableStr, Field(max_length=255)]
 Action = Literal["delete", "reclassify", "teach"]
 
@@ -53,28 +54,32 @@ async def change_selection(
 ) -> Response:
     """Delete predictions, classify them again, or make them examples of a custom model.
 
-    Scripts get the number of changes, and the ID before which the next request continues.
+    Scripts get the number of changes.
     """
     filters = form.filters(state)
     is_page = prefers_html(request)
     if is_page and form.action == "delete" and not form.sure:
-        count = await search.count(MAX_COUNTED, filters) if form.everything else len(form.ids)
+        count = await search.count(MAX_TO_DELETE, filters) if form.everything else len(form.ids)
         return page(
-            request, "selection.html", count=count, fields=(await request.form()).multi_items(), back=form.query()
+            request,
+            "selection.html",
+            count=count,
+            is_more=count == MAX_TO_DELETE,
+            fields=(await request.form()).multi_items(),
+            back=form.query(),
         )
     changed, last = 0, form.before
     while True:
         after = None if last is None else (last,)
         ids = [row.id for row in await search.page(BATCH, after, filters)] if form.everything else form.ids
         changed += await _change(form, ids, state, caller)
-        last = ids[-1] if form.everything and len(ids) == BATCH else None
-        # Without scripts, one request does it all.
-        if last is None or not is_page:
+        if not form.everything or len(ids) < BATCH:
             break
+        last = ids[-1]
     if is_page:
         query = form.query()
         return redirect(request, f"/history?{query}" if query else "/history")
-    return JSONResponse({"changed": changed, "before": last})
+    return JSONResponse({"changed": changed})
 
 
 async def _change(form: SelectionForm, ids: Sequence[int], state: AppState, caller: Caller) -> int:

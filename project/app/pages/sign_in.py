@@ -12,12 +12,14 @@ from app.api.middleware.auth import SIGN_IN, SIGN_OUT, client_address
 from app.api.middleware.refused_keys import note_refused_key
 from app.api.session_cookie import SessionCookie
 from app.db.crud import api_keys, audit_log
-from app.domain import KeyRefused
+from app.domain import KeyRefused, Scope
 from app.pages.errors import PageRoute
 from app.pages.rendering import local_path, page
+from app.pages.translation import mark
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
+UPLOADS_ONLY: Final = mark("This API key may not read results, so it cannot be used on the page.")
 SESSION_LIFETIME: Final = timedelta(hours=12)
 
 
@@ -44,6 +46,14 @@ async def sign_in(request: Request) -> Response:
             message=error.message,
         )
     assert caller.key_id is not None
+    if not caller.may(Scope.READ):
+        return page(
+            *(request, "sign-in.html"),
+            status=HTTPStatus.FORBIDDEN,
+            navigation=False,
+            next=target,
+            message=UPLOADS_ONLY,
+        )
     token = await api_keys.begin_session(caller.key_id, SESSION_LIFETIME)
     signed_in = replace(caller, address=client_address(request))
     await audit_log.record("session.started", signed_in, caller.key_id)

@@ -111,6 +111,6 @@ async def delete(name: CustomModelName, request: Request, state: State, caller: 
 
 @router.post("/{name}/examples/{id}/deletion/")
 async def delete_example(name: CustomModelName, id: Id, request: Request) -> Response:
-    """Remove a image from the examples."""
+    """Remove an image from the examples."""
     await examples.delete_all((await custom_models.get(name)).id, [id])
     return redirect(request, f"/teach/{name}")

@@ -28,6 +28,10 @@ def mark(text: str) -> str:
     return text
 
 
+MESSAGES: Final = "domain.py"
+"""Where messages of errors come from, as the files of translations name it."""
+
+
 @cache
 def language_names() -> Mapping[str, str]:
     """The languages of the pages by code, each by its own name."""
@@ -45,13 +49,13 @@ def translations(language: str) -> NullTranslations:
 
 @cache
 def script_texts(language: str) -> Mapping[str, str]:
-    """Translations of the texts of scripts, by their English texts."""
+    """Translations of the texts of scripts, and of messages that these show, by their English texts."""
     if language == ENGLISH:
         return MappingProxyType({})
     texts = {
         entry.msgid: entry.msgstr
         for entry in _file(language).translated_entries()
-        if any(place.endswith(".js") for place, _ in entry.occurrences)
+        if any(place.endswith(".js") or place == MESSAGES for place, _ in entry.occurrences)
     }
     return MappingProxyType(texts)
 

@@ -70,7 +70,7 @@ async def test_pages_are_accessible(
     await context.close()
 
 
-async def test_everything_works_with_the_keyboard(browser: Browser, service: str, tmp_path: Path) -> None:
+async def test_image_is_uploaded_with_the_keyboard(browser: Browser, service: str, tmp_path: Path) -> None:
     context = await opened(browser, service, [])
     page = await context.new_page()
     chosen: asyncio.Future[FileChooser] = asyncio.get_running_loop().create_future()
@@ -92,7 +92,9 @@ async def test_everything_works_with_the_keyboard(browser: Browser, service: str
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-async def test_swagger_ui_works_under_its_content_security_policy(browser: Browser, service: str, path: str) -> None:
+async def test_documentation_of_the_api_works_under_its_content_security_policy(
+    browser: Browser, service: str, path: str
+) -> None:
     complaints: list[str] = []
     context = await opened(browser, service, complaints)
     page = await context.new_page()

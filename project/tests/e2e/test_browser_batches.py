@@ -46,7 +46,7 @@ async def test_sample_is_classified_on_an_empty_service(browser: Browser, servic
 
 
 async def test_folder_is_uploaded_in_order_with_its_progress(browser: Browser, service: str, tmp_path: Path) -> None:
-    for number in range(4):
+    for number in range(8, 12):
         (tmp_path / f"{number}.jpg").write_bytes(circles(number))
     (tmp_path / "notes.txt").write_text("no picture")
     context = await opened(browser, service, [])
@@ -55,7 +55,7 @@ async def test_folder_is_uploaded_in_order_with_its_progress(browser: Browser, s
     await page.locator("#folder").set_input_files(tmp_path)
     await expect(page.get_by_text("4 of 4")).to_be_visible()
     names = [await name.inner_text() for name in await page.locator(".result h3").all()]
-    assert sorted(names) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+    assert names == ["8.jpg", "9.jpg", "10.jpg", "11.jpg"]
     await context.close()
 
 
@@ -112,4 +112,88 @@ async def test_images_of_a_zip_file_are_classified_and_have_an_address(browser: 
     await page.get_by_role("link", name="These images in History").click()
     await expect(page.locator(".card")).to_have_count(2)
     await expect(page.get_by_text("only some images")).to_be_visible()
+    await context.close()
+
+
+async def test_file_that_is_gone_is_reported_and_not_sent_forever(
+    browser: Browser, service: str, tmp_path: Path
+) -> None:
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    go_on = asyncio.Event()
+    sent: list[str] = []
+
+    async def delay(route: Route) -> None:
+        sent.append(route.request.url)
+        await go_on.wait()
+        await route.continue_()
+
+    await page.route("**/predictions/", delay)
+    await page.goto("/")
+    paths = [tmp_path / f"{number}.jpg" for number in range(5)]
+    for number, path in enumerate(paths):
+        path.write_bytes(circles(number))
+    await page.set_input_files("#files", paths)
+    await page.get_by_role("button", name="Pause").click()
+    paths[-1].unlink()
+    go_on.set()
+    await page.get_by_role("button", name="Resume").click()
+    gone = page.locator(".result", has_text="4.jpg").get_by_role("alert")
+    await expect(gone).to_contain_text("This file has been changed or removed")
+    await expect(page.locator(".result[data-status=succeeded]")).to_have_count(4)
+    await expect(page.get_by_text("5 of 5")).to_be_visible()
+    assert len(sent) <= 5
+    await context.close()
+
+
+async def test_uploads_go_on_after_a_pause_that_was_left(browser: Browser, service: str) -> None:
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    go_on = asyncio.Event()
+
+    async def delay(route: Route) -> None:
+        await go_on.wait()
+        await route.continue_()
+
+    await page.route("**/predictions/", delay)
+    await page.goto("/")
+    await page.set_input_files("#files", [file("a.jpg", circles(1)), file("b.jpg", circles(2))])
+    await page.get_by_role("button", name="Pause").click()
+    go_on.set()
+    await expect(page.locator(".result[data-status=succeeded]")).to_have_count(2)
+    await page.get_by_role("button", name="Clear the results").click()
+    await page.set_input_files("#files", [file("c.jpg", circles(3))])
+    await expect(page.locator(".result[data-status=succeeded]")).to_have_count(1)
+    await context.close()
+
+
+async def test_leaving_asks_while_uploads_wait_for_the_service(browser: Browser, service: str) -> None:
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    asked: list[str] = []
+
+    async def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        await dialog.dismiss()
+
+    page.on("dialog", stay)
+    await page.goto("/")
+    await context.set_offline(True)
+    await page.set_input_files("#files", [file("a.jpg", circles(1)), file("images.zip", zipped({"b.jpg": circles(2)}))])
+    await expect(page.get_by_text("The upload continues by itself.")).to_be_visible()
+    await page.evaluate("() => { location.href = '/statistics'; }")
+    await context.set_offline(False)
+    await expect(page.locator(".result[data-status=succeeded]")).to_have_count(2)
+    assert asked == ["beforeunload"]
+    await context.close()
+
+
+async def test_drop_without_images_says_so(browser: Browser, service: str) -> None:
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    await page.goto("/history")
+    await page.evaluate(DROP, ["notes.txt", [1, 2, 3]])
+    await expect(page.get_by_text("No images found.")).to_be_visible()
+    await page.evaluate(DROP, ["images.zip", [1, 2, 3]])
+    await expect(page.get_by_text("Drop ZIP files on the page Classify.")).to_be_visible()
     await context.close()

@@ -114,6 +114,48 @@ async def test_selected_images_are_deleted_unless_that_is_undone(browser: Browse
     await context.close()
 
 
+async def test_actions_on_a_selection_are_done_while_the_page_stays_open(browser: Browser, service: str) -> None:
+    ids = upload_data(service, *(circles(number) for number in range(3)))
+    complaints: list[str] = []
+    context = await opened(browser, service, complaints)
+    page = await context.new_page()
+    await page.goto("/history")
+    await page.locator(".select input").first.check()
+    await page.keyboard.press("Delete")
+    async with page.expect_response("**/history/selection") as deletion:
+        await expect(page.get_by_text("Deleted.")).to_be_visible()
+    assert await (await deletion.value).json() == {"changed": 1}
+    assert {row["id"] for row in httpx.get(f"{service}/predictions/").json()} == set(ids[:-1])
+    await page.locator(".select input").first.check()
+    await page.get_by_text("Classify again").first.click()
+    async with page.expect_response("**/history/selection") as again:
+        await page.get_by_role("button", name="Classify again").click()
+    assert (await again.value).status == 200
+    assert complaints == []
+    await context.close()
+
+
+async def test_everything_that_matches_is_deleted_although_the_page_is_left(browser: Browser, service: str) -> None:
+    upload_data(service, *[circles(1)] * 62, name="circle.jpg")
+    (kept,) = upload_data(service, circles(9), name="kept.jpg")
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    await page.goto("/history?q=circle")
+    await page.locator(".select input").first.check()
+    await page.get_by_label("all that match the filters").check()
+    await page.get_by_role("button", name="Delete", exact=True).click()
+    # What would follow on the next page is deleted, too, so it is not shown.
+    await expect(page.locator(".card:visible, #more:visible")).to_have_count(0)
+    await page.goto("/statistics")
+    await page.goto("/history")
+    await expect(page.locator(f".card[data-id='{kept}']")).to_be_visible()
+    async with asyncio.timeout(30):
+        while len(rows := httpx.get(f"{service}/predictions/").json()) > 1:
+            await page.reload()
+    assert [row["id"] for row in rows] == [kept]
+    await context.close()
+
+
 async def test_everything_that_matches_is_deleted_without_scripts(browser: Browser, service: str) -> None:
     upload_data(service, *(circles(number) for number in range(3)), name="circle.jpg")
     (kept,) = upload_data(service, circles(9), name="kept.jpg")

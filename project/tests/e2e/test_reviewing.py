@@ -86,7 +86,7 @@ async def test_near_duplicates_are_reviewed_together_and_undone(browser: Browser
     assert {number: row["top_prediction"] for number, row in reviewed(service).items()} == dict.fromkeys(
         copies, "my_view"
     )
-    await page.locator(f"#r{other}").press("z")
+    await page.locator(f".review[data-id='{other}']").press("z")
     await expect(page.locator(".review.done")).to_have_count(0)
     assert reviewed(service) == {}
     assert complaints == []
@@ -171,12 +171,12 @@ async def test_reviews_work_without_scripts(browser: Browser, service: str) -> N
     context = await opened(browser, service, [], java_script_enabled=False)
     page = await context.new_page()
     await page.goto("/review")
-    await page.locator(f"#r{first} .choice").first.click()
+    await page.locator(f".review[data-id='{first}'] .choice").first.click()
     assert {number: row["verdict"] for number, row in reviewed(service).items()} == {first: "confirmed"}
     await page.get_by_role("button", name="Undo").click()
     assert reviewed(service) == {}
-    await page.locator(f"#r{second} summary").click()
-    await page.locator(f"#r{second} [name=text]").fill("my stripes")
+    await page.locator(f".review[data-id='{second}'] summary").click()
+    await page.locator(f".review[data-id='{second}'] [name=text]").fill("my stripes")
     await page.keyboard.press("Enter")
     await expect(page.get_by_text("Saved.")).to_be_visible()
     assert reviewed(service)[second]["top_prediction"] == "my_stripes"

@@ -205,11 +205,24 @@ async def test_other_sites_cannot_change_anything_with_a_session(closed: httpx.A
 async def test_image_shared_with_the_installed_page_is_accepted(closed: httpx.AsyncClient) -> None:
     await sign_in(closed, READ, WRITE)
     shared = {"file": ("shared.jpg", jpeg())}
-    accepted = await closed.post("/classifications", files=shared, headers={**HTML, "Sec-Fetch-Site": "none"})
-    assert accepted.status_code == 303
-    for site in ("cross-site", "same-site"):
-        refused = await closed.post("/classifications", files=shared, headers={**HTML, "Sec-Fetch-Site": site})
-        assert refused.status_code == 403, site
+    # Pages that were installed before still use the second one.
+    for path in ("/shared", "/classifications"):
+        accepted = await closed.post(path, files=shared, headers={**HTML, "Sec-Fetch-Site": "none"})
+        assert accepted.status_code == 303
+        for site in ("cross-site", "same-site"):
+            refused = await closed.post(path, files=shared, headers={**HTML, "Sec-Fetch-Site": site})
+            assert refused.status_code == 403, site
+
+
+async def test_all_images_that_are_shared_at_once_are_accepted(client: httpx.AsyncClient) -> None:
+    images = [("file", (f"{number}.jpg", jpeg(300 + number))) for number in range(3)]
+    accepted = await client.post("/shared", files=images, headers=HTML)
+    assert (accepted.status_code, accepted.headers["location"]) == (303, "/history?only=1,2,3")
+    single = await client.post("/shared", files=images[:1], headers=HTML)
+    assert single.headers["location"] == "/history/4"
+    refused = await client.post("/shared", files={"file": ("notes.txt", b"no image")}, headers=HTML)
+    assert refused.status_code == 400
+    assert "This is a text file" in refused.text or "File must be an image" in refused.text
 
 
 async def test_other_sites_cannot_change_anything_without_keys(client: httpx.AsyncClient) -> None:

@@ -92,7 +92,13 @@ async def test_what_a_key_may_not_do_is_not_offered(closed: httpx.AsyncClient) -
     assert 'id="upload"' in pages["writer"]
     assert [name for name, text in pages.items() if 'href="/keys"' in text] == ["admin"]
     await closed.post("/predictions/", files={"file": ("a.jpg", jpeg())}, headers={**writer, "Prefer": "wait=30"})
-    for path, change in (("/history", 'id="chosen"'), ("/history/1", "Is that right?"), ("/history/1", "data-delete")):
+    model = {"name": "shapes"}
+    assert (await closed.post("/models", json=model, headers=writer)).status_code == 201
+    for path, change in (
+        *(("/history", 'id="chosen"'), ("/history/1", "Is that right?"), ("/history/1", "data-delete")),
+        *(("/history", 'href="/review"'), ("/review", '<button class="choice"')),
+        *(("/teach/shapes", 'id="examples"'), ("/teach/shapes", 'id="train"'), ("/teach/shapes", "Delete this model")),
+    ):
         shown = [name for name, headers in start.items() if change in (await closed.get(path, headers=headers)).text]
         assert shown == ["writer", "admin"], path
 

@@ -73,6 +73,7 @@ async def test_filters_select_matching_predictions(client: httpx.AsyncClient, da
         ("status", "failed"): "status = 'failed'",
         ("model", "another"): "model = 'another'",
         ("label", "label_7"): "top_prediction = 'label_7'",
+        ("label", "label 7"): "top_prediction = 'label_7'",
         ("min_confidence", "0.97"): "confidence >= 0.97",
         ("q", "holiday"): "filename LIKE 'holiday%'",
         ("q", "NORW jpg"): "filename LIKE 'holiday%'",

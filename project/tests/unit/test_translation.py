@@ -55,7 +55,8 @@ def test_english_texts_are_those_of_the_templates() -> None:
     assert script_texts(ENGLISH) == {}
 
 
-def test_scripts_get_their_own_texts_only() -> None:
+def test_scripts_get_their_own_texts_and_the_messages_that_they_show() -> None:
     german = script_texts("de")
     assert german["Uploading…"] == "Wird hochgeladen …"
+    assert german["Prediction not found"] == "Diese Klassifizierung gibt es nicht"
     assert "Confusion matrix" not in german

@@ -41,7 +41,7 @@ from app.domain import (
 )
 
 SIGN_IN: Final = "/sign-in"
-SHARE_TARGET: Final = "/classifications"
+SHARE_TARGETS: Final = {"/shared", "/classifications"}
 """Where installed pages send what people share with them; the only change that a browser may request on its own."""
 SIGN_OUT: Final = "/sign-out"
 OPEN_PATHS: Final = ("/ping", "/health", "/ready", "/docs", "/redoc", "/openapi.json", SIGN_IN, SIGN_OUT)
@@ -164,7 +164,7 @@ class AuthMiddleware:
         else:
             raise KeyNeeded
         needed = Scope.WRITE if changes else Scope.READ
-        if caller.may(needed) or (caller.may(Scope.UPLOAD) and _is_for_uploaders(request.method, path)):
+        if caller.may(needed) or (caller.may(Scope.UPLOAD) and is_for_uploaders(request.method, path)):
             return caller
         raise ScopeMissing(f"The API key does not have the scope {needed}.")
 
@@ -185,7 +185,7 @@ class AuthMiddleware:
         return caller
 
 
-def _is_for_uploaders(method: str, path: str) -> bool:
+def is_for_uploaders(method: str, path: str) -> bool:
     """Whether a request may be sent with the scope ``upload``; its route restricts it to the caller's predictions."""
     if method in SAFE_METHODS:
         return bool(OWN_PATHS.fullmatch(path))
@@ -221,7 +221,7 @@ def _check_site(request: Request, trusted: frozenset[str], *, signed_in: bool) -
         return
     if fetch_site is not None:
         # No page makes a browser send "none": a person has shared an image with the installed page, for example.
-        is_own_act = fetch_site == "none" and (not signed_in or path_of(request.scope).rstrip("/") == SHARE_TARGET)
+        is_own_act = fetch_site == "none" and (not signed_in or path_of(request.scope).rstrip("/") in SHARE_TARGETS)
         if fetch_site != "same-origin" and not is_own_act:
             raise CrossSite
     elif origin is not None:

@@ -135,7 +135,9 @@ class Filters:
         elif self.labels is not None:
             yield "top_prediction = ANY({})", list(self.labels)
         # Corrections, and labels of earlier versions, are stored in the form in which they were sent.
-        forms = {self.label, *(unicodedata.normalize(form, self.label) for form in ("NFC", "NFD"))}
+        # Models write "tiger_cat", and people may write "tiger cat", also as a label of a custom model.
+        spellings = {self.label, self.label.replace(" ", "_")}
+        forms = spellings | {unicodedata.normalize(form, text) for form in ("NFC", "NFD") for text in spellings}
         if len(forms) > 1:
             yield "top_prediction = ANY({})", sorted(forms)
         elif self.label:

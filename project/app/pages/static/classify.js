@@ -11,23 +11,22 @@ if (upload) {
   files.required = false;
   if (matchMedia("(pointer: coarse)").matches) { photo.hidden = true; document.querySelector(".camera").hidden = false; }
 
-  const key = () => crypto.randomUUID ? crypto.randomUUID() : Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, "0")).join("");
-
   // What is shown for an image: a picture, its name, and its state.
-  const addItem = name => {
+  const addItem = (name, before = null) => {
     const image = element("img", { alt: "", width: 160, height: 120 }), state = element("div"), action = element("div");
     // Browsers cannot display every format that the service accepts.
     image.onerror = () => image.classList.add("none");
     image.onload = () => image.classList.remove("none");
     const item = element("li", { className: "result" }, image, element("div", {}, element("h3", { textContent: name }), state), action);
-    results.append(item);
+    if (before) before.before(item);
+    else results.append(item);
     return { name, item, image, state, action };
   };
 
   const add = file => {
     const progress = element("progress", { max: 1, value: 0 });
     progress.setAttribute("aria-label", _("Upload of %(name)s", { name: file.name }));
-    const job = { ...addItem(file.name), file, progress, key: key(), model: document.getElementById("model").value, isOver: false };
+    const job = { ...addItem(file.name), file, progress, key: newKey(), model: document.getElementById("model").value, isOver: false };
     job.image.src = URL.createObjectURL(file);
     jobs.push(job);
     if (file.size > maxBytes) {
@@ -60,7 +59,7 @@ if (upload) {
   overview.append(count, total, pauseButton, retryButton, allLink);
   const showOverview = () => {
     const over = jobs.filter(job => job.isOver).length, failed = jobs.filter(job => job.again).length;
-    overview.hidden = jobs.length < 2;
+    overview.hidden = jobs.length < 2 && !isPaused;
     count.textContent = _("%(done)s of %(all)s", { done: over, all: jobs.length });
     total.max = jobs.length;
     total.value = over;
@@ -72,7 +71,8 @@ if (upload) {
     allLink.href = `${root}/history?only=${rangesOf(ids)}`;
   };
   addEventListener("beforeunload", event => {
-    if (waiting.length || busy) event.preventDefault();
+    // Also those that wait for the service.
+    if (jobs.some(job => !job.isOver && !job.id)) event.preventDefault();
   });
 
   const send = job => {
@@ -91,7 +91,11 @@ if (upload) {
   const done = () => { busy -= 1; next(); };
 
   // The image waits, and is sent again with the same key once the service can be reached.
-  const disconnected = job => {
+  const disconnected = async job => {
+    if (!await isReadable(job.file)) {
+      fail(job, _("This file has been changed or removed since you chose it. Choose it again."));
+      return;
+    }
     job.state.replaceChildren(
       element("p", { className: "answer busy", textContent: _("The service cannot be reached. The upload continues by itself.") }),
       element("button", { type: "button", textContent: _("Try again"), onclick: () => retry() }));
@@ -101,6 +105,11 @@ if (upload) {
   };
 
   const received = (job, request) => {
+    if (request.status === 401) {
+      fail(job, _("You are signed out."), true);
+      job.state.append(" ", element("a", { href: `${root}/sign-in`, target: "_blank", textContent: _("Sign in") }));
+      return;
+    }
     if (request.status === 201) {
       const prediction = JSON.parse(request.responseText);
       URL.revokeObjectURL(job.image.src);
@@ -133,9 +142,7 @@ if (upload) {
 
   const refusal = request => {
     try {
-      const { detail, reason } = JSON.parse(request.responseText);
-      if (reason) return _(reason);
-      const message = typeof detail === "string" ? detail : detail.map(entry => entry.msg).join("; ");
+      const body = JSON.parse(request.responseText), message = body.reason ?? detailOf(body);
       return message === "File must be an image" ? _("Unsupported file. Use JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF.") : _(message);
     } catch { return _("The service responded with %(status)s.", { status: request.status }); }
   };
@@ -194,11 +201,11 @@ if (upload) {
     job.state.replaceChildren(element("p", { className: "answer busy", textContent: _("Uploading…") }));
     showOverview();
     const address = `${root}/predictions/batch?${new URLSearchParams({ model: document.getElementById("model").value })}`;
-    const response = await fetch(address, { method: "POST", body: file, headers: { ...OWN, "Content-Type": "application/zip", "Idempotency-Key": key() } }).catch(() => null);
-    const answer = await response?.json().catch(() => null);
-    if (!response) { fail(job, _("The service cannot be reached.")); return; }
+    const response = await sendFile(file, address, file, { "Content-Type": "application/zip" });
+    if (!response) { fail(job, _("This file has been changed or removed since you chose it. Choose it again.")); return; }
+    const answer = await response.json().catch(() => null);
     for (const item of answer?.items ?? []) {
-      const one = { ...addItem(item.filename), isOver: false };
+      const one = { ...addItem(item.filename, job.item), isOver: false };
       jobs.push(one);
       if (item.prediction) accepted(one, item.prediction);
       else fail(one, _(item.error.message));
@@ -213,15 +220,20 @@ if (upload) {
   const addAll = list => {
     const chosen = [...list].filter(file => !file.name.startsWith("."));
     if (chosen.length) clear.hidden = false;
+    if (jobs.every(job => job.isOver)) isPaused = false;
     for (const file of chosen) /\.zip$/i.test(file.name) ? addZip(file) : add(file);
   };
-  const addChosen = (input, isWanted = () => true) => { addAll([...input.files].filter(isWanted)); input.value = ""; };
+  const addChosen = input => { addAll(input.files); input.value = ""; };
   for (const input of [files, photo]) {
     input.addEventListener("change", () => addChosen(input));
     // Chosen while the page was loading.
     addChosen(input);
   }
-  folder.addEventListener("change", () => addChosen(folder, file => IMAGES.test(file.name)));
+  folder.addEventListener("change", () => {
+    const images = [...folder.files].filter(file => IMAGES.test(file.name));
+    addAll(images.sort((a, b) => a.webkitRelativePath.localeCompare(b.webkitRelativePath, undefined, { numeric: true })));
+    folder.value = "";
+  });
   upload.addEventListener("submit", event => { event.preventDefault(); addChosen(files); });
   for (const name of ["dragenter", "dragover"]) {
     document.addEventListener(name, event => { event.preventDefault(); upload.classList.add("over"); });
@@ -240,6 +252,8 @@ if (upload) {
   for (const link of document.querySelectorAll("[data-sample]")) {
     link.addEventListener("click", async event => {
       event.preventDefault();
+      // Not twice by a double click.
+      if (event.detail > 1) return;
       const response = await fetch(link.href).catch(() => null);
       if (!response?.ok) { toast(_("The service cannot be reached.")); return; }
       addAll([new File([await response.blob()], link.dataset.sample, { type: "image/jpeg" })]);

@@ -9,7 +9,9 @@ function endless() {
     if (loading) return;
     loading = true;
     watcher.disconnect();
-    const text = await (await fetch(more.href)).text();
+    const response = await fetch(more.href);
+    if (!response.ok) throw new Error(response.status);
+    const text = await response.text();
     const page = new DOMParser().parseFromString(text, "text/html");
     const found = page.getElementById("gallery");
     if (!found) return;
@@ -19,7 +21,13 @@ function endless() {
     history.replaceState({ ...history.state, loaded: (history.state?.loaded ?? 0) + 1 }, "");
     endless();
   };
-  const watcher = new IntersectionObserver(entries => { if (entries.some(entry => entry.isIntersecting)) load().catch(() => { loading = false; }); }, { rootMargin: "600px" });
+  const tryAgain = async () => {
+    await whenReachable();
+    await pause(1);
+    loading = false;
+    watcher.observe(more);
+  };
+  const watcher = new IntersectionObserver(entries => { if (entries.some(entry => entry.isIntersecting)) load().catch(tryAgain); }, { rootMargin: "600px" });
   watcher.observe(more);
   more.addEventListener("click", event => { event.preventDefault(); load().catch(() => { location = more.href; }); });
 }
@@ -49,8 +57,8 @@ document.querySelector("form.filters")?.addEventListener("formdata", event => {
 // Back leads to the same position: as much is loaded again as had been.
 if (document.getElementById("gallery")) {
   history.scrollRestoration = "manual";
-  const { loaded = 0, position = 0 } = history.state ?? {};
-  history.replaceState({ position }, "");
+  const { loaded = 0, position = 0, card = null, top = 0 } = history.state ?? {};
+  history.replaceState({ position, card, top }, "");
   const restore = async () => {
     for (let number = 0; number < loaded; number += 1) {
       const more = document.getElementById("more");
@@ -60,9 +68,18 @@ if (document.getElementById("gallery")) {
       while (document.getElementById("gallery").children.length === count && document.body.contains(more)) await pause(0.05);
     }
     scrollTo(0, position);
+    // Cards that were not shown yet have an estimated height, so pixels alone lead elsewhere.
+    const shown = card && document.querySelector(`.card[data-id="${CSS.escape(card)}"]`);
+    for (let attempt = 0; shown && attempt < 5; attempt += 1) {
+      scrollBy(0, shown.getBoundingClientRect().top - top);
+      await new Promise(requestAnimationFrame);
+    }
   };
   if (position) restore();
-  addEventListener("pagehide", () => history.replaceState({ ...history.state, position: scrollY }, ""));
+  addEventListener("pagehide", () => {
+    const first = [...document.querySelectorAll(".card")].find(one => one.getBoundingClientRect().bottom > 0);
+    history.replaceState({ ...history.state, position: scrollY, card: first?.dataset.id, top: first?.getBoundingClientRect().top }, "");
+  });
 }
 
 // --- History: select images, and do something with all of them. ---
@@ -134,7 +151,16 @@ if (chosen && gallery) {
     clear();
     const affected = isAll ? [...gallery.children] : cards;
     const ids = isAll ? [] : cards.map(card => card.dataset.id);
-    if (action === "delete") for (const card of affected) card.hidden = true;
+    const more = document.getElementById("more")?.closest("p");
+    if (action === "delete") {
+      for (const card of affected) card.hidden = true;
+      // The images that would follow are deleted as well.
+      if (isAll && more) more.hidden = true;
+    }
+    const bringBack = () => {
+      for (const card of affected) card.hidden = false;
+      if (more) more.hidden = false;
+    };
     undoable(NAMES[action], async () => {
       if (action === "delete") for (const id of ids) unconfirmed.add(id);
       try {
@@ -144,31 +170,30 @@ if (chosen && gallery) {
         else if (action !== "teach") location.reload();
       } catch (error) {
         for (const id of ids) unconfirmed.remove(id);
-        for (const card of affected) card.hidden = false;
+        bringBack();
         toast(_("Not saved: %(reason)s", { reason: error.message }));
       }
-    }, () => { for (const card of affected) card.hidden = false; });
+    }, bringBack);
   });
 
-  // In batches, as the service accepts them.
+  // Selected images in batches, as the service accepts them; all that match in one request, so that leaving the page does not end it.
   async function sendAll(form, ids) {
-    let before = null, done = 0;
-    const progress = toast("");
+    let done = 0;
+    const progress = toast(_("In progress…"));
     try {
       do {
         if (ids.length) {
           form.delete("ids");
           for (const id of ids.splice(0, AT_ONCE_CHANGED)) form.append("ids", id);
         }
-        if (before) form.set("before", before);
-        const response = await fetch(chosen.action, { method: "POST", body: form, keepalive: ids.length === 0, headers: { ...OWN, Accept: "application/json" } })
+        // The form's own property is the buttons that are called action.
+        const response = await fetch(chosen.getAttribute("action"), { method: "POST", body: form, keepalive: ids.length === 0, headers: { ...OWN, Accept: "application/json" } })
           .catch(() => { throw new Error(_("The service cannot be reached.")); });
         const answer = await response.json().catch(() => ({}));
         if (!response.ok) throw new Error(_(detailOf(answer) ?? _("The service responded with %(status)s.", { status: response.status })));
         done += answer.changed;
-        before = answer.before;
         progress.textContent = _("Done: %(count)s", { count: done });
-      } while (before || ids.length);
+      } while (ids.length);
     } finally { progress.remove(); }
   }
   show();

@@ -76,9 +76,11 @@ showLocalTimes(document);
 showLocalAxes(document);
 
 document.getElementById("theme").addEventListener("click", event => {
-  const { next } = event.currentTarget.dataset, age = next ? 31_536_000 : 0;
+  const button = event.currentTarget, { next } = button.dataset, age = next ? 31_536_000 : 0;
   document.cookie = `theme=${next}; path=${root || "/"}; max-age=${age}; samesite=lax`;
-  location.reload();
+  document.documentElement.dataset.theme = next;
+  button.dataset.next = { "": "light", light: "dark", dark: "" }[next];
+  button.textContent = { "": _("Theme: automatic"), light: _("Theme: light"), dark: _("Theme: dark") }[next];
 });
 
 // Resolves once the service answers. A banner says so meanwhile.
@@ -104,15 +106,17 @@ const shortcuts = document.getElementById("shortcuts");
 document.getElementById("shortcuts-open")?.addEventListener("click", () => shortcuts.showModal());
 let isGoing = false;   // after G
 document.addEventListener("keydown", event => {
-  if (!shortcuts || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog[open], [contenteditable]")) return;
+  if (!shortcuts || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=checkbox], [type=radio]), select, textarea, dialog[open], [contenteditable]")) return;
   const key = event.key.toLowerCase(), target = isGoing ? { h: "/history", r: "/review" }[key] : { u: "/" }[key];
   isGoing = key === "g" && !document.getElementById("reviews");
   const search = document.querySelector("[data-shortcut='/']");
-  if (target) location = root + target;
+  const neighbour = { arrowleft: "newer", arrowright: "older" }[key], link = neighbour && document.getElementById(neighbour);
+  if (key === "u" && target && document.getElementById("files")) document.getElementById("files").click();
+  else if (target) location = root + target;
   else if (key === "?") shortcuts.showModal();
   else if (key === "/") search ? search.focus() : location = `${root}/history#search`;
-  else if (key === "arrowleft" || key === "arrowright") document.getElementById(key === "arrowleft" ? "newer" : "older")?.click();
-  else if (key === "delete") document.querySelector("[data-delete]")?.requestSubmit();
+  else if (link && !event.target.closest(".scroll")) link.click();
+  else if (key === "delete" && document.querySelector("[data-delete]")) document.querySelector("[data-delete]").requestSubmit();
   else return;
   event.preventDefault();
 });
@@ -209,6 +213,23 @@ function rangesOf(ids) {
   return parts.map(([from, to]) => from === to ? from : `${from}-${to}`).join(",");
 }
 
+const newKey = () => crypto.randomUUID ? crypto.randomUUID() : Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, "0")).join("");
+
+// Whether a file can still be read: it may have been changed or removed since it was chosen.
+const isReadable = file => file.slice(0, 1).arrayBuffer().then(() => true, () => false);
+
+// Sends a file, again with the same key once the service can be reached; null if the file is gone.
+async function sendFile(file, address, body, headers = {}) {
+  const all = { ...OWN, ...headers, "Idempotency-Key": newKey() };
+  for (;;) {
+    const response = await fetch(address, { method: "POST", body, headers: all }).catch(() => null);
+    if (response && ![429, 503].includes(response.status)) return response;
+    if (response) await pause(Number(response.headers.get("Retry-After")) || RECONNECT_S);
+    else if (!await isReadable(file)) return null;
+    else await whenReachable();
+  }
+}
+
 // --- Everywhere else: dropped images are uploaded. ---
 
 if (!document.getElementById("upload") && !document.getElementById("examples") && shortcuts && "mayUpload" in document.body.dataset) {
@@ -217,15 +238,24 @@ if (!document.getElementById("upload") && !document.getElementById("examples") &
   document.addEventListener("drop", async event => {
     if (!isFiles(event)) return;
     event.preventDefault();
-    const images = [...event.dataTransfer.files].filter(file => IMAGES.test(file.name));
+    const dropped = [...event.dataTransfer.files], entries = entriesOf(event.dataTransfer);
+    const found = entries.some(entry => entry.isDirectory)
+      ? (await Promise.all(entries.map(entry => filesBelow(entry)))).flat().map(({ file }) => file) : dropped;
+    const images = found.filter(file => IMAGES.test(file.name));
+    if (found.some(file => /\.zip$/i.test(file.name))) toast(_("Drop ZIP files on the page Classify."), _("Classify"), () => { location = `${root}/`; });
+    else if (!images.length) { toast(_("No images found.")); return; }
+    if (!images.length) return;
     const progress = toast(_("Uploading: %(done)s of %(all)s", { done: 0, all: images.length })), ids = [];
+    const warn = leaving => leaving.preventDefault();
+    addEventListener("beforeunload", warn);
     for (const file of images) {
       const form = new FormData();
       form.append("file", file, file.name);
-      const response = await fetch(`${root}/predictions/`, { method: "POST", body: form, headers: OWN }).catch(() => null);
+      const response = await sendFile(file, `${root}/predictions/`, form);
       if (response?.ok) ids.push((await response.json()).id);
       progress.textContent = _("Uploading: %(done)s of %(all)s", { done: ids.length, all: images.length });
     }
+    removeEventListener("beforeunload", warn);
     progress.remove();
     const text = ids.length === images.length ? _("Uploaded: %(count)s", { count: ids.length })
       : _("Uploaded: %(count)s; not accepted: %(failed)s", { count: ids.length, failed: images.length - ids.length });
@@ -258,6 +288,7 @@ if (live) {
   setInterval(async () => {
     if (document.hidden || live.querySelector("details[open]") || live.contains(document.activeElement)) return;
     const response = await fetch(location.href).catch(() => null);
+    if (!response) whenReachable();
     if (!response?.ok) return;
     const shown = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("live");
     if (!shown) return;
@@ -291,9 +322,15 @@ for (const details of document.querySelectorAll("[data-search-labels]")) {
 
 // --- API keys: copy a new one, and ask before one is revoked. ---
 
+// Browsers have a clipboard for scripts only on localhost and over HTTPS.
+async function copy(from) {
+  if (navigator.clipboard) { await navigator.clipboard.writeText(from.textContent); return; }
+  getSelection().selectAllChildren(from);
+  document.execCommand("copy");
+}
 for (const button of document.querySelectorAll("[data-copy]")) {
   button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    await copy(document.getElementById(button.dataset.copy));
     button.textContent = _("Copied");
   });
 }

@@ -64,7 +64,7 @@ const showZoom = () => {
   });
   dialog.addEventListener("wheel", event => { event.preventDefault(); zoom(event.deltaY < 0 ? 1.25 : 0.8, event.clientX, event.clientY); }, { passive: false });
   dialog.addEventListener("keydown", event => {
-    if (["+", "=", "-"].includes(event.key)) { event.preventDefault(); zoom(event.key === "-" ? 0.8 : 1.25); }
+    if (["+", "=", "-"].includes(event.key) && !event.ctrlKey && !event.metaKey) { event.preventDefault(); zoom(event.key === "-" ? 0.8 : 1.25); }
   });
   dialog.addEventListener("click", event => { if (event.target === dialog) dialog.close(); });
   dialog.addEventListener("close", () => dialog.remove());

@@ -76,7 +76,7 @@ if (list) {
     }).catch(() => null);
     if (response?.ok) return response.status === 204 ? null : response.json();
     const answer = await response?.json().catch(() => null);
-    throw new Error(typeof answer?.detail === "string" ? _(answer.detail) : _("The service cannot be reached."));
+    throw new Error(_(detailOf(answer ?? {}) ?? _("The service cannot be reached.")));
   }
 
   // labelOf: the label for a card; null confirms its own.
