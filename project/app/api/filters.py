@@ -55,10 +55,12 @@ Filtered = Annotated[Filters, Depends(_filters)]
 
 def with_meanings(filters: Filters, state: AppState, category: str = "") -> Filters:
     """The filters with the labels that their words mean, and those of a category."""
-    catalogs = _catalogs(state)
+    catalogs = catalogs_of(state)
     if category:
         members = {label for catalog in catalogs for label in catalog.labels_in(category)}
         filters = replace(filters, labels=tuple(sorted(members)))
+    if named := {label for catalog in catalogs if (label := catalog.label_named(filters.label))} - {filters.label}:
+        filters = replace(filters, label="").within((filters.label, *sorted(named)))
     # The whole name of a category, or else each word by itself.
     for parts in ([filters.words], words_of(filters.words)):
         meanings = [(part, _labels_for(part, catalogs)) for part in parts]
@@ -71,7 +73,7 @@ def _labels_for(text: str, catalogs: list[LabelCatalog]) -> tuple[str, ...]:
     return tuple(sorted({label for catalog in catalogs for label in catalog.labels_for(text)}))
 
 
-def _catalogs(state: AppState) -> list[LabelCatalog]:
+def catalogs_of(state: AppState) -> list[LabelCatalog]:
     """Those of all models, each once; ImageNet's if the models are elsewhere."""
     found = list({id(model.catalog): model.catalog for model in state.registry.models}.values())
     return found or [imagenet_catalog()]

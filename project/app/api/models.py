@@ -38,7 +38,7 @@ async def list_labels(
     ] = False,
 ) -> list[str] | list[LabelRead]:
     """Labels as they appear in predictions. With `QUEUE=pgqueuer` the web process needs the model folder for this."""
-    catalog = await _catalog(name, state)
+    catalog = await catalog_of(name, state)
     if not details:
         return [entry.label for entry in catalog.labels]
     return [
@@ -60,15 +60,15 @@ async def list_labels(
 )
 async def list_categories(name: ModelName, state: State) -> list[CategoryRead]:
     """Categories of the model's labels, as they appear in predictions; empty if they have none."""
-    catalog = await _catalog(name, state)
+    catalog = await catalog_of(name, state)
     return [
         CategoryRead(name=name, parent=category.parent, names=category.names, labels=sorted(catalog.labels_in(name)))
         for name, category in catalog.categories.items()
     ]
 
 
-async def _catalog(name: str, state: AppState) -> LabelCatalog:
-    """Raises ModelUnknown."""
+async def catalog_of(name: str, state: AppState) -> LabelCatalog:
+    """Names and categories of a model's labels, also of a custom model. Raises ModelUnknown."""
     if state.custom.find(name):
         labels = (await custom_models.get(name)).labels
         return LabelCatalog(tuple(LabelNames(label=label) for label in labels))

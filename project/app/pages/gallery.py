@@ -20,7 +20,8 @@ from app.models.pydantic_history import PastAnswerRead
 from app.pages.classify import image_models, reclassify
 from app.pages.errors import PageRoute
 from app.pages.history_filters import HistoryFilters
-from app.pages.rendering import page, redirect, to_model_label
+from app.pages.label_names import to_label
+from app.pages.rendering import page, redirect
 from app.storage.deletion import delete_prediction
 from app.worker.reviewing import correct_and_learn
 
@@ -143,9 +144,7 @@ async def correct_prediction(
     new_label: Annotated[bool, Form()] = False,
 ) -> Response:
     """Set a person's label; ``new_label``: a custom model gets it, if it lacks it."""
-    # Custom models have the labels that people gave them.
-    is_custom = state.custom.find((await state.get_prediction(id)).model)
-    chosen = label.strip() if is_custom else to_model_label(label)
+    chosen = to_label(label, (await state.get_prediction(id)).model, state)
     await correct_and_learn(id, chosen, CORRECTED, caller, state.custom, new_label=new_label)
     return redirect(request, f"/history/{id}")
 

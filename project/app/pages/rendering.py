@@ -1,5 +1,7 @@
 """Renders templates and sets the headers of pages."""
 
+from collections.abc import Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
@@ -14,7 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from app import __version__
+from app.api.deps import AppState
+from app.api.filters import catalogs_of
+from app.classifier.names.catalog import LabelCatalog
 from app.domain import ANYBODY, Scope
+from app.models.pydantic import CategoryConfidence, PredictionRead
 from app.pages.translation import PARAMETER, language_names, language_of, script_texts, translations
 
 FOLDER: Final = Path(__file__).parent
@@ -36,6 +42,9 @@ THEME: Final = "theme"
 THEMES: Final = ("light", "dark")
 COOKIE_SECONDS: Final = 365 * 86_400
 _KIB: Final = 1024
+LABEL_CERTAIN: Final = 0.5
+CATEGORY_CERTAIN: Final = 0.8
+"""Confidences from which pages show a label, or a category, as the answer. The scripts have the same."""
 
 
 def local_path(path: str) -> str:
@@ -47,14 +56,29 @@ def _percent(value: float) -> str:
     return f"{100 * value:.0f} %" if value >= 0.1 else f"{100 * value:.1f} %"  # noqa: PLR2004 - one digit more
 
 
-def _words(label: str) -> str:
-    """A label as people write it: ``tiger_cat`` becomes "tiger cat"."""
-    return label.replace("_", " ")
+_CATALOGS: ContextVar[Sequence[LabelCatalog]] = ContextVar("catalogs", default=())
+"""Those of the service that renders a page."""
 
 
-def to_model_label(text: str) -> str:
-    """The model's spelling of a label: ``tiger_cat`` for "tiger cat"."""
-    return text.strip().replace(" ", "_")
+def name_of(label: str, language: str, catalogs: Sequence[LabelCatalog]) -> str:
+    """What people call a label: its name, or else "tiger cat" for ``tiger_cat``."""
+    names = (catalog.name_of(label, language) for catalog in catalogs)
+    return next((name for name in names if name), label.replace("_", " "))
+
+
+def category_name(category: str, language: str, catalogs: Sequence[LabelCatalog]) -> str:
+    """What people call a category."""
+    names = (one.category_name(category, language) for one in catalogs if category in one.categories)
+    return next(names, category)
+
+
+def _answer(prediction: PredictionRead) -> CategoryConfidence | None:
+    """The narrowest category that is certain, where the label is not; None for other results."""
+    if prediction.verdict or prediction.corrected_at or (prediction.confidence or 0) >= LABEL_CERTAIN:
+        return None
+    certain = [one for one in prediction.categories or () if one.confidence >= CATEGORY_CERTAIN]
+    # Categories within each other have falling confidences, and two others cannot both be certain.
+    return min(certain, key=lambda one: one.confidence, default=None)
 
 
 def _size(count: int) -> str:
@@ -99,7 +123,15 @@ def _environment(language: str) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=_percent, words=_words, size=_size, time=_time, seconds=format_seconds, number=format_number, stem=_stem
+        answer=_answer,
+        category=lambda category: category_name(category, language, _CATALOGS.get()),
+        words=lambda label: name_of(label, language, _CATALOGS.get()),
+        percent=_percent,
+        size=_size,
+        time=_time,
+        seconds=format_seconds,
+        number=format_number,
+        stem=_stem,
     )
     environment.globals.update(
         version=__version__, language=language, languages=language_names(), script_texts=dict(script_texts(language))
@@ -139,6 +171,8 @@ def page(
             ]
         ),
     }
+    state = getattr(request.state, "app_state", None)
+    _CATALOGS.set(catalogs_of(state) if isinstance(state, AppState) else ())
     text = _environment(language).get_template(template).render(common | values)
     response = Response(text, status, HEADERS, "text/html; charset=utf-8")
     if PARAMETER in request.query_params and request.cookies.get(PARAMETER) != language:

@@ -17,7 +17,8 @@ from app.domain import MAX_ID, OTHER
 from app.models.pydantic import PredictionRead, StorableStr
 from app.pages.classify import image_models
 from app.pages.errors import PageRoute
-from app.pages.rendering import page, redirect, to_model_label
+from app.pages.label_names import to_label
+from app.pages.rendering import page, redirect
 from app.worker.custom_models import CustomModels
 from app.worker.reviewing import review_and_learn
 
@@ -76,9 +77,8 @@ async def review(
 ) -> Response:
     """Set a person's label, of a button or typed; without scripts."""
     prediction = await state.get_prediction(id)
-    typed = text if state.custom.find(prediction.model) else to_model_label(text)
     reviewed = False
-    if chosen := label or typed:
+    if chosen := label or to_label(text, prediction.model, state):
         reviewed = bool(await review_and_learn(Selection([id]), chosen, caller, state.custom, is_sampled=sampled))
     return redirect(request, _queue_path(model, id if reviewed else None))
 

@@ -41,7 +41,7 @@ async def test_prediction_can_be_viewed_corrected_and_classified_again(browser: 
     await page.get_by_text("Something else").click()
     label = page.get_by_label("Correct label")
     await label.focus()
-    await expect(page.locator("#labels option")).to_have_count(1000)
+    await expect(page.locator("#labels option[value='Siberian Husky']")).to_have_count(1)
     await label.fill("tiger_cat")
     await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_role("heading", name="tiger cat")).to_contain_text("corrected")

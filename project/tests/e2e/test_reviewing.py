@@ -53,7 +53,7 @@ async def test_hundred_images_take_hardly_more_actions(browser: Browser, service
         await actions.press("012345"[actions.count % 6])
     assert actions.count <= MAX_ACTIONS
     await expect(page.locator("#remaining")).to_have_text("0")
-    await page.wait_for_load_state("networkidle")
+    await expect(page.locator("#reviews")).to_have_attribute("aria-busy", "false")
     rows = reviewed(service)
     assert len(rows) == MANY
     assert {row["verdict"] for row in rows.values()} == {"confirmed", "corrected"}
@@ -82,7 +82,7 @@ async def test_near_duplicates_are_reviewed_together_and_undone(browser: Browser
     await page.get_by_label("Label for all that are selected").fill("my view")
     await page.get_by_role("button", name="Apply to all 3").click()
     await expect(page.locator(".review.done")).to_have_count(3)
-    await page.wait_for_load_state("networkidle")
+    await expect(page.locator("#reviews")).to_have_attribute("aria-busy", "false")
     assert {number: row["top_prediction"] for number, row in reviewed(service).items()} == dict.fromkeys(
         copies, "my_view"
     )
@@ -104,7 +104,7 @@ async def test_range_is_selected_with_shift_and_confirmed(browser: Browser, serv
     await expect(page.locator(".review.selected")).to_have_count(3)
     await page.get_by_role("button", name="Confirm each").click()
     await expect(page.locator(".review.done")).to_have_count(3)
-    await page.wait_for_load_state("networkidle")
+    await expect(page.locator("#reviews")).to_have_attribute("aria-busy", "false")
     assert [row["verdict"] for row in reviewed(service).values()] == ["confirmed"] * 3
     await context.close()
 
@@ -118,7 +118,7 @@ async def test_label_is_typed_with_the_keyboard_alone(browser: Browser, service:
     await page.keyboard.type("great white shark")
     await page.keyboard.press("Enter")
     await expect(page.locator(".review.done")).to_have_count(1)
-    await page.wait_for_load_state("networkidle")
+    await expect(page.locator("#reviews")).to_have_attribute("aria-busy", "false")
     # As the model writes it.
     assert reviewed(service)[number]["top_prediction"] == "great_white_shark"
     await context.close()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -105,6 +106,52 @@ async def test_labels_are_listed_with_names_and_categories(client: httpx.AsyncCl
     assert categories["big cat"]["parent"] == "mammal"
     assert categories["big cat"]["names"]["de"] == "Großkatze"
     assert "tiger" in categories["big cat"]["labels"]
+
+
+@pytest.mark.parametrize("label", ["tiger", "Tiger", "Panthera tigris"])
+async def test_label_filter_takes_each_of_its_names(
+    client: httpx.AsyncClient, tiger: dict[str, Any], label: str
+) -> None:
+    assert await found(client, label=label) == [tiger["id"]]
+    page = await client.get("/history", params={"label": label}, headers={"Accept": "text/html"})
+    assert f'data-id="{tiger["id"]}"' in page.text
+
+
+async def test_page_names_labels_in_its_language(client: httpx.AsyncClient, tiger: dict[str, Any]) -> None:
+    path, german = f"/history/{tiger['id']}", {"Accept": "text/html", "Accept-Language": "de"}
+    corrected = await client.post(f"{path}/correction", data={"label": "Getigerte Katze"}, headers=german)
+    assert corrected.status_code == 303
+    assert (await client.get(f"/predictions/{tiger['id']}/")).json()["top_prediction"] == "tabby"
+    assert "Getigerte Katze" in (await client.get(path, headers=german)).text
+    assert "tabby cat" in (await client.get(path, headers={"Accept": "text/html"})).text
+    asked = {"label": ["tabby", "my_cat"], "category": ["big cat", "other"]}
+    assert (await client.get("/label-names", params=asked, headers=german)).json() == {
+        "labels": {"tabby": "Getigerte Katze", "my_cat": "my cat"},
+        "categories": {"big cat": "Großkatze", "other": "other"},
+    }
+    names = (await client.get("/label-names", params={"model": FALLBACK}, headers=german)).json()["labels"]
+    assert len(names) == 998
+    assert names["tiger"] == "Tiger"
+
+
+async def test_page_shows_the_narrowest_certain_category_where_no_label_is_certain(
+    client: httpx.AsyncClient, tiger: dict[str, Any], database_url: str
+) -> None:
+    connection = await asyncpg.connect(database_url)
+    categories = [
+        {"name": name, "confidence": share} for name, share in (("animal", 0.95), ("mammal", 0.95), ("big cat", 0.91))
+    ]
+    statement = "UPDATE predictions SET confidence = 0.4, categories = $1"
+    await connection.execute(statement, json.dumps([*categories, {"name": "dog", "confidence": 0.04}]))
+    await connection.close()
+    path, german = f"/history/{tiger['id']}", {"Accept": "text/html", "Accept-Language": "de"}
+    text = (await client.get(path, headers={"Accept": "text/html"})).text
+    assert '<strong>big cat</strong> <span class="number">91 %</span>' in text
+    assert "perhaps tiger, 40 %" in text
+    assert "<strong>Großkatze</strong>" in (await client.get("/history", headers=german)).text
+    # A person's label is the answer.
+    await client.put(f"/predictions/{tiger['id']}/", json={"top_prediction": "tiger", "confidence": 1})
+    assert "perhaps" not in (await client.get(path, headers={"Accept": "text/html"})).text
 
 
 @pytest.mark.process

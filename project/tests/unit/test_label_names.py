@@ -136,6 +136,23 @@ def test_category_with_two_words_is_found_by_its_whole_name() -> None:
     assert names.labels_in("boat or ship") <= names.labels_for("ship")
 
 
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("tabby", "tabby"),
+        ("Getigerte katze", "tabby"),
+        ("tiger cat", "tiger_cat"),
+        ("Egyptian cat", "Egyptian_cat"),
+        ("Egyptian Mau", "Egyptian_cat"),
+        ("Panthera tigris", "tiger"),
+        ("my cat", None),
+        ("", None),
+    ],
+)
+def test_label_is_found_by_each_of_its_names(text: str, label: str | None) -> None:
+    assert imagenet_catalog().label_named(text) == label
+
+
 def test_label_that_was_edited_has_no_names() -> None:
     edited = LabelCatalog.from_json(json.dumps(FILE).encode(), ["lime", *LABELS[1:]])
     assert edited.name_of("lime", "de") is None

@@ -145,6 +145,22 @@ class LabelCatalog:
         found = dict.fromkeys(name for name in names if name)
         return " / ".join(found) or None
 
+    @cached_property
+    def _by_name(self) -> Mapping[str, str]:
+        """Labels by what people call them; the first one of those with the same name."""
+        found: dict[str, str] = {}
+        for entry in self.labels:
+            for text in (entry.label.replace("_", " "), *entry.names.values()):
+                found.setdefault(text.casefold(), entry.label)
+        for entry in self.labels:
+            for text in entry.synonyms:
+                found.setdefault(text.casefold(), entry.label)
+        return found
+
+    def label_named(self, text: str) -> str | None:
+        """The label that people call so in any language, or the label itself; None if there is none."""
+        return text if text in self.by_label else self._by_name.get(text.casefold())
+
     def category_name(self, category: str, language: str) -> str:
         """What people call a category, in a language or else in English."""
         names = self.categories[category].names if category in self.categories else {}

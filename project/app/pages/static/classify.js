@@ -136,7 +136,7 @@ if (upload) {
     shown.append(job.image);
     job.image.alt = job.name;
     job.image.src = `${root}/predictions/${prediction.id}/image?size=320`;
-    show(job, prediction);
+    learnNames(prediction).then(() => show(job, prediction));
     if (OPEN.has(prediction.status)) follow(prediction.id, changed => show(job, changed));
   };
 
@@ -148,7 +148,7 @@ if (upload) {
   };
 
   const show = (job, prediction) => {
-    job.state.replaceChildren(...(prediction.all_predictions ? [bars(prediction.all_predictions)] : [result(prediction)]));
+    job.state.replaceChildren(...(prediction.all_predictions ? [...(categoryOf(prediction) ? [result(prediction)] : []), bars(prediction.all_predictions)] : [result(prediction)]));
     job.item.dataset.status = prediction.status;
     job.isOver = !OPEN.has(prediction.status);
     showOverview();

@@ -14,7 +14,30 @@ function _(text, values = {}) {
 }
 
 const detailOf = body => Array.isArray(body.detail) ? body.detail.map(entry => entry.msg).join("; ") : body.detail;
-const words = label => label.replaceAll("_", " ");
+
+// What people call labels and categories in the language of the page, as far as it has been asked for.
+const names = new Map(), categoryNames = new Map(), labelsByName = new Map();
+const words = label => names.get(label) ?? label.replaceAll("_", " ");
+function learn({ labels = {}, categories = {} }) {
+  for (const [label, name] of Object.entries(labels)) { names.set(label, name); labelsByName.set(name, label); }
+  for (const [category, name] of Object.entries(categories)) categoryNames.set(category, name);
+}
+async function learnNames(prediction) {
+  const labels = (prediction.all_predictions ?? []).map(score => score.label).filter(label => !names.has(label));
+  const categories = (prediction.categories ?? []).map(one => one.name).filter(name => !categoryNames.has(name));
+  if (!labels.length && !categories.length) return;
+  const asked = new URLSearchParams([...labels.map(label => ["label", label]), ...categories.map(name => ["category", name])]);
+  const response = await fetch(`${root}/label-names?${asked}`).catch(() => null);
+  if (response?.ok) learn(await response.json());
+}
+
+// The narrowest category that is certain, where the label is not: as in rendering.py.
+const LABEL_CERTAIN = 0.5, CATEGORY_CERTAIN = 0.8;
+function categoryOf(prediction) {
+  if (prediction.verdict || prediction.corrected_at || prediction.confidence >= LABEL_CERTAIN) return null;
+  const certain = (prediction.categories ?? []).filter(one => one.confidence >= CATEGORY_CERTAIN);
+  return certain.length ? certain.reduce((best, one) => one.confidence < best.confidence ? one : best) : null;
+}
 const percent = value => value >= 0.1 ? `${Math.round(100 * value)} %` : `${(100 * value).toFixed(1)} %`;
 
 function element(name, attributes = {}, ...children) {
@@ -34,6 +57,12 @@ function bars(scores) {
 }
 
 function result(prediction) {
+  const category = prediction.status === "succeeded" && categoryOf(prediction);
+  if (category) {
+    const perhaps = _("perhaps %(label)s, %(confidence)s", { label: words(prediction.top_prediction), confidence: percent(prediction.confidence) });
+    return element("p", { className: "answer" }, element("strong", { textContent: categoryNames.get(category.name) ?? category.name }), " ",
+      element("span", { className: "number", textContent: percent(category.confidence) }), " ", element("span", { className: "note", textContent: perhaps }));
+  }
   if (prediction.status === "succeeded") {
     return element("p", { className: "answer" }, element("strong", { textContent: words(prediction.top_prediction) }), " ",
       element("span", { className: "number", textContent: percent(prediction.confidence) }));
@@ -128,8 +157,11 @@ const followed = new Map();   // id → function(prediction)
 
 async function refresh(id) {
   const response = await fetch(`${root}/predictions/${id}/`, { headers: { Accept: "application/json" } });
-  if (response.ok) followed.get(id)?.(await response.json());
-  else if (response.status === 404) forget(id);
+  if (response.ok) {
+    const prediction = await response.json();
+    await learnNames(prediction);
+    followed.get(id)?.(prediction);
+  } else if (response.status === 404) forget(id);
 }
 
 function follow(id, changed) {
@@ -274,9 +306,12 @@ function suggest(field) {
     const suggestions = document.getElementById(id) ?? element("datalist", { id });
     document.body.append(suggestions);
     const response = await fetch(field.dataset.labels).catch(() => null);
-    // Labels as people write them; custom models have the labels that people gave them.
-    const shown = "custom" in field.dataset ? label => label : words;
-    if (response?.ok) suggestions.replaceChildren(...(await response.json()).map(label => element("option", { value: shown(label) })));
+    if (!response?.ok) return;
+    const { labels } = await response.json();
+    learn({ labels });
+    // Custom models have the labels that people gave them.
+    const shown = "custom" in field.dataset ? Object.keys(labels) : new Set(Object.values(labels));
+    suggestions.replaceChildren(...[...shown].map(value => element("option", { value })));
   });
 }
 document.querySelectorAll("[data-labels]").forEach(suggest);
@@ -305,7 +340,7 @@ for (const details of document.querySelectorAll("[data-search-labels]")) {
     if (!details.open || details.querySelector("input")) return;
     const response = await fetch(details.dataset.searchLabels).catch(() => null);
     if (!response?.ok) return;
-    const labels = (await response.json()).map(words);
+    const labels = Object.values((await response.json()).labels);
     const field = element("input", { type: "search" }), found = element("ul", { className: "found" });
     field.setAttribute("aria-label", _("Search its labels"));
     const show = () => {

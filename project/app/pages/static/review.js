@@ -65,11 +65,17 @@ if (list) {
   suggest(input);
 
   // A label as the model writes it; custom models have the labels that people gave them.
-  const written = (text, card) => "custom" in card.dataset ? text.trim() : text.trim().replaceAll(" ", "_");
+  const written = (text, card) => "custom" in card.dataset ? text.trim() : labelsByName.get(text.trim()) ?? text.trim().replaceAll(" ", "_");
 
+  addEventListener("beforeunload", event => { if (unsent) event.preventDefault(); });
   // One request after the other: an undo must not arrive before its review.
-  let sending = Promise.resolve();
-  const send = body => sending = sending.catch(() => {}).then(() => post(body));
+  let sending = Promise.resolve(), unsent = 0;
+  const countUnsent = by => { unsent += by; list.ariaBusy = unsent > 0; };
+  const send = body => {
+    countUnsent(1);
+    sending = sending.catch(() => {}).then(() => post(body)).finally(() => countUnsent(-1));
+    return sending;
+  };
   async function post(body) {
     const response = await fetch(`${root}/predictions/review`, {
       method: "POST", headers: { ...OWN, "Content-Type": "application/json" }, body: JSON.stringify(body),
