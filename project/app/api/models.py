@@ -6,11 +6,13 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query
 
-from app.api.deps import AppState, State
+from app.api.deps import AppState, CurrentCaller, State
 from app.api.errors import problem_responses
+from app.api.upload_body import image_model
 from app.classifier.names.catalog import LabelCatalog, LabelNames
-from app.db.crud import custom_models, predictions
-from app.models.pydantic_system import CategoryRead, Info, LabelRead, ModelRead
+from app.db.crud import custom_models, installation, predictions
+from app.domain import Scope, ScopeMissing
+from app.models.pydantic_system import CategoryRead, DefaultModel, DefaultModelRead, Info, LabelRead, ModelRead
 
 router = APIRouter(tags=["models"])
 
@@ -22,6 +24,25 @@ ModelName = Annotated[str, Path(description="Name of a model from /models.")]
 async def list_models(state: State) -> list[ModelRead]:
     """Lists name, version, labels and input of each model; broken model folders come last, with the reason."""
     return await state.dispatch.models()
+
+
+@router.put(
+    "/models/default",
+    summary="Choose the default model",
+    responses=problem_responses(HTTPStatus.SERVICE_UNAVAILABLE),
+)
+async def choose_default(wanted: DefaultModel, state: State, caller: CurrentCaller) -> DefaultModelRead:
+    """Makes an image model, also a custom one, the default: for promotion, and with the previous name for rollback.
+
+    The choice is kept in the database and in the audit log. Other processes follow within 2 s. Needs the scope `admin`.
+    """
+    if not caller.may(Scope.ADMIN):
+        raise ScopeMissing(f"The API key does not have the scope {Scope.ADMIN}.")
+    if wanted.name is not None:
+        await image_model(state.dispatch, wanted.name)
+    previous = await installation.choose_default_model(wanted.name, caller)
+    await state.custom.refresh()
+    return DefaultModelRead(name=(await image_model(state.dispatch, "")).name, previous=previous)
 
 
 @router.get(

@@ -121,6 +121,27 @@ class ModelRead(BaseModel):
     base: str | None = Field(default=None, description="Custom models: the model from whose embeddings it learned.")
 
 
+class DefaultModel(BaseModel):
+    """The model that classifies uploads that name none."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "mobilenet_v2"}]}, extra="forbid")
+
+    name: str | None = Field(
+        min_length=1,
+        max_length=64,
+        description="Name of an image model from /models; null for the one that MODEL selects.",
+    )
+
+
+class DefaultModelRead(BaseModel):
+    """The default model, and the choice before."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "mobilenet_v2", "previous": None}]})
+
+    name: str = Field(description="Name of the model that is the default now.")
+    previous: str | None = Field(description="The name that was chosen before; null if there was none.")
+
+
 class LabelRead(BaseModel):
     """A label, and what people call it."""
 

@@ -232,6 +232,9 @@ class Installation(Model):
 
     id = fields.UUIDField(primary_key=True, description="What its storage of images is marked with.")
     swept_at = fields.DatetimeField(null=True, description="When images without a row were last looked for.")
+    default_model = fields.CharField(
+        max_length=64, null=True, description="Chosen by people; without it, the one that MODEL selects."
+    )
 
     class Meta:
         """Table."""

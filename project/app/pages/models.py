@@ -2,16 +2,20 @@
 
 import asyncio
 from http import HTTPStatus
+from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Form, Request, Response
 from pydantic import ValidationError
 
-from app.api.deps import State
+from app.api import models
+from app.api.deps import CurrentCaller, State
 from app.api.tabular import classify_rows
 from app.classifier.manifest import TabularManifest
 from app.db.crud import statistics
+from app.models.pydantic import StorableStr
+from app.models.pydantic_system import DefaultModel
 from app.pages.errors import PageRoute
-from app.pages.rendering import page
+from app.pages.rendering import page, redirect
 
 router = APIRouter(prefix="/catalog", include_in_schema=False, route_class=PageRoute)
 
@@ -19,9 +23,18 @@ router = APIRouter(prefix="/catalog", include_in_schema=False, route_class=PageR
 @router.get("/")
 async def show_models(request: Request, state: State) -> Response:
     """All models, with the recent speed of image models."""
-    models = await state.dispatch.models()
-    speeds = await statistics.speeds([model.name for model in models if model.kind == "image"])
-    return page(request, "models.html", models=models, speeds=speeds)
+    listed = await state.dispatch.models()
+    speeds = await statistics.speeds([model.name for model in listed if model.kind == "image"])
+    return page(request, "models.html", models=listed, speeds=speeds)
+
+
+@router.post("/default/")
+async def choose_default(
+    request: Request, state: State, caller: CurrentCaller, name: Annotated[StorableStr, Form()]
+) -> Response:
+    """Make a model the default."""
+    await models.choose_default(DefaultModel(name=name), state, caller)
+    return redirect(request, "/catalog")
 
 
 @router.get("/{model}/")

@@ -12,7 +12,7 @@ from app.classifier.engine.process import Classification
 from app.classifier.heads.head import Head
 from app.classifier.registry import Registry
 from app.concurrency import Batcher, repeating
-from app.db.crud import custom_models, examples, trainings
+from app.db.crud import custom_models, examples, installation, trainings
 from app.db.crud.custom_models import ServedVersion
 from app.domain import (
     Caller,
@@ -34,9 +34,11 @@ HEADS_BYTES: Final = 64 * 2**20
 
 
 class CustomModels:
-    """Knows the custom models as of the last seconds, and reads their heads when they are needed."""
+    """Knows the custom models and the chosen default as of the last seconds, and reads heads when they are needed."""
 
     def __init__(self) -> None:
+        self.default_name = ""
+        """Name of the default model that people chose; empty for the one that MODEL selects."""
         self._models: dict[str, ServedVersion] = {}
         self._refresh = Batcher(self._refresh_all, max_items=1_000)
         self._heads: LRUCache[int, Head] = LRUCache(HEADS_BYTES, getsizeof=_size)
@@ -48,7 +50,7 @@ class CustomModels:
             yield
 
     async def refresh(self) -> None:
-        """Read which versions are served. Raises DatabaseUnavailable."""
+        """Read which versions are served, and which model is the default. Raises DatabaseUnavailable."""
         await self._refresh(None)
 
     def find(self, name: str) -> ServedVersion | None:
@@ -101,6 +103,7 @@ class CustomModels:
 
     async def _refresh_all(self, requests: list[None]) -> list[None]:
         self._models = {model.name: model for model in await custom_models.served()}
+        self.default_name = await installation.default_model() or ""
         return requests
 
 
@@ -109,6 +112,14 @@ def image_model_of(model: ServedVersion) -> ImageModel:
     if model.training_id is None:
         raise untrained(model.name)
     return ImageModel(model.name, model.version)
+
+
+def with_default(models: list[ModelRead], chosen: str) -> list[ModelRead]:
+    """The models with the chosen one as the default, which comes first; unchanged if it cannot be used."""
+    if not any(model.name == chosen and model.status == "ok" for model in models):
+        return models
+    marked = [model.model_copy(update={"default": model.name == chosen}) for model in models]
+    return sorted(marked, key=lambda model: not model.default)
 
 
 def read_custom_model(model: ServedVersion) -> ModelRead:

@@ -28,7 +28,7 @@ from app.storage import Storage
 from app.storage.ownership import claim_storage
 from app.storage.retention import expire_records, run_retention
 from app.storage.sweeper import run_sweeper
-from app.worker.custom_models import CustomModels, base_version, image_model_of, read_custom_model
+from app.worker.custom_models import CustomModels, base_version, image_model_of, read_custom_model, with_default
 from app.worker.dispatch import Backend, BackgroundCall, DispatchHealth, ImageModel
 from app.worker.inline import InlineClassifier
 from app.worker.recovery import Recovery
@@ -65,6 +65,13 @@ class LocalDispatch:
 
     async def image_model(self, name: str) -> ImageModel:
         """A model by name, or the default for an empty name. Raises ModelUnknown."""
+        if not name and (chosen := self._custom.default_name):
+            # It may have been removed since it was chosen.
+            with suppress(ModelUnknown):
+                return await self._image_model(chosen)
+        return await self._image_model(name)
+
+    async def _image_model(self, name: str) -> ImageModel:
         default = self._registry.default
         if not name or name == default.name:
             return ImageModel(default.name, default.version)
@@ -89,7 +96,8 @@ class LocalDispatch:
         """All models, including new ones, each checked."""
         await self._probe.refresh()
         models = read_models(self._registry, {*self._registry.loaded, *await self._engine.loaded()})
-        return models + [read_custom_model(model) for model in await self._custom.all()]
+        models += [read_custom_model(model) for model in await self._custom.all()]
+        return with_default(models, self._custom.default_name)
 
     async def classify_inline(self, model: str, data: bytes, seconds: float) -> InlineResult | None:
         """Classify an image that has no row yet; None after the time limit, or if too many bytes are in memory."""

@@ -34,7 +34,7 @@ from app.observability.timing import trace_headers
 from app.storage import Storage
 from app.storage.ownership import claim_storage
 from app.worker import job_queue
-from app.worker.custom_models import CustomModels, image_model_of, read_custom_model
+from app.worker.custom_models import CustomModels, image_model_of, read_custom_model, with_default
 from app.worker.dispatch import Backend, BackgroundCall, DispatchHealth, ImageModel
 
 MAX_ROWS: Final = 64
@@ -60,6 +60,13 @@ class QueuedDispatch:
 
         Raises ModelUnknown or NoWorkerYet.
         """
+        if not name and (chosen := self._custom.default_name):
+            # It may have been removed since it was chosen.
+            with suppress(ModelUnknown):
+                return await self._image_model(chosen)
+        return await self._image_model(name)
+
+    async def _image_model(self, name: str) -> ImageModel:
         custom = self._custom.find(name)
         if custom and custom.training_id is None:
             # It may have been trained by another process a moment ago.
@@ -85,7 +92,8 @@ class QueuedDispatch:
         await asyncio.to_thread(self._registry.scan)
         own_models = read_models(self._registry, self._registry.loaded)
         custom_models = [read_custom_model(model) for model in await self._custom.all()]
-        return image_models + [model for model in own_models if model.kind == "tabular"] + custom_models
+        models = image_models + [model for model in own_models if model.kind == "tabular"] + custom_models
+        return with_default(models, self._custom.default_name)
 
     async def classify_inline(
         self,

@@ -1,4 +1,4 @@
-"""The row that identifies the database, and the turns of its sweeper.
+"""The row that identifies the database: the turns of its sweeper, and the default model.
 
 Every function raises DatabaseUnavailable while the database is unavailable.
 """
@@ -7,8 +7,10 @@ from datetime import timedelta
 from typing import Final
 
 from app.db.connection import execute
+from app.db.crud import audit_log
 from app.db.errors import recent_reason, translate_connection_errors
-from app.domain import DatabaseUnavailable
+from app.db.transactions import transaction
+from app.domain import Caller, DatabaseUnavailable
 
 # One process per interval gets the turn.
 _TAKE_SWEEP: Final = """
@@ -48,3 +50,23 @@ async def check_writable() -> None:
     if reason := recent_reason():
         raise DatabaseUnavailable(reason)
     await execute("UPDATE installation SET swept_at = swept_at WHERE false")
+
+
+@translate_connection_errors()
+async def default_model() -> str | None:
+    """Name of the default model that people chose, if they did."""
+    (row,) = await execute("SELECT default_model FROM installation")
+    name: str | None = row["default_model"]
+    return name
+
+
+@translate_connection_errors()
+async def choose_default_model(name: str | None, actor: Caller) -> str | None:
+    """Make a model the default, or with None the one that MODEL selects; returns the choice before."""
+    async with transaction():
+        (row,) = await execute("SELECT default_model FROM installation FOR UPDATE")
+        await execute("UPDATE installation SET default_model = $1", [name])
+        details = {"before": row["default_model"], "after": name}
+        await audit_log.record("model.default_chosen", actor, details=details)
+    previous: str | None = row["default_model"]
+    return previous
