@@ -112,6 +112,13 @@ class LabelScore:
             raise ValueError(f"confidence {self.confidence} is not within 0..1")
 
 
+class Decision(StrEnum):
+    """Whether a result can be relied on."""
+
+    SURE = "sure"
+    UNSURE = "unsure"
+
+
 @dataclass(frozen=True, slots=True)
 class CategoryScore:
     """A category of labels, and the sum of their confidences, 0..1."""

@@ -33,8 +33,8 @@ PAGE: Final = 1_000
 """Rows in memory at once."""
 REVIEW_COLUMNS: Final = ["reviewed_at", "reviewed_by", "verdict"]
 LISTS: Final = {"all_predictions", "categories", "error"}
-COLUMNS: Final = [name for name in PredictionRead.model_fields if name not in {*LISTS, *REVIEW_COLUMNS}]
-CATEGORY_COLUMNS: Final = ["categories"]
+COLUMNS: Final = [name for name in PredictionRead.model_fields if name not in {*LISTS, *REVIEW_COLUMNS, "decision"}]
+NEWER_COLUMNS: Final = ["categories", "decision"]
 RESULT_COLUMNS: Final = ["error_code", *(f"{part}_{n}" for n in range(1, 6) for part in ("label", "confidence"))]
 _TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl", "zip": "application/zip"}
 
@@ -127,7 +127,7 @@ def _json_lines(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:  # 
 def _csv(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:
     lines: list[list[object]] = []
     if is_first:
-        lines.append([*COLUMNS, *RESULT_COLUMNS, *REVIEW_COLUMNS, *CATEGORY_COLUMNS])
+        lines.append([*COLUMNS, *RESULT_COLUMNS, *REVIEW_COLUMNS, *NEWER_COLUMNS])
     for row in rows:
         read = json.loads(PredictionRead.from_row(row).model_dump_json())
         scores = [value for score in read["all_predictions"] or [] for value in (score["label"], score["confidence"])]
@@ -138,6 +138,7 @@ def _csv(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:
         # New columns come last, for programs that count them.
         values += [read[name] for name in REVIEW_COLUMNS]
         values.append("; ".join(f"{one['name']} {one['confidence']}" for one in read["categories"] or []) or None)
+        values.append(read["decision"])
         lines.append(values)
     yield csv_text(lines)
 

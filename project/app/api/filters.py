@@ -10,7 +10,7 @@ from app.api.params import Time
 from app.classifier.names.catalog import LabelCatalog
 from app.classifier.names.imagenet import imagenet_catalog
 from app.db.crud.search import Filters, Reviewed, words_of
-from app.domain import Status
+from app.domain import Decision, Status
 from app.models.pydantic import StorableStr
 
 
@@ -42,12 +42,17 @@ async def _filters(
         Time | None, Query(description="Only predictions of this time or later, such as `2026-11-27T08:00:00Z`.")
     ] = None,
     created_before: Annotated[Time | None, Query(description="Only predictions earlier than this time.")] = None,
+    decision: Annotated[
+        Decision | None, Query(description="Only predictions that the model is sure of, or not.")
+    ] = None,
     category: Annotated[
         StorableStr, Query(description="Only predictions whose top label belongs to this category, such as `dog`.")
     ] = "",
 ) -> Filters:
     plain = Filters(status, model, label, min_confidence, max_confidence, q, reviewed=reviewed)
-    return with_meanings(replace(plain, created_from=created_from, created_before=created_before), state, category)
+    return with_meanings(
+        replace(plain, created_from=created_from, created_before=created_before, decision=decision), state, category
+    )
 
 
 Filtered = Annotated[Filters, Depends(_filters)]

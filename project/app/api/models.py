@@ -14,7 +14,7 @@ from app.db.crud import custom_models, installation, predictions
 from app.domain import Scope, ScopeMissing
 from app.models.pydantic_system import CategoryRead, DefaultModel, DefaultModelRead, Info, LabelRead, ModelRead
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], strict_content_type=False)
 
 INFO_IMAGES: Final = 500
 ModelName = Annotated[str, Path(description="Name of a model from /models.")]

@@ -1,6 +1,7 @@
 """Runs an image model: from an image's bytes to its five best labels. Never imports TensorFlow."""
 
 import queue
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -8,8 +9,9 @@ from numpy.typing import NDArray
 
 from app.classifier.activations import ACTIVATIONS
 from app.classifier.manifest import ImageManifest, Model
+from app.classifier.photographs import GREEN, is_photograph
 from app.classifier.runtimes import InferenceSession, Outputs, load_network
-from app.domain import CONFIDENCE_DIGITS, TOP, LabelScore, ModelBroken
+from app.domain import CONFIDENCE_DIGITS, TOP, Decision, LabelScore, ModelBroken
 from app.images.preprocessing import to_tensor
 
 TENSORS_BYTES: Final = 10 * 2**20
@@ -27,6 +29,9 @@ class Classifier:
         size = manifest.input.size
         self._spec = manifest.input.spec
         self._channels_first = manifest.input.layout == "nchw"
+        self._decision = manifest.decision
+        scale = manifest.input.scale
+        self._green_scale = scale if isinstance(scale, float) else scale[GREEN]
         self._activate = ACTIVATIONS[manifest.output.activation]
         shape = (1, 3, size, size) if self._channels_first else (1, size, size, 3)
         network = load_network(manifest.runtime, model.path, shape, len(model.labels), manifest.precision)
@@ -66,6 +71,12 @@ class Classifier:
     def best(self, tensor: NDArray[np.float32]) -> list[LabelScore]:
         """The best labels for a tensor from ``decode``, as in ``classify``. Raises ModelBroken."""
         return self.best_of(self.scores(tensor))
+
+    def decide(self, scores: Sequence[LabelScore], tensor: NDArray[np.float32]) -> Decision:
+        """Whether the best of some labels is sure: its confidence suffices, and the image looks like a photograph."""
+        (best, *_) = scores
+        is_sure = best.confidence >= self._decision.threshold(best.label) and is_photograph(tensor, self._green_scale)
+        return Decision.SURE if is_sure else Decision.UNSURE
 
     def best_of(self, scores: NDArray[np.float32]) -> list[LabelScore]:
         """The best labels for all scores. Raises ModelBroken."""

@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from app.classifier.activations import Activation
 from app.classifier.fingerprint import Stamp, cached_sha256, fingerprint, stamp_of, stamps_of
@@ -76,6 +85,27 @@ class OutputTable(_Table):
     activation: Activation = "none"
 
 
+def _pairs(table: object) -> object:
+    return tuple(table.items()) if isinstance(table, Mapping) else table
+
+
+class DecisionTable(_Table):
+    """``[decision]`` of an image model: from which confidence on its best label is sure.
+
+    The default was chosen for 95 % right among those that are sure (docs/decisions/0045).
+    """
+
+    sure_from: float = Field(default=0.4, ge=0, le=1)
+    # Pairs, because manifests are hashed.
+    labels: Annotated[tuple[tuple[str, Annotated[float, Field(ge=0, le=1)]], ...], BeforeValidator(_pairs)] = Field(
+        default=(), description="Other confidences for some labels."
+    )
+
+    def threshold(self, label: str) -> float:
+        """The confidence from which a label is sure."""
+        return dict(self.labels).get(label, self.sure_from)
+
+
 class Feature(_Table):
     """One of ``[[features]]`` of a tabular model: a number with bounds and a default."""
 
@@ -122,6 +152,7 @@ class ImageManifest(_Manifest):
     precision: Precision = "fp32"
     input: InputTable
     output: OutputTable = OutputTable()
+    decision: DecisionTable = DecisionTable()
 
     @model_validator(mode="after")
     def _runtime_has_precision(self) -> Self:

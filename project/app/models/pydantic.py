@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from app.domain import Status, Verdict
+from app.domain import Decision, Status, Verdict
 from app.models.tortoise import Prediction
 
 EXAMPLE_PREDICTION: dict[str, Any] = {
@@ -44,6 +44,7 @@ EXAMPLE_PREDICTION: dict[str, Any] = {
         {"name": "mammal", "confidence": 0.997113},
         {"name": "cat", "confidence": 0.984656},
     ],
+    "decision": "sure",
 }
 
 
@@ -116,6 +117,10 @@ class PredictionRead(BaseModel):
     categories: list[CategoryConfidence] | None = Field(
         description="The most confident categories; null for models whose labels have none. A category's confidence is "
         "the sum over all labels, not only the five best."
+    )
+    decision: Decision | None = Field(
+        description="`sure` if the best label's confidence suffices and the image looks like a photograph. Null for "
+        "custom models, which answer `other`, and for earlier results."
     )
 
     @classmethod

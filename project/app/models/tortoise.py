@@ -6,7 +6,7 @@ Docstrings of tables and descriptions of columns are comments in the database: c
 from tortoise import fields
 from tortoise.models import Model
 
-from app.domain import MAX_FILENAME, DeliveryStatus, Status, Use, Verdict
+from app.domain import MAX_FILENAME, Decision, DeliveryStatus, Status, Use, Verdict
 
 
 class Prediction(Model):
@@ -58,6 +58,7 @@ class Prediction(Model):
     categories: fields.JSONField[list[dict[str, object]]] = fields.JSONField(
         null=True, description="Sums of the confidences of all labels in each category."
     )
+    decision = fields.CharEnumField(Decision, max_length=8, null=True, description="sure or unsure")
 
     class Meta:
         """Table and indexes."""
@@ -75,7 +76,7 @@ class Prediction(Model):
             ("sha256", "model_version"),
             # Pages and statistics of a period.
             ("created_at", "id"),
-            # Migration 14 creates the indexes for reviews.
+            # Migration 14 creates the indexes for reviews, and migration 21 one of what is unsure.
         )
 
 

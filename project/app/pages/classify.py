@@ -87,7 +87,9 @@ async def accept_shared_images(request: Request, state: State) -> Response:
     """Upload the images that a phone shares with the installed page, and show them."""
     # Rejects them before reading if the backlog is full.
     state.backlog.check()
-    items, error = await receive_batch(BatchBody(request, state), state)
+    body = BatchBody(request, state)
+    await body.set_field("model", "")
+    items, error = await receive_batch(body, state)
     ids = [item.prediction.id for item in items if item.prediction]
     if not ids:
         errors = [one for one in (error, *(item.error for item in items)) if one]

@@ -12,7 +12,7 @@ from app.api.deps import AppState
 from app.api.filters import with_meanings
 from app.api.params import FIRST_TIME, LAST_TIME, Time
 from app.db.crud.search import Filters, Order, Reviewed, Sort
-from app.domain import Status
+from app.domain import Decision, Status
 from app.models.pydantic import StorableStr
 
 MAX_IDS: Final = 500
@@ -39,6 +39,7 @@ class HistoryFilters(BaseModel):
     model: StorableStr = ""
     label: StorableStr = ""
     category: StorableStr = ""
+    decision: Literal["", "sure", "unsure"] = ""
     reviewed: Literal["", "yes", "no", "confirmed", "corrected"] = ""
     only: Annotated[
         str, Field(max_length=4_000, pattern=r"^([0-9]{1,18}(-[0-9]{1,18})?(,[0-9]{1,18}(-[0-9]{1,18})?)*)?$")
@@ -65,6 +66,7 @@ class HistoryFilters(BaseModel):
             words=self.q,
             reviewed=Reviewed(self.reviewed) if self.reviewed else None,
             ids=tuple(self._ids()) if self.only else None,
+            decision=Decision(self.decision) if self.decision else None,
             created_from=_begin(self.since),
             created_before=_end(self.until),
         )
@@ -99,7 +101,10 @@ class HistoryFilters(BaseModel):
         filters = self._plain()
         times = {"created_from": filters.created_from, "created_before": filters.created_before}
         parameters: dict[str, object] = {
-            **{name: getattr(self, name) for name in ("q", "status", "model", "label", "reviewed", "category")},
+            **{
+                name: getattr(self, name)
+                for name in ("q", "status", "model", "label", "reviewed", "category", "decision")
+            },
             **{name: int(value) / 100 for name, value in percents.items() if value},
             **{name: value.isoformat() for name, value in times.items() if value},
             **others,

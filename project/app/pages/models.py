@@ -17,7 +17,7 @@ from app.models.pydantic_system import DefaultModel
 from app.pages.errors import PageRoute
 from app.pages.rendering import page, redirect
 
-router = APIRouter(prefix="/catalog", include_in_schema=False, route_class=PageRoute)
+router = APIRouter(prefix="/catalog", include_in_schema=False, route_class=PageRoute, strict_content_type=False)
 
 
 @router.get("/")

@@ -67,6 +67,7 @@ class InlineClassifier:
             seconds=classification.seconds,
             embedding=classification.embedding,
             categories=classification.categories,
+            decision=classification.decision,
         )
 
     async def _create_all(self, new: list[NewPrediction]) -> list[Prediction | IdempotencyKeyInFlight]:

@@ -212,6 +212,7 @@ class Worker:
             classification.version,
             classification.embedding,
             classification.categories,
+            classification.decision,
         )
         with timing.stage("write"):
             written = await retry_while_database_down(partial(self._write, result), self._stopping)

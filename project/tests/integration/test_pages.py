@@ -233,7 +233,7 @@ async def test_chosen_language_is_kept(client: httpx.AsyncClient) -> None:
 async def test_error_is_shown_in_the_language_of_the_page(client: httpx.AsyncClient) -> None:
     german = await client.get("/history/99", headers={**BROWSER, "Accept-Language": "de"})
     assert german.status_code == 404
-    assert "Dieses Ergebnis gibt es nicht" in german.text
+    assert "Diese Klassifizierung gibt es nicht" in german.text
 
 
 async def test_prediction_leads_to_its_neighbours(client: httpx.AsyncClient) -> None:

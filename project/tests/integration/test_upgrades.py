@@ -97,6 +97,9 @@ async def check(client: httpx.AsyncClient, version: int) -> None:
     found = (await client.get("/predictions/", params={"q": "käse"})).json()
     assert [row["id"] for row in found] == [2]
     history = (await client.get("/predictions/1/history/")).json()
+    first = (await client.get("/predictions/1/")).json()
+    assert first["categories"] == ([{"name": "cat", "confidence": 0.9}] if version >= 19 else None)
+    assert first["decision"] == ("sure" if version >= 21 else None)
     assert [past["top_prediction"] for past in history] == (["lynx"] if version >= 1 else [])
     delivered = (await client.get("/predictions/1/deliveries/")).json()
     assert [one["status"] for one in delivered] == (["delivered"] if version >= 4 else [])

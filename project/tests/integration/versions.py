@@ -99,4 +99,8 @@ INSERT INTO deliveries (training_id, url, status, attempts, created_at, delivere
 VALUES (1, 'https://example.com/trained', 'delivered', 1, '2026-11-27 18:00:00+00', '2026-11-27 18:00:01+00');
 """,
     17: "UPDATE examples SET label_before = 'lynx';",
+    18: "",
+    19: """UPDATE predictions SET categories = '[{"name": "cat", "confidence": 0.9}]' WHERE id = 1;""",
+    20: "UPDATE installation SET default_model = 'efficientnet_lite0';",
+    21: "UPDATE predictions SET decision = 'sure' WHERE id = 1;",
 }

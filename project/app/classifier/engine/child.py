@@ -196,8 +196,10 @@ def _classified(classifier: "Classifier", image: bytes, *, embed: bool) -> tuple
     tensor = classifier.decode(image)
     decoded = time.perf_counter()
     outputs = classifier.outputs(tensor)
+    best = classifier.best_of(outputs.scores)
     header = {
-        "scores": [(score.label, score.confidence) for score in classifier.best_of(outputs.scores)],
+        "scores": [(score.label, score.confidence) for score in best],
+        "decision": classifier.decide(best, tensor),
         "categories": [(one.name, one.confidence) for one in classifier.model.catalog.sums(outputs.scores)],
         "model": classifier.model.name,
         "version": classifier.model.version,

@@ -24,6 +24,7 @@ from app.classifier.engine.sandbox import minimal_environment, unprivileged
 from app.classifier.similarity import code_of
 from app.domain import (
     CategoryScore,
+    Decision,
     EngineDied,
     EngineFailed,
     EngineInterrupted,
@@ -78,6 +79,8 @@ class Classification:
     embedding: ImageEmbedding | None = field(default=None, compare=False)
     """If it was asked for, and the model has an output for it."""
     categories: Sequence[CategoryScore] = ()
+    decision: Decision | None = None
+    """None for custom models, which answer ``other`` instead."""
 
 
 class Engine:
@@ -149,7 +152,7 @@ class Engine:
         model, version, vector = result["model"], result["version"], result.get("body")
         embedding = ImageEmbedding(model, version, vector, code_of(vector)) if vector else None
         categories = [CategoryScore(name, confidence) for name, confidence in result["categories"]]
-        return Classification(scores, model, version, seconds, embedding, categories)
+        return Classification(scores, model, version, seconds, embedding, categories, Decision(result["decision"]))
 
     async def _acquire(self, count: int) -> int:
         acquired = 0

@@ -125,7 +125,9 @@ def install_model(
     (staging / manifest.labels).write_text("\n".join(labels) + "\n", encoding="utf-8")
     if catalog := known_catalog(labels):
         (staging / NAMES).write_bytes(catalog.to_json())
-    (staging / MANIFEST).write_text(tomli_w.dumps(manifest.model_dump(exclude_none=True)), encoding="utf-8")
+    # Services before the table [decision] would refuse it.
+    table = manifest.model_dump(exclude_none=True, exclude={"decision"})
+    (staging / MANIFEST).write_text(tomli_w.dumps(table), encoding="utf-8")
     if folder.exists():
         folder.rename(replaced)
     staging.rename(folder)

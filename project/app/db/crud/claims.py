@@ -14,7 +14,16 @@ from app.db.crud.new_predictions import categories_json, scores_json
 from app.db.crud.queue_depth import REQUESTED_AT
 from app.db.driver_internals import from_row
 from app.db.errors import translate_connection_errors
-from app.domain import AttemptsExhausted, CategoryScore, Claim, ImageEmbedding, LabelScore, RetryPolicy, ServiceError
+from app.domain import (
+    AttemptsExhausted,
+    CategoryScore,
+    Claim,
+    Decision,
+    ImageEmbedding,
+    LabelScore,
+    RetryPolicy,
+    ServiceError,
+)
 from app.models.tortoise import Prediction
 
 PreviousOwner = Literal["alive", "dead", "ours"]
@@ -80,14 +89,15 @@ class ClassificationResult:
     model_version: str
     embedding: ImageEmbedding | None = None
     categories: Sequence[CategoryScore] = ()
+    decision: Decision | None = None
 
 
 # A person's label stays whatever the model says. The verdict is on the model that has answered last.
 _RESULTS: Final = """
 WITH results AS (
     SELECT * FROM unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::text[], $5::text[], $6::float8[], $7::text[],
-                         $8::text[], $9::text[])
-        AS result (id, attempt, started, scores, label, confidence, model, model_version, categories)
+                         $8::text[], $9::text[], $10::text[])
+        AS result (id, attempt, started, scores, label, confidence, model, model_version, categories, decision)
 ), claimed AS (
     SELECT id, corrected_at IS NOT NULL OR reviewed_at IS NOT NULL AS is_labelled,
            top_prediction IS NOT DISTINCT FROM results.label AS agrees
@@ -99,7 +109,7 @@ _KEEP_EMBEDDINGS: Final = """
 , kept AS (
     INSERT INTO embeddings (prediction_id, model, model_version, vector, code)
     SELECT embedding.id, embedding.model, embedding.version, vector, code
-    FROM unnest($10::bigint[], $11::text[], $12::text[], $13::bytea[], $14::varbit[])
+    FROM unnest($11::bigint[], $12::text[], $13::text[], $14::bytea[], $15::varbit[])
         AS embedding (id, model, version, vector, code)
     JOIN claimed USING (id) ORDER BY id
     ON CONFLICT (prediction_id, model) DO UPDATE
@@ -109,8 +119,8 @@ _KEEP_EMBEDDINGS: Final = """
 _SUCCEED: Final = """
 UPDATE predictions
 SET status = 'succeeded', completed_at = now(), lease_expires_at = NULL, all_predictions = results.scores::jsonb,
-    categories = results.categories::jsonb, model = results.model, model_version = results.model_version,
-    error_code = NULL, error_message = NULL,
+    categories = results.categories::jsonb, decision = results.decision, model = results.model,
+    model_version = results.model_version, error_code = NULL, error_message = NULL,
     top_prediction = CASE WHEN is_labelled THEN top_prediction ELSE results.label END,
     confidence = CASE WHEN corrected_at IS NOT NULL THEN predictions.confidence
                       WHEN is_labelled AND NOT agrees THEN 1 ELSE results.confidence END,
@@ -129,7 +139,7 @@ async def succeed_all(results: list[ClassificationResult]) -> list[Prediction | 
         (
             *(result.claim.prediction_id, result.claim.attempt, result.claim.started_at, scores_json(result.scores)),
             *(result.scores[0].label, result.scores[0].confidence, result.model, result.model_version),
-            categories_json(result.categories),
+            *(categories_json(result.categories), result.decision),
         )
         for result in results
     ]

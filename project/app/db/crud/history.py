@@ -25,8 +25,8 @@ WITH old AS (
 )
 UPDATE predictions
 SET status = 'pending', model = $2, model_version = $3, attempts = 0, interruptions = 0, lease_expires_at = NULL,
-    all_predictions = NULL, categories = NULL, error_code = NULL, error_message = NULL, started_at = NULL,
-    completed_at = NULL, cached = false,
+    all_predictions = NULL, categories = NULL, decision = NULL, error_code = NULL, error_message = NULL,
+    started_at = NULL, completed_at = NULL, cached = false,
     top_prediction = CASE WHEN is_labelled THEN old.top_prediction END,
     confidence = CASE WHEN is_labelled THEN old.confidence END
 FROM old WHERE predictions.id = old.id

@@ -15,6 +15,7 @@ from app.db.driver_internals import from_row
 from app.db.errors import translate_connection_errors
 from app.domain import (
     CategoryScore,
+    Decision,
     IdempotencyClaim,
     IdempotencyKeyInFlight,
     ImageEmbedding,
@@ -45,6 +46,7 @@ class InlineResult:
     embedding: ImageEmbedding | None = None
     cached_from: int | None = None
     categories: Sequence[CategoryScore] = ()
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +84,30 @@ class _Outcome:
     """Since its start; None if nothing was started."""
     cached: bool = False
     categories: Sequence[CategoryScore] = ()
+    decision: Decision | None = None
 
 
 def _outcome_of(result: InlineResult | None, now: float) -> _Outcome:
     if result is None:
         return _Outcome()
-    age = timedelta(seconds=now - result.started_at)
+    age: timedelta | None = timedelta(seconds=now - result.started_at)
     if result.error:
         return _Outcome(Status.FAILED, attempts=1, error=result.error, age=age)
     if not result.scores:
         return _Outcome(attempts=1)
     if result.cached:
-        return _Outcome(Status.SUCCEEDED, scores=result.scores, cached=True, categories=result.categories)
-    return _Outcome(Status.SUCCEEDED, attempts=1, scores=result.scores, age=age, categories=result.categories)
+        attempts, age = 0, None
+    else:
+        attempts = 1
+    return _Outcome(
+        Status.SUCCEEDED,
+        attempts,
+        result.scores,
+        age=age,
+        cached=result.cached,
+        categories=result.categories,
+        decision=result.decision,
+    )
 
 
 class _RowSource(NamedTuple):
@@ -155,6 +168,7 @@ _COLUMNS: Final = (
     _stored("confidence", "float8", lambda source: _best(source.outcome, "confidence")),
     _stored("all_predictions", "text", lambda source: _all_scores(source.outcome), cast="::jsonb"),
     _stored("categories", "text", lambda source: categories_json(source.outcome.categories), cast="::jsonb"),
+    _stored("decision", "text", lambda source: source.outcome.decision),
     _stored("error_code", "text", lambda source: source.outcome.error and source.outcome.error.code),
     _stored("error_message", "text", lambda source: source.outcome.error and source.outcome.error.message),
     _stored("cached", "bool", lambda source: source.outcome.cached),
@@ -282,10 +296,10 @@ def _best(outcome: _Outcome, attribute: str) -> Any:
 
 
 _CACHED: Final = """
-SELECT n, all_predictions::text AS scores, categories::text AS categories, known.id
+SELECT n, all_predictions::text AS scores, categories::text AS categories, decision, known.id
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS requested (sha256, model, model_version, n)
 CROSS JOIN LATERAL (
-    SELECT id, all_predictions, categories FROM predictions
+    SELECT id, all_predictions, categories, decision FROM predictions
     WHERE sha256 = requested.sha256 AND model = requested.model AND model_version = requested.model_version
         AND status = 'succeeded'
     LIMIT 1
@@ -307,6 +321,12 @@ async def cached_results(requests: list[tuple[str, str, str]]) -> list[InlineRes
         index = row["n"] - 1
         version = requests[index][2]
         results[index] = InlineResult(
-            started_at, scores, version=version, cached=True, cached_from=row["id"], categories=categories
+            started_at,
+            scores,
+            version=version,
+            cached=True,
+            cached_from=row["id"],
+            categories=categories,
+            decision=Decision(row["decision"]) if row["decision"] else None,
         )
     return results

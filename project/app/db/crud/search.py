@@ -15,7 +15,7 @@ from app.db.connection import execute
 from app.db.driver_internals import from_row
 from app.db.errors import translate_connection_errors
 from app.db.transactions import transaction
-from app.domain import MAX_ID, Status
+from app.domain import MAX_ID, Decision, Status
 from app.models.tortoise import Prediction
 
 # Characters in the syntax of both PostgreSQL and Python. PostgreSQL's own classes depend on the database's locale, and
@@ -85,6 +85,7 @@ class Filters:
     ids: tuple[int, ...] | None = None
     created_from: datetime | None = None
     created_before: datetime | None = None
+    decision: Decision | None = None
     labels: tuple[str, ...] | None = None
     meanings: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
@@ -112,6 +113,7 @@ class Filters:
         plain: list[tuple[str, Any]] = [
             ("status = {}", self.status),
             ("model = {}", self.model or None),
+            ("decision = {}", self.decision),
             ("confidence >= {}", self.min_confidence),
             ("confidence <= {}", self.max_confidence),
             ("key_id = {}", self.key_id),

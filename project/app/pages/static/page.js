@@ -56,16 +56,19 @@ function bars(scores) {
   }));
 }
 
+const unsureTag = prediction => prediction.decision === "unsure" && !prediction.verdict && !prediction.corrected_at
+  ? [" ", element("span", { className: "tag", textContent: _("unsure") })] : [];
+
 function result(prediction) {
   const category = prediction.status === "succeeded" && categoryOf(prediction);
   if (category) {
     const perhaps = _("perhaps %(label)s, %(confidence)s", { label: words(prediction.top_prediction), confidence: percent(prediction.confidence) });
     return element("p", { className: "answer" }, element("strong", { textContent: categoryNames.get(category.name) ?? category.name }), " ",
-      element("span", { className: "number", textContent: percent(category.confidence) }), " ", element("span", { className: "note", textContent: perhaps }));
+      element("span", { className: "number", textContent: percent(category.confidence) }), " ", element("span", { className: "note", textContent: perhaps }), ...unsureTag(prediction));
   }
   if (prediction.status === "succeeded") {
     return element("p", { className: "answer" }, element("strong", { textContent: words(prediction.top_prediction) }), " ",
-      element("span", { className: "number", textContent: percent(prediction.confidence) }));
+      element("span", { className: "number", textContent: percent(prediction.confidence) }), ...unsureTag(prediction));
   }
   if (prediction.status === "failed") {
     return element("p", { className: "answer failed" }, element("strong", { textContent: _("Failed") }), ` ${_(prediction.error?.message ?? "")}`);
