@@ -56,7 +56,7 @@ from app.observability import tracing
 from app.observability.log_events import KEYS_MISSING
 from app.outbound.addresses import is_loopback
 from app.pages import accuracy as accuracy_pages
-from app.pages import classify, gallery, label_names, selection, sign_in, statistics, teaching
+from app.pages import classify, comparison, gallery, label_names, selection, sign_in, statistics, teaching
 from app.pages import keys as key_pages
 from app.pages import models as model_pages
 from app.pages import reviews as review_pages
@@ -148,6 +148,7 @@ def create_application(settings: Settings, engine: Engine | None = None) -> Fast
         label_names,
         gallery,
         selection,
+        comparison,
         model_pages,
         review_pages,
         teaching,

@@ -10,11 +10,11 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from app.api.deps import AppState, CurrentCaller, State, app_state
-from app.api.errors import problem_responses
+from app.api.errors import PROBLEM, problem_responses
 from app.api.params import IDEMPOTENCY_KEY, PREFER, Id, idempotency_key, wait_seconds
 from app.api.upload_body import expected_memory, image_model, read_upload, validation_error
 from app.api.upload_response import NOT_READABLE, no_content, prediction_response, respond
-from app.domain import ImageNotFetched, Scope
+from app.domain import IdempotencyKeyReused, ImageNotFetched, Scope
 from app.models.pydantic import PredictionRead, Reclassification, UploadJson
 from app.uploads.intake import Submission
 
@@ -66,7 +66,19 @@ _FORM: Final[dict[str, Any]] = {
     | {
         HTTPStatus.UNPROCESSABLE_ENTITY: {
             "description": "No file, an unknown model, or an Idempotency-Key of another upload",
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/HTTPValidationError"}}},
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/HTTPValidationError"}},
+                PROBLEM: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "example": {
+                        "type": "about:blank",
+                        "title": "Unprocessable Entity",
+                        "status": 422,
+                        "detail": IdempotencyKeyReused().message,
+                        "code": IdempotencyKeyReused.code,
+                    },
+                },
+            },
         }
     },
     openapi_extra={

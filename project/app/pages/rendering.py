@@ -159,7 +159,6 @@ def page(
         "signed_in": caller.name if caller.key_id is not None else "",
         "may": {
             "upload": caller.may(Scope.UPLOAD) or caller.may(Scope.WRITE),
-            "read": caller.may(Scope.READ),
             "write": caller.may(Scope.WRITE),
             "admin": caller.may(Scope.ADMIN),
         },

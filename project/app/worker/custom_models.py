@@ -46,6 +46,8 @@ class CustomModels:
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """Notice changes by other processes while inside."""
+        # The first upload already gets the default model that was chosen.
+        await self._refresh_if_available()
         async with repeating(self._refresh_if_available, FOLLOW_SECONDS, "Looking for changed custom models"):
             yield
 

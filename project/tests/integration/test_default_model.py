@@ -12,6 +12,7 @@ from app.db.crud import api_keys, audit_log
 from app.domain import Scope
 from tests.conftest import FALLBACK
 from tests.integration.conftest import AddModel, serving
+from tests.pictures import jpeg
 from tests.uploading import classify
 
 pytestmark = pytest.mark.process
@@ -87,6 +88,25 @@ async def test_default_is_chosen_on_the_page(client: httpx.AsyncClient) -> None:
     chosen = await client.post("/catalog/default", data={"name": OTHER}, headers=html)
     assert (chosen.status_code, chosen.headers["location"]) == (303, "/catalog")
     assert await defaults(client) == [OTHER]
+
+
+async def test_two_models_are_compared_on_one_image(client: httpx.AsyncClient) -> None:
+    html = {"Accept": "text/html"}
+    assert "/catalog/comparison" in (await client.get("/catalog", headers=html)).text
+    asked = {"first": FALLBACK, "second": OTHER}
+    form = await client.get("/catalog/comparison", params=asked, headers=html)
+    assert f'action="/catalog/comparison?second={OTHER}"' in form.text
+    files = {"file": ("a.jpg", jpeg())}
+    path = f"/catalog/comparison?second={OTHER}"
+    sent = await client.post(path, data={"model": FALLBACK}, files=files, headers=html)
+    assert (sent.status_code, sent.headers["location"]) == (303, "/catalog/comparison/1/2")
+    assert [row["model"] for row in (await client.get("/predictions/")).json()] == [OTHER, FALLBACK]
+    # Both have the same network.
+    assert "Both models give the same label" in (await client.get("/catalog/comparison/1/2", headers=html)).text
+    refused = await client.post(path, files={"file": ("a.txt", b"no image")}, headers=html)
+    assert refused.status_code == 400
+    unknown = await client.post("/catalog/comparison?second=nothing", files=files, headers=html)
+    assert unknown.status_code == 422
 
 
 async def test_only_administrators_choose_the_default(client: httpx.AsyncClient) -> None:

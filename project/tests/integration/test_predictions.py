@@ -15,7 +15,17 @@ from tests.pictures import encoded, jpeg, scene, turned
 
 FIELDS = {
     *("id", "filename", "image_path", "content_type", "size_bytes", "width", "height", "sha256", "status"),
-    *("top_prediction", "confidence", "all_predictions", "categories", "model", "model_version", "error", "attempts"),
+    *(
+        "top_prediction",
+        "confidence",
+        "all_predictions",
+        "categories",
+        "decision",
+        "model",
+        "model_version",
+        "error",
+        "attempts",
+    ),
     *("cached", "created_at", "started_at", "completed_at", "corrected_at", "reviewed_at", "reviewed_by", "verdict"),
 }
 

@@ -7,7 +7,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 
 from app.api.params import decode_cursor, encode_cursor, wait_seconds
-from app.db.crud.search import EARLIEST, LATEST, LEAST_CERTAIN, NEWEST, Order, Position
+from app.db.crud.search import LEAST_CERTAIN, NEWEST, NEWEST_BY_TIME, OLDEST_BY_TIME, Order, Position
 from app.uploads.intake import display_filename
 
 
@@ -65,15 +65,15 @@ def test_file_name_is_kept_except_for_unstorable_characters(sent: str | None, sh
     [
         *((NEWEST, (last_id,)) for last_id in (1, 255, 2**63 - 1)),
         *((LEAST_CERTAIN, (confidence, 7)) for confidence in (0.0, 0.1 + 0.2, 1.0)),
-        (LATEST, (datetime(2026, 11, 27, 23, 59, 59, 999_999, UTC), 7)),
-        (EARLIEST, (datetime(1905, 1, 1, tzinfo=UTC), 7)),
+        (NEWEST_BY_TIME, (datetime(2026, 11, 27, 23, 59, 59, 999_999, UTC), 7)),
+        (OLDEST_BY_TIME, (datetime(1905, 1, 1, tzinfo=UTC), 7)),
     ],
 )
 def test_cursor_round_trips(order: Order, position: Position) -> None:
     assert decode_cursor(encode_cursor(position), order) == position
 
 
-@pytest.mark.parametrize("order", [NEWEST, LEAST_CERTAIN, LATEST])
+@pytest.mark.parametrize("order", [NEWEST, LEAST_CERTAIN, NEWEST_BY_TIME])
 @pytest.mark.parametrize("cursor", ["", "x", "AAAA", "!" * 11, "_" * 11, "_" * 22, "é", "A" * 500])
 def test_forged_cursor_is_rejected(cursor: str, order: Order) -> None:
     with pytest.raises(RequestValidationError):

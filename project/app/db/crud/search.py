@@ -198,8 +198,8 @@ class Order:
 NEWEST: Final = Order(("id",), is_descending=True)
 OLDEST: Final = Order(("id",), is_descending=False)
 # The index of these makes lists of a period fast.
-LATEST: Final = Order(("created_at", "id"), is_descending=True)
-EARLIEST: Final = Order(("created_at", "id"), is_descending=False)
+NEWEST_BY_TIME: Final = Order(("created_at", "id"), is_descending=True)
+OLDEST_BY_TIME: Final = Order(("created_at", "id"), is_descending=False)
 LEAST_CERTAIN: Final = Order(("confidence", "id"), is_descending=False)
 MOST_CERTAIN: Final = Order(("confidence", "id"), is_descending=True)
 
@@ -216,9 +216,9 @@ class Sort(StrEnum):
         """The order of predictions that match filters."""
         is_period = filters.created_from is not None or filters.created_before is not None
         if self is Sort.NEWEST:
-            return LATEST if is_period else NEWEST
+            return NEWEST_BY_TIME if is_period else NEWEST
         if self is Sort.OLDEST:
-            return EARLIEST if is_period else OLDEST
+            return OLDEST_BY_TIME if is_period else OLDEST
         return LEAST_CERTAIN if self is Sort.LEAST_CERTAIN else MOST_CERTAIN
 
 
@@ -230,10 +230,7 @@ async def page(
     statement, values = page_statement(limit, after, filters, order)
     if filters == Filters():
         return [from_row(Prediction, row) for row in await execute(statement, values)]
-    async with transaction():
-        # A generic plan suits common values; rare ones would cause a scan of the whole table.
-        await execute("SET LOCAL plan_cache_mode = force_custom_plan")
-        return [from_row(Prediction, row) for row in await execute(statement, values)]
+    return [from_row(Prediction, row) for row in await _execute(statement, values)]
 
 
 @translate_connection_errors()
@@ -242,9 +239,7 @@ async def count(limit: int, filters: Filters = Filters()) -> int:
     values: list[Any] = [limit]
     found = _ids(values, filters, "LIMIT $1")
     statement = f"SELECT count(*) AS count FROM (SELECT 1 FROM ({found}) AS ids LIMIT $1) AS matching"  # noqa: S608 - values are parameters # nosec B608
-    async with transaction():
-        await execute("SET LOCAL plan_cache_mode = force_custom_plan")
-        (row,) = await execute(statement, values)
+    (row,) = await _execute(statement, values)
     return int(row["count"])
 
 
@@ -256,9 +251,7 @@ async def ids_up_to(limit: int, last: Position, filters: Filters, order: Order) 
     clause = order.clause(is_reversed=True)
     found = _ids(values, filters, f"{clause} LIMIT $1", condition)
     statement = f"SELECT id FROM predictions WHERE id IN ({found}) {clause} LIMIT $1"  # noqa: S608 - values are parameters # nosec B608
-    async with transaction():
-        await execute("SET LOCAL plan_cache_mode = force_custom_plan")
-        return [row["id"] for row in await execute(statement, values)]
+    return [row["id"] for row in await _execute(statement, values)]
 
 
 @translate_connection_errors()
@@ -270,6 +263,13 @@ async def neighbours(prediction_id: int) -> tuple[int | None, int | None]:
         [prediction_id],
     )
     return row["newer"], row["older"]
+
+
+async def _execute(statement: str, values: list[Any]) -> list[dict[str, Any]]:
+    """Rows of a statement with a plan of its own: the same plan for all values would scan the table for rare ones."""
+    async with transaction():
+        await execute("SET LOCAL plan_cache_mode = force_custom_plan")
+        return await execute(statement, values)
 
 
 def page_statement(limit: int, after: Position | None, filters: Filters, order: Order) -> tuple[str, list[Any]]:

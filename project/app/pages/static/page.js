@@ -1,4 +1,4 @@
-// Enhances the pages, which also work without scripts: multiple uploads, live results, endless lists, undo.
+// What all pages share: texts, names of labels, times, shortcuts, live results, and images dropped on any page.
 "use strict";
 
 const root = document.body.dataset.root;
@@ -136,11 +136,11 @@ addEventListener("offline", () => whenReachable());
 
 const shortcuts = document.getElementById("shortcuts");
 document.getElementById("shortcuts-open")?.addEventListener("click", () => shortcuts.showModal());
-let isGoing = false;   // after G
+let isAfterG = false;
 document.addEventListener("keydown", event => {
   if (!shortcuts || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=checkbox], [type=radio]), select, textarea, dialog[open], [contenteditable]")) return;
-  const key = event.key.toLowerCase(), target = isGoing ? { h: "/history", r: "/review" }[key] : { u: "/" }[key];
-  isGoing = key === "g" && !document.getElementById("reviews");
+  const key = event.key.toLowerCase(), target = isAfterG ? { h: "/history", r: "/review" }[key] : { u: "/" }[key];
+  isAfterG = key === "g" && !document.getElementById("reviews");
   const search = document.querySelector("[data-shortcut='/']");
   const neighbour = { arrowleft: "newer", arrowright: "older" }[key], link = neighbour && document.getElementById(neighbour);
   if (key === "u" && target && document.getElementById("files")) document.getElementById("files").click();
