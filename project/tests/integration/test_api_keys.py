@@ -16,7 +16,7 @@ from app.db.crud import api_keys
 from app.domain import Scope, StartupError
 from app.pages import classify, gallery, models, statistics
 from tests.integration.conftest import serving
-from tests.pictures import jpeg
+from tests.pictures import encoded, jpeg, scene
 
 pytestmark = pytest.mark.process
 
@@ -215,7 +215,10 @@ async def test_image_shared_with_the_installed_page_is_accepted(closed: httpx.As
 
 
 async def test_all_images_that_are_shared_at_once_are_accepted(client: httpx.AsyncClient) -> None:
-    images = [("file", (f"{number}.jpg", jpeg(300 + number))) for number in range(3)]
+    # Forms of other pages are limited to 64 KiB.
+    photos = [encoded(scene(2000 + number, 1500), "JPEG", quality=95) for number in range(3)]
+    assert len(photos[0]) > 64 * 1024
+    images = [("file", (f"{number}.jpg", photo)) for number, photo in enumerate(photos)]
     accepted = await client.post("/shared", files=images, headers=HTML)
     assert (accepted.status_code, accepted.headers["location"]) == (303, "/history?only=1,2,3")
     single = await client.post("/shared", files=images[:1], headers=HTML)

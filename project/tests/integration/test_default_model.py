@@ -12,7 +12,7 @@ from app.db.crud import api_keys, audit_log
 from app.domain import Scope
 from tests.conftest import FALLBACK
 from tests.integration.conftest import AddModel, serving
-from tests.pictures import jpeg
+from tests.pictures import encoded, scene
 from tests.uploading import classify
 
 pytestmark = pytest.mark.process
@@ -96,7 +96,10 @@ async def test_two_models_are_compared_on_one_image(client: httpx.AsyncClient) -
     asked = {"first": FALLBACK, "second": OTHER}
     form = await client.get("/catalog/comparison", params=asked, headers=html)
     assert f'action="/catalog/comparison?second={OTHER}"' in form.text
-    files = {"file": ("a.jpg", jpeg())}
+    # Forms of other pages are limited to 64 KiB.
+    data = encoded(scene(2000, 1500), "JPEG", quality=95)
+    assert len(data) > 64 * 1024
+    files = {"file": ("a.jpg", data)}
     path = f"/catalog/comparison?second={OTHER}"
     sent = await client.post(path, data={"model": FALLBACK}, files=files, headers=html)
     assert (sent.status_code, sent.headers["location"]) == (303, "/catalog/comparison/1/2")

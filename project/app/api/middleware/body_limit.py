@@ -14,9 +14,9 @@ from app.api.errors import problem, service_problem
 from app.domain import UploadTooLarge
 
 UPLOADS: Final = "/predictions"
-FORMS: Final = (UPLOADS, "/classifications")
+FORMS: Final = (UPLOADS, "/classifications", "/catalog/comparison")
 """Routes that accept an image as a form."""
-BATCHES: Final = re.compile(r"/(predictions/batch|models/[^/]+/examples/batch|teach/[^/]+/examples)$")
+BATCHES: Final = re.compile(r"/(predictions/batch|shared|models/[^/]+/examples/batch|teach/[^/]+/examples)$")
 """Routes that accept many images."""
 SIGN_IN: Final = ("/sign-in", "/sign-out")
 
