@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from app.api.errors import PROBLEM, problem_responses
-from app.api.middleware.auth import OPEN_PATHS, SAFE_METHODS, is_for_uploaders
+from app.api.middleware.auth import OPEN_PATHS, sufficient_scopes
 from app.domain import MAX_MODEL_NAME
 
 SECURITY: Final[dict[str, dict[str, str]]] = {
@@ -26,7 +26,7 @@ SECURITY: Final[dict[str, dict[str, str]]] = {
 TAGS: Final[list[dict[str, str]]] = [
     {"name": "classification", "description": "Upload images, one or many, or classify them again."},
     {"name": "predictions", "description": "Read, search, correct, export and delete the results."},
-    {"name": "images", "description": "The images, heat maps of what the model sees, and similar images."},
+    {"name": "images", "description": "View images and heat maps, and find similar images."},
     {"name": "events", "description": "Results as they arrive, without polling."},
     {"name": "reviews", "description": "Confirm or correct results, and learn how accurate the models are."},
     {"name": "custom models", "description": "Teach your own labels with a few images of each."},
@@ -82,9 +82,7 @@ def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
 def _complete(operation: dict[str, Any], method: str, path: str) -> None:
     # The empty requirement covers services that need no API keys.
     operation["security"] = [{}, *({name: []} for name in SECURITY)]
-    needs = "`read`" if method in SAFE_METHODS else "`write`"
-    if is_for_uploaders(method, path.replace("{id}", "1")):
-        needs += " or `upload`"
+    needs = " or ".join(f"`{scope}`" for scope in sufficient_scopes(method, path.replace("{id}", "1")))
     operation["description"] = f"{operation.get('description', '')}\n\nScope: {needs}.".strip()
     for status, response in problem_responses(*BEFORE_ROUTES).items():
         operation["responses"][str(status)] = {name: value for name, value in response.items() if name != "model"}

@@ -76,7 +76,7 @@ class Prediction(Model):
             ("sha256", "model_version"),
             # Pages and statistics of a period.
             ("created_at", "id"),
-            # Migration 14 creates the indexes for reviews, and migration 21 one of what is unsure.
+            # Migration 14 creates partial indexes for reviews, and migration 21 one for unsure results.
         )
 
 

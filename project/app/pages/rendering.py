@@ -19,7 +19,7 @@ from app import __version__
 from app.api.deps import AppState
 from app.api.filters import catalogs_of
 from app.classifier.names.catalog import LabelCatalog
-from app.domain import ANYBODY, Scope
+from app.domain import ANYBODY, Decision, Scope
 from app.models.pydantic import CategoryConfidence, PredictionRead
 from app.pages.translation import PARAMETER, language_names, language_of, script_texts, translations
 
@@ -42,9 +42,8 @@ THEME: Final = "theme"
 THEMES: Final = ("light", "dark")
 COOKIE_SECONDS: Final = 365 * 86_400
 _KIB: Final = 1024
-LABEL_CERTAIN: Final = 0.5
 CATEGORY_CERTAIN: Final = 0.8
-"""Confidences from which pages show a label, or a category, as the answer. The scripts have the same."""
+"""Confidence from which pages show a category where the label is unsure. page.js has the same."""
 
 
 def local_path(path: str) -> str:
@@ -74,7 +73,7 @@ def category_name(category: str, language: str, catalogs: Sequence[LabelCatalog]
 
 def _answer(prediction: PredictionRead) -> CategoryConfidence | None:
     """The narrowest category that is certain, where the label is not; None for other results."""
-    if prediction.verdict or prediction.corrected_at or (prediction.confidence or 0) >= LABEL_CERTAIN:
+    if prediction.verdict or prediction.corrected_at or prediction.decision is not Decision.UNSURE:
         return None
     certain = [one for one in prediction.categories or () if one.confidence >= CATEGORY_CERTAIN]
     # Categories within each other have falling confidences, and two others cannot both be certain.

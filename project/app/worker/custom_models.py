@@ -1,7 +1,7 @@
 """Custom models at work: which of their versions are served, and their heads."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -42,6 +42,16 @@ class CustomModels:
         self._models: dict[str, ServedVersion] = {}
         self._refresh = Batcher(self._refresh_all, max_items=1_000)
         self._heads: LRUCache[int, Head] = LRUCache(HEADS_BYTES, getsizeof=_size)
+
+    async def named_or_default(self, name: str, find: Callable[[str], Awaitable[ImageModel]]) -> ImageModel:
+        """What ``find`` returns for a name; for an empty one, the chosen default, unless it has been removed.
+
+        ``find`` gets an empty name for the default that MODEL selects. Raises what it raises.
+        """
+        if not name and self.default_name:
+            with suppress(ModelUnknown):
+                return await find(self.default_name)
+        return await find(name)
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:

@@ -65,11 +65,7 @@ class LocalDispatch:
 
     async def image_model(self, name: str) -> ImageModel:
         """A model by name, or the default for an empty name. Raises ModelUnknown."""
-        if not name and (chosen := self._custom.default_name):
-            # It may have been removed since it was chosen.
-            with suppress(ModelUnknown):
-                return await self._image_model(chosen)
-        return await self._image_model(name)
+        return await self._custom.named_or_default(name, self._image_model)
 
     async def _image_model(self, name: str) -> ImageModel:
         default = self._registry.default

@@ -60,11 +60,7 @@ class QueuedDispatch:
 
         Raises ModelUnknown or NoWorkerYet.
         """
-        if not name and (chosen := self._custom.default_name):
-            # It may have been removed since it was chosen.
-            with suppress(ModelUnknown):
-                return await self._image_model(chosen)
-        return await self._image_model(name)
+        return await self._custom.named_or_default(name, self._image_model)
 
     async def _image_model(self, name: str) -> ImageModel:
         custom = self._custom.find(name)

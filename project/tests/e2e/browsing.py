@@ -1,5 +1,6 @@
 """Opens pages in a browser and records their errors; shared by the browser tests."""
 
+import asyncio
 from typing import Any, Literal
 
 import httpx
@@ -7,9 +8,11 @@ from playwright.async_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    Dialog,
     FilePayload,
     Page,
     Request,
+    Route,
     expect,
 )
 
@@ -48,6 +51,30 @@ async def opened(browser: Browser, url: str, complaints: list[str], **options: A
     context.on("weberror", lambda error: complaints.append(str(error.error)))
     context.on("requestfailed", on_failed)
     return context
+
+
+async def hold(page: Page, pattern: str) -> asyncio.Event:
+    """Hold the page's requests of addresses back until the event is set."""
+    go_on = asyncio.Event()
+
+    async def wait(route: Route) -> None:
+        await go_on.wait()
+        await route.continue_()
+
+    await page.route(pattern, wait)
+    return go_on
+
+
+def stay(page: Page) -> list[str]:
+    """Answer every question of the page by staying; returns their kinds, as they come."""
+    asked: list[str] = []
+
+    async def dismiss(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        await dialog.dismiss()
+
+    page.on("dialog", dismiss)
+    return asked
 
 
 def upload(url: str, count: int = 1, name: str = "a.jpg") -> list[int]:

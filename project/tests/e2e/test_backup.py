@@ -143,6 +143,8 @@ def invalid_backups(backup: Path, folder: Path) -> Iterator[tuple[str, Path]]:
         ("status", b",succeeded,", b",exploded,"),
         ("type", b",image/jpeg,", b",text/html,"),
         ("results", b'"label"', b'"lable"'),
+        ("categories", b'"name"', b'"nmae"'),
+        ("decision", b",unsure", b",perhaps"),
     ):
         original = archive_table(backup)
         assert old in original

@@ -4,10 +4,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Dialog, Route, expect
+from playwright.async_api import Browser, Route, expect
 
 from tests.drawings import circles, zipped
-from tests.e2e.browsing import file, opened
+from tests.e2e.browsing import file, hold, opened, stay
 from tests.e2e.server import Server
 
 pytestmark = pytest.mark.slow
@@ -62,23 +62,11 @@ async def test_folder_is_uploaded_in_order_with_its_progress(browser: Browser, s
 async def test_paused_uploads_wait_and_leaving_asks(browser: Browser, service: str) -> None:
     context = await opened(browser, service, [])
     page = await context.new_page()
-    go_on = asyncio.Event()
-
-    async def delay(route: Route) -> None:
-        await go_on.wait()
-        await route.continue_()
-
-    await page.route("**/predictions/", delay)
+    go_on = await hold(page, "**/predictions/")
     await page.goto("/")
     await page.set_input_files("#files", [file(f"{number}.jpg", circles(number)) for number in range(5)])
     await page.get_by_role("button", name="Pause").click()
-    asked: list[str] = []
-
-    async def stay(dialog: Dialog) -> None:
-        asked.append(dialog.type)
-        await dialog.dismiss()
-
-    page.on("dialog", stay)
+    asked = stay(page)
     await page.evaluate("() => { setTimeout(() => { location.href = '/statistics'; }); }")
     go_on.set()
     await expect(page.locator(".result[data-status=succeeded]")).to_have_count(3)
@@ -149,13 +137,7 @@ async def test_file_that_is_gone_is_reported_and_not_sent_forever(
 async def test_uploads_go_on_after_a_pause_that_was_left(browser: Browser, service: str) -> None:
     context = await opened(browser, service, [])
     page = await context.new_page()
-    go_on = asyncio.Event()
-
-    async def delay(route: Route) -> None:
-        await go_on.wait()
-        await route.continue_()
-
-    await page.route("**/predictions/", delay)
+    go_on = await hold(page, "**/predictions/")
     await page.goto("/")
     await page.set_input_files("#files", [file("a.jpg", circles(1)), file("b.jpg", circles(2))])
     await page.get_by_role("button", name="Pause").click()
@@ -170,13 +152,7 @@ async def test_uploads_go_on_after_a_pause_that_was_left(browser: Browser, servi
 async def test_leaving_asks_while_uploads_wait_for_the_service(browser: Browser, service: str) -> None:
     context = await opened(browser, service, [])
     page = await context.new_page()
-    asked: list[str] = []
-
-    async def stay(dialog: Dialog) -> None:
-        asked.append(dialog.type)
-        await dialog.dismiss()
-
-    page.on("dialog", stay)
+    asked = stay(page)
     await page.goto("/")
     await context.set_offline(True)
     await page.set_input_files("#files", [file("a.jpg", circles(1)), file("images.zip", zipped({"b.jpg": circles(2)}))])

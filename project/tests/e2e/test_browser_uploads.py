@@ -1,6 +1,5 @@
 """Uploads on the page, in a real browser: wide and narrow, light and dark."""
 
-import asyncio
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +10,7 @@ from playwright.async_api import (
     expect,
 )
 
-from tests.e2e.browsing import VIEWS, file, opened, shoot
+from tests.e2e.browsing import VIEWS, file, hold, opened, shoot
 from tests.e2e.server import Server
 from tests.pictures import jpeg, jpeg_with
 
@@ -53,13 +52,7 @@ async def test_twenty_concurrent_uploads_get_twenty_results(
 async def test_images_chosen_while_the_page_loads_are_uploaded(browser: Browser, service: str) -> None:
     context = await opened(browser, service, [])
     page = await context.new_page()
-    chosen = asyncio.Event()
-
-    async def delay_script(route: Route) -> None:
-        await chosen.wait()
-        await route.continue_()
-
-    await page.route("**/classify.js*", delay_script)
+    chosen = await hold(page, "**/classify.js*")
     await page.goto("/", wait_until="commit")
     await page.set_input_files("#files", [file("early.jpg", jpeg())])
     chosen.set()

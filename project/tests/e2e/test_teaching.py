@@ -1,6 +1,5 @@
 """Custom models as people teach them: on the page, with and without scripts, and on the command line."""
 
-import asyncio
 from pathlib import Path
 
 import httpx
@@ -8,10 +7,10 @@ import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from image_classifier_client import Client, Refused
 from image_classifier_client.teach import main
-from playwright.async_api import Browser, FilePayload, Route, expect
+from playwright.async_api import Browser, FilePayload, expect
 
 from tests.drawings import circles, enlarged, examples, noise
-from tests.e2e.browsing import VIEWS, opened, shoot
+from tests.e2e.browsing import VIEWS, hold, opened, shoot
 from tests.e2e.server import Server
 
 pytestmark = pytest.mark.slow
@@ -65,13 +64,7 @@ async def test_training_waits_until_all_images_are_added(
     httpx.post(f"{shared_server.url}/models", json={"name": "waiting"})
     context = await opened(browser, shared_server.url, [])
     page = await context.new_page()
-    go_on = asyncio.Event()
-
-    async def delay(route: Route) -> None:
-        await go_on.wait()
-        await route.continue_()
-
-    await page.route("**/examples/batch", delay)
+    go_on = await hold(page, "**/examples/batch")
     await page.goto("/teach/waiting")
     train = page.get_by_role("button", name="Train")
     await expect(train).to_be_enabled()

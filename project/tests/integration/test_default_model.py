@@ -120,3 +120,5 @@ async def test_only_administrators_choose_the_default(client: httpx.AsyncClient)
         assert offered is (status == 200)
         answer = await client.put("/models/default", json={"name": OTHER}, headers={"X-API-Key": key})
         assert answer.status_code == status, scopes
+        form = await client.post("/catalog/default", data={"name": OTHER}, headers=headers)
+        assert form.status_code == (303 if status == 200 else 403), scopes

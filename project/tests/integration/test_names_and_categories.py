@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from app.config import Settings
+from app.db.crud.search import MAX_ALTERNATIVES, Filters
 from tests.conftest import FALLBACK
 from tests.integration.conftest import AddModel, serving
 from tests.pictures import jpeg
@@ -78,6 +79,12 @@ async def test_words_find_names_synonyms_and_categories_in_every_language(
     assert await found(client, q=text) == expected
 
 
+async def test_many_words_with_meanings_are_few_queries(client: httpx.AsyncClient, tiger: dict[str, Any]) -> None:
+    assert await found(client, q="tiger " * 500) == [tiger["id"]]
+    filters = Filters(words="dog", meanings=(("dog", ("beagle", "boxer")),) * 100)
+    assert len(filters.alternatives()) == MAX_ALTERNATIVES
+
+
 async def test_category_filters_the_list_and_the_export(client: httpx.AsyncClient, tiger: dict[str, Any]) -> None:
     assert await found(client, category="mammal") == [tiger["id"]]
     assert await found(client, category="vehicle") == []
@@ -141,13 +148,13 @@ async def test_page_shows_the_narrowest_certain_category_where_no_label_is_certa
     categories = [
         {"name": name, "confidence": share} for name, share in (("animal", 0.95), ("mammal", 0.95), ("big cat", 0.91))
     ]
-    statement = "UPDATE predictions SET confidence = 0.4, categories = $1"
+    statement = "UPDATE predictions SET confidence = 0.3, decision = 'unsure', categories = $1"
     await connection.execute(statement, json.dumps([*categories, {"name": "dog", "confidence": 0.04}]))
     await connection.close()
     path, german = f"/history/{tiger['id']}", {"Accept": "text/html", "Accept-Language": "de"}
     text = (await client.get(path, headers={"Accept": "text/html"})).text
     assert '<strong>big cat</strong> <span class="number">91 %</span>' in text
-    assert "perhaps tiger, 40 %" in text
+    assert "perhaps tiger, 30 %" in text
     assert "<strong>Großkatze</strong>" in (await client.get("/history", headers=german)).text
     # A person's label is the answer.
     await client.put(f"/predictions/{tiger['id']}/", json={"top_prediction": "tiger", "confidence": 1})

@@ -62,6 +62,15 @@ async def listed(client: httpx.AsyncClient, **asked: Any) -> list[int]:
     return [row["id"] for row in answer.json()]
 
 
+async def all_pages(client: httpx.AsyncClient, url: str | None) -> list[int]:
+    found: list[int] = []
+    while url:
+        answer = await client.get(url)
+        found += [row["id"] for row in answer.json()]
+        url = answer.links.get("next", {}).get("url")
+    return found
+
+
 async def expected(connection: asyncpg.Connection, condition: str) -> list[int]:
     statement = f"SELECT id FROM predictions WHERE {condition} ORDER BY id DESC LIMIT 500"  # noqa: S608 - the test's own
     return [row["id"] for row in await connection.fetch(statement)]
@@ -179,13 +188,8 @@ async def test_pages_follow_the_order(
     rows = await connection.fetch(f"SELECT id FROM predictions WHERE {condition} ORDER BY {order}")  # noqa: S608 - the test's own
     whole = [row["id"] for row in rows]
     assert len(whole) > 100
-    url: str | None = str(httpx.URL("/predictions/", params={**asked, "limit": "7"}))
-    found: list[int] = []
-    while url:
-        answer = await client.get(url)
-        found += [row["id"] for row in answer.json()]
-        url = answer.links.get("next", {}).get("url")
-    assert found == whole
+    url = str(httpx.URL("/predictions/", params={**asked, "limit": "7"}))
+    assert await all_pages(client, url) == whole
     await connection.close()
 
 
@@ -201,13 +205,8 @@ async def test_period_without_a_time_zone_is_in_utc(client: httpx.AsyncClient, d
 async def test_next_page_keeps_the_filters(client: httpx.AsyncClient, database_url: str) -> None:
     await (await fill(database_url, 400)).close()
     whole = await listed(client, model="another", min_confidence=0.2, q="img")
-    url: str | None = "/predictions/?limit=7&model=another&min_confidence=0.2&q=img"
-    found: list[int] = []
-    while url:
-        answer = await client.get(url)
-        found += [row["id"] for row in answer.json()]
-        url = answer.links.get("next", {}).get("url")
-    assert found == whole
+    url = "/predictions/?limit=7&model=another&min_confidence=0.2&q=img"
+    assert await all_pages(client, url) == whole
 
 
 async def test_invalid_filters_are_rejected(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:

@@ -47,6 +47,8 @@ SIGN_OUT: Final = "/sign-out"
 OPEN_PATHS: Final = ("/ping", "/health", "/ready", "/docs", "/redoc", "/openapi.json", SIGN_IN, SIGN_OUT)
 OPEN_PREFIXES: Final = ("/static/", "/static-offline-docs/")
 """Paths that need no key: health checks, the documentation, and the sign-in page with its files."""
+ADMIN_PATHS: Final = {"/models/default", "/catalog/default"}
+"""Where changes affect everybody's uploads."""
 UPLOAD_PATHS: Final = ("/predictions", "/predictions/batch")
 OWN_PATHS: Final = re.compile(r"/predictions(/[0-9]+(/(image|events|deliveries))?)?/?")
 SCRIPT_HEADER: Final = "x-requested-with"
@@ -163,10 +165,10 @@ class AuthMiddleware:
             caller = await self._cached("session", token, api_keys.authenticate_session)
         else:
             raise KeyNeeded
-        needed = Scope.WRITE if changes else Scope.READ
-        if caller.may(needed) or (caller.may(Scope.UPLOAD) and is_for_uploaders(request.method, path)):
+        sufficient = sufficient_scopes(request.method, path)
+        if any(caller.may(scope) for scope in sufficient):
             return caller
-        raise ScopeMissing(f"The API key does not have the scope {needed}.")
+        raise ScopeMissing(f"The API key does not have the scope {sufficient[0]}.")
 
     async def _is_still_allowed(self, request: Request, path: str) -> bool:
         """Whether the request would be accepted now. While the database is unavailable, it is."""
@@ -185,11 +187,17 @@ class AuthMiddleware:
         return caller
 
 
-def is_for_uploaders(method: str, path: str) -> bool:
-    """Whether a request may be sent with the scope ``upload``; its route restricts it to the caller's predictions."""
-    if method in SAFE_METHODS:
-        return bool(OWN_PATHS.fullmatch(path))
-    return method == "POST" and path.rstrip("/") in UPLOAD_PATHS
+def sufficient_scopes(method: str, path: str) -> list[Scope]:
+    """The scopes of which a request needs one.
+
+    With ``upload`` alone, its route restricts it to the caller's predictions.
+    """
+    changes, path = method not in SAFE_METHODS, path.rstrip("/")
+    if changes and path in ADMIN_PATHS:
+        return [Scope.ADMIN]
+    needed = Scope.WRITE if changes else Scope.READ
+    is_for_uploaders = method == "POST" and path in UPLOAD_PATHS if changes else OWN_PATHS.fullmatch(path)
+    return [needed, Scope.UPLOAD] if is_for_uploaders else [needed]
 
 
 def client_address(request: Request) -> str:

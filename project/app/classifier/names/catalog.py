@@ -193,7 +193,15 @@ class LabelCatalog:
 
     def labels_in(self, category: str) -> frozenset[str]:
         """The labels in a category and those below it."""
-        return frozenset(entry.label for entry in self.labels if category in self.chain(entry.category))
+        return self._by_category.get(category, frozenset())
+
+    @cached_property
+    def _by_category(self) -> Mapping[str, frozenset[str]]:
+        found: dict[str, set[str]] = {}
+        for entry in self.labels:
+            for category in self.chain(entry.category):
+                found.setdefault(category, set()).add(entry.label)
+        return {category: frozenset(labels) for category, labels in found.items()}
 
     @cached_property
     def _narrowest_first(self) -> tuple[str, ...]:

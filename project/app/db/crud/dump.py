@@ -26,7 +26,10 @@ WHERE status <> ALL($1) OR confidence NOT BETWEEN 0 AND 1 OR jsonb_typeof(all_pr
     OR all_predictions @? '$[*] ? (@.label.type() != "string" || @.confidence.type() != "number")'
     OR all_predictions @? '$[*] ? (!exists(@.label) || !exists(@.confidence))'
 UNION ALL SELECT id FROM predictions
-WHERE content_type NOT LIKE 'image/%' OR width < 1 OR height < 1 OR size_bytes < 0 OR sha256 !~ '^[0-9a-f]{64}$'
+WHERE decision NOT IN ('sure', 'unsure') OR jsonb_typeof(categories) <> 'array'
+    OR categories @? '$[*] ? (@.name.type() != "string" || @.confidence.type() != "number")'
+    OR categories @? '$[*] ? (!exists(@.name) || !exists(@.confidence))'
+    OR content_type NOT LIKE 'image/%' OR width < 1 OR height < 1 OR size_bytes < 0 OR sha256 !~ '^[0-9a-f]{64}$'
 UNION ALL SELECT prediction_id FROM deliveries WHERE status <> ALL($2)
 UNION ALL SELECT prediction_id FROM examples WHERE use <> ALL($3)
 UNION ALL SELECT id FROM custom_models WHERE name !~ $4 OR jsonb_typeof(labels) <> 'array'

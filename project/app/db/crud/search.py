@@ -46,6 +46,8 @@ def words_of(text: str) -> list[str]:
     return [word for word in re.split(f"[{SEPARATORS}]+", spaced) if word]
 
 
+MAX_ALTERNATIVES: Final = 8
+"""Queries that one search may become."""
 MAX_WORD_LENGTH: Final = 255
 """Characters of the longest file name or label."""
 
@@ -97,7 +99,8 @@ class Filters:
         found = [replace(self, words="", meanings=())]
         for text, labels in self.meanings or ((self.words, ()),):
             as_text = [replace(one, words=f"{one.words} {text}") for one in found]
-            by_meaning = [one.within(labels) for one in found] if labels else []
+            # Each meaning doubles them, and a client may send many words: the last ones are only text.
+            by_meaning = [one.within(labels) for one in found] if 2 * len(found) <= MAX_ALTERNATIVES else []
             found = [*as_text, *(one for one in by_meaning if one.labels)]
         return found
 

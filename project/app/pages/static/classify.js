@@ -148,7 +148,7 @@ if (upload) {
   };
 
   const show = (job, prediction) => {
-    job.state.replaceChildren(...(prediction.all_predictions ? [...(categoryOf(prediction) || prediction.decision === "unsure" ? [result(prediction)] : []), bars(prediction.all_predictions)] : [result(prediction)]));
+    job.state.replaceChildren(...(prediction.all_predictions ? [...(prediction.decision === "unsure" ? [result(prediction)] : []), bars(prediction.all_predictions)] : [result(prediction)]));
     job.item.dataset.status = prediction.status;
     job.isOver = !OPEN.has(prediction.status);
     showOverview();

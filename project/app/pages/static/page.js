@@ -32,9 +32,9 @@ async function learnNames(prediction) {
 }
 
 // The narrowest category that is certain, where the label is not: as in rendering.py.
-const LABEL_CERTAIN = 0.5, CATEGORY_CERTAIN = 0.8;
+const CATEGORY_CERTAIN = 0.8;
 function categoryOf(prediction) {
-  if (prediction.verdict || prediction.corrected_at || prediction.confidence >= LABEL_CERTAIN) return null;
+  if (prediction.verdict || prediction.corrected_at || prediction.decision !== "unsure") return null;
   const certain = (prediction.categories ?? []).filter(one => one.confidence >= CATEGORY_CERTAIN);
   return certain.length ? certain.reduce((best, one) => one.confidence < best.confidence ? one : best) : null;
 }
