@@ -28,7 +28,7 @@ async def list_models(state: State) -> list[ModelRead]:
 @router.put(
     "/models/default",
     summary="Choose the default model",
-    responses=problem_responses(HTTPStatus.SERVICE_UNAVAILABLE),
+    responses=problem_responses(HTTPStatus.BAD_REQUEST, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def choose_default(wanted: DefaultModel, state: State, caller: CurrentCaller) -> DefaultModelRead:
     """Makes an image model, also a custom one, the default: for promotion, and with the previous name for rollback.

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from app.api.errors import PROBLEM, problem_responses
 from app.api.middleware.auth import OPEN_PATHS, sufficient_scopes
-from app.domain import MAX_MODEL_NAME
+from app.domain import MAX_MODEL_NAME, LabelUnknown
 
 SECURITY: Final[dict[str, dict[str, str]]] = {
     "X-API-Key": {
@@ -37,6 +37,16 @@ TAGS: Final[list[dict[str, str]]] = [
 ]
 """Groups of operations, in the order in which people look for them."""
 
+_CONTRADICTION: Final[dict[str, Any]] = {
+    "schema": {"$ref": "#/components/schemas/Problem"},
+    "example": {
+        "type": "about:blank",
+        "title": HTTPStatus.UNPROCESSABLE_ENTITY.phrase,
+        "status": HTTPStatus.UNPROCESSABLE_ENTITY.value,
+        "detail": "The model 'pets' has no label 'ant'.",
+        "code": LabelUnknown.code,
+    },
+}
 BEFORE_ROUTES: Final = (
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
@@ -92,9 +102,11 @@ def _complete(operation: dict[str, Any], method: str, path: str) -> None:
 def _show_examples(operation: dict[str, Any], path: str) -> None:
     """Give the errors of an operation examples that fit it."""
     responses = operation["responses"]
-    invalid = responses.get("422", {}).get("content", {}).get("application/json")
-    if invalid is not None:
-        invalid["example"] = {"detail": [_invalid_example(operation)]}
+    invalid = responses.get("422", {}).get("content", {})
+    if "application/json" in invalid:
+        invalid["application/json"]["example"] = {"detail": [_invalid_example(operation)]}
+        # What is well-formed, but contradicts what is stored.
+        invalid.setdefault(PROBLEM, _CONTRADICTION)
     missing = responses.get("404", {}).get("content", {}).get(PROBLEM)
     if missing is not None:
         missing["example"] = missing["example"] | {"detail": _missing_example(path)}

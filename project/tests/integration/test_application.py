@@ -105,7 +105,7 @@ async def test_openapi_description_is_complete(client: httpx.AsyncClient) -> Non
         ("post", "/predictions/review/"): {"200", "204", "422", "503"},
         ("get", "/models/{name}/labels"): {"200", "404", "422"},
         ("get", "/models/{name}/categories"): {"200", "404", "422"},
-        ("put", "/models/default"): {"200", "422", "503"},
+        ("put", "/models/default"): {"200", "400", "422", "503"},
         ("get", "/events/"): {"200"},
         ("get", "/predictions/"): {"200", "422", "503"},
         ("get", "/predictions/{id}/"): one,
