@@ -9,6 +9,7 @@ from app.api.deps import CurrentCaller, State
 from app.api.early_response import EarlyResponse
 from app.api.errors import problem_responses
 from app.api.example_body import receive_examples
+from app.api.middleware.trailing_slash import refuse_other_methods
 from app.api.params import CustomModelName, Id, decode_cursor, encode_cursor
 from app.api.upload_response import NOT_READABLE, no_content
 from app.db.crud import custom_models, examples
@@ -19,6 +20,8 @@ from app.models.pydantic_custom import ExampleBatch, ExampleRead, ExampleWrite
 from app.worker.custom_models import retrain_if_due
 
 router = APIRouter(prefix="/models", tags=["custom models"], strict_content_type=False)
+# Before the routes of an ID, which "batch" is not.
+refuse_other_methods(router, "/{name}/examples/batch", "POST")
 
 PAGE: Final = 100
 MAX_PAGE: Final = 1_000

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 
 from app.api.deps import AppState, CurrentCaller, State
 from app.api.errors import problem_responses
+from app.api.middleware.trailing_slash import refuse_other_methods
 from app.api.upload_body import image_model
 from app.classifier.names.catalog import LabelCatalog, LabelNames
 from app.db.crud import custom_models, installation, predictions
@@ -28,7 +29,7 @@ async def list_models(state: State) -> list[ModelRead]:
 @router.put(
     "/models/default",
     summary="Choose the default model",
-    responses=problem_responses(HTTPStatus.BAD_REQUEST, HTTPStatus.SERVICE_UNAVAILABLE),
+    responses=problem_responses(HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def choose_default(wanted: DefaultModel, state: State, caller: CurrentCaller) -> DefaultModelRead:
     """Makes an image model, also a custom one, the default: for promotion, and with the previous name for rollback.
@@ -40,6 +41,10 @@ async def choose_default(wanted: DefaultModel, state: State, caller: CurrentCall
     previous = await installation.choose_default_model(wanted.name, caller)
     await state.custom.refresh()
     return DefaultModelRead(name=(await image_model(state.dispatch, "")).name, previous=previous)
+
+
+# Otherwise, GET and DELETE would look for a custom model of this name.
+refuse_other_methods(router, "/models/default", "PUT")
 
 
 @router.get(

@@ -37,6 +37,12 @@ TAGS: Final[list[dict[str, str]]] = [
 ]
 """Groups of operations, in the order in which people look for them."""
 
+OF_BODIES: Final = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+)
+"""Any body may be no UTF-8, too slow, or too large."""
 _CONTRADICTION: Final[dict[str, Any]] = {
     "schema": {"$ref": "#/components/schemas/Problem"},
     "example": {
@@ -94,8 +100,10 @@ def _complete(operation: dict[str, Any], method: str, path: str) -> None:
     operation["security"] = [{}, *({name: []} for name in SECURITY)]
     needs = " or ".join(f"`{scope}`" for scope in sufficient_scopes(method, path.replace("{id}", "1")))
     operation["description"] = f"{operation.get('description', '')}\n\nScope: {needs}.".strip()
-    for status, response in problem_responses(*BEFORE_ROUTES).items():
-        operation["responses"][str(status)] = {name: value for name, value in response.items() if name != "model"}
+    responses = operation["responses"]
+    body = [status for status in OF_BODIES if str(status.value) not in responses] if "requestBody" in operation else []
+    for status, response in problem_responses(*BEFORE_ROUTES, *body).items():
+        responses[str(status)] = {name: value for name, value in response.items() if name != "model"}
     _show_examples(operation, path)
 
 

@@ -10,6 +10,7 @@ from app.domain import MAX_LABELS, MAX_MODEL_NAME, MODEL_NAME, OTHER, Status, Us
 from app.models.pydantic import PredictionError, StorableStr
 from app.models.tortoise import Example, Training
 
+RESERVED_NAME: Final = "default"
 MAX_LABEL_LENGTH: Final = 255
 
 _EXAMPLE_TRAINING: Final[dict[str, Any]] = {
@@ -64,7 +65,19 @@ def _label(text: str) -> str:
 
 
 Label = Annotated[StorableStr, StringConstraints(min_length=1, max_length=MAX_LABEL_LENGTH), AfterValidator(_label)]
-ModelName = Annotated[str, StringConstraints(strip_whitespace=True, pattern=MODEL_NAME, max_length=MAX_MODEL_NAME)]
+
+
+def _not_reserved(name: str) -> str:
+    if name == RESERVED_NAME:
+        raise ValueError(f"/models/{RESERVED_NAME} is the choice of the default model: choose another name.")
+    return name
+
+
+ModelName = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, pattern=MODEL_NAME, max_length=MAX_MODEL_NAME),
+    AfterValidator(_not_reserved),
+]
 
 
 def _distinct(labels: list[str]) -> list[str]:

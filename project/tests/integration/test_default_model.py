@@ -75,6 +75,14 @@ async def test_model_that_was_removed_is_no_longer_the_default(client: httpx.Asy
     assert (await classify(client))["model"] == FALLBACK
 
 
+async def test_name_of_the_path_is_reserved(client: httpx.AsyncClient) -> None:
+    refused = await client.post("/models", json={"name": "default"})
+    assert refused.status_code == 422
+    assert "choose another name" in refused.text
+    read = await client.get("/models/default")
+    assert (read.status_code, read.headers["allow"]) == (405, "PUT")
+
+
 async def test_choice_is_in_the_audit_log(client: httpx.AsyncClient) -> None:
     await choose(client, OTHER)
     (entry,) = [entry for entry in await audit_log.page(10, None, None) if entry.action == "model.default_chosen"]
