@@ -7,20 +7,18 @@ A separate process with limits on time and memory, because training must not del
 import ctypes
 import io
 import json
-import os
 import resource
 import signal
 import sys
-from contextlib import suppress
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 
+from app.classifier.engine.priority import run_only_when_idle
 from app.classifier.heads.metrics import metrics_of
 from app.classifier.heads.validation import train
 from app.domain import ExamplesMissing
 
-NICENESS: Final = 19
 PR_SET_PDEATHSIG: Final = 1
 """prctl(2)"""
 MAX_CPU_SECONDS: Final = 600
@@ -55,14 +53,10 @@ def run(source: BinaryIO, target: BinaryIO) -> None:
 
 def main() -> None:
     """Train with the lowest priority; the memory limit in bytes is the first argument."""
-    os.nice(NICENESS)
+    run_only_when_idle()
     if sys.platform == "linux":
         # Ends with the service, also if that is killed.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        # Only while nothing else wants the processor; with a low priority alone, uploads took twice as long at times.
-        # Some containers forbid it.
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     limit = int(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
