@@ -42,7 +42,7 @@ help: ## Show this list
 # More processes than cores, because many tests wait. Exit status 5: the options select no test.
 PARALLEL := --numprocesses $(shell expr $$(nproc) + 2) --dist loadgroup --no-loadscope-reorder
 PYTEST = cd project && TEST_MODELS_DIR=$(TEST_MODELS) TEST_WEIGHTS=$(TEST_WEIGHTS) \
-	TEST_EXPORT_PYTHON=$(CURDIR)/$(EXPORT_VENV)/bin/python ../$(BIN)/python -m pytest
+	TEST_EXPORT_PYTHON=$(CURDIR)/$(EXPORT_VENV)/bin/python TEST_TABULAR_PYTHON=$(CURDIR)/$(TABULAR_VENV)/bin/python ../$(BIN)/python -m pytest
 
 run: $(VENV)/run.stamp ## Set everything up and serve on http://localhost:8004
 	@exec env PYTHONPATH=project:project/client/src $(BIN)/python -m tools.serve

@@ -120,6 +120,19 @@ class Decision(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Thresholds:
+    """From which confidence on results are sure, 0..1."""
+
+    sure_from: float
+    labels: Mapping[str, float]
+    """Other thresholds for some labels."""
+
+    def of(self, label: str) -> float:
+        """The confidence from which a label is sure."""
+        return self.labels.get(label, self.sure_from)
+
+
+@dataclass(frozen=True, slots=True)
 class CategoryScore:
     """A category of labels, and the sum of their confidences, 0..1."""
 
@@ -395,6 +408,12 @@ class ExamplesMissing(ServiceError):
     """The model has too few examples."""
 
     code = "examples_missing"
+
+
+class ReviewsMissing(ServiceError):
+    """There are too few reviews."""
+
+    code = "reviews_missing"
 
 
 class TrainingFailed(ServiceError):

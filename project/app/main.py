@@ -16,6 +16,7 @@ from app.api import (
     accuracy,
     aliases,
     batches,
+    confidence,
     custom_models,
     events,
     examples,
@@ -140,7 +141,7 @@ def create_application(settings: Settings, engine: Engine | None = None) -> Fast
     accept_both_slashes(app)
     modules = (
         *(uploads, batches, events, images, export, reviews, accuracy, labelled, similar, predictions, tabular, models),
-        *(custom_models, examples, ping, metrics, aliases),
+        *(confidence, custom_models, examples, ping, metrics, aliases),
     )
     pages = (
         classify,

@@ -8,7 +8,7 @@ import app.worker.process as worker_process
 from app.classifier.engine.process import Classification, Engine
 from app.classifier.manifest import Model, read_model
 from app.config import Settings
-from app.domain import LabelScore
+from app.domain import LabelScore, Thresholds
 
 
 class InstantEngine(Engine):
@@ -21,6 +21,7 @@ class InstantEngine(Engine):
         *,
         alone: bool = False,  # noqa: ARG002
         embed: bool = False,  # noqa: ARG002
+        thresholds: Thresholds | None = None,  # noqa: ARG002
     ) -> Classification:
         """Return five labels at once."""
         scores = [LabelScore(label, 0.2) for label in self._default.labels[:5]]

@@ -131,8 +131,8 @@ class _Batch:
             outcome = await current_or_stored(submission.outcome, self._state)
             if isinstance(outcome, str):
                 return PredictionRead.model_validate_json(outcome)
-            return PredictionRead.from_row(outcome)
-        prediction = PredictionRead.from_row(submission.outcome)
+            return self._state.read(outcome)
+        prediction = self._state.read(submission.outcome)
         if submission.claim:
             with suppress(DatabaseUnavailable):
                 await idempotency.save_response(submission.claim, prediction.model_dump_json())

@@ -15,6 +15,7 @@ from app.config import Settings
 from app.db.crud import predictions
 from app.db.notifications import NotificationListener
 from app.domain import Caller, LabelScore, PredictionNotFound
+from app.models.pydantic import PredictionRead
 from app.models.pydantic_system import Ready
 from app.models.tortoise import Prediction
 from app.storage import Storage
@@ -25,6 +26,7 @@ from app.uploads.memory_budget import MemoryBudget
 from app.uploads.zip_stream import ZipUnpacker
 from app.worker.custom_models import CustomModels
 from app.worker.dispatch import Backend, Dispatch
+from app.worker.model_settings import ModelSettings
 
 if TYPE_CHECKING:
     from app.outbound.image_download import ImageDownloader
@@ -47,6 +49,7 @@ class AppState:
     dispatch: Dispatch
     notifications: NotificationListener
     custom: CustomModels
+    model_settings: ModelSettings
     renderer: Renderer
     renditions: Renditions
     backlog: Backlog
@@ -62,6 +65,10 @@ class AppState:
     """Recent results of tabular models; its size counts rows."""
     readiness: TTLCache[str, Ready]
     """The last response of /ready."""
+
+    def read(self, row: Prediction) -> PredictionRead:
+        """A prediction as the API describes it."""
+        return PredictionRead.from_row(row, self.model_settings.calibrated_confidence(row))
 
 
 def make_state(
@@ -82,6 +89,7 @@ def make_state(
         backend.dispatch,
         backend.notifications,
         backend.custom,
+        backend.model_settings,
         renderer,
         renditions,
         backlog,

@@ -36,6 +36,7 @@ STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
     domain.VersionUnknown: HTTPStatus.NOT_FOUND,
     domain.TrainingNotFound: HTTPStatus.NOT_FOUND,
     domain.ExampleContradicts: HTTPStatus.CONFLICT,
+    domain.ReviewsMissing: HTTPStatus.CONFLICT,
     domain.ExampleNotFound: HTTPStatus.NOT_FOUND,
     domain.LabelUnknown: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.ImageMissing: HTTPStatus.NOT_FOUND,

@@ -44,7 +44,7 @@ async def follow_prediction(id: Id, request: Request, state: State) -> Streaming
 
     Sends `deleted` if the prediction was deleted.
     """
-    first = PredictionRead.from_row(await state.get_prediction(id))
+    first = state.read(await state.get_prediction(id))
     return StreamingResponse(
         _prediction_events(first, state, _Permission(request)), headers=HEADERS, media_type="text/event-stream"
     )
@@ -90,7 +90,7 @@ async def _prediction_events(first: PredictionRead, state: AppState, permission:
         while not state.notifications.stopping.is_set() and await permission.holds():
             changed.clear()
             try:
-                current = PredictionRead.from_row(await state.get_prediction(first.id))
+                current = state.read(await state.get_prediction(first.id))
             except PredictionNotFound:
                 yield _event("deleted", json.dumps({"id": first.id}))
                 return

@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from app.api.csv_text import csv_text
-from app.api.deps import CurrentCaller, State
+from app.api.deps import AppState, CurrentCaller, State
 from app.api.errors import problem_responses
 from app.api.filters import Filtered
 from app.api.middleware.trailing_slash import refuse_other_methods
@@ -33,8 +33,8 @@ PAGE: Final = 1_000
 """Rows in memory at once."""
 REVIEW_COLUMNS: Final = ["reviewed_at", "reviewed_by", "verdict"]
 LISTS: Final = {"all_predictions", "categories", "error"}
-COLUMNS: Final = [name for name in PredictionRead.model_fields if name not in {*LISTS, *REVIEW_COLUMNS, "decision"}]
-NEWER_COLUMNS: Final = ["categories", "decision"]
+NEWER_COLUMNS: Final = ["categories", "decision", "calibrated_confidence"]
+COLUMNS: Final = [name for name in PredictionRead.model_fields if name not in {*LISTS, *REVIEW_COLUMNS, *NEWER_COLUMNS}]
 RESULT_COLUMNS: Final = ["error_code", *(f"{part}_{n}" for n in range(1, 6) for part in ("label", "confidence"))]
 _TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl", "zip": "application/zip"}
 
@@ -81,31 +81,31 @@ async def export(
         if value not in (None, "") and name != "meanings"
     }
     await audit_log.record("predictions.exported", caller, details={"format": format, **used})
-    pages = _pages(first, filters)
+    pages = _pages(first, filters, state)
     parts: AsyncIterator[bytes] | AsyncIterator[str]
     parts = _zip(pages, state.storage) if format == "zip" else _text(pages, _csv if format == "csv" else _json_lines)
     headers = {"Content-Disposition": f'attachment; filename="predictions.{format}"', "X-Accel-Buffering": "no"}
     return StreamingResponse(parts, headers=headers, media_type=_TYPES[format])
 
 
-async def _pages(first: list[Prediction], filters: Filters) -> AsyncIterator[list[Prediction]]:
+async def _pages(first: list[Prediction], filters: Filters, state: AppState) -> AsyncIterator[list[PredictionRead]]:
     """All pages; the first one, which may be empty, is read already."""
     order = Sort.NEWEST.order(filters)
     rows = first
-    yield rows
+    yield [state.read(row) for row in rows]
     while len(rows) == PAGE:
         rows = await search.page(PAGE, order.position(rows[-1]), filters, order)
-        yield rows
+        yield [state.read(row) for row in rows]
 
 
-async def _text(pages: AsyncIterator[list[Prediction]], lines: Callable[..., Iterator[str]]) -> AsyncIterator[str]:
+async def _text(pages: AsyncIterator[list[PredictionRead]], lines: Callable[..., Iterator[str]]) -> AsyncIterator[str]:
     is_first = True
     async for rows in pages:
         yield "".join(lines(rows, is_first=is_first))
         is_first = False
 
 
-async def _zip(pages: AsyncIterator[list[Prediction]], storage: Storage) -> AsyncIterator[bytes]:
+async def _zip(pages: AsyncIterator[list[PredictionRead]], storage: Storage) -> AsyncIterator[bytes]:
     """Images that are missing in the storage are left out. Raises StorageUnavailable."""
     archive, lines, is_first = ZipWriter(), list[str](), True
     async for rows in pages:
@@ -119,17 +119,17 @@ async def _zip(pages: AsyncIterator[list[Prediction]], storage: Storage) -> Asyn
     yield archive.close()
 
 
-def _json_lines(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:  # noqa: ARG001 - same signature as _csv
+def _json_lines(rows: list[PredictionRead], *, is_first: bool) -> Iterator[str]:  # noqa: ARG001 - same signature as _csv
     for row in rows:
-        yield PredictionRead.from_row(row).model_dump_json() + "\n"
+        yield row.model_dump_json() + "\n"
 
 
-def _csv(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:
+def _csv(rows: list[PredictionRead], *, is_first: bool) -> Iterator[str]:
     lines: list[list[object]] = []
     if is_first:
         lines.append([*COLUMNS, *RESULT_COLUMNS, *REVIEW_COLUMNS, *NEWER_COLUMNS])
     for row in rows:
-        read = json.loads(PredictionRead.from_row(row).model_dump_json())
+        read = json.loads(row.model_dump_json())
         scores = [value for score in read["all_predictions"] or [] for value in (score["label"], score["confidence"])]
         error = read["error"]["code"] if read["error"] else None
         values = [*(read[name] for name in COLUMNS), error, *scores]
@@ -138,7 +138,7 @@ def _csv(rows: list[Prediction], *, is_first: bool) -> Iterator[str]:
         # New columns come last, for programs that count them.
         values += [read[name] for name in REVIEW_COLUMNS]
         values.append("; ".join(f"{one['name']} {one['confidence']}" for one in read["categories"] or []) or None)
-        values.append(read["decision"])
+        values += [read[name] for name in NEWER_COLUMNS[1:]]
         lines.append(values)
     yield csv_text(lines)
 

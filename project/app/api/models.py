@@ -39,7 +39,7 @@ async def choose_default(wanted: DefaultModel, state: State, caller: CurrentCall
     if wanted.name is not None:
         await image_model(state.dispatch, wanted.name)
     previous = await installation.choose_default_model(wanted.name, caller)
-    await state.custom.refresh()
+    await state.model_settings.refresh()
     return DefaultModelRead(name=(await image_model(state.dispatch, "")).name, previous=previous)
 
 

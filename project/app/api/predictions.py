@@ -50,6 +50,7 @@ async def list_predictions(
         ),
     ] = True,
     filters: Filtered,
+    state: State,
     caller: CurrentCaller,
 ) -> list[PredictionRead]:
     """Returns a page of predictions, with the scope `upload` only of the key's own.
@@ -67,7 +68,7 @@ async def list_predictions(
         next_page = request.url.include_query_params(cursor=encode_cursor(order.position(rows[-1])))
         response.headers["Link"] = f'<{next_page.path}?{next_page.query}>; rel="next"'
     hidden = {} if duplicates else await duplicates_in(rows, after, filters, order)
-    return [PredictionRead.from_row(row) for row in rows if row.id not in hidden]
+    return [state.read(row) for row in rows if row.id not in hidden]
 
 
 @router.get("/{id}/", summary="Read a prediction", responses=PREDICTION_RESPONSES, dependencies=[OwnPrediction])
@@ -84,12 +85,12 @@ async def read_prediction(
 ) -> PredictionRead:
     """Returns the prediction's current state. With `?wait=10`, waits up to ten seconds for it to finish."""
     if wait:
-        return PredictionRead.from_row(
+        return state.read(
             await state.notifications.wait_until_finished(
                 id, min(wait, state.settings.max_wait_seconds), state.get_prediction
             )
         )
-    return PredictionRead.from_row(await state.get_prediction(id))
+    return state.read(await state.get_prediction(id))
 
 
 @router.put(
@@ -112,7 +113,7 @@ async def correct_prediction(
     corrected = await correct_and_learn(
         *(id, correction.top_prediction, correction.confidence, caller, state.custom), new_label=correction.new_label
     )
-    return PredictionRead.from_row(corrected) if caller.may(Scope.READ) else no_content()
+    return state.read(corrected) if caller.may(Scope.READ) else no_content()
 
 
 @router.delete(

@@ -14,7 +14,7 @@ from app.db.crud import predictions, reviews
 from app.db.crud.reviews import Selection
 from app.db.crud.search import Filters
 from app.domain import PredictionNotFound, PredictionUnfinished, Scope, ServiceError
-from app.models.pydantic import PredictionError, PredictionRead
+from app.models.pydantic import PredictionError
 from app.models.pydantic_reviews import (
     MAX_REVIEWED,
     ReviewFilter,
@@ -39,6 +39,7 @@ MAX_PAGE: Final = 500
 )
 async def list_unreviewed(
     filters: Filtered,
+    state: State,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Maximum number of predictions.")] = PAGE,
 ) -> ReviewQueue:
     """Returns predictions that nobody has reviewed: the least certain first, and one in ten from a random sample.
@@ -48,7 +49,7 @@ async def list_unreviewed(
     items = await reviews.unreviewed(limit, filters)
     return ReviewQueue(
         remaining=await reviews.count_unreviewed(filters),
-        items=[ReviewItem(prediction=PredictionRead.from_row(one.prediction), sampled=one.is_sampled) for one in items],
+        items=[ReviewItem(prediction=state.read(one.prediction), sampled=one.is_sampled) for one in items],
     )
 
 

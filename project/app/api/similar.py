@@ -13,7 +13,6 @@ from app.api.params import Id
 from app.classifier.similarity import DUPLICATE, code_of, similarities
 from app.db.crud import embeddings, predictions, similar_images
 from app.domain import EmbeddingMissing, PredictionNotFound
-from app.models.pydantic import PredictionRead
 from app.models.pydantic_similar import SimilarRead
 
 router = APIRouter(prefix="/predictions", tags=["images"])
@@ -69,7 +68,7 @@ async def similar_to(prediction_id: int, state: AppState, limit: int, *, with_du
     rows = await predictions.get_all([number for _, number in chosen])
     return [
         SimilarRead(
-            prediction=PredictionRead.from_row(row),
+            prediction=state.read(row),
             similarity=round(similarity, 4),
             near_duplicate=similarity > DUPLICATE,
         )

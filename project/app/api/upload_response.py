@@ -13,7 +13,6 @@ from app.api.errors import Responses
 from app.db.crud import idempotency
 from app.db.crud.idempotency import Replay
 from app.domain import DatabaseUnavailable, PredictionNotFound, Status
-from app.models.pydantic import PredictionRead
 from app.models.tortoise import Prediction
 from app.uploads.intake import Submission
 
@@ -48,13 +47,13 @@ async def prediction_response(
     """The prediction: immediately, with its classification following, or after the client's wait."""
     if wait is None:
         call = state.dispatch.after_response(prediction)
-        return _json_response(prediction, status, BackgroundTask(call) if call else None)
+        return _json_response(prediction, state, status, BackgroundTask(call) if call else None)
     if prediction.status == Status.PENDING:
         finished = await state.dispatch.wait_until_finished(prediction, received_at + wait - time.monotonic())
         # The upload is accepted even if the database fails now: an error would make clients repeat it.
         with contextlib.suppress(DatabaseUnavailable, PredictionNotFound):
             prediction = finished or await state.get_prediction(prediction.id)
-    response = _json_response(prediction, status)
+    response = _json_response(prediction, state, status)
     response.headers["Preference-Applied"] = f"wait={wait}"
     return response
 
@@ -91,6 +90,8 @@ def _location(request: Request, prediction_id: int) -> str:
     return f"{request.scope.get('root_path', '')}/predictions/{prediction_id}/"
 
 
-def _json_response(prediction: Prediction, status: HTTPStatus, background: BackgroundTask | None = None) -> Response:
-    body = PredictionRead.from_row(prediction).model_dump_json()
+def _json_response(
+    prediction: Prediction, state: AppState, status: HTTPStatus, background: BackgroundTask | None = None
+) -> Response:
+    body = state.read(prediction).model_dump_json()
     return Response(body, status, media_type="application/json", background=background)

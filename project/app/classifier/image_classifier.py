@@ -11,7 +11,7 @@ from app.classifier.activations import ACTIVATIONS
 from app.classifier.manifest import ImageManifest, Model
 from app.classifier.photographs import GREEN, is_photograph
 from app.classifier.runtimes import InferenceSession, Outputs, load_network
-from app.domain import CONFIDENCE_DIGITS, TOP, Decision, LabelScore, ModelBroken
+from app.domain import CONFIDENCE_DIGITS, TOP, Decision, LabelScore, ModelBroken, Thresholds
 from app.images.preprocessing import to_tensor
 
 TENSORS_BYTES: Final = 10 * 2**20
@@ -29,7 +29,7 @@ class Classifier:
         size = manifest.input.size
         self._spec = manifest.input.spec
         self._channels_first = manifest.input.layout == "nchw"
-        self._decision = manifest.decision
+        self._thresholds = manifest.decision.thresholds
         scale = manifest.input.scale
         self._green_scale = scale if isinstance(scale, float) else scale[GREEN]
         self._activate = ACTIVATIONS[manifest.output.activation]
@@ -72,10 +72,16 @@ class Classifier:
         """The best labels for a tensor from ``decode``, as in ``classify``. Raises ModelBroken."""
         return self.best_of(self.scores(tensor))
 
-    def decide(self, scores: Sequence[LabelScore], tensor: NDArray[np.float32]) -> Decision:
-        """Whether the best of some labels is sure: its confidence suffices, and the image looks like a photograph."""
+    def decide(
+        self, scores: Sequence[LabelScore], tensor: NDArray[np.float32], thresholds: Thresholds | None = None
+    ) -> Decision:
+        """Whether the best of some labels is sure: its confidence suffices, and the image looks like a photograph.
+
+        ``thresholds``: to use instead of those in the manifest.
+        """
         (best, *_) = scores
-        is_sure = best.confidence >= self._decision.threshold(best.label) and is_photograph(tensor, self._green_scale)
+        sure_from = (thresholds or self._thresholds).of(best.label)
+        is_sure = best.confidence >= sure_from and is_photograph(tensor, self._green_scale)
         return Decision.SURE if is_sure else Decision.UNSURE
 
     def best_of(self, scores: NDArray[np.float32]) -> list[LabelScore]:

@@ -28,7 +28,7 @@ from app.classifier.fingerprint import Stamp, cached_sha256, fingerprint, stamp_
 from app.classifier.labels import LabelsInvalid, decode_text, parse_labels
 from app.classifier.names.catalog import LabelCatalog, LabelNames, NamesInvalid
 from app.classifier.names.imagenet import known_catalog
-from app.domain import MAX_MODEL_NAME, MODEL_NAME, ModelBroken
+from app.domain import MAX_MODEL_NAME, MODEL_NAME, ModelBroken, Thresholds
 from app.images.preprocessing import InputSpec
 
 MANIFEST: Final = "model.toml"
@@ -101,9 +101,10 @@ class DecisionTable(_Table):
         default=(), description="Other confidences for some labels."
     )
 
-    def threshold(self, label: str) -> float:
-        """The confidence from which a label is sure."""
-        return dict(self.labels).get(label, self.sure_from)
+    @property
+    def thresholds(self) -> Thresholds:
+        """The thresholds that this model's results have."""
+        return Thresholds(self.sure_from, dict(self.labels))
 
 
 class Feature(_Table):

@@ -45,6 +45,7 @@ EXAMPLE_PREDICTION: dict[str, Any] = {
         {"name": "cat", "confidence": 0.984656},
     ],
     "decision": "sure",
+    "calibrated_confidence": 0.951102,
 }
 
 
@@ -120,14 +121,23 @@ class PredictionRead(BaseModel):
     )
     decision: Decision | None = Field(
         description="`sure` if the best label's confidence suffices and the image looks like a photograph. Null for "
-        "custom models, which answer `other`, and for earlier results."
+        "custom models, which answer `other` unless a threshold is chosen for them, and for earlier results."
+    )
+    calibrated_confidence: float | None = Field(
+        ge=0,
+        le=1,
+        description="How likely the model's best label is right, as reviews of its version show. Null with too few "
+        "reviews, and for labels that people have set.",
     )
 
     @classmethod
-    def from_row(cls, row: Prediction) -> "PredictionRead":
+    def from_row(cls, row: Prediction, calibrated_confidence: float | None) -> "PredictionRead":
         error = PredictionError(code=row.error_code, message=row.error_message or "") if row.error_code else None
-        fields = {name: getattr(row, name) for name in cls.model_fields if name != "error"}
-        return cls(error=error, **fields)
+        fields = {name: getattr(row, name) for name in cls.model_fields if name not in _NO_COLUMNS}
+        return cls(error=error, calibrated_confidence=calibrated_confidence, **fields)
+
+
+_NO_COLUMNS: Final = {"error", "calibrated_confidence"}
 
 
 class Reclassification(BaseModel):

@@ -379,3 +379,44 @@ class Embedding(Model):
 
         table = "embeddings"
         unique_together = (("prediction", "model"),)
+
+
+class Calibration(Model):
+    """What reviews say about the confidences of a version of a model."""
+
+    id = fields.BigIntField(primary_key=True)
+    model = fields.CharField(max_length=64)
+    model_version = fields.CharField(max_length=64)
+    reviews = fields.IntField(description="Reviewed results when it was computed.")
+    correct = fields.IntField(description="Right ones among them.")
+    labels = fields.IntField(description="Labels of the model.")
+    temperature: float | None = fields.FloatField(
+        null=True, description="Divides the logits of confidences; none with too few reviews."
+    )
+    computed_at = fields.DatetimeField()
+
+    class Meta:
+        """Table and indexes."""
+
+        table = "calibrations"
+        unique_together = (("model", "model_version"),)
+
+
+class DecisionThreshold(Model):
+    """From which confidence on a model's results are sure, as chosen by people instead of the model's manifest."""
+
+    id = fields.BigIntField(primary_key=True)
+    model = fields.CharField(max_length=64, unique=True)
+    sure_from: float | None = fields.FloatField(null=True, description="None: the manifest decides again.")
+    labels: fields.JSONField[dict[str, float]] = fields.JSONField(description="Other thresholds for some labels.")
+    precision: float | None = fields.FloatField(
+        null=True, description="Share of right results for which it was chosen from reviews."
+    )
+    chosen_at = fields.DatetimeField()
+    key_id: int | None = fields.BigIntField(null=True, description="API key that chose it.")
+    who = fields.CharField(max_length=64, description="Name of that key, or who else it was.")
+
+    class Meta:
+        """Table."""
+
+        table = "decision_thresholds"

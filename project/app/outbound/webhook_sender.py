@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -39,9 +40,9 @@ def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
-def payload(prediction: Prediction) -> bytes:
+def payload(prediction: PredictionRead) -> bytes:
     """Body of a webhook: event type, time, and the whole prediction."""
-    return _payload("prediction", prediction.status, PredictionRead.from_row(prediction))
+    return _payload("prediction", prediction.status, prediction)
 
 
 def training_payload(training: Training, model: CustomModel) -> bytes:
@@ -58,9 +59,12 @@ def _payload(subject: str, status: Status, read: BaseModel) -> bytes:
 class WebhookSender:
     """Makes attempts at webhooks, each on its own connection, so that a receiver cannot block others."""
 
-    def __init__(self, secret: str, *, to_private: bool) -> None:
-        """``to_private``: allow private addresses."""
+    def __init__(
+        self, secret: str, calibrated_confidence: Callable[[Prediction], float | None], *, to_private: bool
+    ) -> None:
+        """``calibrated_confidence``: of a prediction, if there is one. ``to_private``: allow private addresses."""
         self._secret = secret
+        self._calibrated_confidence = calibrated_confidence
         self._http = SafeHttpClient(to_private=to_private)
 
     async def attempt(self, delivery: Delivery) -> None:
@@ -70,7 +74,7 @@ class WebhookSender:
             if prediction is None:
                 body = training_payload(*await webhook_deliveries.reported_training(delivery))
             elif prediction.status in {Status.SUCCEEDED, Status.FAILED}:
-                body = payload(prediction)
+                body = payload(PredictionRead.from_row(prediction, self._calibrated_confidence(prediction)))
             else:
                 await webhook_deliveries.postpone(delivery)
                 return

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -13,7 +13,7 @@ from app.concurrency import repeating
 from app.config import Settings
 from app.db.crud import webhook_deliveries
 from app.domain import DatabaseUnavailable
-from app.models.tortoise import Delivery
+from app.models.tortoise import Delivery, Prediction
 from app.observability.log_events import TASK_DELAYED, WEBHOOK_ERROR
 
 if TYPE_CHECKING:
@@ -92,13 +92,14 @@ class WebhookWorker:
             log.exception(WEBHOOK_ERROR, delivery.attempts, delivery.id)
 
 
-def make_webhook_worker(settings: Settings) -> WebhookWorker | None:
-    """None if webhooks are disabled."""
+def make_webhook_worker(
+    settings: Settings, calibrated_confidence: Callable[[Prediction], float | None]
+) -> WebhookWorker | None:
+    """None if webhooks are disabled. ``calibrated_confidence``: of a prediction, if there is one."""
     if settings.webhook_secret is None:
         return None
     # An HTTP client takes 10 MB and 0.1 s, which most installations can save.
     from app.outbound.webhook_sender import WebhookSender
 
-    return WebhookWorker(
-        WebhookSender(settings.webhook_secret.get_secret_value(), to_private=settings.webhooks_to_private)
-    )
+    secret = settings.webhook_secret.get_secret_value()
+    return WebhookWorker(WebhookSender(secret, calibrated_confidence, to_private=settings.webhooks_to_private))

@@ -20,7 +20,7 @@ from app.db.crud.idempotency import Replay
 from app.db.crud.predictions import id_of_image
 from app.db.notifications import FINISHED
 from app.domain import MAX_ID, DatabaseUnavailable
-from app.models.pydantic import ClassificationTask, PredictionRead
+from app.models.pydantic import ClassificationTask
 from app.models.pydantic_system import ModelRead
 from app.pages.errors import PageOrJsonRoute, PageRoute, error_page
 from app.pages.rendering import page, redirect
@@ -53,7 +53,7 @@ async def show_start(request: Request, state: State) -> Response:
             {"message": "Image classifier", "docs": request.scope.get("root_path", "") + "/docs"},
             headers={"Vary": "Accept"},
         )
-    recent = [PredictionRead.from_row(row) for row in await search.page(RECENT)]
+    recent = [state.read(row) for row in await search.page(RECENT)]
     response = page(
         request,
         "classify.html",
@@ -69,7 +69,7 @@ async def show_start(request: Request, state: State) -> Response:
 @router.get("/classifications/")
 async def show_stored_images(request: Request, state: State) -> Response:
     """Select a stored image and a model."""
-    images = [PredictionRead.from_row(row) for row in await search.page(MAX_CHOICES)]
+    images = [state.read(row) for row in await search.page(MAX_CHOICES)]
     return page(request, "choose.html", images=images, models=await image_models(state))
 
 
@@ -134,7 +134,7 @@ async def reclassify(prediction_id: int, model: str, state: AppState) -> int:
 )
 async def show_result(id: Id, request: Request, state: State) -> Response:
     """State and result of a classification; for browsers the page of the result, which reloads until it is there."""
-    prediction = PredictionRead.from_row(await state.get_prediction(id))
+    prediction = state.read(await state.get_prediction(id))
     if prefers_html(request):
         response = page(request, "result.html", prediction=prediction, finished=prediction.status in FINISHED)
     else:

@@ -9,7 +9,7 @@ from app.api.deps import AppState, State
 from app.api.params import Id
 from app.api.upload_body import expected_memory, image_model, read_upload
 from app.db.notifications import FINISHED
-from app.models.pydantic import PredictionRead, StorableStr
+from app.models.pydantic import StorableStr
 from app.models.tortoise import Prediction
 from app.pages.classify import image_models
 from app.pages.errors import PageRoute
@@ -52,7 +52,7 @@ async def _submit(upload: UploadBody, state: AppState) -> int:
 @router.get("/{id}/{other}/")
 async def show_results(id: Id, other: Id, request: Request, state: State) -> Response:
     """The results of two models for an image, side by side."""
-    both = [PredictionRead.from_row(await state.get_prediction(number)) for number in (id, other)]
+    both = [state.read(await state.get_prediction(number)) for number in (id, other)]
     labels = {one.all_predictions[0].label if one.all_predictions else None for one in both}
     return page(
         request,

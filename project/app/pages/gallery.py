@@ -62,7 +62,7 @@ async def show_gallery(request: Request, state: State, query: Annotated[HistoryQ
     return page(
         request,
         "gallery.html",
-        predictions=[PredictionRead.from_row(row) for row in rows if query.duplicates or row.id not in duplicate_of],
+        predictions=[state.read(row) for row in rows if query.duplicates or row.id not in duplicate_of],
         duplicate_of=duplicate_of,
         duplicates=query.duplicates,
         other_query=query.query(duplicates="false" if query.duplicates else ""),
@@ -87,7 +87,7 @@ async def show_one(id: Id, request: Request, state: State, why: Annotated[Storab
 
 
 async def _show(request: Request, state: AppState, prediction_id: int, why: str = "") -> Response:
-    prediction = PredictionRead.from_row(await state.get_prediction(prediction_id))
+    prediction = state.read(await state.get_prediction(prediction_id))
     past = [PastAnswerRead.from_row(row) for row in await previous_results(prediction_id)]
     newer, older = await search.neighbours(prediction_id)
     explained = await _explained_labels(state, prediction) if prediction.all_predictions else frozenset()
@@ -127,7 +127,7 @@ async def show_similar(
     return page(
         request,
         "similar.html",
-        prediction=PredictionRead.from_row(await state.get_prediction(id)),
+        prediction=state.read(await state.get_prediction(id)),
         similar=await similar_to(id, state, SIMILAR, with_duplicates=duplicates),
         duplicates=duplicates,
     )
@@ -163,6 +163,6 @@ async def delete(
 ) -> Response:
     """Ask for confirmation, then delete."""
     if sure != "yes":
-        return page(request, "deletion.html", prediction=PredictionRead.from_row(await state.get_prediction(id)))
+        return page(request, "deletion.html", prediction=state.read(await state.get_prediction(id)))
     await delete_prediction(state.storage, state.renditions, id, caller)
     return redirect(request, "/history")

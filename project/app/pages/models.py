@@ -3,16 +3,18 @@
 import asyncio
 from http import HTTPStatus
 from typing import Annotated
+from urllib.parse import quote
 
-from fastapi import APIRouter, BackgroundTasks, Form, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Form, Path, Request, Response
 from pydantic import ValidationError
 
-from app.api import models
+from app.api import confidence, models
 from app.api.deps import CurrentCaller, State
 from app.api.tabular import classify_rows
 from app.classifier.manifest import TabularManifest
 from app.db.crud import statistics
 from app.models.pydantic import StorableStr
+from app.models.pydantic_confidence import DecisionChoice
 from app.models.pydantic_system import DefaultModel
 from app.pages.errors import PageRoute
 from app.pages.rendering import page, redirect
@@ -35,6 +37,19 @@ async def choose_default(
     """Make a model the default."""
     await models.choose_default(DefaultModel(name=name), state, caller)
     return redirect(request, "/catalog")
+
+
+@router.post("/{model}/decision/")
+async def choose_decision(
+    request: Request,
+    state: State,
+    caller: CurrentCaller,
+    model: Annotated[StorableStr, Path()],
+    precision: Annotated[float | None, Form(gt=0, lt=1, allow_inf_nan=False)] = None,
+) -> Response:
+    """Choose the threshold of sure results from reviews, or without ``precision`` the one of the model's manifest."""
+    await confidence.choose_decision(model, DecisionChoice(precision=precision), state, caller)
+    return redirect(request, f"/statistics/accuracy/{quote(model, safe='')}#confidence")
 
 
 @router.get("/{model}/")

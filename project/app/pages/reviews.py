@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request, Response
 
-from app.api.deps import CurrentCaller, State
+from app.api.deps import AppState, CurrentCaller, State
 from app.classifier.similarity import near_duplicate_groups
 from app.db.crud import embeddings, reviews
 from app.db.crud.reviews import Selection, Unreviewed
@@ -19,7 +19,6 @@ from app.pages.classify import image_models
 from app.pages.errors import PageRoute
 from app.pages.label_names import to_label
 from app.pages.rendering import page, redirect
-from app.worker.custom_models import CustomModels
 from app.worker.reviewing import review_and_learn
 
 router = APIRouter(prefix="/review", include_in_schema=False, route_class=PageRoute)
@@ -54,7 +53,7 @@ async def show_queue(
     return page(
         request,
         "review.html",
-        items=_grouped(queue, groups, state.custom),
+        items=_grouped(queue, groups, state),
         remaining=await reviews.count_unreviewed(filters),
         model=model,
         models=[one.name for one in await image_models(state)],
@@ -98,14 +97,14 @@ def _queue_path(model: str, done: int | None = None) -> str:
     return f"/review?{urlencode(parameters)}" if parameters else "/review"
 
 
-def _grouped(queue: list[Unreviewed], groups: Mapping[int, int], custom: CustomModels) -> list[Item]:
+def _grouped(queue: list[Unreviewed], groups: Mapping[int, int], state: AppState) -> list[Item]:
     """The queue in its order, but for near-duplicates, which follow the first of them."""
     sizes = Counter(groups.values())
     items = []
     for entry in queue:
         group = groups.get(entry.prediction.id, entry.prediction.id)
-        is_custom = custom.find(entry.prediction.model) is not None
-        read = PredictionRead.from_row(entry.prediction)
+        is_custom = state.custom.find(entry.prediction.model) is not None
+        read = state.read(entry.prediction)
         items.append(Item(read, entry.is_sampled, group, sizes.get(group, 1), is_custom))
     first = {item.group: position for position, item in reversed(list(enumerate(items)))}
     return sorted(items, key=lambda item: first[item.group])

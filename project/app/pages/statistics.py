@@ -8,8 +8,8 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from app.api.accuracy import list_accuracy
+from app.api.deps import State
 from app.db.crud import reviews, statistics
-from app.models.pydantic import PredictionRead
 from app.pages.charts import bar_chart
 from app.pages.errors import PageRoute
 from app.pages.rendering import format_number, format_seconds, page
@@ -32,7 +32,7 @@ LEAST_CERTAIN: Final = 10
 
 @router.get("/statistics/")
 async def show_statistics(
-    request: Request, period: Annotated[Literal["day", "week", "month"], Query()] = "day"
+    request: Request, state: State, period: Annotated[Literal["day", "week", "month"], Query()] = "day"
 ) -> Response:
     """Number of predictions, latency, labels, and accuracy; of a period of time where they change with it."""
     _, count, length = PERIODS[period]
@@ -56,5 +56,5 @@ async def show_statistics(
         most_frequent=labels[0][1] if labels else 1,
         accuracy=(await list_accuracy())[:SHOWN_VERSIONS],
         corrections=await statistics.corrections(),
-        least_certain=[PredictionRead.from_row(one.prediction) for one in await reviews.unreviewed(LEAST_CERTAIN)],
+        least_certain=[state.read(one.prediction) for one in await reviews.unreviewed(LEAST_CERTAIN)],
     )

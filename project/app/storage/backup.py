@@ -29,10 +29,13 @@ log = logging.getLogger(__name__)
 
 TABLES: Final = (
     *("api_keys", "predictions", "past_answers", "tabular_predictions", "custom_models", "trainings", "deliveries"),
-    *("idempotency_keys", "changes", "examples", "embeddings"),
+    *("idempotency_keys", "changes", "examples", "embeddings", "decision_thresholds"),
 )
 """In an order that satisfies foreign keys. Sessions, rate limits and workers are transient."""
-ADDED_TABLES: Final = {"13_20261127151402_custom_models.py": ("custom_models", "examples", "trainings", "embeddings")}
+ADDED_TABLES: Final = {
+    "13_20261127151402_custom_models.py": ("custom_models", "examples", "trainings", "embeddings"),
+    "22_20261128033305_calibration.py": ("decision_thresholds",),
+}
 """Tables that backups from before a migration lack."""
 MANIFEST: Final = "manifest.json"
 END: Final = "end.json"

@@ -1,7 +1,7 @@
 """Custom models at work: which of their versions are served, and their heads."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -12,7 +12,7 @@ from app.classifier.engine.process import Classification
 from app.classifier.heads.head import Head
 from app.classifier.registry import Registry
 from app.concurrency import Batcher, repeating
-from app.db.crud import custom_models, examples, installation, trainings
+from app.db.crud import custom_models, examples, trainings
 from app.db.crud.custom_models import ServedVersion
 from app.domain import (
     Caller,
@@ -34,35 +34,21 @@ HEADS_BYTES: Final = 64 * 2**20
 
 
 class CustomModels:
-    """Knows the custom models and the chosen default as of the last seconds, and reads heads when they are needed."""
+    """Knows the custom models as of the last seconds, and reads heads when they are needed."""
 
     def __init__(self) -> None:
-        self.default_name = ""
-        """Name of the default model that people chose; empty for the one that MODEL selects."""
         self._models: dict[str, ServedVersion] = {}
         self._refresh = Batcher(self._refresh_all, max_items=1_000)
         self._heads: LRUCache[int, Head] = LRUCache(HEADS_BYTES, getsizeof=_size)
 
-    async def named_or_default(self, name: str, find: Callable[[str], Awaitable[ImageModel]]) -> ImageModel:
-        """What ``find`` returns for a name; for an empty one, the chosen default, unless it has been removed.
-
-        ``find`` gets an empty name for the default that MODEL selects. Raises what it raises.
-        """
-        if not name and self.default_name:
-            with suppress(ModelUnknown):
-                return await find(self.default_name)
-        return await find(name)
-
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """Notice changes by other processes while inside."""
-        # The first upload already gets the default model that was chosen.
-        await self._refresh_if_available()
         async with repeating(self._refresh_if_available, FOLLOW_SECONDS, "Looking for changed custom models"):
             yield
 
     async def refresh(self) -> None:
-        """Read which versions are served, and which model is the default. Raises DatabaseUnavailable."""
+        """Read which versions are served. Raises DatabaseUnavailable."""
         await self._refresh(None)
 
     def find(self, name: str) -> ServedVersion | None:
@@ -115,7 +101,6 @@ class CustomModels:
 
     async def _refresh_all(self, requests: list[None]) -> list[None]:
         self._models = {model.name: model for model in await custom_models.served()}
-        self.default_name = await installation.default_model() or ""
         return requests
 
 
@@ -124,14 +109,6 @@ def image_model_of(model: ServedVersion) -> ImageModel:
     if model.training_id is None:
         raise untrained(model.name)
     return ImageModel(model.name, model.version)
-
-
-def with_default(models: list[ModelRead], chosen: str) -> list[ModelRead]:
-    """The models with the chosen one as the default, which comes first; unchanged if it cannot be used."""
-    if not any(model.name == chosen and model.status == "ok" for model in models):
-        return models
-    marked = [model.model_copy(update={"default": model.name == chosen}) for model in models]
-    return sorted(marked, key=lambda model: not model.default)
 
 
 def read_custom_model(model: ServedVersion) -> ModelRead:
@@ -146,6 +123,16 @@ def read_custom_model(model: ServedVersion) -> ModelRead:
         labels=model.labels,
         base=model.base,
     )
+
+
+async def label_count(registry: Registry, custom: CustomModels, name: str) -> int:
+    """Number of a model's labels, with ``other`` for a custom one; 0 if there is no such model."""
+    if own := custom.find(name):
+        return own.labels + 1
+    try:
+        return len((await asyncio.to_thread(registry.get, name)).labels)
+    except ModelUnknown:
+        return 0
 
 
 async def base_version(registry: Registry, name: str) -> str:

@@ -12,6 +12,7 @@ from app.models.tortoise import Prediction
 
 if TYPE_CHECKING:
     from app.worker.custom_models import CustomModels
+    from app.worker.model_settings import ModelSettings
 
 BackgroundCall = Callable[[], Awaitable[object]]
 """What remains to be done after the response is sent."""
@@ -77,3 +78,4 @@ class Backend:
     dispatch: Dispatch
     notifications: NotificationListener
     custom: "CustomModels"
+    model_settings: "ModelSettings"

@@ -28,9 +28,11 @@ from app.storage import Storage
 from app.storage.ownership import claim_storage
 from app.storage.retention import expire_records, run_retention
 from app.storage.sweeper import run_sweeper
-from app.worker.custom_models import CustomModels, base_version, image_model_of, read_custom_model, with_default
+from app.worker.calibrating import Calibrator
+from app.worker.custom_models import CustomModels, base_version, image_model_of, label_count, read_custom_model
 from app.worker.dispatch import Backend, BackgroundCall, DispatchHealth, ImageModel
 from app.worker.inline import InlineClassifier
+from app.worker.model_settings import ModelSettings
 from app.worker.recovery import Recovery
 from app.worker.training import Trainer
 from app.worker.worker import Worker
@@ -51,6 +53,7 @@ class LocalDispatch:
         recovery: Recovery,
         notifications: NotificationListener,
         custom: CustomModels,
+        model_settings: ModelSettings,
     ) -> None:
         self._registry = registry
         self._probe = probe
@@ -60,12 +63,13 @@ class LocalDispatch:
         self._recovery = recovery
         self._notifications = notifications
         self._custom = custom
+        self._model_settings = model_settings
         self._get = Batcher(predictions.get_all, max_items=MAX_ROWS)
         self._create = Batcher(new_predictions.create_all, max_items=MAX_ROWS)
 
     async def image_model(self, name: str) -> ImageModel:
         """A model by name, or the default for an empty name. Raises ModelUnknown."""
-        return await self._custom.named_or_default(name, self._image_model)
+        return await self._model_settings.named_or_default(name, self._image_model)
 
     async def _image_model(self, name: str) -> ImageModel:
         default = self._registry.default
@@ -93,7 +97,7 @@ class LocalDispatch:
         await self._probe.refresh()
         models = read_models(self._registry, {*self._registry.loaded, *await self._engine.loaded()})
         models += [read_custom_model(model) for model in await self._custom.all()]
-        return with_default(models, self._custom.default_name)
+        return self._model_settings.with_default(models)
 
     async def classify_inline(self, model: str, data: bytes, seconds: float) -> InlineResult | None:
         """Classify an image that has no row yet; None after the time limit, or if too many bytes are in memory."""
@@ -153,8 +157,10 @@ async def local_dispatch(settings: Settings, storage: Storage, running_engine: E
     started = running_engine if running_engine and running_engine.config == config else None
     engine, probe = started or Engine(config), ModelProbe(config, registry)
     policy = settings.retry_policy
-    custom = CustomModels()
-    worker = Worker(engine, storage, policy, settings.worker_threads, custom, embed=settings.keep_embeddings)
+    custom, model_settings = CustomModels(), ModelSettings()
+    worker = Worker(
+        engine, storage, policy, settings.worker_threads, custom, model_settings, embed=settings.keep_embeddings
+    )
     trainer = Trainer(worker.requests, storage, custom, partial(base_version, registry))
     inline = InlineClassifier(worker.requests, worker.buffer, policy)
     recovery = Recovery(worker, policy)
@@ -169,12 +175,19 @@ async def local_dispatch(settings: Settings, storage: Storage, running_engine: E
         run_retention(storage, settings),
         expire_records(),
         custom.following(),
+        model_settings.following(),
+        Calibrator(model_settings, partial(label_count, registry, custom)).running(),
         trainer.running(),
     ):
-        notifications, webhook_worker = NotificationListener(url), make_webhook_worker(settings)
-        dispatch = LocalDispatch(registry, probe, engine, worker, inline, recovery, notifications, custom)
+        notifications, webhook_worker = (
+            NotificationListener(url),
+            make_webhook_worker(settings, model_settings.calibrated_confidence),
+        )
+        dispatch = LocalDispatch(
+            registry, probe, engine, worker, inline, recovery, notifications, custom, model_settings
+        )
         async with notifications.listening(), webhook_worker.running() if webhook_worker else nullcontext():
-            yield Backend(registry, dispatch, notifications, custom)
+            yield Backend(registry, dispatch, notifications, custom, model_settings)
 
 
 @asynccontextmanager

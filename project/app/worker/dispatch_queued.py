@@ -34,8 +34,9 @@ from app.observability.timing import trace_headers
 from app.storage import Storage
 from app.storage.ownership import claim_storage
 from app.worker import job_queue
-from app.worker.custom_models import CustomModels, image_model_of, read_custom_model, with_default
+from app.worker.custom_models import CustomModels, image_model_of, read_custom_model
 from app.worker.dispatch import Backend, BackgroundCall, DispatchHealth, ImageModel
+from app.worker.model_settings import ModelSettings
 
 MAX_ROWS: Final = 64
 MODELS_CACHE_SECONDS: Final = 2.0
@@ -45,9 +46,16 @@ MODELS_CACHE_SECONDS: Final = 2.0
 class QueuedDispatch:
     """Adds jobs for workers and waits for results."""
 
-    def __init__(self, notifications: NotificationListener, registry: Registry, custom: CustomModels) -> None:
+    def __init__(
+        self,
+        notifications: NotificationListener,
+        registry: Registry,
+        custom: CustomModels,
+        model_settings: ModelSettings,
+    ) -> None:
         """``registry``: the tabular models, which this process runs itself."""
         self._custom = custom
+        self._model_settings = model_settings
         self._notifications = notifications
         self._registry = registry
         self._create = Batcher(_create_all, max_items=MAX_ROWS)
@@ -60,7 +68,7 @@ class QueuedDispatch:
 
         Raises ModelUnknown or NoWorkerYet.
         """
-        return await self._custom.named_or_default(name, self._image_model)
+        return await self._model_settings.named_or_default(name, self._image_model)
 
     async def _image_model(self, name: str) -> ImageModel:
         custom = self._custom.find(name)
@@ -89,7 +97,7 @@ class QueuedDispatch:
         own_models = read_models(self._registry, self._registry.loaded)
         custom_models = [read_custom_model(model) for model in await self._custom.all()]
         models = image_models + [model for model in own_models if model.kind == "tabular"] + custom_models
-        return with_default(models, self._custom.default_name)
+        return self._model_settings.with_default(models)
 
     async def classify_inline(
         self,
@@ -167,12 +175,14 @@ async def queued_dispatch(settings: Settings, storage: Storage) -> AsyncIterator
     async with database_url(settings) as url, connected(url, settings):
         for check in (partial(check_server, url, settings), job_queue.check_installed):
             await when_available(check, settings.database_wait_seconds)
-        notifications, custom = NotificationListener(url), CustomModels()
+        notifications, custom, model_settings = NotificationListener(url), CustomModels(), ModelSettings()
+        dispatch = QueuedDispatch(notifications, registry, custom, model_settings)
         refresh = partial(asyncio.to_thread, registry.refresh)
         async with (
             claim_storage(storage, settings),
             notifications.listening(),
             repeating(refresh, FOLLOW_SECONDS, "Looking for changed models"),
             custom.following(),
+            model_settings.following(),
         ):
-            yield Backend(registry, QueuedDispatch(notifications, registry, custom), notifications, custom)
+            yield Backend(registry, dispatch, notifications, custom, model_settings)

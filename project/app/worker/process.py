@@ -31,7 +31,9 @@ from app.storage import make_storage, ownership
 from app.storage.retention import expire_records, run_retention
 from app.storage.sweeper import run_sweeper
 from app.worker import job_queue
-from app.worker.custom_models import CustomModels, base_version
+from app.worker.calibrating import Calibrator
+from app.worker.custom_models import CustomModels, base_version, label_count
+from app.worker.model_settings import ModelSettings
 from app.worker.training import Trainer
 from app.worker.worker import Worker
 
@@ -57,13 +59,14 @@ async def work(settings: Settings) -> None:
     engine, probe = Engine(config), ModelProbe(config, registry)
     storage = make_storage(settings)
     await storage.prepare()
-    custom = CustomModels()
+    custom, model_settings = CustomModels(), ModelSettings()
     worker = Worker(
         engine,
         storage,
         settings.retry_policy,
         settings.worker_threads,
         custom,
+        model_settings,
         from_queue=True,
         embed=settings.keep_embeddings,
     )
@@ -94,12 +97,14 @@ async def work(settings: Settings) -> None:
                 run_retention(storage, settings),
                 expire_records(),
                 custom.following(),
+                model_settings.following(),
+                Calibrator(model_settings, partial(label_count, registry, custom)).running(),
                 trainer.running(),
                 repeating(job_queue.reconcile, settings.recover_seconds, "Recovering lost jobs"),
                 repeating(job_queue.prune, settings.recover_seconds, "Pruning the queue's log"),
             ):
                 await background.enter_async_context(task)
-            if webhook_worker := make_webhook_worker(settings):
+            if webhook_worker := make_webhook_worker(settings, model_settings.calibrated_confidence):
                 # A consumer of its own, so that slow receivers do not delay predictions.
                 consumers.append(consumer(job_queue.DELIVER, webhook_worker.run_job, max_jobs=MAX_CONCURRENT))
                 await background.enter_async_context(

@@ -39,6 +39,7 @@ from app.worker.claiming import Claimer
 from app.worker.custom_models import CustomModels
 from app.worker.engine_requests import EngineRequests
 from app.worker.image_buffer import ImageBuffer
+from app.worker.model_settings import ModelSettings
 from app.worker.outage import retry_while_database_down
 from app.worker.outcome_log import record_outcome
 
@@ -69,6 +70,7 @@ class Worker:
         policy: RetryPolicy,
         threads: int,
         custom: CustomModels,
+        model_settings: ModelSettings,
         *,
         from_queue: bool = False,
         embed: bool = False,
@@ -77,7 +79,7 @@ class Worker:
 
         ``embed``: embeddings of all images are stored.
         """
-        self.requests = EngineRequests(engine, threads, custom, embed=embed)
+        self.requests = EngineRequests(engine, threads, custom, model_settings, embed=embed)
         self.buffer = ImageBuffer()
         self._storage = storage
         self._policy = policy

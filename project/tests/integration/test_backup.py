@@ -110,6 +110,8 @@ async def test_backup_ends_if_its_lock_is_lost(client: httpx.AsyncClient) -> Non
 async def _taught(client: httpx.AsyncClient) -> str:
     """The version of a custom model that was trained with two labels."""
     await taught(client, 4)
+    thresholds = {"sure_from": 0.5, "labels": {"circle": 0.9}}
+    assert (await client.put("/models/shapes/decision", json=thresholds)).status_code == 200
     version: str = (await client.get("/models/shapes")).json()["model_version"]
     return version
 
@@ -132,6 +134,7 @@ async def test_custom_models_are_restored(client: httpx.AsyncClient, settings: S
     await _empty(client)
     await _restore(settings, tmp_path / "all.tar")
     assert (await client.get("/models/shapes")).json()["model_version"] == version
+    assert (await client.get("/models/shapes/decision")).json()["labels"] == {"circle": 0.9}
     # The embeddings and the examples are there, too: another version can be trained, which has the next number.
     second = (await client.post("/models/shapes/train", headers=WAIT)).json()
     assert (second["version"], second["examples"]) == (2, 8)
@@ -139,12 +142,15 @@ async def test_custom_models_are_restored(client: httpx.AsyncClient, settings: S
     assert response.json()["top_prediction"] == "circle"
 
 
-async def test_backup_of_a_version_without_custom_models_is_restored(
-    client: httpx.AsyncClient, upload: Upload, settings: Settings, tmp_path: Path
+@pytest.mark.parametrize("first_missing", list(ADDED_TABLES))
+async def test_backup_of_a_version_without_later_tables_is_restored(
+    client: httpx.AsyncClient, upload: Upload, settings: Settings, tmp_path: Path, first_missing: str
 ) -> None:
     await upload(jpeg(300))
     await write_backup(make_storage(settings), tmp_path / "new.tar", lambda *_: None)
-    ((migration, tables),) = ADDED_TABLES.items()
+    migrations = list(ADDED_TABLES)
+    missing = migrations[migrations.index(first_missing) :]
+    tables = [table for migration in missing for table in ADDED_TABLES[migration]]
     with tarfile.open(tmp_path / "new.tar") as new, tarfile.open(tmp_path / "old.tar", "w") as old:
         for entry in new:
             data = new.extractfile(entry)
@@ -152,7 +158,7 @@ async def test_backup_of_a_version_without_custom_models_is_restored(
             content = data.read()
             if entry.name == MANIFEST:
                 manifest = json.loads(content)
-                manifest["migrations"] = [name for name in manifest["migrations"] if name != migration]
+                manifest["migrations"] = [name for name in manifest["migrations"] if name not in missing]
                 content = json.dumps(manifest).encode()
             if not any(entry.name == f"tables/{table}.csv" for table in tables):
                 entry.size = len(content)
@@ -169,6 +175,8 @@ async def test_backup_of_a_version_without_custom_models_is_restored(
         """UPDATE trainings SET metrics = '{}'""",
         "UPDATE examples SET use = 'both'",
         "UPDATE custom_models SET name = '../x'",
+        "UPDATE decision_thresholds SET sure_from = 2",
+        """UPDATE decision_thresholds SET labels = '{"circle": "high"}'""",
     ],
 )
 async def test_backups_with_impossible_custom_models_are_refused(

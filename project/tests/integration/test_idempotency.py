@@ -65,7 +65,7 @@ async def test_repeat_is_409_while_the_first_upload_is_in_progress(client: httpx
     arrived, go_on = asyncio.Event(), asyncio.Event()
     classify = Engine.classify
 
-    async def slowly(self: Engine, model: str, data: bytes, **options: bool) -> Any:
+    async def slowly(self: Engine, model: str, data: bytes, **options: Any) -> Any:
         arrived.set()
         await go_on.wait()
         return await classify(self, model, data, **options)

@@ -20,6 +20,7 @@ from app.models.pydantic_system import ModelRead
 from app.storage.folder import FolderStorage
 from app.worker import job_queue
 from app.worker.custom_models import CustomModels
+from app.worker.model_settings import ModelSettings
 from app.worker.worker import Worker
 from tests.integration.conftest import processes, serving, uploaded_files
 from tests.integration.worker.rows import FakeEngine, finished
@@ -53,7 +54,9 @@ async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 async def taking_jobs(settings: Settings, fake: FakeEngine) -> AsyncIterator[Worker]:
     """A worker with a fake model, in this process."""
     storage = FolderStorage(settings.uploads)
-    worker = Worker(cast(Engine, fake), storage, settings.retry_policy, 2, CustomModels(), from_queue=True)
+    worker = Worker(
+        cast(Engine, fake), storage, settings.retry_policy, 2, CustomModels(), ModelSettings(), from_queue=True
+    )
     assert settings.database_url
     url = settings.database_url.get_secret_value()
     jobs = job_queue.JobConsumer(

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from datetime import datetime, timedelta
+from typing import Any
 from unittest.mock import patch
 
 import httpx
@@ -21,6 +22,7 @@ FIELDS = {
         "all_predictions",
         "categories",
         "decision",
+        "calibrated_confidence",
         "model",
         "model_version",
         "error",
@@ -103,7 +105,7 @@ async def test_wait_ends_with_an_unfinished_prediction(client: httpx.AsyncClient
     answered = asyncio.Event()
     real = Engine.classify
 
-    async def not_before_the_answer(engine: Engine, model: str, data: bytes, **options: bool) -> Classification:
+    async def not_before_the_answer(engine: Engine, model: str, data: bytes, **options: Any) -> Classification:
         await answered.wait()
         return await real(engine, model, data, **options)
 

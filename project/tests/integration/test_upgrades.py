@@ -100,6 +100,8 @@ async def check(client: httpx.AsyncClient, version: int) -> None:
     first = (await client.get("/predictions/1/")).json()
     assert first["categories"] == ([{"name": "cat", "confidence": 0.9}] if version >= 19 else None)
     assert first["decision"] == ("sure" if version >= 21 else None)
+    decision = (await client.get("/models/efficientnet_lite0/decision")).json()
+    assert (decision["sure_from"], decision["source"]) == ((0.7, "chosen") if version >= 22 else (0.4, "model"))
     assert [past["top_prediction"] for past in history] == (["lynx"] if version >= 1 else [])
     delivered = (await client.get("/predictions/1/deliveries/")).json()
     assert [one["status"] for one in delivered] == (["delivered"] if version >= 4 else [])

@@ -318,7 +318,7 @@ async def test_attempt_is_repeated_after_its_process_died(client: httpx.AsyncCli
 
 async def test_workers_send_webhooks_from_the_queue(settings: Settings, database_url: str) -> None:
     await job_queue.install(database_url)
-    webhook_worker = WebhookWorker(WebhookSender(SECRET, to_private=True))
+    webhook_worker = WebhookWorker(WebhookSender(SECRET, lambda _: None, to_private=True))
     jobs = job_queue.JobConsumer(
         database_url, job_queue.DELIVER, webhook_worker.run_job, max_jobs=16, heartbeat=1, poll=0.2
     )

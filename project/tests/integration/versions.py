@@ -103,4 +103,10 @@ VALUES (1, 'https://example.com/trained', 'delivered', 1, '2026-11-27 18:00:00+0
     19: """UPDATE predictions SET categories = '[{"name": "cat", "confidence": 0.9}]' WHERE id = 1;""",
     20: "UPDATE installation SET default_model = 'efficientnet_lite0';",
     21: "UPDATE predictions SET decision = 'sure' WHERE id = 1;",
+    22: """
+INSERT INTO calibrations (model, model_version, reviews, correct, labels, temperature, computed_at)
+VALUES ('efficientnet_lite0', '3f1c', 120, 100, 1000, 1.5, '2026-11-28 03:00:00+00');
+INSERT INTO decision_thresholds (model, sure_from, labels, precision, chosen_at, who)
+VALUES ('efficientnet_lite0', 0.7, '{"tabby": 0.9}', 0.95, '2026-11-28 03:00:00+00', 'anna');
+""",
 }

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from typing import Any
 
 from app.classifier.engine.process import Classification, Engine
 from app.cli.main import main
@@ -12,13 +13,11 @@ POISON = b"poison"
 classify = Engine.classify
 
 
-async def die_over_poison(
-    self: Engine, model: str, data: bytes, *, alone: bool = False, embed: bool = False
-) -> Classification:
+async def die_over_poison(self: Engine, model: str, data: bytes, **options: Any) -> Classification:
     """The engine's result, except for the deadly image."""
     if POISON in data:
         os.kill(os.getpid(), signal.SIGKILL)
-    return await classify(self, model, data, alone=alone, embed=embed)
+    return await classify(self, model, data, **options)
 
 
 if __name__ == "__main__":

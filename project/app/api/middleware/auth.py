@@ -47,7 +47,7 @@ SIGN_OUT: Final = "/sign-out"
 OPEN_PATHS: Final = ("/ping", "/health", "/ready", "/docs", "/redoc", "/openapi.json", SIGN_IN, SIGN_OUT)
 OPEN_PREFIXES: Final = ("/static/", "/static-offline-docs/")
 """Paths that need no key: health checks, the documentation, and the sign-in page with its files."""
-ADMIN_PATHS: Final = {"/models/default", "/catalog/default"}
+ADMIN_PATHS: Final = re.compile(r"/models/default|/catalog/default|/(models|catalog)/[^/]+/decision")
 """Where changes affect everybody's uploads."""
 UPLOAD_PATHS: Final = ("/predictions", "/predictions/batch")
 OWN_PATHS: Final = re.compile(r"/predictions(/[0-9]+(/(image|events|deliveries))?)?/?")
@@ -193,7 +193,7 @@ def sufficient_scopes(method: str, path: str) -> list[Scope]:
     With ``upload`` alone, its route restricts it to the caller's predictions.
     """
     changes, path = method not in SAFE_METHODS, path.rstrip("/")
-    if changes and path in ADMIN_PATHS:
+    if changes and ADMIN_PATHS.fullmatch(path):
         return [Scope.ADMIN]
     needed = Scope.WRITE if changes else Scope.READ
     is_for_uploaders = method == "POST" and path in UPLOAD_PATHS if changes else OWN_PATHS.fullmatch(path)

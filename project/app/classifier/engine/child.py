@@ -30,7 +30,7 @@ from app.classifier.engine.frames import (
 from app.classifier.engine.sandbox import restrict
 from app.classifier.engine.watchdog import Watchdog
 from app.concurrency import log_errors
-from app.domain import ImageUnreadable, NotAnImage, ServiceError
+from app.domain import ImageUnreadable, NotAnImage, ServiceError, Thresholds
 from app.images import inspection
 from app.images.memory import BUDGET
 from app.images.preprocessing import render_jpeg
@@ -166,7 +166,7 @@ class Child:
             case "classify":
                 classifier = self._models.open().classifier(header["model"])
                 with self._watchdog.watching(header):
-                    return _classified(classifier, body, embed=header.get("embed", False))
+                    return _classified(classifier, body, header)
             case "render":
                 with self._watchdog.watching(header):
                     return {}, render_jpeg(body, header["max_side"])
@@ -191,7 +191,8 @@ class Child:
         return {"loaded": self._models.loaded}, b""
 
 
-def _classified(classifier: "Classifier", image: bytes, *, embed: bool) -> tuple[Header, bytes]:
+def _classified(classifier: "Classifier", image: bytes, request: Header) -> tuple[Header, bytes]:
+    thresholds = Thresholds(**request["thresholds"]) if request.get("thresholds") else None
     started_at = time.perf_counter()
     tensor = classifier.decode(image)
     decoded = time.perf_counter()
@@ -199,14 +200,14 @@ def _classified(classifier: "Classifier", image: bytes, *, embed: bool) -> tuple
     best = classifier.best_of(outputs.scores)
     header = {
         "scores": [(score.label, score.confidence) for score in best],
-        "decision": classifier.decide(best, tensor),
+        "decision": classifier.decide(best, tensor, thresholds),
         "categories": [(one.name, one.confidence) for one in classifier.model.catalog.sums(outputs.scores)],
         "model": classifier.model.name,
         "version": classifier.model.version,
         "decode": decoded - started_at,
         "infer": time.perf_counter() - decoded,
     }
-    if not embed or outputs.embedding is None:
+    if not request.get("embed") or outputs.embedding is None:
         return header, b""
     return header, outputs.embedding.astype("<f2").tobytes()
 

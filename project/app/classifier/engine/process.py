@@ -38,6 +38,7 @@ from app.domain import (
     NotAnImage,
     NotExplainable,
     ServiceError,
+    Thresholds,
 )
 from app.observability import metrics, timing
 from app.observability.log_events import (
@@ -129,16 +130,28 @@ class Engine:
         """Whether the process is running."""
         return self._ready.is_set()
 
-    async def classify(self, model: str, data: bytes, *, alone: bool = False, embed: bool = False) -> Classification:
+    async def classify(
+        self,
+        model: str,
+        data: bytes,
+        *,
+        alone: bool = False,
+        embed: bool = False,
+        thresholds: Thresholds | None = None,
+    ) -> Classification:
         """The best labels of an image; ``alone``: while the process classifies no other image.
 
         ``embed``: the result has the image's embedding as well, if the model has an output for it.
+        ``thresholds``: from which the result is sure, instead of those in the model's manifest.
         Raises ImageUnreadable, ModelUnknown or ModelBroken, EngineFailed, or EngineDied if the process died:
         EngineInterrupted if another image was the cause.
         """
+        header: Header = {"do": "classify", "model": model, "embed": embed}
+        if thresholds:
+            header["thresholds"] = asdict(thresholds)
         slots = await self._acquire(self._slot_count if alone else 1)
         try:
-            response = await self._send({"do": "classify", "model": model, "embed": embed}, data)
+            response = await self._send(header, data)
         except BaseException:
             self._release(slots)
             raise

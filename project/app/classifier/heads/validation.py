@@ -147,7 +147,7 @@ def _evenly_chosen(labels: Indexes) -> Indexes:
     return np.sort(order[np.unique(np.linspace(0, len(order) - 1, min(MAX_REFERENCES, len(order))).astype(np.int64))])
 
 
-def wilson_interval(successes: int, total: int) -> tuple[float, float]:
+def wilson_interval(successes: float, total: float) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927), 0..1."""
     if not total:
         return 0.0, 1.0

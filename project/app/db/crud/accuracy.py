@@ -16,14 +16,15 @@ DAYS: Final = 90
 # A person's label is true for every model that has classified the image. Each version counts once for an image.
 _RESULTS: Final = """
 WITH results AS (
-    SELECT DISTINCT ON (id, model, model_version) id, model, model_version, answer, truth, is_sampled, answered_at
+    SELECT DISTINCT ON (id, model, model_version)
+        id, model, model_version, answer, truth, is_sampled, answered_at{scores}
     FROM (
         SELECT id, model, model_version, all_predictions->0->>'label' AS answer, top_prediction AS truth,
-               coalesce(review_sampled, false) AS is_sampled, completed_at AS answered_at
+               coalesce(review_sampled, false) AS is_sampled, completed_at AS answered_at, all_predictions AS scores
         FROM predictions WHERE reviewed_at IS NOT NULL AND all_predictions IS NOT NULL
         UNION ALL
         SELECT predictions.id, past.model, past.model_version, past.all_predictions->0->>'label',
-               predictions.top_prediction, coalesce(review_sampled, false), past.completed_at
+               predictions.top_prediction, coalesce(review_sampled, false), past.completed_at, past.all_predictions
         FROM past_answers AS past JOIN predictions ON predictions.id = prediction_id
         WHERE reviewed_at IS NOT NULL AND past.all_predictions IS NOT NULL
     ) AS given
@@ -37,6 +38,9 @@ WITH results AS (
     ORDER BY id, model, model_version, answered_at DESC
 )
 """
+RESULTS: Final = _RESULTS.format(scores="")
+RESULTS_WITH_SCORES: Final = _RESULTS.format(scores=", scores")
+"""The model's five best labels as well, which make the rows wide."""
 _BY_VERSION: Final = """
 SELECT model, model_version, count(*) AS reviewed, count(*) FILTER (WHERE answer = truth) AS correct,
        count(*) FILTER (WHERE is_sampled) AS sampled,
@@ -106,22 +110,22 @@ class DayAccuracy:
 @translate_connection_errors()
 async def by_version(model: str | None = None) -> list[VersionAccuracy]:
     """Accuracy of each version with reviews, the one that answered last first."""
-    return [VersionAccuracy(**row) for row in await execute(_RESULTS + _BY_VERSION, [model, None])]
+    return [VersionAccuracy(**row) for row in await execute(RESULTS + _BY_VERSION, [model, None])]
 
 
 @translate_connection_errors()
 async def by_label(model: str, version: str) -> list[LabelAccuracy]:
     """Accuracy of each label, the most frequent first."""
-    return [LabelAccuracy(**row) for row in await execute(_RESULTS + _BY_LABEL, [model, version])]
+    return [LabelAccuracy(**row) for row in await execute(RESULTS + _BY_LABEL, [model, version])]
 
 
 @translate_connection_errors()
 async def confusions(model: str, version: str) -> list[Confusion]:
     """Wrong labels, the most frequent first."""
-    return [Confusion(**row) for row in await execute(_RESULTS + _CONFUSIONS, [model, version, CONFUSIONS])]
+    return [Confusion(**row) for row in await execute(RESULTS + _CONFUSIONS, [model, version, CONFUSIONS])]
 
 
 @translate_connection_errors()
 async def by_day(model: str, version: str) -> list[DayAccuracy]:
     """Accuracy of the results of each of the last ``DAYS`` days in UTC, oldest first; without days without reviews."""
-    return [DayAccuracy(**row) for row in await execute(_RESULTS + _BY_DAY, [model, version, DAYS])]
+    return [DayAccuracy(**row) for row in await execute(RESULTS + _BY_DAY, [model, version, DAYS])]

@@ -33,6 +33,8 @@ WHERE decision NOT IN ('sure', 'unsure') OR jsonb_typeof(categories) <> 'array'
 UNION ALL SELECT prediction_id FROM deliveries WHERE status <> ALL($2)
 UNION ALL SELECT prediction_id FROM examples WHERE use <> ALL($3)
 UNION ALL SELECT id FROM custom_models WHERE name !~ $4 OR jsonb_typeof(labels) <> 'array'
+UNION ALL SELECT id FROM decision_thresholds WHERE sure_from NOT BETWEEN 0 AND 1 OR jsonb_typeof(labels) <> 'object'
+    OR labels @? '$.* ? (@.type() != "number" || @ < 0 || @ > 1)'
 UNION ALL SELECT id FROM trainings
 WHERE status <> ALL($1) OR (
     status = 'succeeded'

@@ -302,6 +302,10 @@ CROSS JOIN LATERAL (
     SELECT id, all_predictions, categories, decision FROM predictions
     WHERE sha256 = requested.sha256 AND model = requested.model AND model_version = requested.model_version
         AND status = 'succeeded'
+        -- A result from before was sure or not by other thresholds.
+        AND completed_at >= coalesce(
+            (SELECT chosen_at FROM decision_thresholds AS chosen WHERE chosen.model = requested.model), '-infinity'
+        )
     LIMIT 1
 ) AS known
 """

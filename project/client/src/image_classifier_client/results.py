@@ -41,6 +41,10 @@ class Prediction:
     """confirmed or corrected by a person; None if nobody has reviewed it."""
     categories: list[Label]
     """Each with the sum of the confidences of its labels; empty if the model's labels have none."""
+    decision: str | None
+    """sure or unsure; None for custom models, unless a threshold was chosen for them."""
+    calibrated_confidence: float | None
+    """How likely the label is right according to reviews, 0..1; None with too few of them."""
 
     @property
     def is_finished(self) -> bool:
@@ -69,6 +73,8 @@ class Prediction:
             verdict=resource.get("verdict"),
             # Services before this field do not send it.
             categories=[Label(one["name"], one["confidence"]) for one in resource.get("categories") or []],
+            decision=resource.get("decision"),
+            calibrated_confidence=resource.get("calibrated_confidence"),
         )
 
 

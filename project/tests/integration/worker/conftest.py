@@ -9,6 +9,7 @@ from app.config import Settings
 from app.storage import Storage
 from app.storage.folder import FolderStorage
 from app.worker.custom_models import CustomModels
+from app.worker.model_settings import ModelSettings
 from app.worker.worker import Worker
 from tests.integration.worker.rows import FakeEngine
 
@@ -27,4 +28,4 @@ async def storage(settings: Settings) -> Storage:
 
 @pytest.fixture
 def worker(settings: Settings, fake: FakeEngine, storage: Storage) -> Worker:
-    return Worker(cast(Engine, fake), storage, settings.retry_policy, 2, CustomModels())
+    return Worker(cast(Engine, fake), storage, settings.retry_policy, 2, CustomModels(), ModelSettings())

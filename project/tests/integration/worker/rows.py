@@ -9,7 +9,7 @@ from typing import Any
 from app.classifier.engine.process import Classification
 from app.db.connection import execute
 from app.db.crud import new_predictions, predictions
-from app.domain import ImageInfo, LabelScore, Status
+from app.domain import ImageInfo, LabelScore, Status, Thresholds
 from app.images.preprocessing import to_tensor
 from app.models.tortoise import Prediction
 from app.storage import Storage
@@ -29,9 +29,18 @@ class FakeEngine:
         self.alone: list[bool] = []
         """Whether each image was to be classified alone."""
 
-    async def classify(self, _model: str, data: bytes, *, alone: bool = False, embed: bool = False) -> Classification:
+    async def classify(
+        self,
+        _model: str,
+        data: bytes,
+        *,
+        alone: bool = False,
+        embed: bool = False,
+        thresholds: Thresholds | None = None,
+    ) -> Classification:
         self.alone.append(alone)
         assert not embed
+        assert thresholds is None
         return await asyncio.to_thread(self._classify, data)
 
     def _classify(self, data: bytes) -> Classification:

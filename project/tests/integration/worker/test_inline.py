@@ -5,7 +5,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 from unittest.mock import patch
 
 import httpx
@@ -22,6 +22,7 @@ from app.worker.custom_models import CustomModels
 from app.worker.engine_requests import EngineRequests
 from app.worker.image_buffer import ImageBuffer
 from app.worker.inline import InlineClassifier
+from app.worker.model_settings import ModelSettings
 from tests.integration.conftest import Upload, serving, uploaded_files
 from tests.integration.worker.rows import SCORES, FakeEngine
 from tests.pictures import jpeg
@@ -48,7 +49,7 @@ class Inline:
     """An inline classifier with its parts."""
 
     def __init__(self, settings: Settings, fake: FakeEngine, threads: int = 2) -> None:
-        self.requests = EngineRequests(cast(Engine, fake), threads, CustomModels(), embed=False)
+        self.requests = EngineRequests(cast(Engine, fake), threads, CustomModels(), ModelSettings(), embed=False)
         self.buffer = ImageBuffer()
         self.classifier = InlineClassifier(self.requests, self.buffer, settings.retry_policy)
 
@@ -208,7 +209,7 @@ async def test_rows_wait_for_each_other_while_the_engine_is_busy_but_not_for_lat
 async def test_upload_is_retried_after_the_engine_died(client: httpx.AsyncClient, upload: Upload) -> None:
     classify, has_died = Engine.classify, False
 
-    async def dies_once(engine: Engine, model: str, data: bytes, **options: bool) -> Classification:
+    async def dies_once(engine: Engine, model: str, data: bytes, **options: Any) -> Classification:
         nonlocal has_died
         if not has_died:
             has_died = True

@@ -15,6 +15,7 @@ from app.db.crud.claims import ClassificationResult
 from app.domain import Claim, RetryPolicy, Status
 from app.storage import Storage
 from app.worker.custom_models import CustomModels
+from app.worker.model_settings import ModelSettings
 from app.worker.recovery import Recovery
 from app.worker.worker import Worker
 from tests.integration.worker.rows import SCORES, FakeEngine, finished, now_plus, pending, running, set_columns
@@ -40,7 +41,7 @@ async def test_live_lease_is_respected_unless_this_is_the_only_process(
     async with running(worker):
         await finished(marker)
         assert (await predictions.get(row.id)).status == Status.PROCESSING
-    other = Worker(cast(Engine, fake), storage, worker._policy, 1, CustomModels())
+    other = Worker(cast(Engine, fake), storage, worker._policy, 1, CustomModels(), ModelSettings())
     async with running(other, only_process=True):
         assert (await finished(row)).status == Status.SUCCEEDED
 
@@ -97,7 +98,7 @@ async def test_slow_worker_does_not_take_over_its_own_row(
 ) -> None:
     """Classification takes longer than the lease, during a search for lost rows: still one attempt."""
     policy = RetryPolicy(settings.max_attempts, timedelta(milliseconds=1))
-    worker = Worker(cast(Engine, fake), storage, policy, 1, CustomModels())
+    worker = Worker(cast(Engine, fake), storage, policy, 1, CustomModels(), ModelSettings())
     marker = await pending(storage)
     slow = await pending(storage)
     await set_columns(
