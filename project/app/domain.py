@@ -380,6 +380,12 @@ class VersionUnknown(ServiceError):
     code = "version_unknown"
 
 
+class VersionUnusable(ServiceError):
+    """The version cannot be served."""
+
+    code = "version_unusable"
+
+
 class ExampleNotFound(ServiceError):
     """The prediction is not an example of this model."""
 

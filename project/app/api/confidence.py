@@ -96,7 +96,8 @@ async def _chosen_from_reviews(name: str, precision: float, state: AppState) -> 
     calibration = await read_calibration(name, state, precision=precision)
     if calibration.missing_reviews:
         raise ReviewsMissing(
-            f"A choice from reviews needs at least {calibration.missing_reviews} more of {name!r} in its present version."
+            f"A choice from reviews needs at least {calibration.missing_reviews} more of {name!r} in its present "
+            "version."
         )
     if calibration.threshold.sure_from is None:
         raise ReviewsMissing(f"Reviews show no confidence from which {precision:.1%} of the results are right.")

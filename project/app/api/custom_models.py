@@ -1,6 +1,7 @@
 """Routes of custom models: create, add examples, train, and choose the version that is served."""
 
 import asyncio
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -11,7 +12,7 @@ from app.api.errors import problem_responses
 from app.api.params import PREFER, CustomModelName, wait_seconds
 from app.api.upload_body import check_webhook_url, validation_error
 from app.api.upload_response import NOT_READABLE, no_content
-from app.db.crud import custom_models, examples, trainings, webhook_deliveries
+from app.db.crud import custom_models, examples, predictions, trainings, webhook_deliveries
 from app.db.crud.custom_models import version_name
 from app.db.notifications import FINISHED
 from app.domain import (
@@ -21,6 +22,7 @@ from app.domain import (
     Scope,
     TrainingNotFound,
     Use,
+    VersionUnusable,
 )
 from app.models.pydantic_custom import (
     CustomModelCreate,
@@ -166,12 +168,13 @@ async def list_training_deliveries(
     "/{name}/version",
     summary="Choose the version that is served",
     response_model=CustomModelRead,
-    responses={**_RESPONSES, **NOT_READABLE},
+    responses={**_RESPONSES, **problem_responses(HTTPStatus.CONFLICT), **NOT_READABLE},
 )
 async def serve_version(
     name: CustomModelName, choice: VersionChoice, state: State, caller: CurrentCaller
 ) -> CustomModelRead | Response:
     """Serves another version, such as an earlier one. Earlier predictions keep their answers."""
+    await check_base(name, choice.version, state)
     await custom_models.serve(name, choice.version, caller)
     await state.custom.refresh()
     return await _read(name) if caller.may(Scope.READ) else no_content()
@@ -189,13 +192,26 @@ async def _ended(training: Training, name: str, request: Request, response: Resp
     return TrainingRead.from_row(training, name, (await custom_models.get(name)).training_id)
 
 
+async def check_base(name: str, number: int, state: AppState) -> None:
+    """Raises VersionUnusable if a version was trained on another version of the base model than the present one."""
+    model = await custom_models.get(name)
+    trained_on = await trainings.base_version_of(model.id, number)
+    with suppress(ModelUnknown):
+        if trained_on not in {None, (await state.dispatch.image_model(model.base)).version}:
+            raise VersionUnusable(
+                f"Version {number} was trained on another version of {model.base}: train the model again."
+            )
+
+
 async def wrong_answers_of(training_id: int) -> list[WrongAnswer]:
     """Examples that cross-validation answered with another label, the most confident ones first.
 
-    Raises TrainingNotFound.
+    Those whose predictions were deleted are left out. Raises TrainingNotFound.
     """
     answers = await trainings.answers_of(training_id)
     wrong = [WrongAnswer(**answer) for answer in answers if answer["answer"] != answer["label"]]
+    deleted = await predictions.missing([answer.prediction_id for answer in wrong])
+    wrong = [answer for answer in wrong if answer.prediction_id not in deleted]
     return sorted(wrong, key=lambda answer: -answer.confidence)
 
 

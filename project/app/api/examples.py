@@ -14,6 +14,7 @@ from app.api.params import CustomModelName, Id, decode_cursor, encode_cursor
 from app.api.upload_response import NOT_READABLE, no_content
 from app.db.crud import custom_models, examples
 from app.db.crud.examples import NewExample
+from app.db.transactions import transaction
 from app.domain import ExampleNotFound, LabelUnknown, Scope, Use
 from app.models.pydantic import StorableStr
 from app.models.pydantic_custom import ExampleBatch, ExampleRead, ExampleWrite
@@ -67,10 +68,11 @@ async def put_example(
     model = await custom_models.get(name)
     if wanted.label not in model.labels and not wanted.new_label:
         raise LabelUnknown(f"The model {name!r} has no label {wanted.label!r}. Send new_label=true to add it.")
-    (result,) = await examples.put_all(model.id, [NewExample(id, wanted.label, wanted.use)], caller)
-    if isinstance(result, Exception):
-        raise result
-    await custom_models.add_labels(model.id, [wanted.label])
+    async with transaction():
+        (result,) = await examples.put_all(model.id, [NewExample(id, wanted.label, wanted.use)], caller)
+        if isinstance(result, Exception):
+            raise result
+        await custom_models.add_labels(model.id, [wanted.label])
     await retrain_if_due(model, caller)
     return ExampleRead.from_row(result) if caller.may(Scope.READ) else no_content()
 

@@ -30,13 +30,18 @@ def file_name(disposition: bytes, plain: bytes | None) -> str | None:
             pass
     if plain is None:
         return "" if extended else None
-    name = text_of(plain)
+    name = _unescaped(text_of(plain))
     if _ENCODED_WORDS.fullmatch(name):
         try:
             return str(make_header(decode_header(name))) or name
         except (LookupError, ValueError, HeaderParseError):
             return name
     return name
+
+
+def _unescaped(name: str) -> str:
+    """A name without the escapes of browsers (HTML Standard, multipart/form-data): of quotes and line breaks only."""
+    return name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
 
 
 def text_of(raw: bytes) -> str:

@@ -92,6 +92,8 @@ async def read_heat_map(
         raise NotExplainable("The prediction failed, so it has no heat map.")
     if not prediction.all_predictions:
         raise PredictionUnfinished
+    if state.custom.find(prediction.model):
+        raise NotExplainable("Custom models have no heat maps. Classify the image with their base to see one.")
     label = label or str(prediction.all_predictions[0]["label"])
     # ETags must not contain quotes or non-ASCII characters.
     drawing = f"{prediction.model}-{prediction.model_version}-{DRAWING}{'-overlay' if overlay else ''}"

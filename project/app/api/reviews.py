@@ -1,5 +1,6 @@
 """Routes of the review queue, and of reviews."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -24,7 +25,7 @@ from app.models.pydantic_reviews import (
     ReviewResult,
     ReviewSkipped,
 )
-from app.worker.reviewing import review_and_learn
+from app.worker.reviewing import Reviewed, review_and_learn
 
 router = APIRouter(prefix="/predictions", tags=["reviews"], strict_content_type=False)
 
@@ -70,14 +71,19 @@ async def review(wanted: ReviewRequest, state: State, caller: CurrentCaller) -> 
     """
     selection = _selection(wanted, state)
     if wanted.verdict is None:
-        changed = await reviews.undo(selection, caller)
+        changed = Reviewed(await reviews.undo(selection, caller), {})
     else:
         changed = await review_and_learn(
             selection, wanted.label, caller, state.custom, new_label=wanted.new_label, is_sampled=wanted.sampled
         )
-    ids = [prediction.id for prediction in changed]
-    remaining = await reviews.count(selection) if wanted.filter and len(ids) == MAX_REVIEWED else 0
-    result = ReviewResult(reviewed=len(ids), ids=ids, skipped=await _skipped(wanted, ids), remaining=remaining)
+    ids = [prediction.id for prediction in changed.predictions]
+    result = ReviewResult(
+        reviewed=len(ids),
+        ids=ids,
+        skipped=await _skipped(wanted, ids),
+        remaining=await reviews.count(selection) if wanted.filter and len(ids) == MAX_REVIEWED else 0,
+        not_learned=_described(changed.not_learned),
+    )
     return result if caller.may(Scope.READ) else no_content()
 
 
@@ -103,15 +109,19 @@ async def _skipped(wanted: ReviewRequest, changed: list[int]) -> list[ReviewSkip
     """The requested predictions that do not exist, or have no label to confirm."""
     left = sorted(set(wanted.ids or ()) - set(changed))
     found = await predictions.get_all(left) if left else []
-    errors: list[tuple[int, ServiceError]] = []
+    errors: dict[int, ServiceError] = {}
     for number, prediction in zip(left, found, strict=True):
         if isinstance(prediction, PredictionNotFound):
-            errors.append((number, prediction))
+            errors[number] = prediction
         elif wanted.verdict is not None:
-            errors.append((number, PredictionUnfinished("There is no label to confirm: the prediction has no result.")))
+            errors[number] = PredictionUnfinished("There is no label to confirm: the prediction has no result.")
+    return _described(errors)
+
+
+def _described(errors: Mapping[int, ServiceError]) -> list[ReviewSkipped]:
     return [
         ReviewSkipped(id=number, error=PredictionError(code=error.code, message=error.message))
-        for number, error in errors
+        for number, error in errors.items()
     ]
 
 

@@ -1,8 +1,8 @@
 """Writes a ZIP file of any length piece by piece."""
 
 import asyncio
+import io
 import zipfile
-from typing import IO, cast
 
 
 class ZipWriter:
@@ -10,7 +10,7 @@ class ZipWriter:
 
     def __init__(self) -> None:
         self._target = _Stream()
-        self._archive = zipfile.ZipFile(cast("IO[bytes]", self._target), "w", zipfile.ZIP_STORED)
+        self._archive = zipfile.ZipFile(self._target, "w", zipfile.ZIP_STORED)
 
     async def add(self, path: str, data: bytes | str) -> bytes:
         """Add a file, a text compressed; returns the bytes of the archive since the last call."""
@@ -24,22 +24,28 @@ class ZipWriter:
         return self._target.take()
 
 
-class _Stream:
-    """A write-only file; ``take`` returns what was written since the last call."""
+class _Stream(io.BytesIO):
+    """What was written since ``take`` was called last, at its position in the whole file.
 
-    def __init__(self) -> None:
-        self._written: list[bytes] = []
+    Within that, one can go back: sizes are then written before the data of each entry, not after it, where readers of
+    streams cannot use them.
+    """
 
-    def write(self, data: bytes) -> int:
-        """Append bytes."""
-        self._written.append(bytes(data))
-        return len(data)
+    _taken = 0
 
-    def flush(self) -> None:
-        """Nothing is buffered."""
+    def tell(self) -> int:
+        """The position in the whole file."""
+        return self._taken + super().tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a position of the whole file that has not been taken yet."""
+        assert whence == io.SEEK_SET
+        return self._taken + super().seek(offset - self._taken)
 
     def take(self) -> bytes:
         """What was written since the last call."""
-        data = b"".join(self._written)
-        self._written.clear()
+        data = self.getvalue()
+        self._taken += len(data)
+        super().seek(0)
+        self.truncate()
         return data

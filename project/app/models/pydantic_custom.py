@@ -61,7 +61,13 @@ def _label(text: str) -> str:
         raise ValueError(f"{OTHER!r} is reserved for images unlike all examples. Use another label.")
     if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in text):
         raise ValueError("A label must not contain control characters.")
+    if all(unicodedata.category(character) in _INVISIBLE for character in text):
+        raise ValueError("A label needs a visible character.")
     return text
+
+
+_INVISIBLE: Final = {"Cf", "Cn", "Co", "Mn", "Me", "Zs"}
+"""Categories of characters of which a label cannot consist."""
 
 
 Label = Annotated[StorableStr, StringConstraints(min_length=1, max_length=MAX_LABEL_LENGTH), AfterValidator(_label)]
@@ -238,6 +244,7 @@ class LabelMetrics(BaseModel):
     examples: int
     precision: float | None = Field(description="Share of images classified as this label that have it.")
     recall: float | None = Field(description="Share of images with this label that are classified as it.")
+    other: int = Field(default=0, description="Examples of this label that get `other`.")
 
 
 class OtherMetrics(BaseModel):
@@ -277,7 +284,8 @@ class TrainingMetrics(BaseModel):
     labels: list[LabelMetrics]
     confusion: list[list[int]] | None = Field(
         default=None,
-        description="Number of examples by true label (rows) and predicted label (columns); not in lists.",
+        description="Number of examples by true label (rows) and predicted label (columns), without those that get "
+        "`other`; not in lists.",
     )
     other: OtherMetrics
     check: CheckMetrics | None = Field(default=None, description="Null if there are no images for checks.")

@@ -101,6 +101,7 @@ class ReviewResult(BaseModel):
                         {"id": 7, "error": {"code": "prediction_not_found", "message": "Prediction not found"}}
                     ],
                     "remaining": 0,
+                    "not_learned": [],
                 }
             ]
         }
@@ -110,6 +111,11 @@ class ReviewResult(BaseModel):
     ids: list[int] = Field(description="IDs of the predictions that changed.")
     skipped: list[ReviewSkipped]
     remaining: int = Field(description="Number of predictions that match the filter and are left: send it again.")
+    not_learned: list[ReviewSkipped] = Field(
+        default=[],
+        description="Reviewed predictions that became no examples of their custom model: it lacks the label, or the "
+        "same image is an example of another one.",
+    )
 
 
 class Share(BaseModel):

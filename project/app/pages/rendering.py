@@ -125,6 +125,7 @@ def _environment(language: str) -> Environment:
         answer=_answer,
         category=lambda category: category_name(category, language, _CATALOGS.get()),
         words=lambda label: name_of(label, language, _CATALOGS.get()),
+        message=translations(language).gettext,
         percent=_percent,
         size=_size,
         time=_time,

@@ -73,12 +73,16 @@ async def review(
     model: Annotated[StorableStr, Form()] = "",
     *,
     sampled: Annotated[bool, Form()] = False,
+    new_label: Annotated[bool, Form()] = False,
 ) -> Response:
-    """Set a person's label, of a button or typed; without scripts."""
+    """Set a person's label, of a button or typed; without scripts. ``new_label``: a custom model gets a new one."""
     prediction = await state.get_prediction(id)
     reviewed = False
     if chosen := label or to_label(text, prediction.model, state):
-        reviewed = bool(await review_and_learn(Selection([id]), chosen, caller, state.custom, is_sampled=sampled))
+        result = await review_and_learn(
+            Selection([id]), chosen, caller, state.custom, new_label=new_label, is_sampled=sampled
+        )
+        reviewed = bool(result.predictions)
     return redirect(request, _queue_path(model, id if reviewed else None))
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Request, Response
 
-from app.api.custom_models import create_model, read_model, wrong_answers_of
+from app.api.custom_models import check_base, create_model, read_model, wrong_answers_of
 from app.api.deps import CurrentCaller, State
 from app.api.example_body import receive_examples
 from app.api.params import CustomModelName, Id
@@ -96,6 +96,7 @@ async def serve(
     version: Annotated[int, Form(ge=1, le=2**31 - 1)],
 ) -> Response:
     """Serve another version."""
+    await check_base(name, version, state)
     await custom_models.serve(name, version, caller)
     await state.custom.refresh()
     return redirect(request, f"/teach/{name}")

@@ -3,16 +3,35 @@
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from app.db.crud import custom_models, examples, reviews
 from app.db.crud.examples import NewExample
 from app.db.crud.reviews import Selection
 from app.db.transactions import transaction
-from app.domain import OTHER, Caller, LabelUnknown, ModelUnknown, PredictionNotFound, Use, Verdict
+from app.domain import (
+    OTHER,
+    Caller,
+    ExampleContradicts,
+    LabelUnknown,
+    ModelUnknown,
+    PredictionNotFound,
+    ServiceError,
+    Use,
+    Verdict,
+)
 from app.models.pydantic_custom import checked_label
 from app.models.tortoise import CustomModel, Prediction
 from app.observability import metrics
 from app.worker.custom_models import CustomModels, retrain_if_due
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """What was reviewed, and why some of it became no example of its custom model, by ID of the prediction."""
+
+    predictions: list[Prediction]
+    not_learned: dict[int, ServiceError]
 
 
 async def correct_and_learn(
@@ -25,9 +44,9 @@ async def correct_and_learn(
     reviewed = await review_and_learn(
         Selection([prediction_id]), label, actor, custom, confidence=confidence, new_label=new_label
     )
-    if not reviewed:
+    if not reviewed.predictions:
         raise PredictionNotFound
-    return reviewed[0]
+    return reviewed.predictions[0]
 
 
 async def review_and_learn(
@@ -39,30 +58,36 @@ async def review_and_learn(
     confidence: float | None = None,
     new_label: bool = False,
     is_sampled: bool = False,
-) -> list[Prediction]:
-    """Set a person's label, or confirm the models' own, in one transaction; returns what was reviewed.
+) -> Reviewed:
+    """Set a person's label, or confirm the models' own, in one transaction.
 
-    A prediction of a custom model becomes an example of it, if the model has that label. ``new_label``: the model gets
-    the label if it lacks it. ``confidence`` and ``is_sampled``: as in ``reviews.review``.
+    A prediction of a custom model becomes an example of it, if the model has that label. Examples of other models that
+    it is already follow the label. ``new_label``: the prediction's model gets the label if it lacks it. ``confidence``
+    and ``is_sampled``: as in ``reviews.review``.
     Raises LabelUnknown if a model has too many labels, or DatabaseUnavailable.
     """
     label = label and _checked(label, new_label=new_label)
     learned: list[CustomModel] = []
+    not_learned: dict[int, ServiceError] = {}
     async with transaction():
         reviewed = await reviews.review(selection, label, actor, confidence=confidence, is_sampled=is_sampled)
-        by_model = defaultdict(list)
+        by_model = defaultdict(set)
         for prediction in reviewed:
-            by_model[prediction.model].append(prediction)
+            if custom.find(prediction.model):
+                by_model[prediction.model].add(prediction.id)
+        for name, number in await examples.models_of([prediction.id for prediction in reviewed]):
+            by_model[name].add(number)
         # In the same order everywhere, because models are locked.
-        for name in sorted(name for name in by_model if custom.find(name)):
+        for name, numbers in sorted(by_model.items()):
             try:
                 model = await custom_models.get(name)
             except ModelUnknown:
                 # Deleted since this process has heard of it.
                 continue
-            if new_label and label and label != OTHER:
+            concerned = [prediction for prediction in reviewed if prediction.id in numbers]
+            if new_label and label and label != OTHER and any(one.model == name for one in concerned):
                 model.labels = await custom_models.add_labels(model.id, [label])
-            await _learn(model, by_model[name], actor)
+            not_learned |= await _learn(model, concerned, actor)
             learned.append(model)
     for prediction in reviewed:
         metrics.REVIEWS.labels(prediction.model, prediction.verdict).inc()
@@ -70,7 +95,7 @@ async def review_and_learn(
             metrics.CORRECTIONS.labels(prediction.model).inc()
     for model in learned:
         await retrain_if_due(model, actor)
-    return reviewed
+    return Reviewed(reviewed, not_learned)
 
 
 def _checked(label: str, *, new_label: bool) -> str:
@@ -85,7 +110,8 @@ def _checked(label: str, *, new_label: bool) -> str:
         raise LabelUnknown(str(error)) from error
 
 
-async def _learn(model: CustomModel, reviewed: Sequence[Prediction], actor: Caller) -> None:
+async def _learn(model: CustomModel, reviewed: Sequence[Prediction], actor: Caller) -> dict[int, ServiceError]:
+    """Make predictions examples; returns why some of them are none, by ID."""
     uses = await examples.uses_of(model.id, [prediction.id for prediction in reviewed])
     known = [prediction for prediction in reviewed if prediction.top_prediction in model.labels]
     # If the same image is an example of another label already, that one stays: a person has to decide.
@@ -93,6 +119,17 @@ async def _learn(model: CustomModel, reviewed: Sequence[Prediction], actor: Call
         NewExample(prediction.id, str(prediction.top_prediction), uses.get(prediction.id, Use.LEARN))
         for prediction in known
     ]
-    await examples.put_all(model.id, new, actor, from_review=True)
+    results = await examples.put_all(model.id, new, actor, from_review=True)
+    not_learned: dict[int, ServiceError] = {
+        one.prediction_id: result
+        for one, result in zip(new, results, strict=True)
+        if isinstance(result, ExampleContradicts)
+    }
     # Their labels were wrong.
     await examples.delete_all(model.id, sorted(uses.keys() - {prediction.id for prediction in known}))
+    for prediction in reviewed:
+        if prediction not in known and prediction.top_prediction != OTHER and prediction.model == model.name:
+            not_learned[prediction.id] = LabelUnknown(
+                f"The model {model.name!r} has no label {prediction.top_prediction!r}: the image is no example of it."
+            )
+    return not_learned

@@ -19,6 +19,7 @@ from app.db.crud import custom_models, embeddings, examples, trainings
 from app.db.crud.examples import EmbeddedExample
 from app.db.crud.trainings import MAX_ATTEMPTS, TrainingResult
 from app.domain import (
+    OTHER,
     Caller,
     DatabaseUnavailable,
     EngineDied,
@@ -230,8 +231,16 @@ async def _result(
     model: CustomModel, version: str, labels: Sequence[str], material: _Material, trained: TrainedHead
 ) -> TrainingResult:
     answers = [
-        {"prediction_id": example.prediction_id, "label": example.label, "answer": answer, "confidence": confidence}
-        for example, answer, confidence in zip(material.examples, trained.answers, trained.confidences, strict=True)
+        {
+            "prediction_id": example.prediction_id,
+            "label": example.label,
+            "answer": OTHER if is_other else best,
+            "best": best,
+            "confidence": confidence,
+        }
+        for example, best, is_other, confidence in zip(
+            material.examples, trained.answers, trained.are_other, trained.confidences, strict=True
+        )
     ]
     metrics = {**trained.metrics, "unreadable": material.unreadable[:MAX_NAMED]}
     decision, is_served = await _decision(model, version, answers, metrics)
@@ -255,7 +264,7 @@ async def _decision(
 ) -> tuple[str, bool]:
     """Why a new version is served or not, and whether it is; adds the comparison to the metrics.
 
-    Both versions are compared by their answers in cross-validation, so neither has seen the examples before.
+    Both versions are compared by their best labels in cross-validation, so neither has seen the examples before.
     """
     served = await trainings.get(model.training_id) if model.training_id else None
     if served is None:
@@ -268,8 +277,9 @@ async def _decision(
         for answer in answers
         if (old := before.get(answer["prediction_id"])) and old["label"] == answer["label"]
     ]
-    old_right = sum(old["answer"] == old["label"] for old, _ in pairs)
-    new_right = sum(new["answer"] == new["label"] for _, new in pairs)
+    # Without ``other``: its threshold is chosen for a rate of false alarms, which hit some examples or others.
+    old_right = sum(old.get("best", old["answer"]) == old["label"] for old, _ in pairs)
+    new_right = sum(new["best"] == new["label"] for _, new in pairs)
     metrics["compared"] = {
         "version": served.number,
         "examples": len(pairs),

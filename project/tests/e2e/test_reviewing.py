@@ -8,10 +8,11 @@ import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Browser, Page, Route, expect
 
-from tests.drawings import circles, stripes
+from tests.drawings import circles, examples, stripes, zipped
 from tests.e2e.browsing import VIEWS, opened, shoot, upload_data
 from tests.e2e.server import Server
 from tests.pictures import encoded, scene
+from tests.teaching import ZIP
 
 pytestmark = pytest.mark.slow
 
@@ -121,6 +122,49 @@ async def test_label_is_typed_with_the_keyboard_alone(browser: Browser, service:
     await expect(page.locator("#reviews")).to_have_attribute("aria-busy", "false")
     # As the model writes it.
     assert reviewed(service)[number]["top_prediction"] == "great_white_shark"
+    await context.close()
+
+
+async def test_review_of_a_deleted_prediction_is_given_back(browser: Browser, service: str) -> None:
+    first, second = upload_data(service, circles(1), circles(2))
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    await page.goto("/review")
+    httpx.delete(f"{service}/predictions/{first}/").raise_for_status()
+    card = page.locator(f"[data-id='{first}']")
+    await card.focus()
+    await page.keyboard.press("1")
+    await expect(page.get_by_text("Not saved: Prediction not found")).to_be_visible()
+    await expect(page.locator(".review.done")).to_have_count(0)
+    assert reviewed(service).keys().isdisjoint({first, second})
+    await context.close()
+
+
+async def test_new_label_of_a_custom_model_is_added_when_asked_for(browser: Browser, service: str) -> None:
+    httpx.post(f"{service}/models", json={"name": "shapes"}).raise_for_status()
+    add = httpx.post(f"{service}/models/shapes/examples/batch", content=zipped(examples(3)), headers=ZIP)
+    assert add.json()["accepted"] == 6
+    training = httpx.post(f"{service}/models/shapes/train", headers={"Prefer": "wait=60"}, timeout=90).json()
+    assert training["served"]
+    data = {"model": "shapes"}
+    for seed in (50, 51):
+        httpx.post(f"{service}/predictions/", files={"file": circles(seed)}, data=data, headers={"Prefer": "wait=30"})
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    await page.goto("/review?model=shapes")
+    await page.keyboard.press("t")
+    await page.keyboard.type("square")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("The model 'shapes' has no label 'square'")).to_be_visible()
+    await page.keyboard.press("t")
+    await page.keyboard.type("square")
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Space")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".review.done")).to_have_count(2)
+    await expect(page.locator("#reviews")).to_have_attribute("aria-busy", "false")
+    labels = httpx.get(f"{service}/models/shapes").json()["labels"]
+    assert {one["label"]: one["learn"] for one in labels} == {"circle": 3, "stripe": 3, "square": 1}
     await context.close()
 
 

@@ -23,7 +23,9 @@ async def test_model_learns_labels_from_folders(client: httpx.AsyncClient) -> No
     batch = await add(client, examples(6))
     assert (batch["accepted"], batch["refused"]) == (12, 0)
     training = await train(client)
-    assert training["metrics"]["accuracy"] == 1
+    # One that looks unlike the others would get the label other.
+    assert [one["other"] for one in training["metrics"]["labels"]] == [0, 1]
+    assert training["metrics"]["accuracy"] == 0.9167
     assert training["examples"] == 12
     for kind, draw in (("circle", circles), ("stripe", stripes)):
         for seed in range(100, 103):
@@ -110,6 +112,59 @@ async def test_earlier_version_is_served_again(client: httpx.AsyncClient) -> Non
     assert (await client.put("/models/shapes/version", json={"version": 9})).status_code == 404
 
 
+async def test_served_version_says_who_chose_it(client: httpx.AsyncClient) -> None:
+    await taught(client)
+    # Half of the labels are wrong now.
+    await add(client, {f"stripe/{n}.jpg": circles(30 + n) for n in range(6)})
+    await add(client, {f"circle/{n}.jpg": stripes(30 + n) for n in range(6)})
+    training = await train(client)
+    assert not training["served"]
+    assert training["decision"].endswith(" Not served.")
+    await client.put("/models/shapes/version", json={"version": training["version"]})
+    read = (await client.get(f"/models/shapes/trainings/{training['id']}")).json()
+    assert read["decision"].endswith(" Served by anonymous.")
+
+
+async def test_labels_with_percent_signs_are_shown(client: httpx.AsyncClient) -> None:
+    labels = ["50%", "100% of %(x)s"]
+    await create(client, labels=labels)
+    await add(client, {f"{labels[0]}/1.jpg": circles(1), f"{labels[1]}/1.jpg": stripes(1)})
+    assert "50%" in (await train(client))["error"]["message"]
+    html = {"Accept": "text/html"}
+    assert "3 more" not in (await client.get("/teach/shapes", headers=html)).text
+    page = await client.get("/teach/shapes", headers=html)
+    assert (page.status_code, "2 more of" in page.text) == (200, True)
+    form = {"label": "50%"}
+    refused = await client.post(
+        "/teach/shapes/examples", data=form, files={"file": ("a.jpg", stripes(1))}, headers=html
+    )
+    assert (refused.status_code, "100% of %(x)s" in refused.text) == (200, True)
+
+
+@pytest.mark.parametrize("label", ["\u200b", "\u202e\u2066", "\u00ad", "\u0301"])
+async def test_invisible_labels_are_refused(client: httpx.AsyncClient, label: str) -> None:
+    refused = await client.post("/models", json={"name": "shapes", "labels": [label]})
+    assert (refused.status_code, "visible" in refused.text) == (422, True)
+    assert (await client.post("/models", json={"name": "shapes", "labels": ["👩\u200d🔬", "नी"]})).status_code == 201
+
+
+async def test_deleted_images_are_not_among_wrong_answers(client: httpx.AsyncClient) -> None:
+    await create(client)
+    await add(client, {**examples(5), "stripe/wrong.jpg": circles(60)})
+    training = await train(client)
+    path = f"/models/shapes/trainings/{training['id']}/wrong"
+    (wrong,) = (await client.get(path)).json()
+    await client.delete(f"/predictions/{wrong['prediction_id']}/")
+    assert (await client.get(path)).json() == []
+
+
+async def test_predictions_of_custom_models_have_no_heat_map(client: httpx.AsyncClient) -> None:
+    await taught(client)
+    prediction = await answer(client, circles(100))
+    refused = await client.get(f"/predictions/{prediction['id']}/heatmap")
+    assert (refused.status_code, refused.json()["code"]) == (404, "not_explainable")
+
+
 async def test_deleted_model_leaves_its_predictions(client: httpx.AsyncClient) -> None:
     await taught(client)
     prediction = await answer(client, circles(100))
@@ -160,6 +215,8 @@ async def test_replaced_base_is_noticed(settings: Settings, folder: Any, add_mod
         training = await train(client)
         assert training["served"]
         assert "base model was replaced" in training["decision"]
+        refused = await client.put("/models/shapes/version", json={"version": 1})
+        assert (refused.status_code, refused.json()["code"]) == (409, "version_unusable")
         assert (await answer(client, circles(100)))["top_prediction"] == "circle"
 
 

@@ -6,7 +6,7 @@ from app.config import Settings
 from app.storage import make_storage
 from app.storage.retention import retain
 from tests.drawings import circles, examples, stripes
-from tests.teaching import add, answer, create, taught, train
+from tests.teaching import ZIP, add, answer, create, taught, train
 from tests.uploading import classify
 
 
@@ -171,3 +171,21 @@ async def test_labels_are_compared_as_people_see_them(client: httpx.AsyncClient)
     # Persian needs a character that has no width.
     labels = ["\u0645\u06cc\u200c\u0634\u0648\u062f"]
     assert (await client.post("/models", json={"name": "y", "labels": labels})).status_code == 201
+
+
+async def test_refused_label_leaves_no_example(client: httpx.AsyncClient) -> None:
+    await create(client, labels=[str(number) for number in range(1000)])
+    prediction = (await classify(client))["id"]
+    body = {"label": "one more", "new_label": True}
+    assert (await client.put(f"/models/shapes/examples/{prediction}", json=body)).status_code == 422
+    assert (await client.get("/models/shapes/examples")).json() == []
+
+
+async def test_exported_labels_can_be_imported(client: httpx.AsyncClient) -> None:
+    await taught(client, 3, retrain_after=0)
+    exported = await client.get("/predictions/labelled?model=shapes")
+    await create(client, "copy")
+    imported = await client.post("/models/copy/examples/batch", content=exported.content, headers=ZIP)
+    assert imported.status_code == 200, imported.text
+    labels = (await client.get("/models/copy")).json()["labels"]
+    assert {one["label"]: one["learn"] for one in labels} == {"circle": 3, "stripe": 3}

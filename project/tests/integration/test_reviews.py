@@ -227,6 +227,39 @@ async def test_undone_review_forgets_what_was_learned_before(client: httpx.Async
     assert await labels_of(client) == before
 
 
+async def test_example_of_another_model_follows_a_later_label(client: httpx.AsyncClient) -> None:
+    await taught(client, 3, retrain_after=0)
+    number = (await answer(client, circles(500)))["id"]
+    await review(client, ids=[number], verdict="corrected", label="stripe")
+    await client.post(f"/predictions/{number}/reclassify", json={"model": SECOND_MODEL}, headers=WAIT)
+    await review(client, ids=[number], verdict="corrected", label="circle")
+    assert (await labels_of(client))[number] == "circle"
+    await review(client, ids=[number], verdict="corrected", label="tabby")
+    assert number not in await labels_of(client)
+
+
+async def test_review_says_what_a_custom_model_did_not_learn(client: httpx.AsyncClient) -> None:
+    await taught(client, 3, retrain_after=0)
+    first, second = [(await answer(client, circles(500)))["id"] for _ in range(2)]
+    assert (await review(client, ids=[first], verdict="corrected", label="stripe"))["not_learned"] == []
+    (contradiction,) = (await review(client, ids=[second], verdict="corrected", label="circle"))["not_learned"]
+    assert (contradiction["id"], contradiction["error"]["code"]) == (second, "example_contradicts")
+    assert f"prediction {first}" in contradiction["error"]["message"]
+    (unknown,) = (await review(client, ids=[second], verdict="corrected", label="square"))["not_learned"]
+    assert (unknown["id"], unknown["error"]["code"]) == (second, "label_unknown")
+    assert (await review(client, ids=[second], verdict="corrected", label="other"))["not_learned"] == []
+
+
+async def test_new_label_is_added_on_the_page_without_scripts(client: httpx.AsyncClient) -> None:
+    await taught(client, 3, retrain_after=0)
+    number = (await answer(client, circles(500)))["id"]
+    page = await client.get("/review?model=shapes", headers={"Accept": "text/html"})
+    assert 'name="new_label"' in page.text
+    form = {"id": str(number), "text": "square", "new_label": "true"}
+    assert (await client.post("/review", data=form)).status_code == 303
+    assert (await labels_of(client))[number] == "square"
+
+
 async def test_example_that_a_person_puts_outlives_the_review(client: httpx.AsyncClient) -> None:
     await taught(client, 3, retrain_after=0)
     number = (await answer(client, circles(500)))["id"]

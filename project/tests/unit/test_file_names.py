@@ -14,6 +14,8 @@ ENCODED = b"%C3%84pfel%20%F0%9F%A6%8A.jpg"
         (b'form-data; name="file"; filename="a.jpg"', b"a.jpg", "a.jpg"),
         (b'form-data; name="file"', None, None),
         (b'form-data; name="file"; filename=""', b"", ""),
+        # As browsers escape quotes and line breaks, and nothing else.
+        (b'form-data; name="file"; filename="a%22b%0D%0A100%25.jpg"', b"a%22b%0D%0A100%25.jpg", 'a"b\r\n100%25.jpg'),
         (b'form-data; name="file"; filename="x"', NAME.encode(), NAME),
         # RFC 5987, alone or beside the other one, in any order.
         (b"form-data; name=file; filename*=utf-8''" + ENCODED, None, NAME),

@@ -1,6 +1,7 @@
 """Heads of custom models: regression, cross-validation, and the answer for images that are unlike all examples."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,8 +130,20 @@ def test_metrics_count_what_cross_validation_answered() -> None:
     assert metrics["confusion"] == [[9, 0], [1, 10]]
     assert metrics["accuracy"] == 0.95
     assert metrics["accuracy_interval"] == [round(bound, 4) for bound in wilson_interval(19, 20)]
-    assert metrics["labels"][1] == {"label": "b", "examples": 11, "precision": 1.0, "recall": 0.9091}
+    assert metrics["labels"][1] == {"label": "b", "examples": 11, "precision": 1.0, "recall": 0.9091, "other": 0}
     assert metrics["folds"] == 5
+
+
+def test_examples_that_get_other_are_not_right() -> None:
+    embeddings, labels = clusters(10, 10)
+    head, validation = train(embeddings, labels, ["a", "b"])
+    similarities = validation.similarities.copy()
+    similarities[:2] = head.threshold - 0.01
+    metrics = metrics_of(labels, ["a", "b"], head, replace(validation, similarities=similarities))
+    assert metrics["accuracy"] == 0.9
+    assert metrics["confusion"] == [[8, 0], [0, 10]]
+    assert metrics["labels"][0] == {"label": "a", "examples": 10, "precision": 1.0, "recall": 0.8, "other": 2}
+    assert metrics["other"]["false_alarms"] == 0.1
 
 
 def test_wilson_interval_is_that_of_the_literature() -> None:

@@ -16,12 +16,15 @@ def metrics_of(labels: Indexes, names: Sequence[str], head: Head, validation: Va
     """Accuracy with its interval, precision and recall of each label, and the confusion matrix, as JSON.
 
     ``labels``: the true ones, indexes of ``names``. Row and column of the matrix are the true and the answered label.
+    Examples that get ``other`` are in no column, and wrong.
     """
     count = len(names)
     matrix = np.zeros((count, count), np.int64)
-    np.add.at(matrix, (labels, validation.answers), 1)
+    is_known = validation.similarities >= head.threshold
+    np.add.at(matrix, (labels[is_known], validation.answers[is_known]), 1)
+    examples = np.bincount(labels, minlength=count)
     right, total = int(matrix.trace()), len(labels)
-    refused = int((validation.similarities < head.threshold).sum())
+    refused = int((~is_known).sum())
     return {
         "folds": validation.folds,
         "near_duplicates": total - len(np.unique(validation.groups)),
@@ -29,9 +32,10 @@ def metrics_of(labels: Indexes, names: Sequence[str], head: Head, validation: Va
         "labels": [
             {
                 "label": name,
-                "examples": int(matrix[index].sum()),
+                "examples": int(examples[index]),
                 "precision": ratio(int(matrix[index, index]), int(matrix[:, index].sum())),
-                "recall": ratio(int(matrix[index, index]), int(matrix[index].sum())),
+                "recall": ratio(int(matrix[index, index]), int(examples[index])),
+                "other": int(examples[index] - matrix[index].sum()),
             }
             for index, name in enumerate(names)
         ],

@@ -44,6 +44,7 @@ def run(source: BinaryIO, target: BinaryIO) -> None:
         result = {
             "metrics": metrics_of(labels, names, head, validation),
             "answers": [names[answer] for answer in validation.answers],
+            "are_other": (validation.similarities < head.threshold).tolist(),
             "confidences": [round(float(confidence), 4) for confidence in validation.confidences],
         }
     text = json.dumps(result).encode()

@@ -37,7 +37,9 @@ class TrainedHead:
     metrics: dict[str, Any]
     """What ``metrics_of`` returns."""
     answers: list[str]
-    """The label that cross-validation gave each example."""
+    """The best label of each example in cross-validation."""
+    are_other: list[bool]
+    """Whether the example was so unlike the others that it got ``other`` instead."""
     confidences: list[float]
 
 
@@ -92,7 +94,7 @@ async def train_head(
     if missing := result.get("missing"):
         raise ExamplesMissing(missing)
     head = output[LENGTH_BYTES + length :]
-    return TrainedHead(head, result["metrics"], result["answers"], result["confidences"])
+    return TrainedHead(head, result["metrics"], result["answers"], result["are_other"], result["confidences"])
 
 
 def _packed(vectors: Sequence[bytes], labels: Sequence[int], names: Sequence[str], others: Sequence[bytes]) -> bytes:

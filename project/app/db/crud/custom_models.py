@@ -86,6 +86,10 @@ WITH chosen AS (
            jsonb_build_object('version', (SELECT number FROM trainings WHERE id = before)),
            jsonb_build_object('version', number)
     FROM chosen WHERE before IS DISTINCT FROM id
+), explained AS (
+    -- The reason for which it was not served at first is no longer the last word.
+    UPDATE trainings SET decision = replace(decision, ' Not served.', ' Served by ' || $4 || '.')
+    FROM chosen WHERE trainings.id = chosen.id
 )
 UPDATE custom_models SET training_id = chosen.id FROM chosen WHERE custom_models.id = model_id
 RETURNING custom_models.*

@@ -141,6 +141,17 @@ async def uses_of(model_id: int, prediction_ids: list[int]) -> dict[int, Use]:
 
 
 @translate_connection_errors()
+async def models_of(prediction_ids: list[int]) -> list[tuple[str, int]]:
+    """Names of the models that have examples of some predictions, and the IDs of these."""
+    rows = await execute(
+        "SELECT name, prediction_id FROM examples JOIN custom_models ON custom_models.id = model_id "
+        "WHERE prediction_id = ANY($1)",
+        [prediction_ids],
+    )
+    return [(row["name"], row["prediction_id"]) for row in rows]
+
+
+@translate_connection_errors()
 async def delete_all(model_id: int, prediction_ids: list[int]) -> int:
     """Delete the examples of predictions; returns how many there were."""
     statement = "DELETE FROM examples WHERE model_id = $1 AND prediction_id = ANY($2) RETURNING id"

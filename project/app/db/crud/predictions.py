@@ -3,6 +3,7 @@
 Every function raises DatabaseUnavailable while the database is unavailable.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -116,3 +117,10 @@ async def delete_all(prediction_ids: list[int], actor: Caller) -> list[DeletedPr
     valid_ids = [prediction_id for prediction_id in prediction_ids if prediction_id <= MAX_ID]
     rows = await execute(_DELETE, [valid_ids, actor.key_id, actor.name, actor.address or None])
     return [DeletedPrediction(**row) for row in rows]
+
+
+@translate_connection_errors()
+async def missing(ids: Sequence[int]) -> set[int]:
+    """The IDs without a prediction."""
+    rows = await execute("SELECT id FROM predictions WHERE id = ANY($1)", [list(ids)])
+    return set(ids) - {row["id"] for row in rows}

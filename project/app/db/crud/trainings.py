@@ -201,6 +201,13 @@ async def list_for_model(model_id: int, limit: int, *, versions_only: bool = Fal
 
 
 @translate_connection_errors()
+async def base_version_of(model_id: int, number: int) -> str | None:
+    """The version of the base on which a version of a model was trained; None if there is no such version."""
+    rows = await execute("SELECT base_version FROM trainings WHERE model_id = $1 AND number = $2", [model_id, number])
+    return rows[0]["base_version"] if rows else None
+
+
+@translate_connection_errors()
 async def answers_of(training_id: int) -> list[dict[str, Any]]:
     """What cross-validation answered for each example of a version. Raises TrainingNotFound."""
     rows = await execute("SELECT coalesce(answers, '[]') AS answers FROM trainings WHERE id = $1", [training_id])

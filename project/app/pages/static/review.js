@@ -43,14 +43,16 @@ if (list) {
   const input = element("input", { maxLength: 255, autocomplete: "off", placeholder: _("label") });
   input.setAttribute("aria-label", _("Label for all that are selected"));
   const apply = element("button", { type: "submit", className: "primary" });
+  const isNew = element("input", { type: "checkbox" });
+  const askNew = element("label", {}, isNew, " ", _("If it is new, add it to the labels"));
   const form = element("form", { className: "inline" }, element("strong"), element("button", {
     type: "button", textContent: _("Confirm each"), onclick: () => review(selected(), () => null),
-  }), input, apply, element("button", { type: "button", textContent: _("Clear"), onclick: clear }));
+  }), input, askNew, apply, element("button", { type: "button", textContent: _("Clear"), onclick: clear }));
   form.addEventListener("submit", event => {
     event.preventDefault();
     const text = input.value, chosen = selected();
     input.value = "";
-    if (text.trim()) review(chosen, card => written(text, card));
+    if (text.trim()) review(chosen, card => written(text, card), isNew.checked);
   });
   bar.append(form);
   function show() {
@@ -58,6 +60,7 @@ if (list) {
     bar.hidden = !count;
     form.firstChild.textContent = _("%(count)s selected", { count });
     apply.textContent = _("Apply to all %(count)s", { count });
+    askNew.hidden = !selected().some(card => "custom" in card.dataset);
     const first = selected()[0]?.querySelector("[data-labels]");
     if (first) { input.setAttribute("list", first.getAttribute("list")); input.dataset.labels = first.dataset.labels; }
     else delete input.dataset.labels;
@@ -85,8 +88,8 @@ if (list) {
     throw new Error(_(detailOf(answer ?? {}) ?? _("The service cannot be reached.")));
   }
 
-  // labelOf: the label for a card; null confirms its own.
-  function review(chosen, labelOf) {
+  // labelOf: the label for a card; null confirms its own. isNew: custom models get it if they lack it.
+  function review(chosen, labelOf, isNew = false) {
     const open = chosen.filter(isOpen);
     if (!open.length) return;
     const action = { cards: new Set(open) };
@@ -102,19 +105,25 @@ if (list) {
     }
     clear();
     next(open.at(-1));
-    for (const { label, sampled, cards } of parts.values()) save(cards, label, sampled, action);
+    for (const { label, sampled, cards } of parts.values()) save(cards, label, sampled, action, isNew);
   }
 
-  async function save(part, label, sampled, action) {
+  async function save(part, label, sampled, action, isNew) {
     const ids = part.map(card => Number(card.dataset.id));
     try {
-      await send({ ids, sampled, ...(label === null ? { verdict: "confirmed" } : { verdict: "corrected", label }) });
+      const answer = await send({ ids, sampled, ...(label === null ? { verdict: "confirmed" } : { verdict: "corrected", label, new_label: isNew }) });
+      const [skipped] = answer?.skipped ?? [], [unlearned] = answer?.not_learned ?? [];
+      if (skipped) giveBack(part.filter(card => answer.skipped.some(({ id }) => id === Number(card.dataset.id))), action, _(skipped.error.message));
+      else if (unlearned) toast(_(unlearned.error.message));
     } catch (error) {
-      toast(_("Not saved: %(reason)s", { reason: error.message }));
-      // Unless it has been undone meanwhile.
-      if (done.includes(action)) part.forEach(reopen);
-      for (const card of part) action.cards.delete(card);
+      giveBack(part, action, error.message);
     }
+  }
+  function giveBack(part, action, reason) {
+    toast(_("Not saved: %(reason)s", { reason }));
+    // Unless it has been undone meanwhile.
+    if (done.includes(action)) part.forEach(reopen);
+    for (const card of part) action.cards.delete(card);
   }
 
   function mark(card, label, action) {
@@ -168,9 +177,10 @@ if (list) {
     const isButton = event.submitter?.name === "label";
     if (!isButton && !text.trim()) return;
     const chosen = meant(card);
+    const isNew = card.querySelector("[name=new_label]")?.checked;
     field.value = "";
     card.querySelector("details").open = false;
-    review(chosen, isButton ? () => event.submitter.value : one => written(text, one));
+    review(chosen, isButton ? () => event.submitter.value : one => written(text, one), isNew && !isButton);
   });
   list.addEventListener("click", event => {
     const card = event.target.closest(".review");

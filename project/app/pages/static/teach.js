@@ -6,10 +6,11 @@ const examplesForm = document.getElementById("examples");
 const PART_FILES = 20, PART_BYTES = 12 * 2 ** 20;
 let adding = Promise.resolve(), foldersLeft = 0;
 
-// The chosen folder's own name says nothing if it contains folders of labels.
+// The chosen folder's own name says nothing if it contains folders of labels; images beside these have no label.
 function withoutOuterFolder(images) {
   const parts = images.map(({ name }) => name.split("/"));
-  const isOuter = parts.length && parts.every(part => part.length > 2 && part[0] === parts[0][0]);
+  const nested = parts.filter(part => part.length > 2).length;
+  const isOuter = nested > parts.length / 2 && parts.every(part => part.length > 1 && part[0] === parts[0][0]);
   return isOuter ? images.map(({ file }, index) => ({ file, name: parts[index].slice(1).join("/") })) : images;
 }
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -179,7 +180,7 @@ class Client:
 
     def get(self, prediction_id: int) -> Prediction:
         """One prediction. Raises Refused (404) or Unreachable."""
-        return Prediction.of(self._request("GET", f"/predictions/{prediction_id}/").json())
+        return Prediction.of(_json(self._request("GET", f"/predictions/{prediction_id}/")))
 
     async def aget(self, prediction_id: int) -> Prediction:
         """Asynchronous ``get``."""
@@ -198,7 +199,7 @@ class Client:
     def correct(self, prediction_id: int, label: str, confidence: float = 1.0) -> Prediction:
         """Set a person's label. Raises Refused or Unreachable."""
         body = {"top_prediction": label, "confidence": confidence}
-        return Prediction.of(self._request("PUT", f"/predictions/{prediction_id}/", json=body).json())
+        return Prediction.of(_json(self._request("PUT", f"/predictions/{prediction_id}/", json=body)))
 
     def confirm(self, prediction_ids: Iterable[int]) -> None:
         """Confirm the models' own labels, in one request. Raises Refused or Unreachable."""
@@ -228,11 +229,11 @@ class Client:
     def create_model(self, name: str, base: str = "", labels: Iterable[str] = ()) -> CustomModel:
         """Create a model that learns your own labels. Raises Refused (409 if the name is taken) or Unreachable."""
         body = {"name": name, "base": base, "labels": list(labels)}
-        return CustomModel.of(self._request("POST", "/models", json=body).json())
+        return CustomModel.of(_json(self._request("POST", "/models", json=body)))
 
     def custom_model(self, name: str) -> CustomModel:
         """A custom model. Raises Refused (404) or Unreachable."""
-        return CustomModel.of(self._request("GET", f"/models/{quote(name, safe='')}").json())
+        return CustomModel.of(_json(self._request("GET", f"/models/{quote(name, safe='')}")))
 
     def add_example(self, name: str, prediction_id: int, label: str, *, new_label: bool = False) -> None:
         """Make the image of a prediction an example. ``new_label``: add the label if the model does not have it."""
@@ -247,7 +248,7 @@ class Client:
         for part in _parts(images_in(Path(folder)), Path(folder)):
             path = f"/models/{quote(name, safe='')}/examples/batch"
             response = self._request("POST", path, files=[("file", file) for file in part])
-            body = response.json()
+            body = _json(response)
             for item in body["items"]:
                 yield Example.of(item)
             if error := body["error"]:
@@ -255,7 +256,7 @@ class Client:
 
     def train(self, name: str) -> Training:
         """Train a custom model with its examples, and wait for the end. Raises Refused or Unreachable."""
-        training = Training.of(self._request("POST", f"/models/{quote(name, safe='')}/train", headers=WAIT).json())
+        training = Training.of(_json(self._request("POST", f"/models/{quote(name, safe='')}/train", headers=WAIT)))
         deadline = time.monotonic() + MAX_TRAINING_SECONDS
         while not training.is_finished:
             # The service may not let clients wait (MAX_WAIT_SECONDS=0).
@@ -263,13 +264,13 @@ class Client:
             if time.monotonic() > deadline:
                 raise Unreachable(f"Training {training.id} was not finished within {MAX_TRAINING_SECONDS:g} s")
             path = f"/models/{quote(name, safe='')}/trainings/{training.id}"
-            training = Training.of(self._request("GET", path, headers=WAIT).json())
+            training = Training.of(_json(self._request("GET", path, headers=WAIT)))
         return training
 
     def serve_version(self, name: str, version: int) -> CustomModel:
         """Serve another version of a custom model. Raises Refused or Unreachable."""
         path = f"/models/{quote(name, safe='')}/version"
-        return CustomModel.of(self._request("PUT", path, json={"version": version}).json())
+        return CustomModel.of(_json(self._request("PUT", path, json={"version": version})))
 
     def predict(self, model: str, features: dict[str, float] | None = None) -> dict[str, Any]:
         """A tabular model's result for a row of features, or for its defaults."""
@@ -362,6 +363,13 @@ def _resource(line: str) -> Prediction | None:
         return None
     resource: dict[str, Any] = json.loads(line.removeprefix("data: "))
     return Prediction.of(resource) if "status" in resource else None
+
+
+def _json(response: httpx.Response) -> Any:
+    """The body of a response. Raises ClassifierError if the API key may write, but not read."""
+    if response.status_code == HTTPStatus.NO_CONTENT:
+        raise ClassifierError("The service has done it, but this API key may not read the result (scope read)")
+    return response.json()
 
 
 def _succeeded(prediction: Prediction) -> Prediction:

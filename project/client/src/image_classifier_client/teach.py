@@ -1,15 +1,20 @@
 """``imgclass-teach``: teach a service your own labels from a folder of folders."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
+from typing import Final
 
 from image_classifier_client.cli import INTERRUPTED, Delay, add_service_options, describe_error
 from image_classifier_client.client import Client, images_in
 from image_classifier_client.errors import ClassifierError, Refused
 from image_classifier_client.results import CustomModel, Training
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+RESERVED: Final = {"default"}
 
 
 def main(
@@ -29,6 +34,10 @@ def main(
     options = parser.parse_args(arguments)
     if not options.folder.is_dir():
         parser.error(f"{options.folder} is not a folder")
+    if not NAME.fullmatch(options.name) or options.name in RESERVED:
+        parser.error(
+            f"{options.name!r} cannot be the name of a model: choose up to 64 letters, digits or ._-, but not 'default'"
+        )
     images = images_in(options.folder)
     if not any(image.parent != options.folder for image in images):
         parser.error(f"no images found: {options.folder} needs a folder for each label, with its images")
