@@ -380,6 +380,12 @@ class VersionUnknown(ServiceError):
     code = "version_unknown"
 
 
+class ShadowNotFound(ServiceError):
+    """No model has been compared with the default one yet."""
+
+    code = "shadow_not_found"
+
+
 class VersionUnusable(ServiceError):
     """The version cannot be served."""
 

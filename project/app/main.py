@@ -28,6 +28,7 @@ from app.api import (
     ping,
     predictions,
     reviews,
+    shadow,
     similar,
     tabular,
     uploads,
@@ -141,7 +142,7 @@ def create_application(settings: Settings, engine: Engine | None = None) -> Fast
     accept_both_slashes(app)
     modules = (
         *(uploads, batches, events, images, export, reviews, accuracy, labelled, similar, predictions, tabular, models),
-        *(confidence, custom_models, examples, ping, metrics, aliases),
+        *(confidence, shadow, custom_models, examples, ping, metrics, aliases),
     )
     pages = (
         classify,

@@ -34,6 +34,7 @@ STATUS: Final[dict[type[domain.ServiceError], HTTPStatus]] = {
     domain.ModelUnknown: HTTPStatus.NOT_FOUND,
     domain.ModelExists: HTTPStatus.CONFLICT,
     domain.VersionUnknown: HTTPStatus.NOT_FOUND,
+    domain.ShadowNotFound: HTTPStatus.NOT_FOUND,
     domain.VersionUnusable: HTTPStatus.CONFLICT,
     domain.TrainingNotFound: HTTPStatus.NOT_FOUND,
     domain.ExampleContradicts: HTTPStatus.CONFLICT,

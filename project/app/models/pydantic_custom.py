@@ -44,6 +44,7 @@ _EXAMPLE_TRAINING: Final[dict[str, Any]] = {
     "started_at": "2026-11-27T09:00:00.400000Z",
     "completed_at": "2026-11-27T09:00:02.100000Z",
     "requested_by": "anna",
+    "progress": 1.0,
 }
 
 
@@ -313,6 +314,9 @@ class TrainingRead(BaseModel):
     started_at: datetime | None
     completed_at: datetime | None
     requested_by: str
+    progress: float | None = Field(
+        default=None, description="Share of the work that is done, 0..1: most of it are embeddings that are missing."
+    )
 
     @classmethod
     def from_row(cls, row: Training, model: str, served: int | None) -> Self:
@@ -338,6 +342,7 @@ class TrainingRead(BaseModel):
             started_at=row.started_at,
             completed_at=row.completed_at,
             requested_by=row.who,
+            progress=1.0 if row.status == Status.SUCCEEDED else row.progress,
         )
 
 

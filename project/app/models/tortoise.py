@@ -348,6 +348,7 @@ class Training(Model):
     decision: str | None = fields.TextField(null=True, description="Why it is served, or waits for a person.")
     error_code = fields.CharField(max_length=64, null=True)
     error_message: str | None = fields.TextField(null=True)
+    progress: float | None = fields.FloatField(null=True, description="Share of the work that is done.")
 
     class Meta:
         """Table and indexes."""
@@ -420,3 +421,47 @@ class DecisionThreshold(Model):
         """Table."""
 
         table = "decision_thresholds"
+
+
+class Shadow(Model):
+    """A comparison of a second model with the default one, on a share of the uploads."""
+
+    id = fields.BigIntField(primary_key=True)
+    model = fields.CharField(max_length=64)
+    share = fields.FloatField(description="Of the uploads, above 0 and up to 1.")
+    first_id = fields.BigIntField(description="Predictions from this ID on are compared.")
+    started_at = fields.DatetimeField()
+    ended_at = fields.DatetimeField(null=True)
+    key_id: int | None = fields.BigIntField(null=True, description="API key that started it.")
+    who = fields.CharField(max_length=64, description="Name of that key, or who else it was.")
+
+    class Meta:
+        """Table."""
+
+        table = "shadows"
+
+
+class ShadowAnswer(Model):
+    """What a second model says of an image, beside what the default model has said."""
+
+    id = fields.BigIntField(primary_key=True)
+    shadow: fields.ForeignKeyRelation[Shadow] = fields.ForeignKeyField(
+        "models.Shadow", related_name="answers", on_delete=fields.CASCADE
+    )
+    prediction: fields.ForeignKeyRelation[Prediction] = fields.ForeignKeyField(
+        "models.Prediction", related_name="shadow_answers", on_delete=fields.CASCADE, db_index=True
+    )
+    claimed_at = fields.DatetimeField(description="When a process has taken it.")
+    completed_at = fields.DatetimeField(null=True)
+    model_version = fields.CharField(max_length=64, null=True)
+    all_predictions: fields.JSONField[list[dict[str, object]]] = fields.JSONField(null=True)
+    error_code = fields.CharField(max_length=64, null=True)
+    default_model = fields.CharField(max_length=64)
+    default_version = fields.CharField(max_length=64)
+    default_label: str = fields.TextField()
+
+    class Meta:
+        """Table and indexes."""
+
+        table = "shadow_answers"
+        unique_together = (("shadow", "prediction"),)

@@ -143,6 +143,9 @@ RETENTION_REMOVED: Final = Event(
     "retention_removed", "Deleted %d old predictions with %d bytes of images", "predictions", "bytes"
 )
 SERVING: Final = Event("serving", "Serving on %s (Ctrl-C stops)", "url")
+SHADOW_ERROR: Final = Event(
+    "shadow_error", "Classifying prediction %d with the shadow model failed unexpectedly", "prediction_id"
+)
 STOPPED: Final = Event("stopped", "Stopped")
 STOPPING: Final = Event("stopping", "Stopping")
 STORAGE_NOT_MARKED: Final = Event(

@@ -1,23 +1,29 @@
 """Model pages: the list, and forms for tabular models."""
 
 import asyncio
+from contextlib import suppress
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, BackgroundTasks, Form, Path, Request, Response
 from pydantic import ValidationError
 
-from app.api import confidence, models
+from app.api import confidence, models, shadow
 from app.api.deps import CurrentCaller, State
 from app.api.tabular import classify_rows
 from app.classifier.manifest import TabularManifest
 from app.db.crud import statistics
+from app.domain import ShadowNotFound
 from app.models.pydantic import StorableStr
 from app.models.pydantic_confidence import DecisionChoice
+from app.models.pydantic_shadow import ShadowStart
 from app.models.pydantic_system import DefaultModel
 from app.pages.errors import PageRoute
 from app.pages.rendering import page, redirect
+
+SHARES: Final = (0.01, 0.1, 0.5, 1.0)
+"""Shares of the uploads to choose from."""
 
 router = APIRouter(prefix="/catalog", include_in_schema=False, route_class=PageRoute, strict_content_type=False)
 
@@ -27,7 +33,10 @@ async def show_models(request: Request, state: State) -> Response:
     """All models, with the recent speed of image models."""
     listed = await state.dispatch.models()
     speeds = await statistics.speeds([model.name for model in listed if model.kind == "image"])
-    return page(request, "models.html", models=listed, speeds=speeds)
+    comparison = None
+    with suppress(ShadowNotFound):
+        comparison = await shadow.read_shadow()
+    return page(request, "models.html", models=listed, speeds=speeds, shadow=comparison, shares=SHARES)
 
 
 @router.post("/default/")
@@ -37,6 +46,26 @@ async def choose_default(
     """Make a model the default."""
     await models.choose_default(DefaultModel(name=name), state, caller)
     return redirect(request, "/catalog")
+
+
+@router.post("/shadow/")
+async def start_shadow(
+    request: Request,
+    state: State,
+    caller: CurrentCaller,
+    model: Annotated[StorableStr, Form()],
+    share: Annotated[float, Form()],
+) -> Response:
+    """Compare a second model with the default one."""
+    await shadow.start_shadow(ShadowStart(model=model, share=share), state, caller)
+    return redirect(request, "/catalog#shadow")
+
+
+@router.post("/shadow/end/")
+async def end_shadow(request: Request, state: State, caller: CurrentCaller) -> Response:
+    """End the comparison."""
+    await shadow.end_shadow(state, caller)
+    return redirect(request, "/catalog#shadow")
 
 
 @router.post("/{model}/decision/")

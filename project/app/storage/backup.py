@@ -29,12 +29,13 @@ log = logging.getLogger(__name__)
 
 TABLES: Final = (
     *("api_keys", "predictions", "past_answers", "tabular_predictions", "custom_models", "trainings", "deliveries"),
-    *("idempotency_keys", "changes", "examples", "embeddings", "decision_thresholds"),
+    *("idempotency_keys", "changes", "examples", "embeddings", "decision_thresholds", "shadows", "shadow_answers"),
 )
 """In an order that satisfies foreign keys. Sessions, rate limits and workers are transient."""
 ADDED_TABLES: Final = {
     "13_20261127151402_custom_models.py": ("custom_models", "examples", "trainings", "embeddings"),
     "22_20261128033305_calibration.py": ("decision_thresholds",),
+    "23_20261128040052_shadow.py": ("shadows", "shadow_answers"),
 }
 """Tables that backups from before a migration lack."""
 MANIFEST: Final = "manifest.json"

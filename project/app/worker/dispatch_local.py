@@ -34,6 +34,7 @@ from app.worker.dispatch import Backend, BackgroundCall, DispatchHealth, ImageMo
 from app.worker.inline import InlineClassifier
 from app.worker.model_settings import ModelSettings
 from app.worker.recovery import Recovery
+from app.worker.shadowing import Shadowing
 from app.worker.training import Trainer
 from app.worker.worker import Worker
 
@@ -178,6 +179,7 @@ async def local_dispatch(settings: Settings, storage: Storage, running_engine: E
         model_settings.following(),
         Calibrator(model_settings, partial(label_count, registry, custom)).running(),
         trainer.running(),
+        Shadowing(config, storage, custom, model_settings, lambda: registry.default.name).running(),
     ):
         notifications, webhook_worker = (
             NotificationListener(url),

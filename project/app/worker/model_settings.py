@@ -6,8 +6,9 @@ from typing import Final, cast
 
 from app.classifier.confidence import calibrate
 from app.concurrency import repeating
-from app.db.crud import calibrations, decision_thresholds, installation
+from app.db.crud import calibrations, decision_thresholds, installation, shadows
 from app.db.crud.calibrations import Temperature
+from app.db.crud.shadows import ActiveShadow
 from app.domain import CONFIDENCE_DIGITS, DatabaseUnavailable, ModelUnknown, Thresholds
 from app.models.pydantic_system import ModelRead
 from app.models.tortoise import Prediction
@@ -23,6 +24,8 @@ class ModelSettings:
     def __init__(self) -> None:
         self.default_name = ""
         """Name of the default model that people chose; empty for the one that MODEL selects."""
+        self.shadow: ActiveShadow | None = None
+        """The comparison of a second model with the default one, if one runs."""
         self._thresholds: Mapping[str, Thresholds] = {}
         self._temperatures: Mapping[tuple[str, str], Temperature] = {}
 
@@ -39,6 +42,7 @@ class ModelSettings:
         default = await installation.default_model()
         thresholds = await decision_thresholds.chosen()
         self._temperatures = await calibrations.temperatures()
+        self.shadow = await shadows.active()
         self.default_name, self._thresholds = default or "", thresholds
 
     async def named_or_default(self, name: str, find: Callable[[str], Awaitable[ImageModel]]) -> ImageModel:

@@ -34,6 +34,7 @@ from app.worker import job_queue
 from app.worker.calibrating import Calibrator
 from app.worker.custom_models import CustomModels, base_version, label_count
 from app.worker.model_settings import ModelSettings
+from app.worker.shadowing import Shadowing
 from app.worker.training import Trainer
 from app.worker.worker import Worker
 
@@ -100,6 +101,7 @@ async def work(settings: Settings) -> None:
                 model_settings.following(),
                 Calibrator(model_settings, partial(label_count, registry, custom)).running(),
                 trainer.running(),
+                Shadowing(config, storage, custom, model_settings, lambda: registry.default.name).running(),
                 repeating(job_queue.reconcile, settings.recover_seconds, "Recovering lost jobs"),
                 repeating(job_queue.prune, settings.recover_seconds, "Pruning the queue's log"),
             ):

@@ -56,6 +56,8 @@ LEASE: Final = timedelta(seconds=15)
 RENEW_SECONDS: Final = 5.0
 SAVED_TOGETHER: Final = 64
 """Embeddings that are stored in one statement."""
+EMBEDDING_SHARE: Final = 0.9
+"""Of the work of a training; the rest is cross-validation."""
 MAX_OTHERS: Final = 1_000
 """Images without any of the labels that set the threshold for ``other``."""
 MAX_NAMED: Final = 100
@@ -139,7 +141,7 @@ class Trainer:
             raise TrainingFailed(f"The process ended in all {MAX_ATTEMPTS} attempts.")
         model = await custom_models.get_by_id(training.model_id)  # type: ignore[attr-defined]
         version = await self._version_of(model.base)
-        material = await self._material(model, version, Use.LEARN)
+        material = await self._material(training, model, version, Use.LEARN)
         names = {example.label for example in material.examples}
         # In the order in which they were added. Labels without examples are left out.
         labels = [label for label in model.labels if label in names] + sorted(names - set(model.labels))
@@ -147,7 +149,7 @@ class Trainer:
         others = await embeddings.of_others(model.name, model.base, version, MAX_OTHERS)
         learned = [numbers[example.label] for example in material.examples]
         trained = await train_head(material.vectors, learned, labels, others)
-        checked = await self._material(model, version, Use.CHECK)
+        checked = await self._material(training, model, version, Use.CHECK)
         trained.metrics["check"] = await asyncio.to_thread(_checked, trained.head, checked)
         result = await _result(model, version, labels, material, trained)
         if await trainings.succeed(training, result):
@@ -158,7 +160,7 @@ class Trainer:
             actor = Caller(training.key_id, training.who, frozenset(Scope))
             await retrain_if_due(await custom_models.get_by_id(model.id), actor)
 
-    async def _material(self, model: CustomModel, version: str, use: Use) -> _Material:
+    async def _material(self, training: Training, model: CustomModel, version: str, use: Use) -> _Material:
         """Examples with their embeddings, of which those that are missing are computed and stored.
 
         Raises TrainingFailed if there are too many.
@@ -182,10 +184,15 @@ class Trainer:
                 if len(computed) >= SAVED_TOGETHER:
                     await embeddings.save_all(computed)
                     computed.clear()
+                    if use == Use.LEARN:
+                        share = EMBEDDING_SHARE * (len(material.examples) + 1) / len(learned)
+                        await trainings.report_progress(training, share)
             material.examples.append(example)
             material.vectors.append(vector)
         if computed:
             await embeddings.save_all(computed)
+        if use == Use.LEARN:
+            await trainings.report_progress(training, EMBEDDING_SHARE)
         return material
 
     async def _embedding(self, base: str, version: str, example: EmbeddedExample) -> ImageEmbedding:

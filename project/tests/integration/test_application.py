@@ -111,6 +111,9 @@ async def test_openapi_description_is_complete(client: httpx.AsyncClient) -> Non
         ("post", "/predictions/review/"): {"200", "204", "422", "503"},
         ("get", "/models/{name}/labels"): {"200", "404", "422"},
         ("get", "/models/{name}/categories"): {"200", "404", "422"},
+        ("get", "/shadow"): one - {"422"},
+        ("put", "/shadow"): {"200", "422", "503"},
+        ("delete", "/shadow"): {"204", "404", "503"},
         ("put", "/models/default"): {"200", "422", "503"},
         ("get", "/events/"): {"200"},
         ("get", "/predictions/"): {"200", "422", "503"},
@@ -141,7 +144,7 @@ async def test_openapi_description_is_complete(client: httpx.AsyncClient) -> Non
         ("get", "/models/{name}/trainings/{number}"): one,
         ("get", "/models/{name}/trainings/{number}/wrong"): one,
         ("get", "/models/{name}/trainings/{number}/deliveries"): one,
-        ("put", "/models/{name}/version"): {*one, "204"},
+        ("put", "/models/{name}/version"): {*one, "204", "409"},
         ("get", "/metrics"): {"200"},
         ("get", "/info"): {"200", "503"},
     }

@@ -68,7 +68,16 @@ async def test_from_empty_to_the_newest_and_back(empty_database_url: str) -> Non
     assert await tables(empty_database_url) == {
         *("aerich", "predictions", "past_answers", "tabular_predictions", "workers", "idempotency_keys", "deliveries"),
         *("installation", "api_keys", "sessions", "changes", "rate_limits"),
-        *("custom_models", "examples", "trainings", "embeddings", "calibrations", "decision_thresholds"),
+        *(
+            "custom_models",
+            "examples",
+            "trainings",
+            "embeddings",
+            "calibrations",
+            "decision_thresholds",
+            "shadows",
+            "shadow_answers",
+        ),
     }
 
     command = Command(tortoise_config(empty_database_url, 2), app=APP, location=str(MIGRATIONS_DIR))

@@ -11,7 +11,10 @@ import pytest
 
 from app.classifier.heads.training import train_head
 from app.config import Settings
+from app.db.connection import execute as in_database
+from app.db.crud import trainings
 from app.domain import StorageUnavailable, TrainingInterrupted
+from app.models.tortoise import Training
 from app.worker import training as training_module
 from app.worker.engine_requests import EngineRequests
 from tests.drawings import circles, examples, noise, stripes
@@ -89,6 +92,28 @@ async def test_wrong_answers_are_listed(client: httpx.AsyncClient) -> None:
     assert {one["answer"] for one in wrong} == {"circle", "other"}
     metrics = training["metrics"]
     assert len(wrong) == metrics["examples"] - round(metrics["accuracy"] * metrics["examples"])
+
+
+async def test_progress_of_a_training_is_reported(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[float] = []
+    real = trainings.report_progress
+
+    async def note(training: Training, share: float) -> None:
+        await real(training, share)
+        read = (await client.get(f"/models/shapes/trainings/{training.id}")).json()
+        assert read["progress"] == share
+        shares.append(round(share, 3))
+
+    monkeypatch.setattr(training_module, "SAVED_TOGETHER", 1)
+    monkeypatch.setattr(trainings, "report_progress", note)
+    await create(client)
+    for item in (await add(client, examples(3)))["items"]:
+        await client.get(f"/predictions/{item['example']['prediction_id']}/?wait=30")
+    # Embeddings that were stored with the uploads are not computed again.
+    await in_database("DELETE FROM embeddings")
+    training = await train(client)
+    assert shares == [0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 0.9]
+    assert training["progress"] == 1
 
 
 async def test_model_trains_by_itself_after_enough_new_examples(client: httpx.AsyncClient) -> None:

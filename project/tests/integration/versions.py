@@ -109,4 +109,13 @@ VALUES ('efficientnet_lite0', '3f1c', 120, 100, 1000, 1.5, '2026-11-28 03:00:00+
 INSERT INTO decision_thresholds (model, sure_from, labels, precision, chosen_at, who)
 VALUES ('efficientnet_lite0', 0.7, '{"tabby": 0.9}', 0.95, '2026-11-28 03:00:00+00', 'anna');
 """,
+    23: """
+UPDATE trainings SET progress = 1 WHERE id = 1;
+INSERT INTO shadows (model, share, first_id, started_at, ended_at, who)
+VALUES ('efficientnet_lite0', 0.1, 1, '2026-11-28 04:00:00+00', '2026-11-28 05:00:00+00', 'anna');
+INSERT INTO shadow_answers (shadow_id, prediction_id, claimed_at, completed_at, model_version, all_predictions,
+    default_model, default_version, default_label)
+VALUES (1, 1, '2026-11-28 04:00:00+00', '2026-11-28 04:00:01+00', '3f1c', '[{"label": "tabby", "confidence": 0.6}]',
+    'mobilenet_v2', '8023', 'tabby');
+""",
 }

@@ -47,7 +47,9 @@ SIGN_OUT: Final = "/sign-out"
 OPEN_PATHS: Final = ("/ping", "/health", "/ready", "/docs", "/redoc", "/openapi.json", SIGN_IN, SIGN_OUT)
 OPEN_PREFIXES: Final = ("/static/", "/static-offline-docs/")
 """Paths that need no key: health checks, the documentation, and the sign-in page with its files."""
-ADMIN_PATHS: Final = re.compile(r"/models/default|/catalog/default|/(models|catalog)/[^/]+/decision")
+ADMIN_PATHS: Final = re.compile(
+    r"/models/default|/catalog/default|/shadow|/catalog/shadow(/end)?|/(models|catalog)/[^/]+/decision"
+)
 """Where changes affect everybody's uploads."""
 UPLOAD_PATHS: Final = ("/predictions", "/predictions/batch")
 OWN_PATHS: Final = re.compile(r"/predictions(/[0-9]+(/(image|events|deliveries))?)?/?")

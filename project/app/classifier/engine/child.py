@@ -27,6 +27,7 @@ from app.classifier.engine.frames import (
     packed,
     receive,
 )
+from app.classifier.engine.priority import run_only_when_idle
 from app.classifier.engine.sandbox import restrict
 from app.classifier.engine.watchdog import Watchdog
 from app.concurrency import log_errors
@@ -239,7 +240,10 @@ def main() -> None:
     logging.config.dictConfig(config.log_config)
     # Pillow warns of each strange tag: a file could write thousands of lines into the log.
     warnings.simplefilter("ignore")
-    os.nice(NICENESS)
+    if config.only_when_idle:
+        run_only_when_idle()
+    else:
+        os.nice(NICENESS)
     folder = Path(config.models_dir)
     restrict(folder, config.max_memory_bytes)
     models = Models(config)

@@ -43,6 +43,8 @@ class EngineConfig:
     """Memory for images being decoded."""
     max_memory_bytes: int = 0
     """Memory limit of the process; 0: none."""
+    only_when_idle: bool = False
+    """Whether it runs only while nothing else wants the processor."""
 
     @property
     def logs_json(self) -> bool:

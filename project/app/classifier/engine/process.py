@@ -61,6 +61,8 @@ HUNG_CHECKS: Final = 10
 """Missing heartbeats after which the process is killed."""
 START_CHECKS: Final = 60
 """The same before the first one, while libraries are read from a slow disk."""
+IDLE_PATIENCE: Final = 30
+"""How many times as long a process that runs only while others are idle may be silent."""
 RESTART_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 1.0
 MAX_LOG_LINE: Final = 2**20
@@ -103,7 +105,8 @@ class Engine:
         self._start_task: asyncio.Task[None] | None = None
         self._has_started = False
         self._was_overdue = False
-        self._silent_checks, self._limit_checks = 0, START_CHECKS
+        self._patience = IDLE_PATIENCE if config.only_when_idle else 1
+        self._silent_checks, self._limit_checks = 0, START_CHECKS * self._patience
 
     @asynccontextmanager
     async def running(self, *, on_demand: bool = False) -> AsyncIterator[None]:
@@ -285,7 +288,7 @@ class Engine:
 
     def _on_frame(self, header: Header, body: bytes) -> None:
         """Resolve a response."""
-        self._silent_checks, self._limit_checks = 0, HUNG_CHECKS
+        self._silent_checks, self._limit_checks = 0, HUNG_CHECKS * self._patience
         if header == HEARTBEAT:
             return
         if body:
@@ -322,7 +325,7 @@ class Engine:
         Silence is counted in checks, so that it does not count while this process does not run itself (a paused
         container, a laptop that sleeps).
         """
-        self._silent_checks, self._limit_checks = 0, START_CHECKS
+        self._silent_checks, self._limit_checks = 0, START_CHECKS * self._patience
         kills = cgroups.memory_kills()
         assert self._connection is not None
         ended = self._connection.ended

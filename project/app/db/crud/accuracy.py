@@ -27,6 +27,13 @@ WITH results AS (
                predictions.top_prediction, coalesce(review_sampled, false), past.completed_at, past.all_predictions
         FROM past_answers AS past JOIN predictions ON predictions.id = prediction_id
         WHERE reviewed_at IS NOT NULL AND past.all_predictions IS NOT NULL
+        UNION ALL
+        SELECT predictions.id, shadows.model, answers.model_version, answers.all_predictions->0->>'label',
+               predictions.top_prediction, coalesce(review_sampled, false), answers.completed_at,
+               answers.all_predictions
+        FROM shadow_answers AS answers JOIN shadows ON shadows.id = shadow_id
+        JOIN predictions ON predictions.id = prediction_id
+        WHERE reviewed_at IS NOT NULL AND answers.all_predictions IS NOT NULL
     ) AS given
     WHERE ($1::text IS NULL OR model = $1) AND ($2::text IS NULL OR model_version = $2)
         -- A version of a custom model may have learned from the image.

@@ -35,6 +35,10 @@ UNION ALL SELECT prediction_id FROM examples WHERE use <> ALL($3)
 UNION ALL SELECT id FROM custom_models WHERE name !~ $4 OR jsonb_typeof(labels) <> 'array'
 UNION ALL SELECT id FROM decision_thresholds WHERE sure_from NOT BETWEEN 0 AND 1 OR jsonb_typeof(labels) <> 'object'
     OR labels @? '$.* ? (@.type() != "number" || @ < 0 || @ > 1)'
+UNION ALL SELECT id FROM shadows WHERE share NOT BETWEEN 0 AND 1 OR model !~ $4
+UNION ALL SELECT prediction_id FROM shadow_answers
+WHERE jsonb_typeof(all_predictions) <> 'array'
+    OR all_predictions @? '$[*] ? (@.label.type() != "string" || @.confidence.type() != "number")'
 UNION ALL SELECT id FROM trainings
 WHERE status <> ALL($1) OR (
     status = 'succeeded'

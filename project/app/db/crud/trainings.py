@@ -21,7 +21,7 @@ KEPT_VERSIONS: Final = 20
 _COLUMNS: Final = """
 id, model_id, status, number, requested_at, started_at, completed_at, lease_expires_at, attempts, key_id, who, labels,
 examples, examples_sha256, base_version, metrics, NULL::jsonb AS answers, NULL::bytea AS head, head_sha256, decision,
-error_code, error_message
+error_code, error_message, progress
 """
 """All columns, except for the weights and the answers, which are large."""
 _REQUEST: Final = f"""
@@ -198,6 +198,15 @@ async def list_for_model(model_id: int, limit: int, *, versions_only: bool = Fal
     """
     rows = await execute(_LIST, [model_id, limit, versions_only])
     return [from_row(Training, row) for row in rows]
+
+
+@translate_connection_errors()
+async def report_progress(training: Training, share: float) -> None:
+    """Store how much of the work is done, unless another process has it."""
+    await execute(
+        "UPDATE trainings SET progress = $3 WHERE id = $1 AND attempts = $2 AND status = 'processing'",
+        [training.id, training.attempts, share],
+    )
 
 
 @translate_connection_errors()

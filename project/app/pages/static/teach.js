@@ -112,10 +112,14 @@ if (examplesForm) {
 if (teach?.dataset.training) {
   const path = `${root}/models/${encodeURIComponent(teach.dataset.model)}/trainings/${teach.dataset.training}`;
   const show = () => foldersLeft ? toast(_("The training has ended."), _("Show"), () => location.reload()) : location.reload();
+  const bar = document.getElementById("progress");
   const follow = async () => {
     for (;;) {
-      const response = await fetch(path, { headers: { Accept: "application/json", Prefer: "wait=10" } }).catch(() => null);
-      if (response?.ok && !OPEN.has((await response.json()).status)) break;
+      // A second, so that the progress is seen.
+      const response = await fetch(path, { headers: { Accept: "application/json", Prefer: "wait=1" } }).catch(() => null);
+      const training = response?.ok ? await response.json().catch(() => null) : null;
+      if (training && !OPEN.has(training.status)) break;
+      if (training?.progress) bar.value = training.progress;
       if (response?.status === 404) break;
       await pause(Number(response?.headers.get("Retry-After")) || (response?.ok ? POLL_MS / 1000 : 5));
     }
