@@ -81,4 +81,4 @@ def _labels_for(text: str, catalogs: list[LabelCatalog]) -> tuple[str, ...]:
 def catalogs_of(state: AppState) -> list[LabelCatalog]:
     """Those of all models, each once; ImageNet's if the models are elsewhere."""
     found = list({id(model.catalog): model.catalog for model in state.registry.models}.values())
-    return found or [imagenet_catalog()]
+    return (found or [imagenet_catalog()]) + state.custom.catalogs()

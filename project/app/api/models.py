@@ -9,10 +9,13 @@ from fastapi import APIRouter, Path, Query
 from app.api.deps import AppState, CurrentCaller, State
 from app.api.errors import problem_responses
 from app.api.middleware.trailing_slash import refuse_other_methods
+from app.api.params import CustomModelName
 from app.api.upload_body import image_model
-from app.classifier.names.catalog import LabelCatalog, LabelNames
+from app.classifier.names.catalog import LabelCatalog, LabelNamesFile
 from app.db.crud import custom_models, installation, predictions
+from app.domain import LabelUnknown
 from app.models.pydantic_system import CategoryRead, DefaultModel, DefaultModelRead, Info, LabelRead, ModelRead
+from app.worker.custom_models import catalog_of as custom_catalog
 
 router = APIRouter(tags=["models"], strict_content_type=False)
 
@@ -45,6 +48,25 @@ async def choose_default(wanted: DefaultModel, state: State, caller: CurrentCall
 
 # Otherwise, GET and DELETE would look for a custom model of this name.
 refuse_other_methods(router, "/models/default", "PUT")
+
+
+@router.put(
+    "/models/{name}/labels",
+    summary="Name a custom model's labels",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+async def name_labels(name: CustomModelName, wanted: LabelNamesFile, state: State, caller: CurrentCaller) -> None:
+    """Gives labels names by language, synonyms and categories, in place of all given before.
+
+    Later results have `categories`; searches, filters and the page follow at once.
+    """
+    model = await custom_models.get(name)
+    for entry in wanted.labels:
+        if entry.label not in model.labels:
+            raise LabelUnknown(f"The model {name!r} has no label {entry.label!r}.")
+    await custom_models.name_labels(model, wanted.model_dump_json(exclude_defaults=True), caller)
+    await state.custom.refresh()
 
 
 @router.get(
@@ -92,9 +114,8 @@ async def list_categories(name: ModelName, state: State) -> list[CategoryRead]:
 
 async def catalog_of(name: str, state: AppState) -> LabelCatalog:
     """Names and categories of a model's labels, also of a custom model. Raises ModelUnknown."""
-    if state.custom.find(name):
-        labels = (await custom_models.get(name)).labels
-        return LabelCatalog(tuple(LabelNames(label=label) for label in labels))
+    if state.custom.find(name) and (custom := await state.custom.look_up(name)):
+        return custom_catalog(custom)
     return (await asyncio.to_thread(state.registry.get, name)).catalog
 
 

@@ -283,6 +283,9 @@ class CustomModel(Model):
     created_at = fields.DatetimeField()
     key_id: int | None = fields.BigIntField(null=True, description="API key that created it.")
     who = fields.CharField(max_length=64, description="Name of that key, or who else it was.")
+    label_names: str | None = fields.TextField(
+        null=True, description="Names and categories of labels, as in labels.json of a model's folder."
+    )
 
     class Meta:
         """Table."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-from app.db.crud import api_keys, dump, installation
+from app.classifier.names.catalog import LabelCatalog, NamesInvalid
+from app.db.crud import api_keys, custom_models, dump, installation
 from app.db.migrations import migration_files
 from app.db.transactions import transaction
 from app.domain import DatabaseUnavailable, StartupError, StorageUnavailable
@@ -177,6 +178,13 @@ async def _load_tables(
         await _check_image_paths()
         if invalid := await dump.invalid_rows():
             raise ValueError(f"the rows of prediction {invalid[0]} are not as the service writes them")
+        for model in await custom_models.served():
+            if model.label_names:
+                try:
+                    LabelCatalog.from_json(model.label_names.encode())
+                except NamesInvalid as error:
+                    message = f"the labels' names of {model.name} are not as the service writes them: {error}"
+                    raise ValueError(message) from error
         keys = await api_keys.names_of_valid()
         if not with_keys:
             await api_keys.revoke_all()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -10,6 +11,7 @@ from cachetools import LRUCache
 
 from app.classifier.engine.process import Classification
 from app.classifier.heads.head import Head
+from app.classifier.names.catalog import LabelCatalog, LabelNames
 from app.classifier.registry import Registry
 from app.concurrency import Batcher, repeating
 from app.db.crud import custom_models, examples, trainings
@@ -18,7 +20,6 @@ from app.domain import (
     Caller,
     DatabaseUnavailable,
     ImageEmbedding,
-    LabelScore,
     ModelBroken,
     ModelUnknown,
     TrainingNotFound,
@@ -29,6 +30,7 @@ from app.worker.dispatch import ImageModel
 
 FOLLOW_SECONDS: Final = 2.0
 """How long a process may go on with the version that was served before."""
+MAX_CATALOGS: Final = 256
 HEADS_BYTES: Final = 64 * 2**20
 """Memory for heads; those used least recently are read again when they are needed."""
 
@@ -80,8 +82,13 @@ class CustomModels:
         embedding = np.frombuffer(embedding_of(base).vector, "<f2").astype(np.float32)
         if len(embedding) != head.features:
             raise ModelBroken(f"The head of {model.name!r} does not match its base {model.base}: train it again.")
-        scores: list[LabelScore] = head.classify(embedding)
-        return Classification(scores, model.name, model.version, base.seconds, base.embedding)
+        best, scores = head.best_and_all(embedding)
+        categories = _catalog(head.labels, model.label_names).sums(scores) if model.label_names else ()
+        return Classification(best, model.name, model.version, base.seconds, base.embedding, categories)
+
+    def catalogs(self) -> list[LabelCatalog]:
+        """Names and categories of the labels of all models that have some."""
+        return [catalog_of(model) for model in self._models.values() if model.label_names]
 
     async def _refresh_if_available(self) -> None:
         # Other tasks report outages.
@@ -104,6 +111,18 @@ class CustomModels:
         return requests
 
 
+def catalog_of(model: ServedVersion) -> LabelCatalog:
+    """Names and categories of a model's labels."""
+    return _catalog(tuple(model.labels), model.label_names)
+
+
+@lru_cache(MAX_CATALOGS)
+def _catalog(labels: tuple[str, ...], label_names: str | None) -> LabelCatalog:
+    if label_names is None:
+        return LabelCatalog(tuple(LabelNames(label=label) for label in labels))
+    return LabelCatalog.of_some(label_names.encode(), labels)
+
+
 def image_model_of(model: ServedVersion) -> ImageModel:
     """The model as uploads name it. Raises ModelUnknown if it has no version."""
     if model.training_id is None:
@@ -120,7 +139,7 @@ def read_custom_model(model: ServedVersion) -> ModelRead:
         error=None if is_trained else untrained(model.name).message,
         kind="image",
         version=model.version if is_trained else None,
-        labels=model.labels,
+        labels=len(model.labels),
         base=model.base,
     )
 
@@ -128,7 +147,7 @@ def read_custom_model(model: ServedVersion) -> ModelRead:
 async def label_count(registry: Registry, custom: CustomModels, name: str) -> int:
     """Number of a model's labels, with ``other`` for a custom one; 0 if there is no such model."""
     if own := custom.find(name):
-        return own.labels + 1
+        return len(own.labels) + 1
     try:
         return len((await asyncio.to_thread(registry.get, name)).labels)
     except ModelUnknown:

@@ -110,6 +110,7 @@ async def test_openapi_description_is_complete(client: httpx.AsyncClient) -> Non
         ("get", "/predictions/review/"): {"200", "422", "503"},
         ("post", "/predictions/review/"): {"200", "204", "422", "503"},
         ("get", "/models/{name}/labels"): {"200", "404", "422"},
+        ("put", "/models/{name}/labels"): {"204", "404", "422", "503"},
         ("get", "/models/{name}/categories"): {"200", "404", "422"},
         ("get", "/shadow"): one - {"422"},
         ("put", "/shadow"): {"200", "422", "503"},

@@ -176,6 +176,7 @@ async def test_backup_of_a_version_without_later_tables_is_restored(
         "UPDATE examples SET use = 'both'",
         "UPDATE custom_models SET name = '../x'",
         "UPDATE decision_thresholds SET sure_from = 2",
+        """UPDATE custom_models SET label_names = '{"labels": 3}'""",
         """UPDATE decision_thresholds SET labels = '{"circle": "high"}'""",
     ],
 )

@@ -13,8 +13,10 @@ import pytest
 from app.config import Settings
 from app.db.crud.search import MAX_ALTERNATIVES, Filters
 from tests.conftest import FALLBACK
+from tests.drawings import circles
 from tests.integration.conftest import AddModel, serving
 from tests.pictures import jpeg
+from tests.teaching import answer, taught
 from tests.uploading import classify, upload
 
 
@@ -186,3 +188,62 @@ async def test_names_of_a_models_folder_are_used_and_followed(
         )
         # Its last working version stays in use.
         assert (await client.get(f"/models/{FALLBACK}/labels?details=true")).json()[0]["categories"] == ["thing"]
+
+
+NAMES: dict[str, Any] = {
+    "categories": {"shape": {"names": {"de": "Form"}}, "round": {"parent": "shape", "names": {"de": "Rundes"}}},
+    "labels": [
+        {"label": "circle", "names": {"en": "full circle", "de": "Kreis"}, "synonyms": ["disc"], "category": "round"},
+        {"label": "stripe", "category": "shape"},
+    ],
+}
+
+
+@pytest.mark.process
+async def test_labels_of_a_custom_model_have_names_and_categories(client: httpx.AsyncClient) -> None:
+    await taught(client, retrain_after=0)
+    assert (await answer(client, circles(500)))["categories"] is None
+    assert (await client.put("/models/shapes/labels", json=NAMES)).status_code == 204
+    row = await answer(client, circles(501))
+    shape, round_ = row["categories"]
+    assert (shape["name"], round_["name"]) == ("shape", "round")
+    assert shape["confidence"] == pytest.approx(1, abs=1e-4)
+    assert round_["confidence"] == pytest.approx(row["confidence"], abs=1e-4)
+    details = (await client.get("/models/shapes/labels?details=true")).json()
+    assert [(one["label"], one["categories"]) for one in details] == [
+        ("circle", ["shape", "round"]),
+        ("stripe", ["shape"]),
+    ]
+    categories = (await client.get("/models/shapes/categories")).json()
+    assert {one["name"]: one["labels"] for one in categories} == {"shape": ["circle", "stripe"], "round": ["circle"]}
+
+    async def found(**filters: str) -> list[int]:
+        rows = (await client.get("/predictions/", params={"model": "shapes", **filters})).json()
+        return [row["id"] for row in rows]
+
+    both = await found()
+    assert len(both) == 2
+    for words in ("Kreis", "disc", "Rundes", "full circle"):
+        assert await found(q=words) == both, words
+    assert await found(category="round") == both
+    assert await found(category="mammal") == []
+    page = await client.get(f"/history/{row['id']}", headers={"Accept": "text/html", "Accept-Language": "de"})
+    assert "Kreis" in page.text
+
+
+@pytest.mark.process
+async def test_names_of_custom_labels_are_replaced_as_a_whole_and_checked(client: httpx.AsyncClient) -> None:
+    await taught(client, retrain_after=0)
+    await client.put("/models/shapes/labels", json=NAMES)
+    for invalid in (
+        {"labels": [{"label": "square"}]},
+        {"labels": [{"label": "circle", "category": "nothing"}]},
+        {"categories": {"a": {"parent": "a"}}, "labels": []},
+        {"labels": [{"label": "circle", "colour": "red"}]},
+        {},
+    ):
+        assert (await client.put("/models/shapes/labels", json=invalid)).status_code == 422, invalid
+    assert len((await client.get("/models/shapes/categories")).json()) == 2
+    assert (await client.put("/models/shapes/labels", json={"labels": []})).status_code == 204
+    assert (await client.get("/models/shapes/categories")).json() == []
+    assert (await client.put(f"/models/{FALLBACK}/labels", json=NAMES)).status_code == 404

@@ -118,4 +118,7 @@ INSERT INTO shadow_answers (shadow_id, prediction_id, claimed_at, completed_at, 
 VALUES (1, 1, '2026-11-28 04:00:00+00', '2026-11-28 04:00:01+00', '3f1c', '[{"label": "tabby", "confidence": 0.6}]',
     'mobilenet_v2', '8023', 'tabby');
 """,
+    24: """
+UPDATE custom_models SET label_names = '{"labels": [{"label": "tabby", "names": {"de": "Getigerte Katze"}}]}';
+""",
 }

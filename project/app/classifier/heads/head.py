@@ -52,6 +52,10 @@ class Head:
         An image that is unlike all examples gets ``other`` first. Its confidence is the share of examples that are
         more similar to the others than this image, by the normal distribution; the labels share the rest.
         """
+        return self.best_and_all(embedding)[0]
+
+    def best_and_all(self, embedding: Floats) -> tuple[list[LabelScore], Floats]:
+        """What ``classify`` returns, and the scores of all labels: shape (labels,)."""
         logits = embedding @ self.weights + self.bias
         scores = np.exp(logits - logits.max())
         scores /= scores.sum()
@@ -62,7 +66,8 @@ class Head:
             scores = scores * known
             answers.append(LabelScore(OTHER, round(1 - known, CONFIDENCE_DIGITS)))
         best = np.argsort(-scores, kind="stable")[: TOP - len(answers)]
-        return answers + [LabelScore(self.labels[i], round(float(scores[i]), CONFIDENCE_DIGITS)) for i in best]
+        answers += [LabelScore(self.labels[i], round(float(scores[i]), CONFIDENCE_DIGITS)) for i in best]
+        return answers, scores
 
     def to_bytes(self) -> bytes:
         """The head as an ``.npz`` file of plain arrays; equal heads give equal bytes."""

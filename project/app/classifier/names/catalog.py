@@ -55,8 +55,21 @@ class LabelNames(BaseModel):
     category: Text | None = None
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class LabelNamesFile(BaseModel):
+    """Names and categories of labels, as in the file ``labels.json`` of a model's folder."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "categories": {"animal": {"names": {"de": "Tier"}}, "insect": {"parent": "animal"}},
+                    "labels": [{"label": "ant", "names": {"de": "Ameise"}, "category": "insect"}],
+                }
+            ]
+        },
+    )
 
     source: str = Field(default="", description="Where the names come from, and their licence.")
     categories: dict[Text, Category] = {}
@@ -108,7 +121,7 @@ class LabelCatalog:
         Raises NamesInvalid, also if the file has more or fewer labels than the model.
         """
         try:
-            file = _File.model_validate_json(data)
+            file = LabelNamesFile.model_validate_json(data)
         except ValidationError as error:
             (first, *_) = error.errors()
             place = ".".join(str(part) for part in first["loc"])
@@ -122,9 +135,16 @@ class LabelCatalog:
         entries = (entry if entry.label == label else LabelNames(label=label) for entry, label in pairs)
         return cls(tuple(entries), file.categories, file.source)
 
+    @classmethod
+    def of_some(cls, data: bytes, labels: Sequence[str]) -> Self:
+        """The catalog of labels of which a file, which is valid, has some in any order."""
+        file = LabelNamesFile.model_validate_json(data)
+        known = {entry.label: entry for entry in file.labels}
+        return cls(tuple(known.get(label) or LabelNames(label=label) for label in labels), file.categories, file.source)
+
     def to_json(self) -> bytes:
         """The file."""
-        file = _File(source=self.source, categories=dict(self.categories), labels=list(self.labels))
+        file = LabelNamesFile(source=self.source, categories=dict(self.categories), labels=list(self.labels))
         return file.model_dump_json(exclude_defaults=True, indent=1).encode()
 
     def chain(self, category: str | None) -> tuple[str, ...]:

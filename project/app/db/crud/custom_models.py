@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.db.connection import execute
+from app.db.crud import audit_log
 from app.db.driver_internals import from_row
 from app.db.errors import translate_connection_errors
+from app.db.transactions import transaction
 from app.domain import MAX_LABELS, Caller, LabelUnknown, ModelExists, ModelUnknown, VersionUnknown
 from app.models.tortoise import CustomModel
 
@@ -25,7 +27,9 @@ class ServedVersion:
     training_id: int | None
     number: int | None
     head_sha256: str | None
-    labels: int
+    labels: Sequence[str]
+    label_names: str | None
+    """Names and categories of labels, as JSON."""
 
     @property
     def version(self) -> str:
@@ -71,7 +75,7 @@ WHERE id = $1 AND $3 >= jsonb_array_length(labels) + (
 RETURNING *
 """
 _SERVED: Final = """
-SELECT name, base, base_version, training_id, number, head_sha256, jsonb_array_length(custom_models.labels) AS labels
+SELECT name, base, base_version, training_id, number, head_sha256, custom_models.labels::text AS labels, label_names
 FROM custom_models LEFT JOIN trainings ON trainings.id = training_id
 ORDER BY name
 """
@@ -142,9 +146,17 @@ async def add_labels(model_id: int, labels: Sequence[str]) -> list[str]:
 
 
 @translate_connection_errors()
+async def name_labels(model: CustomModel, label_names: str, actor: Caller) -> None:
+    """Set the names and categories of a model's labels, as JSON."""
+    async with transaction():
+        await execute("UPDATE custom_models SET label_names = $2 WHERE id = $1", [model.id, label_names])
+        await audit_log.record("model.labels_named", actor, model.id, {"name": model.name})
+
+
+@translate_connection_errors()
 async def served() -> list[ServedVersion]:
     """The served version of every model."""
-    return [ServedVersion(**row) for row in await execute(_SERVED)]
+    return [ServedVersion(**{**row, "labels": json.loads(row["labels"])}) for row in await execute(_SERVED)]
 
 
 @translate_connection_errors()
