@@ -63,6 +63,11 @@ _PATTERNS: Final = (
     (_SVG, "an SVG drawing"),
     (_HTML, "a web page"),
 )
+SENTENCES: Final = ("This is {}.", f"This is {{}}. Accepted are {ACCEPTED}.")
+"""How refusals say it: the first one of kinds that say themselves what to do."""
+_EMPTY: Final = "an empty file"
+_TEXT: Final = "a text file"
+_OFFICE: Final = "a document of an office program"
 _READ: Final = 4_096
 _ZIP_NAME_AT: Final = 30
 _OFFICE_ENTRIES: Final = (b"[Content_Types].xml", b"_rels/.rels", b"docProps/app.xml", b"docProps/core.xml")
@@ -95,7 +100,7 @@ def _zip(head: bytes) -> str:
     """What a ZIP file is, by its first entry: office programs begin with entries of their own."""
     name = head[_ZIP_NAME_AT : _ZIP_NAME_AT + int.from_bytes(head[26:28], "little")]
     if name in _OFFICE_ENTRIES or head.startswith(b"mimetypeapplication/", _ZIP_NAME_AT):
-        return "a document of an office program"
+        return _OFFICE
     return "a ZIP file: send it to /predictions/batch"
 
 
@@ -103,7 +108,7 @@ def describe(data: bytes) -> str | None:
     """What a file is, such as "a PDF document"; None if that is unknown."""
     head = data[:_READ]
     if not data:
-        return "an empty file"
+        return _EMPTY
     for offset, magic, name in _MAGIC:
         if head.startswith(magic, offset):
             return _zip(head) if name.startswith("a ZIP") else name
@@ -115,7 +120,13 @@ def describe(data: bytes) -> str | None:
     for pattern, name in _PATTERNS:
         if pattern.match(text.encode() if text else head):
             return name
-    return "a text file" if text else None
+    return _TEXT if text else None
+
+
+def kinds() -> set[str]:
+    """All that ``describe`` may return."""
+    named = {name for _, _, name in _MAGIC} | {name for _, name in _PATTERNS}
+    return named | {*_RIFF.values(), *_ICONS.values(), _EMPTY, _TEXT, _OFFICE}
 
 
 def _text_of(head: bytes) -> str | None:

@@ -7,7 +7,7 @@ from app.domain import ImageInfo, ImageTooLarge, NotAnImage
 from app.images import exif, jpeg, metadata
 from app.images.corrections import clean_aperture, readable
 from app.images.formats import FORMATS, jpeg_scans_in_tiff, open_image, orientation_of
-from app.images.identify import ACCEPTED, describe, is_raw
+from app.images.identify import SENTENCES, describe, is_raw
 from app.images.metered_file import MeteredFile
 from app.images.structure import check_structure
 from app.images.tiff_samples import describe_tiff, unsupported
@@ -58,8 +58,8 @@ def _reason(data: bytes) -> str | None:
     what = describe(data) or describe_tiff(data)
     if what is None:
         return None
-    advice = "" if ":" in what else f" Accepted are {ACCEPTED}."
-    return f"This is {what}.{advice}"
+    says_what_to_do, with_advice = SENTENCES
+    return (says_what_to_do if ":" in what else with_advice).format(what)
 
 
 def strip_metadata(data: bytes, image: ImageInfo) -> bytes:

@@ -21,7 +21,7 @@ from app.api.filters import catalogs_of
 from app.classifier.names.catalog import LabelCatalog
 from app.domain import ANYBODY, Decision, Scope
 from app.models.pydantic import CategoryConfidence, PredictionRead
-from app.pages.translation import PARAMETER, language_names, language_of, script_texts, translations
+from app.pages.translation import PARAMETER, language_names, language_of, script_texts, translated_message, translations
 
 FOLDER: Final = Path(__file__).parent
 # No external resources, no inline scripts, no embedding in other sites' frames.
@@ -125,7 +125,7 @@ def _environment(language: str) -> Environment:
         answer=_answer,
         category=lambda category: category_name(category, language, _CATALOGS.get()),
         words=lambda label: name_of(label, language, _CATALOGS.get()),
-        message=translations(language).gettext,
+        message=lambda text: translated_message(text, language),
         percent=_percent,
         size=_size,
         time=_time,

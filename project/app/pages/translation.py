@@ -4,7 +4,8 @@ A language is one file, named after its code. Its header has the name of the lan
 """
 
 import io
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from gettext import GNUTranslations, NullTranslations
 from pathlib import Path
@@ -29,7 +30,7 @@ def mark(text: str) -> str:
 
 
 MESSAGES: Final = "domain.py"
-"""Where messages of errors come from, as the files of translations name it."""
+"""Where messages of errors come from, as the files of translations name it: those of other modules as well."""
 
 
 @cache
@@ -45,6 +46,31 @@ def translations(language: str) -> NullTranslations:
     if language == ENGLISH:
         return NullTranslations()
     return GNUTranslations(io.BytesIO(_file(language).to_binary()))
+
+
+@cache
+def _templates(language: str) -> Sequence[tuple[re.Pattern[str], str]]:
+    """Messages with values, which are ``{}``, and their translations; the most specific first."""
+    if language == ENGLISH:
+        return ()
+    found = [
+        (entry.msgid, entry.msgstr)
+        for entry in _file(language).translated_entries()
+        if "{}" in entry.msgid and any(place == MESSAGES for place, _ in entry.occurrences)
+    ]
+    found.sort(key=lambda pair: -len(pair[0]))
+    return [(re.compile("(.+?)".join(map(re.escape, text.split("{}"))), re.DOTALL), target) for text, target in found]
+
+
+def translated_message(message: str, language: str) -> str:
+    """A message of the service in a language, also if it contains values, such as a number or what a file is."""
+    texts = translations(language)
+    if (exact := texts.gettext(message)) != message:
+        return exact
+    for pattern, target in _templates(language):
+        if match := pattern.fullmatch(message):
+            return target.format(*map(texts.gettext, match.groups()))
+    return message
 
 
 @cache

@@ -132,6 +132,15 @@ async def test_refused_upload_shows_its_error_and_an_interrupted_one_continues(b
     await context.close()
 
 
+async def test_refusal_is_shown_in_the_language_of_the_page(browser: Browser, service: str) -> None:
+    context = await opened(browser, service, [])
+    page = await context.new_page()
+    await page.goto("/?language=de")
+    await page.set_input_files("#files", [file("notes.jpg", b"no picture"), file("a.pdf", b"%PDF-1.7")])
+    await expect(page.get_by_text("Das ist eine Textdatei. Erlaubt sind JPEG, PNG")).to_be_visible()
+    await context.close()
+
+
 async def test_large_upload_shows_its_progress(browser: Browser, service: str) -> None:
     context = await opened(browser, service, [])
     page = await context.new_page()

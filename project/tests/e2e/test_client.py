@@ -112,6 +112,8 @@ async def test_image_is_classified_from_a_path_or_from_bytes(service: str, tmp_p
         assert client.get(first.id).verdict == "confirmed"
         client.correct_all([first.id], "my dog")
         assert (client.get(first.id).top_prediction, client.get(first.id).verdict) == ("my dog", "corrected")
+        client.undo_reviews([first.id])
+        assert client.get(first.id).verdict is None
         client.delete(first.id)
         with pytest.raises(Refused, match="Prediction not found") as refused:
             client.get(first.id)

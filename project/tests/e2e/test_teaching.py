@@ -186,8 +186,16 @@ def test_command_teaches_from_a_folder(
         assert client.classify(circles(100), "taught").top_prediction == "circle"
         assert client.classify(noise(1), "taught").top_prediction == "other"
         assert client.serve_version("taught", 1).version == 1
+        assert [training.version for training in client.trainings("taught")] == [2, 1]
+        circle, *others = client.examples("taught", label="circle")
+        assert len(others) == 5
+        client.delete_example("taught", circle.prediction_id or 0)
+        assert len(list(client.examples("taught"))) == 11
         with pytest.raises(Refused, match="no version 9"):
             client.serve_version("taught", 9)
+        client.delete_model("taught")
+        with pytest.raises(Refused, match="no custom model named 'taught'"):
+            client.custom_model("taught")
 
 
 @pytest.mark.parametrize(

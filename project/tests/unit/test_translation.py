@@ -5,7 +5,7 @@ import re
 import polib
 import pytest
 
-from app.pages.translation import ENGLISH, FOLDER, language_names, script_texts, translations
+from app.pages.translation import ENGLISH, FOLDER, language_names, script_texts, translated_message, translations
 from tools.translations import texts, updated
 
 LANGUAGES = sorted(path.stem for path in FOLDER.glob("*.po"))
@@ -16,7 +16,7 @@ def catalog(language: str) -> polib.POFile:
 
 
 def placeholders(text: str) -> list[str]:
-    return sorted(re.findall(r"%\(\w+\)s", text))
+    return sorted(re.findall(r"%\(\w+\)s|\{\}", text))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -53,6 +53,32 @@ def test_languages_are_named_in_their_own_words() -> None:
 def test_english_texts_are_those_of_the_templates() -> None:
     assert translations(ENGLISH).gettext("History") == "History"
     assert script_texts(ENGLISH) == {}
+
+
+@pytest.mark.parametrize(
+    ("message", "german"),
+    [
+        ("Prediction not found", "Diese Klassifizierung gibt es nicht"),
+        ("There is no custom model named 'x'.", "Es gibt kein eigenes Modell namens 'x'."),
+        (
+            "This is a PDF document. Accepted are JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC and AVIF.",
+            "Das ist ein PDF-Dokument. Erlaubt sind JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC und AVIF.",
+        ),
+        (
+            "This is a camera's raw file: convert it to JPEG first.",
+            "Das ist eine Rohdatei einer Kamera: wandeln Sie sie zuerst in JPEG um.",
+        ),
+        (
+            "The image has 5 x 70000 pixels; the limit for a side is 65535.",
+            "Das Bild hat 5 x 70000 Pixel; eine Seite darf höchstens 65535 haben.",
+        ),
+        ("There is no custom model named '{} %s\n'.", "Es gibt kein eigenes Modell namens '{} %s\n'."),
+        ("Something else happened: 7", "Something else happened: 7"),
+    ],
+)
+def test_messages_with_values_are_translated(message: str, german: str) -> None:
+    assert translated_message(message, "de") == german
+    assert translated_message(message, ENGLISH) == message
 
 
 def test_scripts_get_their_own_texts_and_the_messages_that_they_show() -> None:

@@ -53,8 +53,11 @@ class RateLimiter:
         decisions = {name: await self._decide(one) for name, one in requests.items()}
         for name, decision in decisions.items():
             if not decision.allowed:
-                message = f"More than {decision.quota} {name} per minute: try again later."
-                raise RateLimited(message, math.ceil(decision.seconds), decisions)
+                raise RateLimited(
+                    f"More than {decision.quota} {name} per minute: try again later.",
+                    math.ceil(decision.seconds),
+                    decisions,
+                )
         return decisions
 
     async def settle(self, request: Request, subject: str, received: int) -> None:

@@ -120,9 +120,14 @@ def _result(wanted: NewExample, there: Example | None) -> Example | Exception:
         return PredictionNotFound()
     if (there.label, there.use) == (wanted.label, wanted.use):
         return there
-    purpose = "to learn from" if there.use == Use.LEARN else "for checks"
+    number = prediction_id_of(there)
+    if there.use == Use.LEARN:
+        return ExampleContradicts(
+            f"The same image is an example of {there.label!r} to learn from (prediction {number}). "
+            "Change or delete that example."
+        )
     return ExampleContradicts(
-        f"The same image is an example of {there.label!r} {purpose} (prediction {prediction_id_of(there)}). "
+        f"The same image is an example of {there.label!r} for checks (prediction {number}). "
         "Change or delete that example."
     )
 

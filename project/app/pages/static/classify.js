@@ -142,8 +142,9 @@ if (upload) {
 
   const refusal = request => {
     try {
-      const body = JSON.parse(request.responseText), message = body.reason ?? detailOf(body);
-      return message === "File must be an image" ? _("Unsupported file. Use JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF.") : _(message);
+      const body = JSON.parse(request.responseText);
+      if (body.detail === "File must be an image" && !body.reason) return _("Unsupported file. Use JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF.");
+      return body.reason ? messageOf(body.reason) : detailOf(body);
     } catch { return _("The service responded with %(status)s.", { status: request.status }); }
   };
 
@@ -208,10 +209,11 @@ if (upload) {
       const one = { ...addItem(item.filename, job.item), isOver: false };
       jobs.push(one);
       if (item.prediction) accepted(one, item.prediction);
-      else fail(one, _(item.error.message));
+      else fail(one, messageOf(item.error.message));
     }
-    const problem = answer?.error?.message ?? (response.ok ? null : detailOf(answer ?? {}) ?? _("The service responded with %(status)s.", { status: response.status }));
-    if (problem) fail(job, _(problem));
+    const problem = answer?.error ? messageOf(answer.error.message)
+      : response.ok ? null : detailOf(answer ?? {}) ?? _("The service responded with %(status)s.", { status: response.status });
+    if (problem) fail(job, problem);
     else { job.item.remove(); jobs.splice(jobs.indexOf(job), 1); }
     remember();
     showOverview();

@@ -190,7 +190,7 @@ if (chosen && gallery) {
         const response = await fetch(chosen.getAttribute("action"), { method: "POST", body: form, keepalive: ids.length === 0, headers: { ...OWN, Accept: "application/json" } })
           .catch(() => { throw new Error(_("The service cannot be reached.")); });
         const answer = await response.json().catch(() => ({}));
-        if (!response.ok) throw new Error(_(detailOf(answer) ?? _("The service responded with %(status)s.", { status: response.status })));
+        if (!response.ok) throw new Error(detailOf(answer) ?? _("The service responded with %(status)s.", { status: response.status }));
         done += answer.changed;
         progress.textContent = _("Done: %(count)s", { count: done });
       } while (ids.length);

@@ -13,7 +13,21 @@ function _(text, values = {}) {
   return (TEXTS[text] ?? text).replace(/%\((\w+)\)s/g, (_match, name) => values[name]);
 }
 
-const detailOf = body => Array.isArray(body.detail) ? body.detail.map(entry => entry.msg).join("; ") : body.detail;
+// A message of the service, which may contain values, such as a number or what a file is.
+const TEMPLATES = Object.keys(TEXTS).filter(text => text.includes("{}")).sort((a, b) => b.length - a.length)
+  .map(text => [new RegExp(`^${text.split("{}").map(part => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("(.+?)")}$`, "s"), TEXTS[text]]);
+function messageOf(text) {
+  if (text in TEXTS) return TEXTS[text];
+  for (const [pattern, target] of TEMPLATES) {
+    const values = pattern.exec(text)?.slice(1);
+    if (values) return target.replaceAll("{}", () => { const value = values.shift(); return TEXTS[value] ?? value; });
+  }
+  return text;
+}
+
+// What is wrong according to a problem document, if it says so.
+const detailOf = body => Array.isArray(body.detail)
+  ? body.detail.map(entry => messageOf(entry.msg.replace(/^Value error, /, ""))).join("; ") : body.detail && messageOf(body.detail);
 
 // What people call labels and categories in the language of the page, as far as it has been asked for.
 const names = new Map(), categoryNames = new Map(), labelsByName = new Map();
@@ -71,7 +85,7 @@ function result(prediction) {
       element("span", { className: "number", textContent: percent(prediction.confidence) }), ...unsureTag(prediction));
   }
   if (prediction.status === "failed") {
-    return element("p", { className: "answer failed" }, element("strong", { textContent: _("Failed") }), ` ${_(prediction.error?.message ?? "")}`);
+    return element("p", { className: "answer failed" }, element("strong", { textContent: _("Failed") }), ` ${messageOf(prediction.error?.message ?? "")}`);
   }
   const text = prediction.status === "processing" ? _("Classifying…") : _("Queued");
   return element("p", { className: "answer busy", textContent: text });

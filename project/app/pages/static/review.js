@@ -85,7 +85,7 @@ if (list) {
     }).catch(() => null);
     if (response?.ok) return response.status === 204 ? null : response.json();
     const answer = await response?.json().catch(() => null);
-    throw new Error(_(detailOf(answer ?? {}) ?? _("The service cannot be reached.")));
+    throw new Error(detailOf(answer ?? {}) ?? _("The service cannot be reached."));
   }
 
   // labelOf: the label for a card; null confirms its own. isNew: custom models get it if they lack it.
@@ -113,8 +113,8 @@ if (list) {
     try {
       const answer = await send({ ids, sampled, ...(label === null ? { verdict: "confirmed" } : { verdict: "corrected", label, new_label: isNew }) });
       const [skipped] = answer?.skipped ?? [], [unlearned] = answer?.not_learned ?? [];
-      if (skipped) giveBack(part.filter(card => answer.skipped.some(({ id }) => id === Number(card.dataset.id))), action, _(skipped.error.message));
-      else if (unlearned) toast(_(unlearned.error.message));
+      if (skipped) giveBack(part.filter(card => answer.skipped.some(({ id }) => id === Number(card.dataset.id))), action, messageOf(skipped.error.message));
+      else if (unlearned) toast(messageOf(unlearned.error.message));
     } catch (error) {
       giveBack(part, action, error.message);
     }

@@ -54,10 +54,10 @@ async function addExamples(files) {
     refused.push(...tooLarge);
     if (!response) continue;
     const batch = await response.json().catch(() => ({}));
-    for (const item of batch.items ?? []) if (item.error) refused.push(`${item.filename}: ${_(item.error.message)}`);
+    for (const item of batch.items ?? []) if (item.error) refused.push(`${item.filename}: ${messageOf(item.error.message)}`);
     if (!response.ok || batch.error) {
-      const message = batch.error?.message ?? detailOf(batch);
-      const reason = message ? _(message) : _("The service responded with %(status)s.", { status: response.status });
+      const message = batch.error ? messageOf(batch.error.message) : detailOf(batch);
+      const reason = message ?? _("The service responded with %(status)s.", { status: response.status });
       refused.push(_("%(reason)s Images not sent: %(count)s", { reason, count: images.length - first - (batch.items?.length ?? 0) }));
       break;
     }

@@ -5,7 +5,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from http import HTTPStatus
@@ -188,10 +188,12 @@ class Client:
 
     def predictions(self, **filters: str | float) -> Iterator[Prediction]:
         """All predictions, page by page, newest first; the filters and `sort` of the API change that."""
-        path, parameters = "/predictions/", dict(filters)
+        return map(Prediction.of, self._pages("/predictions/", filters))
+
+    def _pages(self, path: str, parameters: Mapping[str, str | float]) -> Iterator[dict[str, Any]]:
         while path:
-            response = self._request("GET", path, params=parameters or None)
-            yield from map(Prediction.of, response.json())
+            response = self._request("GET", path, params=dict(parameters) or None)
+            yield from response.json()
             next_page = response.links.get("next", {}).get("url")
             # The link includes a proxy's path prefix, as the client's own address does.
             path, parameters = str(self._sync.base_url.join(next_page)) if next_page else "", {}
@@ -209,6 +211,10 @@ class Client:
         """Set a person's label of many, in one request. Raises Refused or Unreachable."""
         body = {"ids": list(prediction_ids), "verdict": "corrected", "label": label}
         self._request("POST", "/predictions/review", json=body)
+
+    def undo_reviews(self, prediction_ids: Iterable[int]) -> None:
+        """Make the models' own labels the top labels again, in one request. Raises Refused or Unreachable."""
+        self._request("POST", "/predictions/review", json={"ids": list(prediction_ids), "verdict": None})
 
     def delete(self, prediction_id: int) -> None:
         """Delete a prediction and its image. Raises Refused or Unreachable."""
@@ -234,6 +240,23 @@ class Client:
     def custom_model(self, name: str) -> CustomModel:
         """A custom model. Raises Refused (404) or Unreachable."""
         return CustomModel.of(_json(self._request("GET", f"/models/{quote(name, safe='')}")))
+
+    def delete_model(self, name: str) -> None:
+        """Delete a custom model; predictions keep their results. Raises Refused or Unreachable."""
+        self._request("DELETE", f"/models/{quote(name, safe='')}")
+
+    def examples(self, name: str, **filters: str) -> Iterator[Example]:
+        """A custom model's examples, page by page, newest first; filters: `label` and `use`."""
+        for one in self._pages(f"/models/{quote(name, safe='')}/examples", filters):
+            yield Example("", one["label"], one["prediction_id"], None)
+
+    def delete_example(self, name: str, prediction_id: int) -> None:
+        """Remove a prediction from a custom model's examples. Raises Refused (404) or Unreachable."""
+        self._request("DELETE", f"/models/{quote(name, safe='')}/examples/{prediction_id}")
+
+    def trainings(self, name: str) -> list[Training]:
+        """The newest 100 trainings of a custom model. Raises Refused (404) or Unreachable."""
+        return [Training.of(one) for one in self._request("GET", f"/models/{quote(name, safe='')}/trainings").json()]
 
     def add_example(self, name: str, prediction_id: int, label: str, *, new_label: bool = False) -> None:
         """Make the image of a prediction an example. ``new_label``: add the label if the model does not have it."""

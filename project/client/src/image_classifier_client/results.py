@@ -114,7 +114,10 @@ class CustomModel:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What became of an image that was to be an example; ``label`` is None if it was refused."""
+    """What became of an image that was to be an example; ``label`` is None if it was refused.
+
+    ``filename`` is empty for examples that were there already.
+    """
 
     filename: str
     label: str | None
