@@ -1,6 +1,7 @@
 """Receives the images of a batch and submits each of them, for uploads and for the examples of custom models."""
 
 import asyncio
+import json
 import logging
 import time
 from contextlib import AsyncExitStack, suppress
@@ -130,7 +131,10 @@ class _Batch:
         if isinstance(submission.outcome, Replay):
             outcome = await current_or_stored(submission.outcome, self._state)
             if isinstance(outcome, str):
-                return PredictionRead.model_validate_json(outcome)
+                # A response of an earlier version lacks fields.
+                return PredictionRead.model_validate(
+                    {**dict.fromkeys(PredictionRead.model_fields), **json.loads(outcome)}
+                )
             return self._state.read(outcome)
         prediction = self._state.read(submission.outcome)
         if submission.claim:

@@ -57,7 +57,7 @@ async def read_calibration(
     return await asyncio.to_thread(_calibration, name, version, given, labels, precision)
 
 
-@router.get("/{name}/decision", summary="Read from which confidence a model is sure", responses=_RESPONSES)
+@router.get("/{name}/decision", summary="Read the decision thresholds of a model", responses=_RESPONSES)
 async def read_decision(name: ModelName, state: State) -> DecisionRead:
     """Returns the thresholds in use: those of the model's manifest, or those that people have chosen."""
     own = await _own_thresholds(name, state)
@@ -72,7 +72,7 @@ async def read_decision(name: ModelName, state: State) -> DecisionRead:
 
 @router.put(
     "/{name}/decision",
-    summary="Choose from which confidence a model is sure",
+    summary="Choose the decision thresholds of a model",
     responses={**_RESPONSES, **problem_responses(HTTPStatus.CONFLICT)},
 )
 async def choose_decision(name: ModelName, choice: DecisionChoice, state: State, caller: CurrentCaller) -> DecisionRead:
@@ -116,15 +116,17 @@ async def _version(name: str, state: AppState) -> str:
 
 
 async def _own_thresholds(name: str, state: AppState) -> Thresholds | None:
-    """Those of the model's manifest; None for a custom model, or if only workers have the folder.
+    """Those of the model's manifest; None for a custom model. Raises ModelUnknown.
 
-    Raises ModelUnknown.
+    If only workers have the model's folder, without those of single labels.
     """
     await state.dispatch.image_model(name)
     try:
         manifest = (await asyncio.to_thread(state.registry.get, name)).manifest
     except ModelUnknown:
-        return None
+        models = await state.dispatch.models()
+        sure_from = next((model.sure_from for model in models if model.name == name), None)
+        return None if sure_from is None else Thresholds(sure_from, {})
     return manifest.decision.thresholds if isinstance(manifest, ImageManifest) else None
 
 

@@ -19,6 +19,7 @@ from app.domain import (
     MAX_ID,
     ModelExists,
     ModelUnknown,
+    NoWorkerYet,
     Scope,
     TrainingNotFound,
     Use,
@@ -196,7 +197,7 @@ async def check_base(name: str, number: int, state: AppState) -> None:
     """Raises VersionUnusable if a version was trained on another version of the base model than the present one."""
     model = await custom_models.get(name)
     trained_on = await trainings.base_version_of(model.id, number)
-    with suppress(ModelUnknown):
+    with suppress(ModelUnknown, NoWorkerYet):
         if trained_on not in {None, (await state.dispatch.image_model(model.base)).version}:
             raise VersionUnusable(
                 f"Version {number} was trained on another version of {model.base}: train the model again."

@@ -15,7 +15,6 @@ from app.classifier.names.catalog import LabelCatalog, LabelNamesFile
 from app.db.crud import custom_models, installation, predictions
 from app.domain import LabelUnknown
 from app.models.pydantic_system import CategoryRead, DefaultModel, DefaultModelRead, Info, LabelRead, ModelRead
-from app.worker.custom_models import catalog_of as custom_catalog
 
 router = APIRouter(tags=["models"], strict_content_type=False)
 
@@ -115,7 +114,7 @@ async def list_categories(name: ModelName, state: State) -> list[CategoryRead]:
 async def catalog_of(name: str, state: AppState) -> LabelCatalog:
     """Names and categories of a model's labels, also of a custom model. Raises ModelUnknown."""
     if state.custom.find(name) and (custom := await state.custom.look_up(name)):
-        return custom_catalog(custom)
+        return state.custom.catalog(custom)
     return (await asyncio.to_thread(state.registry.get, name)).catalog
 
 

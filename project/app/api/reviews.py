@@ -25,7 +25,7 @@ from app.models.pydantic_reviews import (
     ReviewResult,
     ReviewSkipped,
 )
-from app.worker.reviewing import Reviewed, review_and_learn
+from app.worker.reviewing import ReviewOutcome, review_and_learn
 
 router = APIRouter(prefix="/predictions", tags=["reviews"], strict_content_type=False)
 
@@ -71,7 +71,7 @@ async def review(wanted: ReviewRequest, state: State, caller: CurrentCaller) -> 
     """
     selection = _selection(wanted, state)
     if wanted.verdict is None:
-        changed = Reviewed(await reviews.undo(selection, caller), {})
+        changed = ReviewOutcome(await reviews.undo(selection, caller), {})
     else:
         changed = await review_and_learn(
             selection, wanted.label, caller, state.custom, new_label=wanted.new_label, is_sampled=wanted.sampled

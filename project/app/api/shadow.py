@@ -87,5 +87,5 @@ def _paired(pairs: Paired) -> PairedResults:
         both_wrong=pairs.reviewed - pairs.both - pairs.only_default - pairs.only_shadow,
         difference=round(share, DIGITS) if known else None,
         interval=[round(low, DIGITS), round(high, DIGITS)] if known else None,
-        p_value=round(mcnemar(pairs.only_default, pairs.only_shadow), DIGITS) if known else None,
+        p_value=float(f"{mcnemar(pairs.only_default, pairs.only_shadow):.{DIGITS}g}") if known else None,
     )

@@ -30,10 +30,10 @@ EPSILON: Final = 1e-6
 """Confidences have six digits, so one of 0 may have been a little more."""
 TOLERANCE: Final = 1e-3
 """By how much confidences may add up to more than 1."""
-TRIED: Final = 64
+TRIED: Final = 32
 """Temperatures that are tried at once, evenly spaced by their logarithm."""
-ROUNDS: Final = 6
-"""Each looks between the neighbours of the best one so far: the last spacing is below 1e-6."""
+ROUNDS: Final = 5
+"""Each looks between the neighbours of the best one so far: the last spacing is below 1e-5."""
 
 Numbers = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -102,7 +102,8 @@ def weighted(
     for number, row in enumerate(scores):
         padded[number, : len(row)] = row
     given = padded[:, 0]
-    everything = np.asarray(population, np.float64) if len(population) else given
+    # A model that has only classified what others had classified has too few predictions of its own.
+    everything = np.asarray(population, np.float64) if len(population) >= len(scores) else given
     weights = np.ones(len(given))
     if len(given):
         # Inner bounds only, so that everything belongs to a stratum.
@@ -205,17 +206,18 @@ def threshold_for(results: Reviewed, precision: float) -> Threshold | None:
     shares = np.cumsum(results.correct[order] * weights) / np.maximum(sums, EPSILON)
     # Equal confidences are on one side of a threshold.
     is_last = np.append(confidences[:-1] != confidences[1:], True) if len(confidences) else np.zeros(0, np.bool_)
-    enough = np.arange(1, len(confidences) + 1) >= MIN_SURE
+    # Reviews with equal weights that would say as much (Kish, 1965).
+    effective = sums**2 / np.maximum(np.cumsum(weights**2), EPSILON)
+    enough = effective >= MIN_SURE - EPSILON
     (possible,) = np.nonzero(is_last & enough & (shares >= precision))
     if not len(possible):
         return None
     last = int(possible[-1])
-    chosen = weights[: last + 1]
     return Threshold(
         sure_from=float(confidences[last]),
         precision=float(shares[last]),
         reviews=last + 1,
-        effective=float(chosen.sum() ** 2 / (chosen**2).sum()),
+        effective=float(effective[last]),
         sure=float((results.population >= confidences[last]).mean()),
     )
 

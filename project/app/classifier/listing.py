@@ -32,6 +32,9 @@ def _read(registry: Registry, model: Model, *, loaded: bool) -> ModelRead:
     )
     if isinstance(manifest, ImageManifest):
         size = manifest.input.size
-        return read.model_copy(update={"precision": manifest.precision, "input_shape": [size, size, 3]})
+        sure_from = manifest.decision.sure_from
+        return read.model_copy(
+            update={"precision": manifest.precision, "input_shape": [size, size, 3], "sure_from": sure_from}
+        )
     features = [FeatureRead(**feature.model_dump()) for feature in manifest.features]
     return read.model_copy(update={"features": features})

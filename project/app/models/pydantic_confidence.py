@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.models.pydantic import StorableStr
 
-MAX_LABELS: Final = 10_000
+MAX_LABELS: Final = 1_000
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -73,7 +73,7 @@ class CalibrationRead(BaseModel):
 
     model: str
     model_version: str
-    reviews: int = Field(description="Reviewed results that were used, at most the newest 20,000.")
+    reviews: int = Field(description="Reviewed results that were used, at most the newest 5,000.")
     correct: int = Field(description="Those of them whose best label is right.")
     missing_reviews: int = Field(
         description="How many more reviews a temperature needs at least: 100, with 10 right and 10 wrong labels."
@@ -86,7 +86,9 @@ class CalibrationRead(BaseModel):
         description="Expected calibration error of the model's confidences: the mean distance from the accuracy in ten "
         "bins, 0..1, estimated for all predictions."
     )
-    error_after: float | None = Field(description="The same of the calibrated confidences.")
+    error_after: float | None = Field(
+        description="The same of the calibrated confidences, for the reviews that the temperature was fitted to."
+    )
     curve: list[ConfidenceBin] = Field(description="The reliability curve: accuracy by confidence.")
     threshold: ThresholdRead
 

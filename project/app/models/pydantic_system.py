@@ -98,6 +98,7 @@ class ModelRead(BaseModel):
                     "features": None,
                     "note": None,
                     "base": None,
+                    "sure_from": 0.4,
                 }
             ]
         }
@@ -119,6 +120,9 @@ class ModelRead(BaseModel):
     features: list[FeatureRead] | None = Field(default=None, description="Tabular models: the features of a row.")
     note: str | None = Field(default=None, description="Why it is the default, or a warning about it.")
     base: str | None = Field(default=None, description="Custom models: the model from whose embeddings it learned.")
+    sure_from: float | None = Field(
+        default=None, description="Image models: confidence from which the manifest says that results are sure."
+    )
 
 
 class DefaultModel(BaseModel):

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from app.api.accuracy import list_accuracy, read_accuracy
 from app.api.confidence import PRECISION, read_calibration, read_decision
 from app.api.deps import State
-from app.domain import ModelUnknown
+from app.domain import ModelUnknown, NoWorkerYet
 from app.models.pydantic import StorableStr
 from app.pages.errors import PageRoute
 from app.pages.rendering import page
@@ -32,10 +32,11 @@ async def show_accuracy(
 ) -> Response:
     """Accuracy of a version by label, by day and by confidence, and which labels are mistaken for which."""
     read = await read_accuracy(name, version)
-    decision = None
-    # A model that has been removed decides nothing any more.
-    with suppress(ModelUnknown):
+    decision, is_current = None, False
+    # A model that has been removed decides nothing any more, and without workers there may be none.
+    with suppress(ModelUnknown, NoWorkerYet):
         decision = await read_decision(name, state)
+        is_current = (await state.dispatch.image_model(name)).version == read.model_version
     return page(
         request,
         "accuracy.html",
@@ -47,4 +48,5 @@ async def show_accuracy(
         calibration=await read_calibration(name, state, read.model_version, precision),
         precisions=sorted({*PRECISIONS, precision}),
         decision=decision,
+        is_current=is_current,
     )

@@ -13,7 +13,6 @@ from app.models.pydantic import StorableStr
 from app.pages.errors import PageOrJsonRoute
 from app.pages.rendering import category_name, name_of
 from app.pages.translation import language_of
-from app.worker.custom_models import catalog_of as custom_catalog
 
 router = APIRouter(include_in_schema=False, route_class=PageOrJsonRoute)
 
@@ -47,7 +46,7 @@ def to_label(text: str, model: str, state: AppState) -> str:
     """
     text = text.strip()
     if custom := state.custom.find(model):
-        return custom_catalog(custom).label_named(text) or text
+        return state.custom.catalog(custom).label_named(text) or text
     try:
         catalog = state.registry.get(model).catalog
     except ModelUnknown:

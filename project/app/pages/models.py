@@ -53,8 +53,8 @@ async def start_shadow(
     request: Request,
     state: State,
     caller: CurrentCaller,
-    model: Annotated[StorableStr, Form()],
-    share: Annotated[float, Form()],
+    model: Annotated[StorableStr, Form(min_length=1, max_length=64)],
+    share: Annotated[float, Form(ge=0.0001, le=1, allow_inf_nan=False)],
 ) -> Response:
     """Compare a second model with the default one."""
     await shadow.start_shadow(ShadowStart(model=model, share=share), state, caller)
@@ -77,7 +77,10 @@ async def choose_decision(
     precision: Annotated[float | None, Form(gt=0, lt=1, allow_inf_nan=False)] = None,
 ) -> Response:
     """Choose the threshold of sure results from reviews, or without ``precision`` the one of the model's manifest."""
-    await confidence.choose_decision(model, DecisionChoice(precision=precision), state, caller)
+    chosen = await confidence.read_decision(model, state)
+    # What was chosen for single labels stays.
+    labels = chosen.labels if precision is not None and chosen.source == "chosen" else {}
+    await confidence.choose_decision(model, DecisionChoice(precision=precision, labels=labels), state, caller)
     return redirect(request, f"/statistics/accuracy/{quote(model, safe='')}#confidence")
 
 

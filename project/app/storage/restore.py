@@ -178,13 +178,12 @@ async def _load_tables(
         await _check_image_paths()
         if invalid := await dump.invalid_rows():
             raise ValueError(f"the rows of prediction {invalid[0]} are not as the service writes them")
-        for model in await custom_models.served():
-            if model.label_names:
-                try:
-                    LabelCatalog.from_json(model.label_names.encode())
-                except NamesInvalid as error:
-                    message = f"the labels' names of {model.name} are not as the service writes them: {error}"
-                    raise ValueError(message) from error
+        hashes = [model.names_hash for model in await custom_models.served() if model.names_hash]
+        for names in (await custom_models.label_names(hashes)).values():
+            try:
+                LabelCatalog.from_json(names.encode())
+            except NamesInvalid as error:
+                raise ValueError(f"names of labels are not as the service writes them: {error}") from error
         keys = await api_keys.names_of_valid()
         if not with_keys:
             await api_keys.revoke_all()

@@ -45,9 +45,12 @@ class Calibrator:
             if state == self._seen:
                 return
             started_at = time.monotonic()
-            await self.fit_all()
-            self._seen = state
-            self._resting_until = time.monotonic() + PAUSE_FACTOR * (time.monotonic() - started_at)
+            try:
+                await self.fit_all()
+                self._seen = state
+            finally:
+                # Also after a failure, such as a statement that took too long.
+                self._resting_until = time.monotonic() + PAUSE_FACTOR * (time.monotonic() - started_at)
 
     async def fit_all(self) -> None:
         """Fit the temperature of each version of a model whose reviews have changed. Raises DatabaseUnavailable."""
@@ -55,11 +58,12 @@ class Calibrator:
         computed = await calibrations.computed()
         for one in versions:
             # Another process may have been faster.
-            if computed.get((one.model, one.model_version)) == (one.reviewed, one.correct):
+            labels = await self._label_count(one.model)
+            if not labels or computed.get((one.model, one.model_version)) == (one.reviewed, one.correct, labels):
+                # Unchanged, or a model that this process does not have.
                 continue
             given = await calibrations.reviewed(one.model, one.model_version)
-            labels = await self._label_count(one.model)
-            temperature = await asyncio.to_thread(_temperature, given, labels) if labels else None
+            temperature = await asyncio.to_thread(_temperature, given, labels)
             await calibrations.save(one.model, one.model_version, one.reviewed, one.correct, labels, temperature)
         await calibrations.keep_only([(one.model, one.model_version) for one in versions])
         await self._model_settings.refresh()

@@ -40,12 +40,16 @@ class CustomModels:
 
     def __init__(self) -> None:
         self._models: dict[str, ServedVersion] = {}
+        self._names: dict[str, str] = {}
+        """Names and categories of labels, as JSON, by their hashes."""
         self._refresh = Batcher(self._refresh_all, max_items=1_000)
         self._heads: LRUCache[int, Head] = LRUCache(HEADS_BYTES, getsizeof=_size)
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """Notice changes by other processes while inside."""
+        # What follows needs to know the models, such as the calibration of their confidences.
+        await self._refresh_if_available()
         async with repeating(self._refresh_if_available, FOLLOW_SECONDS, "Looking for changed custom models"):
             yield
 
@@ -83,12 +87,17 @@ class CustomModels:
         if len(embedding) != head.features:
             raise ModelBroken(f"The head of {model.name!r} does not match its base {model.base}: train it again.")
         best, scores = head.best_and_all(embedding)
-        categories = _catalog(head.labels, model.label_names).sums(scores) if model.label_names else ()
+        names = self._names.get(model.names_hash or "")
+        categories = _catalog(head.labels, names).sums(scores) if names else ()
         return Classification(best, model.name, model.version, base.seconds, base.embedding, categories)
 
     def catalogs(self) -> list[LabelCatalog]:
         """Names and categories of the labels of all models that have some."""
-        return [catalog_of(model) for model in self._models.values() if model.label_names]
+        return [self.catalog(model) for model in self._models.values() if model.names_hash]
+
+    def catalog(self, model: ServedVersion) -> LabelCatalog:
+        """Names and categories of a model's labels."""
+        return _catalog(tuple(model.labels), self._names.get(model.names_hash or ""))
 
     async def _refresh_if_available(self) -> None:
         # Other tasks report outages.
@@ -107,13 +116,15 @@ class CustomModels:
         return head
 
     async def _refresh_all(self, requests: list[None]) -> list[None]:
-        self._models = {model.name: model for model in await custom_models.served()}
+        models = {model.name: model for model in await custom_models.served()}
+        hashes = {model.names_hash for model in models.values() if model.names_hash}
+        # They may be large, and hardly ever change.
+        new = (
+            await custom_models.label_names(sorted(hashes - self._names.keys())) if hashes - self._names.keys() else {}
+        )
+        self._names = {key: names for key, names in (self._names | new).items() if key in hashes}
+        self._models = models
         return requests
-
-
-def catalog_of(model: ServedVersion) -> LabelCatalog:
-    """Names and categories of a model's labels."""
-    return _catalog(tuple(model.labels), model.label_names)
 
 
 @lru_cache(MAX_CATALOGS)

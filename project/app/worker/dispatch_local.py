@@ -162,6 +162,7 @@ async def local_dispatch(settings: Settings, storage: Storage, running_engine: E
     worker = Worker(
         engine, storage, policy, settings.worker_threads, custom, model_settings, embed=settings.keep_embeddings
     )
+    count = partial(label_count, registry, custom)
     trainer = Trainer(worker.requests, storage, custom, partial(base_version, registry))
     inline = InlineClassifier(worker.requests, worker.buffer, policy)
     recovery = Recovery(worker, policy)
@@ -177,9 +178,9 @@ async def local_dispatch(settings: Settings, storage: Storage, running_engine: E
         expire_records(),
         custom.following(),
         model_settings.following(),
-        Calibrator(model_settings, partial(label_count, registry, custom)).running(),
+        Calibrator(model_settings, count).running(),
         trainer.running(),
-        Shadowing(config, storage, custom, model_settings, lambda: registry.default.name).running(),
+        Shadowing(config, storage, custom, model_settings, lambda: registry.default.name, count).running(),
     ):
         notifications, webhook_worker = (
             NotificationListener(url),

@@ -1,5 +1,6 @@
 """What people have chosen for models, and what reviews say about them, as of the last seconds."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Final, cast
@@ -26,6 +27,7 @@ class ModelSettings:
         """Name of the default model that people chose; empty for the one that MODEL selects."""
         self.shadow: ActiveShadow | None = None
         """The comparison of a second model with the default one, if one runs."""
+        self._refreshing = asyncio.Lock()
         self._thresholds: Mapping[str, Thresholds] = {}
         self._temperatures: Mapping[tuple[str, str], Temperature] = {}
 
@@ -39,11 +41,12 @@ class ModelSettings:
 
     async def refresh(self) -> None:
         """Read all settings. Raises DatabaseUnavailable."""
-        default = await installation.default_model()
-        thresholds = await decision_thresholds.chosen()
-        self._temperatures = await calibrations.temperatures()
-        self.shadow = await shadows.active()
-        self.default_name, self._thresholds = default or "", thresholds
+        # One after the other: an earlier one must not replace what a later one has read.
+        async with self._refreshing:
+            self.default_name = await installation.default_model() or ""
+            self._thresholds = await decision_thresholds.chosen()
+            self._temperatures = await calibrations.temperatures()
+            self.shadow = await shadows.active()
 
     async def named_or_default(self, name: str, find: Callable[[str], Awaitable[ImageModel]]) -> ImageModel:
         """What ``find`` returns for a name; for an empty one, the chosen default, unless it has been removed.

@@ -71,6 +71,7 @@ async def work(settings: Settings) -> None:
         from_queue=True,
         embed=settings.keep_embeddings,
     )
+    count = partial(label_count, registry, custom)
     trainer = Trainer(worker.requests, storage, custom, partial(base_version, registry))
     async with (
         _observed(settings),
@@ -99,9 +100,9 @@ async def work(settings: Settings) -> None:
                 expire_records(),
                 custom.following(),
                 model_settings.following(),
-                Calibrator(model_settings, partial(label_count, registry, custom)).running(),
+                Calibrator(model_settings, count).running(),
                 trainer.running(),
-                Shadowing(config, storage, custom, model_settings, lambda: registry.default.name).running(),
+                Shadowing(config, storage, custom, model_settings, lambda: registry.default.name, count).running(),
                 repeating(job_queue.reconcile, settings.recover_seconds, "Recovering lost jobs"),
                 repeating(job_queue.prune, settings.recover_seconds, "Pruning the queue's log"),
             ):

@@ -27,7 +27,7 @@ from app.worker.custom_models import CustomModels, retrain_if_due
 
 
 @dataclass(frozen=True, slots=True)
-class Reviewed:
+class ReviewOutcome:
     """What was reviewed, and why some of it became no example of its custom model, by ID of the prediction."""
 
     predictions: list[Prediction]
@@ -58,12 +58,12 @@ async def review_and_learn(
     confidence: float | None = None,
     new_label: bool = False,
     is_sampled: bool = False,
-) -> Reviewed:
+) -> ReviewOutcome:
     """Set a person's label, or confirm the models' own, in one transaction.
 
     A prediction of a custom model becomes an example of it, if the model has that label. Examples of other models that
-    it is already follow the label. ``new_label``: the prediction's model gets the label if it lacks it. ``confidence``
-    and ``is_sampled``: as in ``reviews.review``.
+    it is already follow the label, if these have it. ``new_label``: the prediction's model gets the label if it lacks
+    it. ``confidence`` and ``is_sampled``: as in ``reviews.review``.
     Raises LabelUnknown if a model has too many labels, or DatabaseUnavailable.
     """
     label = label and _checked(label, new_label=new_label)
@@ -95,7 +95,7 @@ async def review_and_learn(
             metrics.CORRECTIONS.labels(prediction.model).inc()
     for model in learned:
         await retrain_if_due(model, actor)
-    return Reviewed(reviewed, not_learned)
+    return ReviewOutcome(reviewed, not_learned)
 
 
 def _checked(label: str, *, new_label: bool) -> str:
@@ -113,7 +113,8 @@ def _checked(label: str, *, new_label: bool) -> str:
 async def _learn(model: CustomModel, reviewed: Sequence[Prediction], actor: Caller) -> dict[int, ServiceError]:
     """Make predictions examples; returns why some of them are none, by ID."""
     uses = await examples.uses_of(model.id, [prediction.id for prediction in reviewed])
-    known = [prediction for prediction in reviewed if prediction.top_prediction in model.labels]
+    labels = set(model.labels)
+    known = [prediction for prediction in reviewed if prediction.top_prediction in labels]
     # If the same image is an example of another label already, that one stays: a person has to decide.
     new = [
         NewExample(prediction.id, str(prediction.top_prediction), uses.get(prediction.id, Use.LEARN))
@@ -125,10 +126,12 @@ async def _learn(model: CustomModel, reviewed: Sequence[Prediction], actor: Call
         for one, result in zip(new, results, strict=True)
         if isinstance(result, ExampleContradicts)
     }
+    # Of other models, a label that they lack says nothing.
+    unknown = [one for one in reviewed if one.model == model.name and one.top_prediction not in labels]
     # Their labels were wrong.
-    await examples.delete_all(model.id, sorted(uses.keys() - {prediction.id for prediction in known}))
-    for prediction in reviewed:
-        if prediction not in known and prediction.top_prediction != OTHER and prediction.model == model.name:
+    await examples.delete_all(model.id, sorted(uses.keys() & {prediction.id for prediction in unknown}))
+    for prediction in unknown:
+        if prediction.top_prediction != OTHER:
             not_learned[prediction.id] = LabelUnknown(
                 f"The model {model.name!r} has no label {prediction.top_prediction!r}: the image is no example of it."
             )

@@ -2,17 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Final
 
 from app.classifier.engine.frames import EngineConfig
-from app.classifier.engine.process import Engine
+from app.classifier.engine.process import IDLE_PATIENCE, Engine
 from app.concurrency import in_background, log_errors
 from app.db.crud import predictions, shadows
 from app.db.crud.shadows import ActiveShadow, Claimed
-from app.domain import DatabaseUnavailable, PredictionNotFound, ServiceError, StorageUnavailable
+from app.domain import DatabaseUnavailable, EngineDied, PredictionNotFound, ServiceError, StorageUnavailable
 from app.observability.log_events import SHADOW_ERROR
 from app.storage import Storage
 from app.worker.custom_models import CustomModels
@@ -37,9 +37,18 @@ class Shadowing:
         custom: CustomModels,
         model_settings: ModelSettings,
         default_name: Callable[[], str],
+        label_count: Callable[[str], Awaitable[int]],
     ) -> None:
-        """``config``: of the engine that classifies. ``default_name``: of the model that MODEL selects."""
-        self._config = replace(config, default="", threads=1, only_when_idle=True)
+        """``config``: of the engine that classifies. ``default_name``: of the model that MODEL selects.
+
+        ``label_count``: number of a model's labels; 0 if this process does not have the model.
+        """
+        self._label_count = label_count
+        # It may wait for long: an image takes as many times as long as heartbeats may.
+        seconds = config.image_seconds * IDLE_PATIENCE
+        self._config = replace(config, default="", threads=1, only_when_idle=True, image_seconds=seconds)
+        self._died: set[int] = set()
+        """Predictions at which the process has ended once."""
         self._storage = storage
         self._custom = custom
         self._model_settings = model_settings
@@ -73,7 +82,7 @@ class Shadowing:
     async def _compare_some(self, shadow: ActiveShadow, requests: EngineRequests) -> bool:
         """Classify a few images, one after the other; returns whether there were any, and may be more."""
         default = self._model_settings.default_name or self._default_name()
-        if shadow.model == default:
+        if shadow.model == default or not await self._label_count(shadow.model):
             return False
         claimed = await shadows.claim(shadow, default, AT_ONCE)
         for one in claimed:
@@ -94,6 +103,12 @@ class Shadowing:
             version, scores = result.version, result.scores
         except (DatabaseUnavailable, StorageUnavailable):
             raise
+        except EngineDied as error:
+            if claimed.prediction_id not in self._died:
+                # Perhaps because of another image: it is taken again after its lease.
+                self._died.add(claimed.prediction_id)
+                return
+            error_code = error.code
         except ServiceError as error:
             error_code = error.code
         except Exception:

@@ -37,6 +37,9 @@ COMMENT ON TABLE "shadows" IS 'A comparison of a second model with the default o
 CREATE INDEX IF NOT EXISTS "idx_shadow_answ_predict_3c76a9" ON "shadow_answers" ("prediction_id");
 COMMENT ON COLUMN "shadow_answers"."claimed_at" IS 'When a process has taken it.';
 COMMENT ON TABLE "shadow_answers" IS 'What a second model says of an image, beside what the default model has said.';
+        -- Images that a process has taken, of which one that has ended left some.
+        CREATE INDEX "idx_shadow_answers_open" ON "shadow_answers" ("shadow_id", "claimed_at") WHERE "completed_at" IS NULL;
+        CREATE UNIQUE INDEX "uid_shadows_running" ON "shadows" (("ended_at" IS NULL)) WHERE "ended_at" IS NULL;
         ALTER TABLE "trainings" ADD "progress" DOUBLE PRECISION;
         COMMENT ON COLUMN trainings."progress" IS 'Share of the work that is done.';"""
 

@@ -11,7 +11,7 @@ import pytest
 from app.config import Settings
 from app.db.connection import execute
 from app.db.crud import api_keys, audit_log
-from app.domain import Scope
+from app.domain import MAX_ID, Scope
 from app.worker import shadowing
 from tests.conftest import FALLBACK
 from tests.drawings import circles, stripes
@@ -70,8 +70,8 @@ async def test_only_a_share_of_uploads_is_compared(client: httpx.AsyncClient) ->
     await start(client, share=0.5)
     numbers = [(await classify(client, jpeg(300 + number)))["id"] for number in range(8)]
     (row,) = await execute(
-        "SELECT count(*) AS count FROM unnest($1::bigint[]) AS id WHERE (hashint8(id) & 2147483647) % 10000 < 5000",
-        [numbers],
+        "SELECT count(*) AS count FROM unnest($1::bigint[]) AS id WHERE (hashint8extended(id, 21) & $2) % 10000 < 5000",
+        [numbers, MAX_ID],
     )
     assert 0 < row["count"] < 8
     await once(client, lambda read: read["compared"] == row["count"])
@@ -99,6 +99,27 @@ async def test_reviews_say_which_model_is_right_more_often(client: httpx.AsyncCl
     accuracy = {row["model"]: row["all"] for row in (await client.get("/accuracy")).json()}
     assert (accuracy["shapes"]["reviewed"], accuracy["shapes"]["correct"]) == (6, 6)
     assert (accuracy[FALLBACK]["reviewed"], accuracy[FALLBACK]["correct"]) == (6, 0)
+
+
+async def test_custom_default_is_compared_by_reviews_too(client: httpx.AsyncClient) -> None:
+    await taught(client, retrain_after=0)
+    await client.put("/models/default", json={"name": "shapes"})
+    await start(client)
+    number = (await classify(client, circles(500)))["id"]
+    await once(client, lambda read: read["compared"] == 1)
+    # It becomes an example of the default model, which had not learned from it yet.
+    await client.put(f"/predictions/{number}/", json={"top_prediction": "circle", "confidence": 1})
+    assert (await client.get("/shadow")).json()["all"]["only_default_right"] == 1
+
+
+async def test_deleted_model_is_no_longer_compared(client: httpx.AsyncClient) -> None:
+    await taught(client, retrain_after=0)
+    await client.put("/models/shapes/decision", json={"sure_from": 0.5})
+    await start(client, "shapes")
+    assert (await client.delete("/models/shapes")).status_code == 204
+    assert (await client.get("/shadow")).json()["running"] is False
+    await taught(client, retrain_after=0)
+    assert (await client.get("/models/shapes/decision")).json()["source"] == "model"
 
 
 async def test_images_that_cannot_be_classified_are_counted(client: httpx.AsyncClient, settings: Settings) -> None:
@@ -203,5 +224,7 @@ async def test_comparison_is_started_read_and_ended_on_the_page(client: httpx.As
     await client.put(f"/predictions/{number}/", json={"top_prediction": "circle", "confidence": 1})
     text = (await client.get("/catalog", headers=html)).text
     assert "do not show yet which model" in text
+    invalid = await client.post("/catalog/shadow", data={"model": "shapes", "share": "5"}, headers=html)
+    assert invalid.status_code == 422
     assert (await client.post("/catalog/shadow/end", headers=html)).status_code == 303
     assert "shapes ran on 100 % of the uploads." in (await client.get("/catalog", headers=html)).text

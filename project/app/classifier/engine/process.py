@@ -162,8 +162,9 @@ class Engine:
         response.add_done_callback(lambda _: self._release(slots))
         result = await _result(response)
         scores = [LabelScore(label, confidence) for label, confidence in result["scores"]]
-        timing.record_stage("decode", result["decode"])
-        timing.record_stage("infer", result["infer"])
+        if not self.config.only_when_idle:
+            timing.record_stage("decode", result["decode"])
+            timing.record_stage("infer", result["infer"])
         seconds = (result["decode"], result["infer"])
         model, version, vector = result["model"], result["version"], result.get("body")
         embedding = ImageEmbedding(model, version, vector, code_of(vector)) if vector else None
@@ -310,7 +311,8 @@ class Engine:
             was_killed_for_memory = await self._until_ended()
             active = len(self._pending)
             status = await self._stop()
-            metrics.ENGINE_DEATHS.inc()
+            if not self.config.only_when_idle:
+                metrics.ENGINE_DEATHS.inc()
             log.error(ENGINE_DIED, self._name, status, active)
             if status == -signal.SIGKILL and was_killed_for_memory:
                 log.error(ENGINE_ENDED_FOR_MEMORY, self._name)

@@ -11,18 +11,22 @@ from app.db.connection import execute
 from app.db.crud.accuracy import RESULTS_WITH_SCORES
 from app.db.errors import translate_connection_errors
 
-MAX_REVIEWS: Final = 20_000
+MAX_REVIEWS: Final = 5_000
 """The newest reviewed results that are used."""
+LOOK_BACK: Final = 100_000
+"""The model's newest predictions, of any version, among which those of one are looked for."""
 MAX_POPULATION: Final = 20_000
 """The newest predictions whose confidences show how often each occurs."""
 
 _REVIEWED: Final = """
 SELECT scores::text AS scores, answer = truth AS is_correct FROM results ORDER BY answered_at DESC LIMIT $3
 """
-_POPULATION: Final = """
-SELECT (all_predictions->0->>'confidence')::float8 AS confidence FROM predictions
-WHERE model = $1 AND model_version = $2 AND status = 'succeeded' ORDER BY id DESC LIMIT $3
-"""
+_POPULATION: Final = f"""
+SELECT (all_predictions->0->>'confidence')::float8 AS confidence FROM (
+    SELECT * FROM predictions WHERE model = $1 ORDER BY id DESC LIMIT {LOOK_BACK}
+) AS newest
+WHERE model_version = $2 AND status = 'succeeded' ORDER BY id DESC LIMIT $3
+"""  # noqa: S608 - a number of ours # nosec B608
 _SAVE: Final = """
 INSERT INTO calibrations (model, model_version, reviews, correct, labels, temperature, computed_at)
 VALUES ($1, $2, $3, $4, $5, $6, now())
@@ -79,10 +83,10 @@ async def state_of_reviews() -> tuple[int, datetime | None]:
 
 
 @translate_connection_errors()
-async def computed() -> dict[tuple[str, str], tuple[int, int]]:
-    """Reviews and right ones among them when each version of a model was calibrated, by name and version."""
-    rows = await execute("SELECT model, model_version, reviews, correct FROM calibrations")
-    return {(row["model"], row["model_version"]): (row["reviews"], row["correct"]) for row in rows}
+async def computed() -> dict[tuple[str, str], tuple[int, int, int]]:
+    """Reviews, right ones among them, and labels when each version of a model was calibrated, by name and version."""
+    rows = await execute("SELECT model, model_version, reviews, correct, labels FROM calibrations")
+    return {(row["model"], row["model_version"]): (row["reviews"], row["correct"], row["labels"]) for row in rows}
 
 
 @translate_connection_errors()

@@ -28,8 +28,8 @@ class ServedVersion:
     number: int | None
     head_sha256: str | None
     labels: Sequence[str]
-    label_names: str | None
-    """Names and categories of labels, as JSON."""
+    names_hash: str | None
+    """Of the names and categories of labels, if there are some."""
 
     @property
     def version(self) -> str:
@@ -75,7 +75,8 @@ WHERE id = $1 AND $3 >= jsonb_array_length(labels) + (
 RETURNING *
 """
 _SERVED: Final = """
-SELECT name, base, base_version, training_id, number, head_sha256, custom_models.labels::text AS labels, label_names
+SELECT name, base, base_version, training_id, number, head_sha256, custom_models.labels::text AS labels,
+       md5(label_names) AS names_hash
 FROM custom_models LEFT JOIN trainings ON trainings.id = training_id
 ORDER BY name
 """
@@ -130,9 +131,15 @@ async def get_by_id(model_id: int) -> CustomModel:
 
 @translate_connection_errors()
 async def delete(name: str, actor: Caller) -> None:
-    """Delete a model with its examples and versions; predictions keep their answers. Raises ModelUnknown."""
-    if not await execute(_DELETE, [name, actor.key_id, actor.name, actor.address or None]):
-        raise ModelUnknown(f"There is no custom model named {name!r}.")
+    """Delete a model with its examples and versions; predictions keep their answers. Raises ModelUnknown.
+
+    What was chosen for it is deleted, too: another model may get its name.
+    """
+    async with transaction():
+        if not await execute(_DELETE, [name, actor.key_id, actor.name, actor.address or None]):
+            raise ModelUnknown(f"There is no custom model named {name!r}.")
+        await execute("DELETE FROM decision_thresholds WHERE model = $1", [name])
+        await execute("UPDATE shadows SET ended_at = now() WHERE model = $1 AND ended_at IS NULL", [name])
 
 
 @translate_connection_errors()
@@ -146,10 +153,20 @@ async def add_labels(model_id: int, labels: Sequence[str]) -> list[str]:
 
 
 @translate_connection_errors()
-async def name_labels(model: CustomModel, label_names: str, actor: Caller) -> None:
+async def label_names(hashes: Sequence[str]) -> dict[str, str]:
+    """Names and categories of labels, as JSON, by their hashes."""
+    rows = await execute(
+        "SELECT md5(label_names) AS hash, label_names AS names FROM custom_models WHERE md5(label_names) = ANY($1)",
+        [list(hashes)],
+    )
+    return {row["hash"]: row["names"] for row in rows}
+
+
+@translate_connection_errors()
+async def name_labels(model: CustomModel, names: str, actor: Caller) -> None:
     """Set the names and categories of a model's labels, as JSON."""
     async with transaction():
-        await execute("UPDATE custom_models SET label_names = $2 WHERE id = $1", [model.id, label_names])
+        await execute("UPDATE custom_models SET label_names = $2 WHERE id = $1", [model.id, names])
         await audit_log.record("model.labels_named", actor, model.id, {"name": model.name})
 
 

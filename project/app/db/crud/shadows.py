@@ -13,7 +13,7 @@ from app.db.crud import audit_log
 from app.db.crud.new_predictions import scores_json
 from app.db.errors import translate_connection_errors
 from app.db.transactions import transaction
-from app.domain import Caller, LabelScore, ShadowNotFound
+from app.domain import MAX_ID, Caller, LabelScore, ShadowNotFound
 
 LOOK_BACK: Final = 10_000
 """The newest predictions, among which those to compare are looked for: a model that is too slow leaves some out."""
@@ -21,6 +21,10 @@ LEASE: Final = timedelta(minutes=5)
 """After which another process takes an image: the process that took it has probably ended."""
 STEPS: Final = 10_000
 """Of shares."""
+SALT: Final = 21
+"""Makes the share independent of the random sample of reviews, which is chosen by a hash as well."""
+COUNTED: Final = 100_000
+"""The newest results that a report counts."""
 SHOWN: Final = 30
 """Pairs of labels that are listed."""
 
@@ -31,17 +35,17 @@ SELECT $1, $2, coalesce(max(id), 0) + 1, now(), $3, $4 FROM predictions
 """
 _ACTIVE: Final = "SELECT id, model, share, first_id FROM shadows WHERE ended_at IS NULL ORDER BY id DESC LIMIT 1"
 # Which images belong to the share follows from their IDs, so that all processes agree.
-_CLAIM: Final = """
+_CLAIM: Final = f"""
 INSERT INTO shadow_answers (shadow_id, prediction_id, claimed_at, default_model, default_version, default_label)
 SELECT $1, id, now(), model, model_version, all_predictions->0->>'label' FROM predictions
 WHERE id >= $2 AND id > (SELECT coalesce(max(id), 0) FROM predictions) - $3
     AND status = 'succeeded' AND model = $4 AND all_predictions IS NOT NULL AND NOT cached
-    AND (hashint8(id) & 2147483647) % $5 < $6
+    AND (hashint8extended(id, {SALT}) & {MAX_ID}) % $5 < $6
     AND NOT EXISTS (SELECT FROM shadow_answers WHERE shadow_id = $1 AND prediction_id = predictions.id)
 ORDER BY id LIMIT $7
 ON CONFLICT DO NOTHING
 RETURNING id, prediction_id
-"""
+"""  # noqa: S608 - numbers of ours # nosec B608
 _TAKE_OVER: Final = """
 UPDATE shadow_answers SET claimed_at = now()
 WHERE id IN (
@@ -52,26 +56,28 @@ RETURNING id, prediction_id
 """
 _SAVE: Final = """
 UPDATE shadow_answers SET completed_at = now(), model_version = $2, all_predictions = $3::jsonb, error_code = $4
-WHERE id = $1
+WHERE id = $1 AND completed_at IS NULL
 """
 # Only results of the versions that answered last: those of others say nothing about these.
-_RESULTS: Final = """
-WITH last AS (
-    SELECT default_model, default_version, model_version FROM shadow_answers
-    WHERE shadow_id = $1 AND all_predictions IS NOT NULL ORDER BY completed_at DESC LIMIT 1
+_RESULTS: Final = f"""
+WITH newest AS (
+    SELECT * FROM shadow_answers WHERE shadow_id = $1 ORDER BY prediction_id DESC LIMIT {COUNTED}
+), last AS (
+    SELECT default_model, default_version, model_version FROM newest
+    WHERE all_predictions IS NOT NULL ORDER BY prediction_id DESC LIMIT 1
 ), results AS (
     SELECT default_label, answers.all_predictions->0->>'label' AS shadow_label, top_prediction AS truth,
            reviewed_at IS NOT NULL AND NOT EXISTS (
                SELECT FROM examples JOIN custom_models ON custom_models.id = examples.model_id
                WHERE custom_models.name IN (answers.default_model, $2) AND prediction_id = predictions.id
-                   AND use = 'learn'
+                   AND use = 'learn' AND added_at <= answers.claimed_at
            ) AS is_reviewed,
            coalesce(review_sampled, false) AS is_sampled
-    FROM shadow_answers AS answers JOIN last USING (default_model, default_version, model_version)
+    FROM newest AS answers JOIN last USING (default_model, default_version, model_version)
     JOIN predictions ON predictions.id = prediction_id
-    WHERE shadow_id = $1 AND answers.all_predictions IS NOT NULL
+    WHERE answers.all_predictions IS NOT NULL
 )
-"""
+"""  # noqa: S608 - a number of ours # nosec B608
 _COUNTS: Final = """
 SELECT count(*) AS compared, count(*) FILTER (WHERE default_label = shadow_label) AS same,
        count(*) FILTER (WHERE is_reviewed) AS reviewed,
@@ -91,10 +97,14 @@ _DIFFERENT: Final = """
 SELECT default_label, shadow_label, count(*) AS count FROM results WHERE default_label <> shadow_label
 GROUP BY default_label, shadow_label ORDER BY count DESC, default_label, shadow_label LIMIT $3
 """
-_FAILED: Final = "SELECT count(*) AS count FROM shadow_answers WHERE shadow_id = $1 AND error_code IS NOT NULL"
+_FAILED: Final = f"""
+SELECT count(*) FILTER (WHERE error_code IS NOT NULL) AS count FROM (
+    SELECT error_code FROM shadow_answers WHERE shadow_id = $1 ORDER BY prediction_id DESC LIMIT {COUNTED}
+) AS newest
+"""  # noqa: S608 - a number of ours # nosec B608
 _VERSIONS: Final = """
 SELECT default_model, default_version, model_version FROM shadow_answers
-WHERE shadow_id = $1 AND all_predictions IS NOT NULL ORDER BY completed_at DESC LIMIT 1
+WHERE shadow_id = $1 AND all_predictions IS NOT NULL ORDER BY prediction_id DESC LIMIT 1
 """
 
 
