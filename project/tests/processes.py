@@ -42,6 +42,12 @@ def wait_while_running(
     return result
 
 
+def engine_of(pid: int) -> psutil.Process:
+    """The engine of a service: the first Python process that it has started. IDs may have begun again from 1 since."""
+    children = [child for child in psutil.Process(pid).children() if "python" in child.name()]
+    return min(children, key=lambda child: float(child.create_time()))
+
+
 def suspend(pid: int) -> None:
     """Stop a process; returns once all its threads stand still, which on a busy machine is later than the signal."""
     process = psutil.Process(pid)

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 from image_classifier_client import ClassifierError, Client, Prediction, PredictionFailed, Refused, Unreachable
 from image_classifier_client.attempts import Attempts
@@ -23,7 +22,7 @@ from app import PROJECT_DIR
 from tests.conftest import FALLBACK
 from tests.e2e.server import Server
 from tests.pictures import encoded, jpeg, scene
-from tests.processes import suspend
+from tests.processes import engine_of, suspend
 from tests.servers import free_port
 
 pytestmark = pytest.mark.all_models
@@ -168,7 +167,7 @@ def test_client_waits_for_the_result_by_events(server: Server) -> None:
 
 async def test_client_stops_waiting_at_its_time_limit(server: Server) -> None:
     server.start()
-    engine, *_ = [one for one in psutil.Process(server.process.pid).children() if "python" in one.name()]
+    engine = engine_of(server.process.pid)
     suspend(engine.pid)
     accepted = httpx.post(f"{server.url}/predictions/", files={"file": jpeg()}).json()
     async with Client(server.url, timeout=1) as client:

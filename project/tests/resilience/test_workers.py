@@ -8,11 +8,10 @@ import time
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
 from tests.pictures import jpeg_with
-from tests.processes import suspend
+from tests.processes import engine_of, suspend
 from tests.resilience.cluster import COMMENT, QUICK, Cluster, all_right
 from tests.resilience.conftest import NewCluster
 from tests.resilience.crashing_worker import POISON
@@ -206,9 +205,7 @@ async def test_every_web_process_reports_changes_of_the_others(new_cluster: NewC
 async def test_jobs_of_a_hung_engine_go_to_another_worker(new_cluster: NewCluster) -> None:
     cluster = await new_cluster(**QUICK).start(2)
     await upload_and_work(cluster, 150)
-    engine = next(
-        child for child in psutil.Process(cluster.workers[0].process.pid).children() if "python" in child.name()
-    )
+    engine = engine_of(cluster.workers[0].process.pid)
     suspend(engine.pid)
     # Ten missing heartbeats, and a second in which jobs are repeated.
     took = await cluster.finished()
