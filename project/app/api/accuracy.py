@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 
 from app.api.errors import problem_responses
 from app.classifier.heads.metrics import DIGITS, ratio
-from app.classifier.heads.validation import wilson_interval
+from app.classifier.intervals import wilson_interval
 from app.db.crud import accuracy
 from app.db.crud.accuracy import VersionAccuracy
 from app.domain import VersionUnknown

@@ -18,7 +18,7 @@ from app.classifier.confidence import (
     threshold_for,
 )
 from app.classifier.heads.metrics import DIGITS
-from app.classifier.heads.validation import wilson_interval
+from app.classifier.intervals import wilson_interval
 from app.classifier.manifest import ImageManifest
 from app.db.crud import accuracy, calibrations, decision_thresholds
 from app.db.crud.calibrations import ReviewedScores

@@ -9,7 +9,7 @@ from app.api.deps import AppState, CurrentCaller, State
 from app.api.errors import problem_responses
 from app.api.upload_body import image_model, validation_error
 from app.classifier.heads.metrics import DIGITS
-from app.classifier.paired import difference, mcnemar
+from app.classifier.intervals import difference, mcnemar
 from app.db.crud import shadows
 from app.db.crud.shadows import Paired
 from app.models.pydantic_shadow import DifferentLabels, PairedResults, ShadowRead, ShadowStart

@@ -9,7 +9,8 @@ import pytest
 from app.classifier.heads.head import Head
 from app.classifier.heads.metrics import metrics_of
 from app.classifier.heads.regression import LENGTH, fit
-from app.classifier.heads.validation import MAX_FALSE_ALARMS, split, train, wilson_interval
+from app.classifier.heads.validation import MAX_FALSE_ALARMS, split, train
+from app.classifier.intervals import wilson_interval
 from app.classifier.similarity import near_duplicates
 from app.domain import ExamplesMissing, ModelBroken
 
@@ -144,18 +145,6 @@ def test_examples_that_get_other_are_not_right() -> None:
     assert metrics["confusion"] == [[8, 0], [0, 10]]
     assert metrics["labels"][0] == {"label": "a", "examples": 10, "precision": 1.0, "recall": 0.8, "other": 2}
     assert metrics["other"]["false_alarms"] == 0.1
-
-
-def test_wilson_interval_is_that_of_the_literature() -> None:
-    """Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29."""
-    expected = {
-        (81, 263): (0.2553, 0.3662),
-        (15, 148): (0.0624, 0.1605),
-        (0, 20): (0, 0.1611),
-        (1, 29): (0.0061, 0.1718),
-    }
-    for (part, total), bounds in expected.items():
-        assert wilson_interval(part, total) == pytest.approx(bounds, abs=5e-5)
 
 
 def test_pickles_are_refused() -> None:

@@ -7,7 +7,8 @@ import numpy as np
 
 from app.classifier.heads.head import Head
 from app.classifier.heads.regression import Indexes
-from app.classifier.heads.validation import Validation, wilson_interval
+from app.classifier.heads.validation import Validation
+from app.classifier.intervals import wilson_interval
 
 DIGITS: Final = 4
 

@@ -1,6 +1,5 @@
 """Cross-validation of a head: each example is answered by a head that was trained without it and its like."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -25,8 +24,6 @@ MAX_FALSE_ALARMS: Final = 0.05
 """Share of the examples that may become ``other`` so that other images are recognized."""
 MIN_SPREAD: Final = 0.01
 """Of similarities: examples that are all alike say little about how unlike others may be."""
-Z_95: Final = 1.959963984540054
-"""Quantile of the normal distribution for a two-sided interval of 95 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +142,3 @@ def _evenly_chosen(labels: Indexes) -> Indexes:
     """Indexes of at most MAX_REFERENCES examples, of each label in proportion."""
     order = np.argsort(labels, kind="stable")
     return np.sort(order[np.unique(np.linspace(0, len(order) - 1, min(MAX_REFERENCES, len(order))).astype(np.int64))])
-
-
-def wilson_interval(successes: float, total: float) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927), 0..1."""
-    if not total:
-        return 0.0, 1.0
-    share, square = successes / total, Z_95**2
-    centre = share + square / (2 * total)
-    margin = Z_95 * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
-    scale = 1 + square / total
-    return max(0.0, (centre - margin) / scale), min(1.0, (centre + margin) / scale)

@@ -1,11 +1,11 @@
-"""Tests of whether one of two models is right more often."""
+"""Intervals of shares, and tests of whether one of two models is right more often."""
 
 import math
 
 import numpy as np
 import pytest
 
-from app.classifier.paired import difference, mcnemar
+from app.classifier.intervals import difference, mcnemar, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,15 @@ def test_interval_covers_the_truth_in_about_95_percent() -> None:
         _, low, high = difference(120, first, second)
         covered += low <= 0.1 <= high
     assert 0.93 < covered / 2_000 < 0.975
+
+
+def test_wilson_interval_is_that_of_the_literature() -> None:
+    """Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29."""
+    expected = {
+        (81, 263): (0.2553, 0.3662),
+        (15, 148): (0.0624, 0.1605),
+        (0, 20): (0, 0.1611),
+        (1, 29): (0.0061, 0.1718),
+    }
+    for (part, total), bounds in expected.items():
+        assert wilson_interval(part, total) == pytest.approx(bounds, abs=5e-5)

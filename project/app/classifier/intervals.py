@@ -1,10 +1,21 @@
-"""Whether one of two models is right more often on the same images."""
+"""Intervals of shares, and whether one of two models is right more often on the same images."""
 
 import math
 from typing import Final
 
 Z_95: Final = 1.959963984540054
 """Quantile of the normal distribution for a two-sided interval of 95 %."""
+
+
+def wilson_interval(successes: float, total: float) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927), 0..1."""
+    if not total:
+        return 0.0, 1.0
+    share, square = successes / total, Z_95**2
+    centre = share + square / (2 * total)
+    margin = Z_95 * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
+    scale = 1 + square / total
+    return max(0.0, (centre - margin) / scale), min(1.0, (centre + margin) / scale)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
