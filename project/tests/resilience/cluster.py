@@ -168,10 +168,10 @@ class Cluster:
             await asyncio.wait([until], timeout=0.2)
         return died
 
-    def add_web(self) -> str:
-        """Start another web process and return its address."""
+    def add_web(self, **settings: str) -> str:
+        """Start another web process, with settings of its own, and return its address."""
         self._made += 1
-        web = Process(f"web-{self._made}", ["app", "serve"], self.environment, self.folder)
+        web = Process(f"web-{self._made}", ["app", "serve"], {**self.environment, **settings}, self.folder)
         self.webs.append(web)
         self.web_url = web.start(r"Serving on (http://\S+)")
         self.web_urls.append(self.web_url)
