@@ -1,6 +1,7 @@
 """Routes for the confidences of models: how often these are right, and from which on results are sure."""
 
 import asyncio
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -8,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 
 from app.api.deps import AppState, CurrentCaller, State
 from app.api.errors import problem_responses
+from app.api.filters import catalog_of
 from app.classifier.confidence import (
     Threshold,
     calibrate_all,
@@ -22,7 +24,7 @@ from app.classifier.intervals import wilson_interval
 from app.classifier.manifest import ImageManifest
 from app.db.crud import accuracy, calibrations, decision_thresholds
 from app.db.crud.calibrations import ReviewedScores
-from app.domain import ModelUnknown, ReviewsMissing, Thresholds, VersionUnknown
+from app.domain import LabelUnknown, ModelUnknown, ReviewsMissing, Thresholds, VersionUnknown
 from app.models.pydantic import StorableStr
 from app.models.pydantic_confidence import CalibrationRead, ConfidenceBin, DecisionChoice, DecisionRead, ThresholdRead
 from app.worker.calibrating import read_reviewed
@@ -82,6 +84,8 @@ async def choose_decision(name: ModelName, choice: DecisionChoice, state: State,
     database and in the audit log. Other processes follow within 2 s.
     """
     await _own_thresholds(name, state)
+    if choice.labels:
+        await _check_labels(name, choice.labels, state)
     sure_from = choice.sure_from
     if choice.precision is not None:
         sure_from = await _chosen_from_reviews(name, choice.precision, state)
@@ -102,6 +106,18 @@ async def _chosen_from_reviews(name: str, precision: float, state: AppState) -> 
     if calibration.threshold.sure_from is None:
         raise ReviewsMissing(f"Reviews show no confidence from which {precision:.1%} of the results are right.")
     return calibration.threshold.sure_from
+
+
+async def _check_labels(name: str, labels: Iterable[str], state: AppState) -> None:
+    """Raises LabelUnknown for one that the model does not have."""
+    try:
+        known = (await catalog_of(name, state)).by_label
+    except ModelUnknown:
+        # Only workers have the model's folder.
+        return
+    for label in labels:
+        if label not in known:
+            raise LabelUnknown(f"The model {name!r} has no label {label!r}.")
 
 
 async def _version(name: str, state: AppState) -> str:

@@ -1,5 +1,6 @@
 """Filters of lists, which routes share: their parameters, and what words and categories mean."""
 
+import asyncio
 from dataclasses import replace
 from typing import Annotated
 
@@ -46,7 +47,11 @@ async def _filters(
         Decision | None, Query(description="Only predictions that the model is sure of, or not.")
     ] = None,
     category: Annotated[
-        StorableStr, Query(description="Only predictions whose top label belongs to this category, such as `dog`.")
+        StorableStr,
+        Query(
+            description="Only predictions whose top label belongs to this category, such as `dog`, by its name in any "
+            "language."
+        ),
     ] = "",
 ) -> Filters:
     plain = Filters(status, model, label, min_confidence, max_confidence, q, reviewed=reviewed)
@@ -62,10 +67,12 @@ def with_meanings(filters: Filters, state: AppState, category: str = "") -> Filt
     """The filters with the labels that their words mean, and those of a category."""
     catalogs = catalogs_of(state)
     if category:
-        members = {label for catalog in catalogs for label in catalog.labels_in(category)}
+        concerned = _catalogs_of_model(filters.model, state) or catalogs
+        named = ((catalog, catalog.category_named(category)) for catalog in concerned)
+        members = {label for catalog, name in named if name for label in catalog.labels_in(name)}
         filters = replace(filters, labels=tuple(sorted(members)))
-    if named := {label for catalog in catalogs if (label := catalog.label_named(filters.label))} - {filters.label}:
-        filters = replace(filters, label="").within((filters.label, *sorted(named)))
+    if synonyms := {label for catalog in catalogs if (label := catalog.label_named(filters.label))} - {filters.label}:
+        filters = replace(filters, label="").within((filters.label, *sorted(synonyms)))
     # The whole name of a category, or else each word by itself.
     for parts in ([filters.words], words_of(filters.words)):
         meanings = [(part, _labels_for(part, catalogs)) for part in parts]
@@ -78,7 +85,21 @@ def _labels_for(text: str, catalogs: list[LabelCatalog]) -> tuple[str, ...]:
     return tuple(sorted({label for catalog in catalogs for label in catalog.labels_for(text)}))
 
 
+def _catalogs_of_model(name: str, state: AppState) -> list[LabelCatalog]:
+    """That of a model; empty if it is unknown, or elsewhere."""
+    if custom := state.custom.find(name):
+        return [state.custom.catalog(custom)]
+    return [model.catalog for model in state.registry.models if model.name == name]
+
+
 def catalogs_of(state: AppState) -> list[LabelCatalog]:
     """Those of all models, each once; ImageNet's if the models are elsewhere."""
     found = list({id(model.catalog): model.catalog for model in state.registry.models}.values())
     return (found or [imagenet_catalog()]) + state.custom.catalogs()
+
+
+async def catalog_of(name: str, state: AppState) -> LabelCatalog:
+    """Names and categories of a model's labels, also of a custom model. Raises ModelUnknown."""
+    if state.custom.find(name) and (custom := await state.custom.look_up(name)):
+        return state.custom.catalog(custom)
+    return (await asyncio.to_thread(state.registry.get, name)).catalog

@@ -1,17 +1,17 @@
 """Routes of the model registry."""
 
-import asyncio
 from http import HTTPStatus
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query
 
-from app.api.deps import AppState, CurrentCaller, State
+from app.api.deps import CurrentCaller, State
 from app.api.errors import problem_responses
+from app.api.filters import catalog_of
 from app.api.middleware.trailing_slash import refuse_other_methods
 from app.api.params import CustomModelName
-from app.api.upload_body import image_model
-from app.classifier.names.catalog import LabelCatalog, LabelNamesFile
+from app.api.upload_body import image_model, validation_error
+from app.classifier.names.catalog import LabelNamesFile
 from app.db.crud import custom_models, installation, predictions
 from app.domain import LabelUnknown
 from app.models.pydantic_system import CategoryRead, DefaultModel, DefaultModelRead, Info, LabelRead, ModelRead
@@ -61,6 +61,8 @@ async def name_labels(name: CustomModelName, wanted: LabelNamesFile, state: Stat
     Later results have `categories`; searches, filters and the page follow at once.
     """
     model = await custom_models.get(name)
+    if len({entry.label for entry in wanted.labels}) < len(wanted.labels):
+        raise validation_error("labels_invalid", "labels", "Labels must be unique.", name)
     for entry in wanted.labels:
         if entry.label not in model.labels:
             raise LabelUnknown(f"The model {name!r} has no label {entry.label!r}.")
@@ -109,13 +111,6 @@ async def list_categories(name: ModelName, state: State) -> list[CategoryRead]:
         CategoryRead(name=name, parent=category.parent, names=category.names, labels=sorted(catalog.labels_in(name)))
         for name, category in catalog.categories.items()
     ]
-
-
-async def catalog_of(name: str, state: AppState) -> LabelCatalog:
-    """Names and categories of a model's labels, also of a custom model. Raises ModelUnknown."""
-    if state.custom.find(name) and (custom := await state.custom.look_up(name)):
-        return state.custom.catalog(custom)
-    return (await asyncio.to_thread(state.registry.get, name)).catalog
 
 
 @router.get(

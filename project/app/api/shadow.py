@@ -1,5 +1,6 @@
 """Routes that compare a second model with the default one on a share of the uploads."""
 
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
 
@@ -12,6 +13,7 @@ from app.classifier.heads.metrics import DIGITS
 from app.classifier.intervals import difference, mcnemar
 from app.db.crud import shadows
 from app.db.crud.shadows import Paired
+from app.domain import NoWorkerYet
 from app.models.pydantic_shadow import DifferentLabels, PairedResults, ShadowRead, ShadowStart
 
 router = APIRouter(prefix="/shadow", tags=["models"], strict_content_type=False)
@@ -20,7 +22,7 @@ _RESPONSES: Final = problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_U
 
 
 @router.get("", summary="Read how a second model compares", responses=_RESPONSES)
-async def read_shadow() -> ShadowRead:
+async def read_shadow(state: State) -> ShadowRead:
     """Returns the comparison that runs, or else the last one: how often both models say the same, and who is right."""
     report = await shadows.report()
     return ShadowRead(
@@ -28,6 +30,7 @@ async def read_shadow() -> ShadowRead:
         model_version=report.model_version,
         share=report.share,
         running=report.ended_at is None,
+        paused=report.ended_at is None and await _is_default(report.model, state),
         started_at=report.started_at,
         ended_at=report.ended_at,
         started_by=report.who,
@@ -59,7 +62,7 @@ async def start_shadow(wanted: ShadowStart, state: State, caller: CurrentCaller)
     await check_shadow(wanted.model, state)
     await shadows.start(wanted.model, wanted.share, caller)
     await state.model_settings.refresh()
-    return await read_shadow()
+    return await read_shadow(state)
 
 
 @router.delete("", status_code=HTTPStatus.NO_CONTENT, summary="End the comparison", responses=_RESPONSES)
@@ -74,6 +77,12 @@ async def check_shadow(name: str, state: AppState) -> None:
     await image_model(state.dispatch, name)
     if name == (await image_model(state.dispatch, "")).name:
         raise validation_error("model_is_default", "model", "The model is the default: choose another one", name)
+
+
+async def _is_default(name: str, state: AppState) -> bool:
+    with suppress(NoWorkerYet):
+        return name == (await state.dispatch.image_model("")).name
+    return False
 
 
 def _paired(pairs: Paired) -> PairedResults:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from app.models.pydantic import StorableStr
 
 MAX_LABELS: Final = 1_000
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
 
 
 class ConfidenceBin(BaseModel):
@@ -110,7 +110,7 @@ class DecisionChoice(BaseModel):
     sure_from: Share | None = Field(
         default=None, description="The confidence. Null, without `precision`: as in the model's manifest."
     )
-    precision: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] | None = Field(
+    precision: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False, strict=True)] | None = Field(
         default=None,
         description="In place of `sure_from`: the share of sure results that are to be right; the confidence is chosen "
         "from reviews.",

@@ -30,7 +30,12 @@ class ShadowStart(BaseModel):
         description="Name of an image model from /models that is not the default."
     )
     share: float = Field(
-        default=0.1, ge=0.0001, le=1, allow_inf_nan=False, description="Share of the uploads, up to 1 for all."
+        default=0.1,
+        ge=0.0001,
+        le=1,
+        allow_inf_nan=False,
+        strict=True,
+        description="Share of the uploads, up to 1 for all.",
     )
 
 
@@ -72,6 +77,7 @@ class ShadowRead(BaseModel):
                     "model_version": "3f1c5d7e9b2a",
                     "share": 0.1,
                     "running": True,
+                    "paused": False,
                     "started_at": "2026-11-28T09:00:00.000000Z",
                     "ended_at": None,
                     "started_by": "anna",
@@ -93,6 +99,7 @@ class ShadowRead(BaseModel):
     model_version: str | None = Field(description="Of the newest result; the counts are of these versions.")
     share: float
     running: bool
+    paused: bool = Field(description="Whether the model is the default now, so that nothing is compared.")
     started_at: datetime
     ended_at: datetime | None
     started_by: str

@@ -6,8 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from app.api.deps import AppState, State
-from app.api.filters import catalogs_of
-from app.api.models import catalog_of
+from app.api.filters import catalog_of, catalogs_of
 from app.domain import ModelUnknown
 from app.models.pydantic import StorableStr
 from app.pages.errors import PageOrJsonRoute

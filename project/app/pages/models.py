@@ -35,7 +35,7 @@ async def show_models(request: Request, state: State) -> Response:
     speeds = await statistics.speeds([model.name for model in listed if model.kind == "image"])
     comparison = None
     with suppress(ShadowNotFound):
-        comparison = await shadow.read_shadow()
+        comparison = await shadow.read_shadow(state)
     return page(request, "models.html", models=listed, speeds=speeds, shadow=comparison, shares=SHARES)
 
 

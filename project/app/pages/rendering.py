@@ -52,6 +52,8 @@ def local_path(path: str) -> str:
 
 
 def _percent(value: float) -> str:
+    if 0 < value < 0.001:  # noqa: PLR2004 - less than a digit
+        return f"{100 * value:.2g} %"
     return f"{100 * value:.0f} %" if value >= 0.1 else f"{100 * value:.1f} %"  # noqa: PLR2004 - one digit more
 
 

@@ -53,14 +53,12 @@ class Calibrator:
                 self._resting_until = time.monotonic() + PAUSE_FACTOR * (time.monotonic() - started_at)
 
     async def fit_all(self) -> None:
-        """Fit the temperature of each version of a model whose reviews have changed. Raises DatabaseUnavailable."""
+        """Fit the temperature of each version of a model that has reviews. Raises DatabaseUnavailable."""
         versions = await accuracy.by_version()
-        computed = await calibrations.computed()
         for one in versions:
-            # Another process may have been faster.
             labels = await self._label_count(one.model)
-            if not labels or computed.get((one.model, one.model_version)) == (one.reviewed, one.correct, labels):
-                # Unchanged, or a model that this process does not have.
+            if not labels:
+                # Processes that have the model know its labels.
                 continue
             given = await calibrations.reviewed(one.model, one.model_version)
             temperature = await asyncio.to_thread(_temperature, given, labels)

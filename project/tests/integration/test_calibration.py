@@ -109,6 +109,26 @@ async def test_reviews_calibrate_confidences_of_earlier_and_later_results(client
     await calibrated(client, later["id"], exists=False)
 
 
+async def test_other_reviews_of_the_same_number_calibrate_again(client: httpx.AsyncClient) -> None:
+    await review(client, REVIEWS)
+    before = await calibrated(client, 1)
+    # As many are right as before, but others.
+    await execute(
+        "UPDATE predictions SET top_prediction = CASE WHEN confidence < 0.9 THEN 'tabby' WHEN id % 10 < 9 THEN 'lynx' "
+        "ELSE 'tabby' END, reviewed_at = now()"
+    )
+    await execute(
+        "UPDATE predictions SET top_prediction = 'tabby' WHERE id IN (SELECT id FROM predictions "
+        "WHERE top_prediction = 'lynx' ORDER BY id LIMIT (SELECT 70 - count(*) FROM predictions "
+        "WHERE top_prediction = 'tabby'))"
+    )
+    read = (await client.get(CALIBRATION)).json()
+    assert (read["reviews"], read["correct"]) == (120, 70)
+    async with asyncio.timeout(20):
+        while await calibrated(client, 1) == before:
+            await asyncio.sleep(0.05)
+
+
 async def test_label_of_a_person_has_no_calibrated_confidence(client: httpx.AsyncClient) -> None:
     await review(client, REVIEWS)
     await calibrated(client, 1)
@@ -207,6 +227,9 @@ async def test_too_few_reviews_choose_no_threshold(
         {"sure_from": 0.5, "labels": {"": 0.5}},
         {"sure_from": 0.5, "labels": {"tabby": 2}},
         {"threshold": 0.5},
+        {"sure_from": 0.5, "labels": {"no such label": 0.5}},
+        {"sure_from": True},
+        {"sure_from": "0.5"},
     ],
 )
 async def test_invalid_choice_is_refused(client: httpx.AsyncClient, choice: dict[str, Any]) -> None:
@@ -263,3 +286,24 @@ async def test_page_says_how_many_reviews_are_missing(client: httpx.AsyncClient)
     text = (await client.get(f"/statistics/accuracy/{FALLBACK}", headers={"Accept": "text/html"})).text
     assert "70 more reviews at least" in text
     assert "Reviews do not show" not in text
+
+
+async def test_another_model_of_the_same_name_answers_anew(settings: Settings) -> None:
+    async with serving(settings.model_copy(update={"reuse_answers": True})) as client:
+        await taught(client, retrain_after=0)
+        await choose(client, "/models/shapes/decision", sure_from=1.0)
+        await client.put("/models/default", json={"name": "shapes"})
+        first = await answer(client, circles(500))
+        assert first["decision"] == "unsure"
+        await client.delete("/models/shapes")
+        assert (await client.get("/models")).json()[0]["name"] == FALLBACK
+        second = await taught(client, retrain_after=0)
+        assert second["served"]
+        assert (await client.get("/models")).json()[0]["name"] == FALLBACK
+        row = await answer(client, circles(500))
+        assert row["model_version"] == first["model_version"]
+        assert (row["cached"], row["decision"]) == (False, None)
+        names = {"categories": {"shape": {}}, "labels": [{"label": "circle", "category": "shape"}]}
+        await client.put("/models/shapes/labels", json=names)
+        row = await answer(client, circles(500))
+        assert (row["cached"], [one["name"] for one in row["categories"]]) == (False, ["shape"])

@@ -180,6 +180,7 @@ async def test_another_comparison_replaces_the_first(client: httpx.AsyncClient) 
         {"model": ""},
         {"model": OTHER, "share": 0},
         {"model": OTHER, "share": 1.1},
+        {"model": OTHER, "share": True},
         {"share": 0.1},
         {"model": OTHER, "part": 1},
     ],
@@ -193,7 +194,9 @@ async def test_promoted_model_is_no_longer_compared(client: httpx.AsyncClient) -
     await start(client)
     await client.put("/models/default", json={"name": OTHER})
     await classify(client)
-    assert (await client.get("/shadow")).json()["compared"] == 0
+    read = (await client.get("/shadow")).json()
+    assert (read["compared"], read["running"], read["paused"]) == (0, True, True)
+    assert "nothing is compared until" in (await client.get("/catalog", headers={"Accept": "text/html"})).text
     # Back again: it goes on.
     await client.put("/models/default", json={"name": None})
     await classify(client, jpeg(301))

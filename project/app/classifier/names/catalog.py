@@ -80,8 +80,11 @@ class LabelNamesFile(BaseModel):
         for name, category in self.categories.items():
             if category.parent is not None and category.parent not in self.categories:
                 raise ValueError(f"the category {name!r} has the parent {category.parent!r}, which is not a category")
-            if len(list(_chain(name, self.categories))) > MAX_DEPTH:
-                raise ValueError(f"the category {name!r} has more than {MAX_DEPTH} levels above it")
+            chain = list(_chain(name, self.categories))
+            if len(set(chain)) < len(chain):
+                raise ValueError(f"the category {name!r} is in a circle of categories")
+            if len(chain) > MAX_DEPTH:
+                raise ValueError(f"the category {name!r} is on a level below {MAX_DEPTH}")
         for entry in self.labels:
             if entry.category is not None and entry.category not in self.categories:
                 raise ValueError(f"the label {entry.label!r} has the category {entry.category!r}, which does not exist")
@@ -214,6 +217,16 @@ class LabelCatalog:
     def labels_in(self, category: str) -> frozenset[str]:
         """The labels in a category and those below it."""
         return self._by_category.get(category, frozenset())
+
+    def category_named(self, text: str) -> str | None:
+        """The category that people call so in any language, or the category itself; None if there is none."""
+        if text in self.categories:
+            return text
+        folded = text.casefold()
+        for name, category in self.categories.items():
+            if folded in {name.casefold(), *(one.casefold() for one in category.names.values())}:
+                return name
+        return None
 
     @cached_property
     def _by_category(self) -> Mapping[str, frozenset[str]]:

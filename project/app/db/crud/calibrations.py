@@ -83,13 +83,6 @@ async def state_of_reviews() -> tuple[int, datetime | None]:
 
 
 @translate_connection_errors()
-async def computed() -> dict[tuple[str, str], tuple[int, int, int]]:
-    """Reviews, right ones among them, and labels when each version of a model was calibrated, by name and version."""
-    rows = await execute("SELECT model, model_version, reviews, correct, labels FROM calibrations")
-    return {(row["model"], row["model_version"]): (row["reviews"], row["correct"], row["labels"]) for row in rows}
-
-
-@translate_connection_errors()
 async def save(model: str, version: str, reviews: int, correct: int, labels: int, temperature: float | None) -> None:
     """Store the temperature of a version of a model with a number of labels; None: there are too few reviews."""
     await execute(_SAVE, [model, version, reviews, correct, labels, temperature])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.db.connection import execute
-from app.db.crud import audit_log
+from app.db.crud import audit_log, decision_thresholds
 from app.db.driver_internals import from_row
 from app.db.errors import translate_connection_errors
 from app.db.transactions import transaction
@@ -138,7 +138,9 @@ async def delete(name: str, actor: Caller) -> None:
     async with transaction():
         if not await execute(_DELETE, [name, actor.key_id, actor.name, actor.address or None]):
             raise ModelUnknown(f"There is no custom model named {name!r}.")
-        await execute("DELETE FROM decision_thresholds WHERE model = $1", [name])
+        await decision_thresholds.outdate_results(name, forget=True)
+        if await execute("UPDATE installation SET default_model = NULL WHERE default_model = $1 RETURNING id", [name]):
+            await audit_log.record("model.default_chosen", actor, details={"before": name, "after": None})
         await execute("UPDATE shadows SET ended_at = now() WHERE model = $1 AND ended_at IS NULL", [name])
 
 
@@ -167,6 +169,8 @@ async def name_labels(model: CustomModel, names: str, actor: Caller) -> None:
     """Set the names and categories of a model's labels, as JSON."""
     async with transaction():
         await execute("UPDATE custom_models SET label_names = $2 WHERE id = $1", [model.id, names])
+        # Results that were cached before have other categories.
+        await decision_thresholds.outdate_results(model.name, forget=False)
         await audit_log.record("model.labels_named", actor, model.id, {"name": model.name})
 
 

@@ -20,6 +20,12 @@ ON CONFLICT (model) DO UPDATE
 SET sure_from = $2, labels = $3::jsonb, precision = $4, chosen_at = now(), key_id = $5, who = $6
 """
 
+_OUTDATE: Final = """
+INSERT INTO decision_thresholds (model, labels, chosen_at, who) VALUES ($1, '{}', now(), '')
+ON CONFLICT (model) DO UPDATE SET chosen_at = now()
+"""
+_OUTDATE_AND_FORGET: Final = f"{_OUTDATE.rstrip()}, sure_from = NULL, labels = '{{}}', precision = NULL"
+
 
 @translate_connection_errors()
 async def chosen() -> dict[str, Thresholds]:
@@ -48,6 +54,15 @@ async def choose(model: str, thresholds: Thresholds | None, precision: float | N
         old = Thresholds(before.sure_from, before.labels) if before and before.sure_from is not None else None
         details = {"model": model, "before": _described(old), "after": _described(thresholds)}
         await audit_log.record("model.threshold_chosen", actor, details=details)
+
+
+@translate_connection_errors()
+async def outdate_results(model: str, *, forget: bool) -> None:
+    """Have images classified again whose results were cached before.
+
+    ``forget``: the model's thresholds are no longer chosen.
+    """
+    await execute(_OUTDATE_AND_FORGET if forget else _OUTDATE, [model])
 
 
 def _described(thresholds: Thresholds | None) -> dict[str, Any] | None:

@@ -302,7 +302,8 @@ CROSS JOIN LATERAL (
     SELECT id, all_predictions, categories, decision FROM predictions
     WHERE sha256 = requested.sha256 AND model = requested.model AND model_version = requested.model_version
         AND status = 'succeeded'
-        -- A result from before was sure or not by other thresholds, which processes use for up to two seconds.
+        -- A result from before was sure or not by other thresholds, which processes use for up to two seconds, or has
+        -- other categories.
         AND completed_at >= coalesce((
             SELECT chosen_at + interval '4 seconds' FROM decision_thresholds AS chosen
             WHERE chosen.model = requested.model
