@@ -15,7 +15,7 @@ from app.db.crud.search import Filters, Order, Reviewed, Sort
 from app.domain import Decision, Status
 from app.models.pydantic import StorableStr
 
-MAX_IDS: Final = 500
+MAX_IDS: Final = 10_000
 Day = Annotated[date, Field(ge=FIRST_TIME.date(), le=LAST_TIME.date())]
 Moment = Literal[""] | Day | Time
 

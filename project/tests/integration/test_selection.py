@@ -169,3 +169,11 @@ async def test_history_shows_only_the_images_of_its_address(client: httpx.AsyncC
     wide = await client.get("/history?only=1-999999999999999999", headers=BROWSER)
     assert wide.text.count('class="card"') == 5
     assert (await change(client, "delete", everything="true", only="2-3"))["changed"] == 2
+
+
+async def test_address_of_a_batch_lists_all_of_its_images(client: httpx.AsyncClient) -> None:
+    await execute(ROW, ["failed", 1_200])
+    page = await client.get("/history?only=101-1100", headers=BROWSER)
+    assert page.status_code == 200
+    assert (await change(client, "delete", everything="true", only="101-1100"))["changed"] == 1_000
+    assert len((await client.get("/predictions/", params={"limit": 500})).json()) == 200

@@ -1,7 +1,7 @@
 // The page Classify: many images, each with its own progress, error and result.
 "use strict";
 
-const upload = document.getElementById("upload"), MAX_KEPT = 500;
+const upload = document.getElementById("upload"), MAX_KEPT = 500, MAX_ADDRESS = 4000;
 if (upload) {
   const files = document.getElementById("files"), photo = document.getElementById("photo"), folder = document.getElementById("folder");
   const results = document.getElementById("results"), overview = document.getElementById("batch"), maxBytes = Number(upload.dataset.maxBytes);
@@ -67,8 +67,9 @@ if (upload) {
     pauseButton.textContent = isPaused ? _("Resume") : _("Pause");
     retryButton.hidden = failed < 2;
     const ids = jobs.map(job => job.id).filter(Boolean);
-    allLink.hidden = ids.length < 2 || ids.length > MAX_KEPT;
-    allLink.href = `${root}/history?only=${rangesOf(ids)}`;
+    const ranges = rangesOf(ids);
+    allLink.hidden = ids.length < 2 || ranges.length > MAX_ADDRESS;
+    allLink.href = `${root}/history?only=${ranges}`;
   };
   addEventListener("beforeunload", event => {
     // Also those that wait for the service.
