@@ -22,6 +22,7 @@ class InstantEngine(Engine):
         alone: bool = False,  # noqa: ARG002
         embed: bool = False,  # noqa: ARG002
         thresholds: Thresholds | None = None,  # noqa: ARG002
+        details: bool = True,  # noqa: ARG002
     ) -> Classification:
         """Return five labels at once."""
         scores = [LabelScore(label, 0.2) for label in self._default.labels[:5]]

@@ -164,6 +164,9 @@ async def local_dispatch(settings: Settings, storage: Storage, running_engine: E
     )
     count = partial(label_count, registry, custom)
     trainer = Trainer(worker.requests, storage, custom, partial(base_version, registry))
+    shadowing = Shadowing(
+        config, storage, custom, model_settings, lambda: registry.default.name, count, lambda: engine.is_busy
+    )
     inline = InlineClassifier(worker.requests, worker.buffer, policy)
     recovery = Recovery(worker, policy)
     is_embedded = settings.database_url is None
@@ -180,7 +183,7 @@ async def local_dispatch(settings: Settings, storage: Storage, running_engine: E
         model_settings.following(),
         Calibrator(model_settings, count).running(),
         trainer.running(),
-        Shadowing(config, storage, custom, model_settings, lambda: registry.default.name, count).running(),
+        shadowing.running(),
     ):
         notifications, webhook_worker = (
             NotificationListener(url),

@@ -56,7 +56,7 @@ class EngineRequests:
                 if model is None:
                     raise
         answer = await self._custom.answer(
-            model, await self._engine.classify(model.base, data, alone=alone, embed=True)
+            model, await self._engine.classify(model.base, data, alone=alone, embed=True, details=False)
         )
         decision = _decision(answer.scores[0], thresholds) if thresholds else None
         return replace(answer, decision=decision, embedding=answer.embedding if self._embed_all else None)

@@ -72,6 +72,9 @@ async def work(settings: Settings) -> None:
         embed=settings.keep_embeddings,
     )
     count = partial(label_count, registry, custom)
+    shadowing = Shadowing(
+        config, storage, custom, model_settings, lambda: registry.default.name, count, lambda: engine.is_busy
+    )
     trainer = Trainer(worker.requests, storage, custom, partial(base_version, registry))
     async with (
         _observed(settings),
@@ -102,7 +105,7 @@ async def work(settings: Settings) -> None:
                 model_settings.following(),
                 Calibrator(model_settings, count).running(),
                 trainer.running(),
-                Shadowing(config, storage, custom, model_settings, lambda: registry.default.name, count).running(),
+                shadowing.running(),
                 repeating(job_queue.reconcile, settings.recover_seconds, "Recovering lost jobs"),
                 repeating(job_queue.prune, settings.recover_seconds, "Pruning the queue's log"),
             ):

@@ -22,6 +22,7 @@ from app.worker.model_settings import ModelSettings
 log = logging.getLogger(__name__)
 
 SEARCH_SECONDS: Final = 1.0
+BUSY_SECONDS: Final = 0.02
 AT_ONCE: Final = 8
 """Images that are claimed in one statement."""
 INTERNAL_ERROR: Final = "internal_error"
@@ -38,11 +39,14 @@ class Shadowing:
         model_settings: ModelSettings,
         default_name: Callable[[], str],
         label_count: Callable[[str], Awaitable[int]],
+        is_busy: Callable[[], bool],
     ) -> None:
         """``config``: of the engine that classifies. ``default_name``: of the model that MODEL selects.
 
-        ``label_count``: number of a model's labels; 0 if this process does not have the model.
+        ``label_count``: number of a model's labels; 0 if this process does not have the model. ``is_busy``: whether
+        this process classifies an image for others.
         """
+        self._is_busy = is_busy
         self._label_count = label_count
         # It may wait for long: an image takes as many times as long as heartbeats may.
         seconds = config.image_seconds * IDLE_PATIENCE
@@ -84,12 +88,19 @@ class Shadowing:
         default = self._model_settings.default_name or self._default_name()
         if shadow.model == default or not await self._label_count(shadow.model):
             return False
+        await self._until_idle()
         claimed = await shadows.claim(shadow, default, AT_ONCE)
         for one in claimed:
+            await self._until_idle()
             if self._model_settings.shadow != shadow:
                 return False
             await self._classify(shadow, one, requests)
         return bool(claimed)
+
+    async def _until_idle(self) -> None:
+        """Wait until no image of others is classified: even with the lowest priority, memory and caches are shared."""
+        while self._is_busy():  # noqa: ASYNC110 - the engine has no such event
+            await asyncio.sleep(BUSY_SECONDS)
 
     async def _classify(self, shadow: ActiveShadow, claimed: Claimed, requests: EngineRequests) -> None:
         (prediction,) = await predictions.get_all([claimed.prediction_id])

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.classifier.engine.process import Engine
 from app.config import Settings
 from app.db.connection import execute
 from app.db.crud import api_keys, audit_log
@@ -64,6 +65,24 @@ async def test_second_model_classifies_uploads_and_changes_nothing(client: httpx
     for row in (earlier, *rows):
         assert (await client.get(f"/predictions/{row['id']}/")).json() == row
         assert (await client.get(f"/predictions/{row['id']}/history/")).json() == []
+
+
+async def test_second_model_waits_while_images_of_others_are_classified(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = asyncio.Event()
+
+    def busy(_: Engine) -> bool:
+        looked.set()
+        return True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "is_busy", property(busy))
+        await start(client)
+        await classify(client)
+        await asyncio.wait_for(looked.wait(), 20)
+        assert await execute("SELECT FROM shadow_answers") == []
+    await once(client, lambda read: read["compared"] == 1)
 
 
 async def test_only_a_share_of_uploads_is_compared(client: httpx.AsyncClient) -> None:

@@ -194,6 +194,7 @@ class Child:
 
 def _classified(classifier: "Classifier", image: bytes, request: Header) -> tuple[Header, bytes]:
     thresholds = Thresholds(**request["thresholds"]) if request.get("thresholds") else None
+    has_details, catalog = request.get("details", True), classifier.model.catalog
     started_at = time.perf_counter()
     tensor = classifier.decode(image)
     decoded = time.perf_counter()
@@ -201,8 +202,8 @@ def _classified(classifier: "Classifier", image: bytes, request: Header) -> tupl
     best = classifier.best_of(outputs.scores)
     header = {
         "scores": [(score.label, score.confidence) for score in best],
-        "decision": classifier.decide(best, tensor, thresholds),
-        "categories": [(one.name, one.confidence) for one in classifier.model.catalog.sums(outputs.scores)],
+        "decision": classifier.decide(best, tensor, thresholds) if has_details else None,
+        "categories": [(one.name, one.confidence) for one in catalog.sums(outputs.scores)] if has_details else [],
         "model": classifier.model.name,
         "version": classifier.model.version,
         "decode": decoded - started_at,

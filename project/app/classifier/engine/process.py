@@ -129,6 +129,11 @@ class Engine:
                 await self._stop()
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a request waits for its response."""
+        return bool(self._pending)
+
+    @property
     def is_alive(self) -> bool:
         """Whether the process is running."""
         return self._ready.is_set()
@@ -141,17 +146,21 @@ class Engine:
         alone: bool = False,
         embed: bool = False,
         thresholds: Thresholds | None = None,
+        details: bool = True,
     ) -> Classification:
         """The best labels of an image; ``alone``: while the process classifies no other image.
 
         ``embed``: the result has the image's embedding as well, if the model has an output for it.
-        ``thresholds``: from which the result is sure, instead of those in the model's manifest.
+        ``thresholds``: from which the result is sure, instead of those in the model's manifest. Without ``details``, it
+        has neither a decision nor categories.
         Raises ImageUnreadable, ModelUnknown or ModelBroken, EngineFailed, or EngineDied if the process died:
         EngineInterrupted if another image was the cause.
         """
         header: Header = {"do": "classify", "model": model, "embed": embed}
         if thresholds:
             header["thresholds"] = asdict(thresholds)
+        if not details:
+            header["details"] = False
         slots = await self._acquire(self._slot_count if alone else 1)
         try:
             response = await self._send(header, data)
@@ -169,7 +178,8 @@ class Engine:
         model, version, vector = result["model"], result["version"], result.get("body")
         embedding = ImageEmbedding(model, version, vector, code_of(vector)) if vector else None
         categories = [CategoryScore(name, confidence) for name, confidence in result["categories"]]
-        return Classification(scores, model, version, seconds, embedding, categories, Decision(result["decision"]))
+        decision = Decision(result["decision"]) if result["decision"] else None
+        return Classification(scores, model, version, seconds, embedding, categories, decision)
 
     async def _acquire(self, count: int) -> int:
         acquired = 0
