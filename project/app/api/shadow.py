@@ -59,7 +59,7 @@ async def start_shadow(wanted: ShadowStart, state: State, caller: CurrentCaller)
     That happens while nothing else wants the processor, and delays no upload. Predictions keep the default model's
     results. Promote the second model with `PUT /models/default`.
     """
-    await check_shadow(wanted.model, state)
+    await _check_shadow(wanted.model, state)
     await shadows.start(wanted.model, wanted.share, caller)
     await state.model_settings.refresh()
     return await read_shadow(state)
@@ -72,7 +72,7 @@ async def end_shadow(state: State, caller: CurrentCaller) -> None:
     await state.model_settings.refresh()
 
 
-async def check_shadow(name: str, state: AppState) -> None:
+async def _check_shadow(name: str, state: AppState) -> None:
     """Raise a validation error if a model cannot be compared with the default one."""
     await image_model(state.dispatch, name)
     if name == (await image_model(state.dispatch, "")).name:

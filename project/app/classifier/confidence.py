@@ -19,7 +19,7 @@ MIN_REVIEWS: Final = 100
 MIN_OF_EACH: Final = 10
 """Right and wrong results among them: without the ones or the others, any temperature would do."""
 MIN_SURE: Final = 20
-"""Reviews at and above a threshold, below which it is not proposed."""
+"""Reviews with equal weights (``Threshold.effective``) from a threshold on, below which it is not proposed."""
 BINS: Final = 10
 """Of the reliability curve, equally wide."""
 STRATA: Final = 20

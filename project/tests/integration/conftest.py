@@ -126,7 +126,15 @@ def uploaded_files(settings: Settings) -> list[Path]:
 def processes() -> list[psutil.Process]:
     """The running processes that read images for the service, without the engines that tests share."""
     children = [one for one in psutil.Process().children() if one.pid not in SHARED.pids()]
-    return [one for one in children if "app.classifier.engine.child" in one.cmdline()]
+    return [one for one in children if _reads_images(one)]
+
+
+def _reads_images(process: psutil.Process) -> bool:
+    try:
+        return "app.classifier.engine.child" in process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        # It has ended just now.
+        return False
 
 
 def limit(process: psutil.Process, name: str) -> int:

@@ -1,6 +1,5 @@
 """Confidences that reviews calibrate, and the thresholds that people choose."""
 
-import asyncio
 import csv
 import json
 from collections.abc import AsyncIterator, Iterable
@@ -19,6 +18,7 @@ from tests.conftest import FALLBACK
 from tests.drawings import circles
 from tests.integration.conftest import serving
 from tests.pictures import jpeg
+from tests.polling import until
 from tests.teaching import answer, taught
 from tests.uploading import WAIT, classify
 
@@ -61,12 +61,12 @@ async def review(client: httpx.AsyncClient, reviews: Iterable[tuple[float, str]]
 
 async def calibrated(client: httpx.AsyncClient, prediction: int, *, exists: bool = True) -> float | None:
     """The calibrated confidence of a prediction, once there is one, or none any more."""
-    async with asyncio.timeout(20):
-        while True:
-            found = (await client.get(f"/predictions/{prediction}/")).json()["calibrated_confidence"]
-            if (found is not None) is exists:
-                return float(found) if exists else None
-            await asyncio.sleep(0.05)
+
+    async def read() -> float | None:
+        found: float | None = (await client.get(f"/predictions/{prediction}/")).json()["calibrated_confidence"]
+        return found
+
+    return await until(read, lambda found: (found is not None) is exists)
 
 
 async def choose(client: httpx.AsyncClient, path: str = DECISION, **choice: Any) -> dict[str, Any]:
@@ -124,9 +124,7 @@ async def test_other_reviews_of_the_same_number_calibrate_again(client: httpx.As
     )
     read = (await client.get(CALIBRATION)).json()
     assert (read["reviews"], read["correct"]) == (120, 70)
-    async with asyncio.timeout(20):
-        while await calibrated(client, 1) == before:
-            await asyncio.sleep(0.05)
+    await until(lambda: calibrated(client, 1), lambda found: found != before)
 
 
 async def test_label_of_a_person_has_no_calibrated_confidence(client: httpx.AsyncClient) -> None:
@@ -303,6 +301,9 @@ async def test_another_model_of_the_same_name_answers_anew(settings: Settings) -
         row = await answer(client, circles(500))
         assert row["model_version"] == first["model_version"]
         assert (row["cached"], row["decision"]) == (False, None)
+        # Without the deletion's own effect on cached results.
+        await execute("UPDATE decision_thresholds SET chosen_at = chosen_at - interval '4 seconds'")
+        assert (await answer(client, circles(500)))["cached"]
         names = {"categories": {"shape": {}}, "labels": [{"label": "circle", "category": "shape"}]}
         await client.put("/models/shapes/labels", json=names)
         row = await answer(client, circles(500))

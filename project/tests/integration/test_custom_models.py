@@ -131,7 +131,6 @@ async def test_labels_with_percent_signs_are_shown(client: httpx.AsyncClient) ->
     await add(client, {f"{labels[0]}/1.jpg": circles(1), f"{labels[1]}/1.jpg": stripes(1)})
     assert "50%" in (await train(client))["error"]["message"]
     html = {"Accept": "text/html"}
-    assert "3 more" not in (await client.get("/teach/shapes", headers=html)).text
     page = await client.get("/teach/shapes", headers=html)
     assert (page.status_code, "2 more of" in page.text) == (200, True)
     form = {"label": "50%"}

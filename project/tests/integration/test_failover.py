@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from app.db.migrations import migrate
 from app.domain import NoWorkerYet
 from app.worker.job_queue import install
 from tests.integration.conftest import serving
+from tests.polling import until
 from tests.resilience.cluster import Process
 from tests.servers import PostgresServer, running
 from tests.uploading import upload
@@ -44,13 +45,6 @@ async def standby(tmp_path: Path, settings: Settings) -> AsyncIterator[PostgresS
         yield standby
 
 
-async def until(client: httpx.AsyncClient, path: str, is_reached: Callable[[httpx.Response], bool]) -> httpx.Response:
-    async with asyncio.timeout(SECONDS):
-        while not is_reached(answer := await client.get(path)):
-            await asyncio.sleep(0.1)
-    return answer
-
-
 async def refuses_changes(client: httpx.AsyncClient, *uploads_may_say: str) -> None:
     assert [row["status"] for row in (await client.get("/predictions/")).json()] == ["succeeded"]
     for refused in (
@@ -62,7 +56,7 @@ async def refuses_changes(client: httpx.AsyncClient, *uploads_may_say: str) -> N
         assert refused.status_code == 503
         assert refused.json()["detail"] in {READ_ONLY, *uploads_may_say}
         assert refused.headers["Retry-After"]
-    ready = await until(client, "/ready", lambda answer: answer.json()["database"] != "ok")
+    ready = await until(lambda: client.get("/ready"), lambda answer: answer.json()["database"] != "ok")
     assert ready.status_code == 503
     assert ready.json()["database"] == READ_ONLY
 
@@ -73,7 +67,7 @@ async def test_service_that_starts_on_a_standby_works_once_it_is_promoted(
     async with serving(on(settings, standby)) as client:
         await refuses_changes(client)
         standby.promote()
-        await until(client, "/ready", lambda answer: answer.status_code == 200)
+        await until(lambda: client.get("/ready"), lambda answer: answer.status_code == 200)
         assert (await upload(client, wait=True)).json()["status"] == "succeeded"
     assert "Traceback" not in caplog.text
     assert not [record for record in caplog.records if record.exc_info]
@@ -108,6 +102,6 @@ async def test_worker_that_starts_on_a_standby_works_once_it_is_promoted(
         # A worker cannot announce its models yet.
         await refuses_changes(client, str(NoWorkerYet()))
         standby.promote()
-        await until(client, "/ready", lambda answer: answer.status_code == 200)
+        await until(lambda: client.get("/ready"), lambda answer: answer.status_code == 200)
         assert (await upload(client, wait=True)).json()["status"] == "succeeded"
     assert "Traceback" not in log.read_text()

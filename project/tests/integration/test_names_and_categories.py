@@ -228,8 +228,17 @@ async def test_labels_of_a_custom_model_have_names_and_categories(client: httpx.
     for category in ("round", "Rundes", "ROUND", "Form"):
         assert await found(category=category) == both, category
     assert await found(category="mammal") == []
-    page = await client.get(f"/history/{row['id']}", headers={"Accept": "text/html", "Accept-Language": "de"})
-    assert "Kreis" in page.text
+    html = {"Accept": "text/html", "Accept-Language": "de"}
+    assert "Kreis" in (await client.get(f"/history/{row['id']}", headers=html)).text
+    # A search keeps the category.
+    page = await client.get("/history?category=round", headers=html)
+    search = page.text.partition('role="search">')[2].partition("</form>")[0]
+    assert '<input type="hidden" name="category" value="round">' in search
+    # Of the model that is asked for: its label tabby is in no category.
+    correction = {"top_prediction": "tabby", "confidence": 1, "new_label": True}
+    assert (await client.put(f"/predictions/{row['id']}/", json=correction)).status_code == 200
+    assert await found(category="cat") == []
+    assert [one["id"] for one in (await client.get("/predictions/?category=cat")).json()] == [row["id"]]
 
 
 @pytest.mark.process

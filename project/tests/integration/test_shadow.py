@@ -18,6 +18,7 @@ from tests.conftest import FALLBACK
 from tests.drawings import circles, stripes
 from tests.integration.conftest import AddModel, processes, serving
 from tests.pictures import jpeg
+from tests.polling import until
 from tests.teaching import taught
 from tests.uploading import classify
 
@@ -45,11 +46,11 @@ async def start(client: httpx.AsyncClient, model: str = OTHER, share: float = 1)
 
 
 async def once(client: httpx.AsyncClient, is_reached: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    async with asyncio.timeout(60):
-        while not is_reached(read := (await client.get("/shadow")).json()):
-            await asyncio.sleep(0.05)
-    found: dict[str, Any] = read
-    return found
+    async def read() -> dict[str, Any]:
+        found: dict[str, Any] = (await client.get("/shadow")).json()
+        return found
+
+    return await until(read, is_reached)
 
 
 async def test_second_model_classifies_uploads_and_changes_nothing(client: httpx.AsyncClient) -> None:

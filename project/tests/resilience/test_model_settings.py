@@ -1,30 +1,19 @@
 """What people choose for models, and what reviews say, in all processes of a service with workers."""
 
-import asyncio
 import itertools
 import shutil
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from tests.conftest import FALLBACK
 from tests.pictures import jpeg
+from tests.polling import until
 from tests.resilience.conftest import NewCluster
 from tests.uploading import classify
 
-SECONDS = 30
-"""Far longer than it takes: processes read choices every two seconds, and workers announce models every five."""
 OTHER = "other"
 TIGER = "n02129604_tiger.jpg"
-
-
-async def once(step: Callable[[], Awaitable[Any]], is_reached: Callable[[Any], bool]) -> Any:
-    async with asyncio.timeout(SECONDS):
-        while not is_reached(found := await step()):
-            await asyncio.sleep(0.1)
-    return found
 
 
 async def test_workers_follow_thresholds_and_web_processes_need_no_model_folder(
@@ -36,7 +25,7 @@ async def test_workers_follow_thresholds_and_web_processes_need_no_model_folder(
     await cluster.ready()
     async with httpx.AsyncClient(base_url=web, timeout=30) as client:
         path = f"/models/{FALLBACK}/decision"
-        read = (await once(lambda: client.get(path), lambda answer: answer.status_code == 200)).json()
+        read = (await until(lambda: client.get(path), lambda answer: answer.status_code == 200)).json()
         assert (read["sure_from"], read["source"]) == (0.4, "model")
         data = (labelled_images / TIGER).read_bytes()
         numbers = itertools.count()
@@ -45,9 +34,9 @@ async def test_workers_follow_thresholds_and_web_processes_need_no_model_folder(
             return str((await classify(client, data + b"%d" % next(numbers)))["decision"])
 
         await client.put(path, json={"sure_from": 0.0})
-        await once(decision, lambda found: found == "sure")
+        await until(decision, lambda found: found == "sure")
         await client.put(path, json={"sure_from": 1.0})
-        await once(decision, lambda found: found == "unsure")
+        await until(decision, lambda found: found == "unsure")
         assert (await client.get(f"/models/{FALLBACK}/calibration")).json()["missing_reviews"] == 100
 
 
@@ -64,9 +53,9 @@ async def test_workers_compare_a_second_model(new_cluster: NewCluster, models_di
         async def start() -> httpx.Response:
             return await client.put("/shadow", json={"model": OTHER, "share": 1})
 
-        await once(start, lambda answer: answer.status_code == 200)
+        await until(start, lambda answer: answer.status_code == 200)
         for number in range(6):
             await classify(client, jpeg(300 + number))
-        read = (await once(lambda: client.get("/shadow"), lambda answer: answer.json()["compared"] == 6)).json()
+        read = (await until(lambda: client.get("/shadow"), lambda answer: answer.json()["compared"] == 6)).json()
         assert (read["same"], read["failed"]) == (6, 0)
         assert (await client.delete("/shadow")).status_code == 204
