@@ -5,6 +5,7 @@ tries again; its output is printed only if it fails, too. Uses the standard libr
 installed.
 """
 
+import itertools
 import os
 import re
 import subprocess
@@ -15,12 +16,13 @@ from typing import Final
 PIP: Final = (sys.executable, "-m", "pip")
 INSTALL: Final = ("install", "--require-hashes", "--no-deps")
 REQUIREMENT: Final = re.compile(r"^[A-Za-z0-9]", re.MULTILINE)
-PIP_OPTION: Final = re.compile(
-    r"^(global|install|:env:)\.(index-url|extra-index-url|find-links|no-index|cert)='(.*)'$", re.MULTILINE
-)
-"""A line of ``pip config list``: section, option, value."""
-PRECEDENCE: Final = ("global", "install", ":env:")
-"""Sections of pip's configuration; later ones win."""
+PIP_FILES: Final = re.compile(r"(\w+):")
+"""A line of ``pip config debug`` before the files of a kind."""
+PIP_OPTION: Final = re.compile(r"    (\w+)\.([\w-]+): (.*)")
+"""A line with an option of a file: section, name, and the first line of the value."""
+SECTIONS: Final = ("global", "install")
+FILES: Final = ("global", "user", "site", "env")
+"""Sections and kinds of files in pip's configuration; later ones win, sections first."""
 UV_OPTIONS: Final = {"index-url": "--default-index", "extra-index-url": "--index", "find-links": "--find-links"}
 
 
@@ -72,21 +74,45 @@ def _with_uv(python: str, requirements: str) -> bool:
 
 def _like_pip() -> tuple[list[str], dict[str, str]]:
     """Options and environment that make uv use the indexes and certificates of pip's configuration."""
-    configured = subprocess.run([*PIP, "config", "list"], capture_output=True, text=True).stdout
     # The hashes decide, not the order of the indexes.
     options = ["--index-strategy", "unsafe-best-match"]
     environment = {"UV_SYSTEM_CERTS": "1"}
-    found = sorted(PIP_OPTION.findall(configured), key=lambda line: PRECEDENCE.index(line[0]))
-    values = {name: value for _, name, value in found}
-    for name, value in values.items():
+    for name, value in _pip_options().items():
         if name == "cert":
             environment["SSL_CERT_FILE"] = value
         elif name == "no-index":
             options += ["--no-index"] * (value.lower() in {"1", "true", "yes", "on"})
-        else:
-            for one in value.replace("\\n", " ").split():
+        elif name in UV_OPTIONS:
+            for one in value.split():
                 options += [UV_OPTIONS[name], one]
     return options, environment
+
+
+def _pip_options() -> dict[str, str]:
+    """The options of pip's configuration that apply to ``pip install``; lines of a value are separated by spaces.
+
+    ``pip config debug`` names the kind of each file; ``pip config list`` of newer versions sorts values by path.
+    """
+    shown = subprocess.run([*PIP, "config", "debug"], capture_output=True, text=True).stdout
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    files = name = ""
+    values: dict[str, str] = {}
+    for line in shown.splitlines():
+        if header := PIP_FILES.fullmatch(line):
+            files = header[1]
+        elif option := PIP_OPTION.fullmatch(line):
+            values, name = found.setdefault((option[1], files), {}), option[2]
+            values[name] = option[3]
+        elif name in values and line.startswith("    "):
+            values[name] += f" {line.strip()}"
+    effective: dict[str, str] = {}
+    for place in itertools.product(SECTIONS, FILES):
+        effective |= found.get(place, {})
+    prefix = "PIP_"
+    for variable in os.environ:
+        if variable.startswith(prefix):
+            effective[variable.removeprefix(prefix).lower().replace("_", "-")] = os.environ[variable]
+    return effective
 
 
 def _with_pip(python: str, requirements: str, progress: Progress) -> int:

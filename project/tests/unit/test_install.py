@@ -62,6 +62,19 @@ def test_environment_takes_precedence_over_files_and_other_commands_do_not_count
     assert "https://download.example/simple" not in options
 
 
+@pytest.mark.parametrize("name", ["a", "z"])
+def test_file_of_the_user_takes_precedence_over_that_of_the_system_whatever_its_path(name: str, tmp_path: Path) -> None:
+    """Newer versions of pip list files by their paths."""
+    own, system = tmp_path / name, tmp_path / "m" / "pip"
+    for folder in (own, system):
+        folder.mkdir(parents=True)
+    (system / "pip.conf").write_text("[global]\nindex-url = https://system.example/simple\n")
+    configuration = "[global]\nindex-url = https://own.example/simple\n"
+    options, _ = uv_options(configuration, own, XDG_CONFIG_DIRS=str(system.parent))
+    assert "https://own.example/simple" in options
+    assert "https://system.example/simple" not in options
+
+
 def test_no_index_is_passed_on(tmp_path: Path) -> None:
     assert "--no-index" in uv_options("[global]\nno-index = true\n", tmp_path)[0]
     assert "--no-index" not in uv_options("[global]\nno-index = false\n", tmp_path)[0]
