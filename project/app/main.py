@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from typing import Any, Final, TypedDict
 
 from fastapi import FastAPI
@@ -95,10 +95,16 @@ CORS_EXPOSED: Final = (
 """Response headers that other origins' scripts may read, besides the usual ones."""
 
 
-def create_application(settings: Settings, engine: Engine | None = None) -> FastAPI:
+def create_application(
+    settings: Settings,
+    engine: Engine | None = None,
+    *,
+    inspectors: Inspectors | None = None,
+    renderer: Renderer | None = None,
+) -> FastAPI:
     """Build the application; nothing is started before its lifespan begins.
 
-    ``engine``: a running engine to use instead of starting one.
+    ``engine``, ``inspectors``, ``renderer``: running ones to use instead of starting others.
     """
     anonymous = AnonymousAccess(settings.anonymous, settings.allowed_host_names)
 
@@ -108,16 +114,14 @@ def create_application(settings: Settings, engine: Engine | None = None) -> Fast
         await storage.prepare()
         backlog = Backlog(settings.max_pending)
         config, renditions = engine_config(settings, None), Renditions(settings)
-        inspectors, renderer = (
-            Inspectors(config, settings.max_upload_bytes, settings.max_image_pixels),
-            Renderer(config),
-        )
+        inspecting = inspectors or Inspectors(config, settings.max_upload_bytes, settings.max_image_pixels)
+        rendering = renderer or Renderer(config)
         async with (
             tracing.sending(settings.traces_url),
             _dispatching(settings, storage, engine) as backend,
             backlog.measured(),
-            inspectors.running(),
-            renderer.running(),
+            nullcontext() if inspectors else inspecting.running(),
+            nullcontext() if renderer else rendering.running(),
             renditions.running(),
             AsyncExitStack() as stack,
         ):
@@ -125,7 +129,7 @@ def create_application(settings: Settings, engine: Engine | None = None) -> Fast
             await _check_keys(settings)
             await anonymous.refresh()
             yield LifespanState(
-                app_state=make_state(settings, storage, backend, backlog, inspectors, renderer, renditions)
+                app_state=make_state(settings, storage, backend, backlog, inspecting, rendering, renditions)
             )
 
     # Serves Swagger UI and ReDoc from a package instead of a CDN, so that they work without the internet.

@@ -24,7 +24,7 @@ from app.main import create_application
 from app.storage.keys import OWNER
 from tests import uploading
 from tests.conftest import FALLBACK
-from tests.integration.engines import SHARED
+from tests.integration.shared_processes import SHARED
 
 
 def of_database(url: str, name: str) -> str:
@@ -87,19 +87,19 @@ def settings(settings: Settings, database_url: str) -> Settings:
 
 
 @pytest.fixture(scope="session", autouse=True)
-async def _shared_engines(models_dir: Path, all_models: Path) -> AsyncIterator[None]:
+async def _shared_processes(models_dir: Path, all_models: Path) -> AsyncIterator[None]:
     SHARED.folders = {models_dir, all_models}
     yield
     await SHARED.stop()
 
 
 @asynccontextmanager
-async def serving(settings: Settings, *, own_engine: bool = False) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the real application, which starts and stops as in a server, but for the engine.
+async def serving(settings: Settings, *, own_processes: bool = False) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the real application, which starts and stops as in a server, but for the processes that read images.
 
-    ``own_engine``: it does not use the engine of other tests.
+    ``own_processes``: it does not use those of other tests.
     """
-    application = create_application(settings, None if own_engine else await SHARED.engine_for(settings))
+    application = create_application(settings, **({} if own_processes else await SHARED.running_for(settings)))
     async with application.router.lifespan_context(application) as state:
 
         async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,7 +124,7 @@ def uploaded_files(settings: Settings) -> list[Path]:
 
 
 def processes() -> list[psutil.Process]:
-    """The running processes that read images for the service, without the engines that tests share."""
+    """The running processes that read images for the service, without those that tests share."""
     children = [one for one in psutil.Process().children() if one.pid not in SHARED.pids()]
     return [one for one in children if _reads_images(one)]
 

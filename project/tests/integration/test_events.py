@@ -14,8 +14,8 @@ from app.config import Settings
 from app.db.connection import execute
 from app.db.notifications import MAX_UNREAD, StatusEvent, Subscription
 from app.main import create_application
-from tests.integration.engines import SHARED
 from tests.integration.rows import ROW
+from tests.integration.shared_processes import SHARED
 from tests.pictures import jpeg
 
 pytestmark = pytest.mark.process
@@ -26,7 +26,7 @@ Event = tuple[str, dict[str, object]]
 @asynccontextmanager
 async def served(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, Server]]:
     """The application on a real server: httpx' ASGI transport returns a response only when it is complete."""
-    application = create_application(settings, await SHARED.engine_for(settings))
+    application = create_application(settings, **await SHARED.running_for(settings))
     server = Server(uvicorn.Config(application, port=0, log_config=None, timeout_graceful_shutdown=30))
     serving = asyncio.create_task(server.serve())
     async with asyncio.timeout(30):

@@ -76,7 +76,7 @@ async def test_unchanged_image_is_304(client: httpx.AsyncClient) -> None:
 
 
 async def test_rendering_survives_its_process_and_leaves_classification_alone(settings: Settings) -> None:
-    async with serving(settings, own_engine=True) as client:
+    async with serving(settings, own_processes=True) as client:
         path = f"/predictions/{(await classify(client, jpeg()))['id']}/image/"
         (engine,) = processes()
         assert opened(await client.get(path)).size == (400, 300)

@@ -1,0 +1,83 @@
+"""Running processes that read images, which tests share: each start takes up to half a second of CPU time."""
+
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
+from typing import Any, Protocol, TypedDict, TypeVar
+
+from app.classifier.engine.inspectors import Inspectors
+from app.classifier.engine.process import Engine
+from app.classifier.engine.renderer import Renderer
+from app.classifier.engine.startup import engine_config, load_registry
+from app.config import Settings
+
+
+class Running(TypedDict, total=False):
+    """What an application is to use instead of starting its own."""
+
+    engine: Engine
+    inspectors: Inspectors
+    renderer: Renderer
+
+
+class Runs(Protocol):
+    """Has a process or several."""
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Run while inside."""
+
+
+Shared = TypeVar("Shared", bound=Runs)
+
+
+class SharedProcesses:
+    """Processes by their configuration, for applications whose folder of models is one of ``folders``."""
+
+    def __init__(self) -> None:
+        self.folders: set[Path] = set()
+        self._shared: list[tuple[tuple[Any, ...], Runs]] = []
+        self._stack = AsyncExitStack()
+
+    async def running_for(self, settings: Settings) -> Running:
+        """What an application with these settings would start; nothing if it has models of its own."""
+        if settings.queue != "local" or settings.models not in self.folders:
+            return {}
+        config = engine_config(settings, load_registry(settings).default)
+        without_model, limits = engine_config(settings, None), (settings.max_upload_bytes, settings.max_image_pixels)
+        return {
+            "engine": await self._started(Engine(config), config),
+            "inspectors": await self._started(Inspectors(without_model, *limits), without_model, limits),
+            "renderer": await self._started(Renderer(without_model), without_model),
+        }
+
+    async def _started(self, new: Shared, *configuration: Any) -> Shared:
+        """What runs already with the same configuration, or else the new one."""
+        for known, shared in self._shared:
+            if isinstance(shared, type(new)) and known == configuration:
+                return shared
+        await self._stack.enter_async_context(new.running())
+        self._shared.append((configuration, new))
+        return new
+
+    def pids(self) -> set[int]:
+        """Process IDs of all of them."""
+        engines = [engine for _, shared in self._shared for engine in _engines(shared)]
+        return {engine._process.pid for engine in engines if engine._has_started}
+
+    async def stop(self) -> None:
+        """Stop all of them."""
+        await self._stack.aclose()
+
+
+def _engines(shared: Runs) -> Iterator[Engine]:
+    match shared:
+        case Engine():
+            yield shared
+        case Inspectors():
+            yield from shared._engines
+        case Renderer():
+            yield shared._engine
+
+
+SHARED = SharedProcesses()
+"""The processes that the tests of this one share."""
