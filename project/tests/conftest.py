@@ -1,6 +1,7 @@
 """Fixtures of all tests. ``make test`` passes the folder of models; tests create everything else themselves."""
 
 import asyncio
+import gc
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 
 from app.config import Settings
@@ -17,6 +19,28 @@ from app.worker.job_queue import install
 
 SHARED_IMAGES = Path(__file__).resolve().parents[3] / "shared" / "images"
 FALLBACK = "efficientnet_lite0"
+IN_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest creates a folder of its own there
+ROOM_BYTES = 8 * 2**30
+"""Free memory from which the tests' files are kept there; they take up to 2.3 GiB."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the tests' files in memory where there is room, unless a place is given.
+
+    They create a database every few hundred milliseconds, each of 300 files. Where others have just been removed, ext4
+    takes 85 ms for that, and memory 7 ms.
+    """
+    is_given = config.option.basetemp or {"PYTEST_DEBUG_TEMPROOT", "TMPDIR"} & set(os.environ)
+    if not is_given and _has_room(IN_MEMORY):
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(IN_MEMORY)
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether files can be kept, and executed, in a folder in memory."""
+    if not os.access(folder, os.W_OK) or os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        return False
+    return min(shutil.disk_usage(folder).free, psutil.virtual_memory().available) >= ROOM_BYTES
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -36,6 +60,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if getattr(session.config.option, "loadgroup", False):
         for item in session.items:
             assert "@" in item.nodeid or not item.get_closest_marker("xdist_group"), f"{item.nodeid} has no group"
+    # All modules and tests stay until the end: collections need not look at them again and again.
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
