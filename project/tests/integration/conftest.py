@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
+from unittest.mock import patch
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -17,6 +18,7 @@ import pytest
 from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
 
+from app.classifier.engine.model_check import ModelProbe
 from app.config import Settings
 from app.db.connection import connected as connect
 from app.db.migrations import migrate
@@ -24,7 +26,7 @@ from app.main import create_application
 from app.storage.keys import OWNER
 from tests import uploading
 from tests.conftest import FALLBACK
-from tests.integration.shared_processes import SHARED
+from tests.integration.shared_processes import SHARED, RememberingProbe, Running
 
 
 def of_database(url: str, name: str) -> str:
@@ -87,8 +89,8 @@ def settings(settings: Settings, database_url: str) -> Settings:
 
 
 @pytest.fixture(scope="session", autouse=True)
-async def _shared_processes(models_dir: Path, all_models: Path) -> AsyncIterator[None]:
-    SHARED.folders = {models_dir, all_models}
+async def _shared_processes(models_dir: Path, all_models: Path, two_models_dir: Path) -> AsyncIterator[None]:
+    SHARED.folders = {models_dir, all_models, two_models_dir}
     yield
     await SHARED.stop()
 
@@ -99,16 +101,19 @@ async def serving(settings: Settings, *, own_processes: bool = False) -> AsyncIt
 
     ``own_processes``: it does not use those of other tests.
     """
-    application = create_application(settings, **({} if own_processes else await SHARED.running_for(settings)))
-    async with application.router.lifespan_context(application) as state:
+    running: Running = {} if own_processes else await SHARED.running_for(settings)
+    application = create_application(settings, **running)
+    lifespan = application.router.lifespan_context(application)
+    with patch("app.worker.dispatch_local.ModelProbe", RememberingProbe if running else ModelProbe):
+        async with lifespan as state:
 
-        async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
-            scope["state"] = dict(state or {})
-            await application(scope, receive, send)
+            async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+                scope["state"] = dict(state or {})
+                await application(scope, receive, send)
 
-        transport = httpx.ASGITransport(with_state, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8004") as client:
-            yield client
+            transport = httpx.ASGITransport(with_state, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8004") as client:
+                yield client
 
 
 @pytest.fixture
@@ -177,6 +182,29 @@ def upload(client: httpx.AsyncClient) -> Upload:
     return post
 
 
+SECOND_MODEL = "second"
+
+
+def copy_model(models: Path, folder: Path, name: str = FALLBACK) -> Path:
+    """Copy the fallback model from a folder of models into another one, under this name; returns its folder."""
+    path = folder / name
+    path.mkdir()
+    for file in (models / FALLBACK).iterdir():
+        shutil.copy(file, path)
+    manifest = (path / "model.toml").read_text().replace(f'name = "{FALLBACK}"', f'name = "{name}"', 1)
+    (path / "model.toml").write_text(manifest)
+    return path
+
+
+@pytest.fixture(scope="session")
+def two_models_dir(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the fallback model and another one, a copy of it. Tests must not change it."""
+    folder = tmp_path_factory.mktemp("two-models")
+    for name in (FALLBACK, SECOND_MODEL):
+        copy_model(models_dir, folder, name)
+    return folder
+
+
 AddModel = Callable[..., Path]
 
 
@@ -193,12 +221,7 @@ def add_model(models_dir: Path, folder: Path) -> AddModel:
     """Adds a copy of the fallback model under another name."""
 
     def add(name: str = FALLBACK, **files: bytes) -> Path:
-        path = folder / name
-        path.mkdir()
-        for file in (models_dir / FALLBACK).iterdir():
-            shutil.copy(file, path)
-        manifest = (path / "model.toml").read_text().replace(f'name = "{FALLBACK}"', f'name = "{name}"', 1)
-        (path / "model.toml").write_text(manifest)
+        path = copy_model(models_dir, folder, name)
         for file_name, content in files.items():
             (path / file_name.replace("_toml", ".toml")).write_bytes(content)
         return path
@@ -206,13 +229,8 @@ def add_model(models_dir: Path, folder: Path) -> AddModel:
     return add
 
 
-SECOND_MODEL = "second"
-
-
 @pytest.fixture
-async def two_model_client(settings: Settings, add_model: AddModel) -> AsyncIterator[httpx.AsyncClient]:
+async def two_model_client(settings: Settings, two_models_dir: Path) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application with another model, a copy of the fallback model."""
-    models = add_model().parent
-    add_model(SECOND_MODEL)
-    async with serving(settings.model_copy(update={"models_dir": models})) as client:
+    async with serving(settings.model_copy(update={"models_dir": two_models_dir})) as client:
         yield client

@@ -1,14 +1,17 @@
 """Running processes that read images, which tests share: each start takes up to half a second of CPU time."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from typing import Any, Protocol, TypedDict, TypeVar
+from typing import Any, ClassVar, Protocol, TypedDict, TypeVar
 
 from app.classifier.engine.inspectors import Inspectors
+from app.classifier.engine.model_check import ModelProbe
 from app.classifier.engine.process import Engine
 from app.classifier.engine.renderer import Renderer
 from app.classifier.engine.startup import engine_config, load_registry
+from app.classifier.manifest import Model
 from app.config import Settings
 
 
@@ -35,6 +38,7 @@ class SharedProcesses:
 
     def __init__(self) -> None:
         self.folders: set[Path] = set()
+        self._defaults: dict[tuple[Path, str, str], Model] = {}
         self._shared: list[tuple[tuple[Any, ...], Runs]] = []
         self._stack = AsyncExitStack()
 
@@ -42,13 +46,20 @@ class SharedProcesses:
         """What an application with these settings would start; nothing if it has models of its own."""
         if settings.queue != "local" or settings.models not in self.folders:
             return {}
-        config = engine_config(settings, load_registry(settings).default)
+        config = engine_config(settings, self._default(settings))
         without_model, limits = engine_config(settings, None), (settings.max_upload_bytes, settings.max_image_pixels)
         return {
             "engine": await self._started(Engine(config), config),
             "inspectors": await self._started(Inspectors(without_model, *limits), without_model, limits),
             "renderer": await self._started(Renderer(without_model), without_model),
         }
+
+    def _default(self, settings: Settings) -> Model:
+        """The default model, read once: the folders do not change."""
+        key = (settings.models, settings.model, settings.model_precision)
+        if key not in self._defaults:
+            self._defaults[key] = load_registry(settings).default
+        return self._defaults[key]
 
     async def _started(self, new: Shared, *configuration: Any) -> Shared:
         """What runs already with the same configuration, or else the new one."""
@@ -81,3 +92,16 @@ def _engines(shared: Runs) -> Iterator[Engine]:
 
 SHARED = SharedProcesses()
 """The processes that the tests of this one share."""
+
+
+class RememberingProbe(ModelProbe):
+    """Checks each model once for all applications, in a process that ends afterwards."""
+
+    _loadable: ClassVar[set[Model]] = set()
+
+    async def refresh(self) -> None:
+        """Check models that no application has checked."""
+        known = dict.fromkeys(self._loadable & set(self._registry.unchecked))
+        await asyncio.to_thread(self._registry.note_checked, known)
+        await super().refresh()
+        self._loadable.update(set(self._registry.models) - set(self._registry.unchecked))

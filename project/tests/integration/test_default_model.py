@@ -1,7 +1,6 @@
 """The default model as people choose it: for uploads, in lists, on the page, and in the audit log."""
 
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -11,26 +10,16 @@ from app.config import Settings
 from app.db.crud import api_keys, audit_log
 from app.domain import Scope
 from tests.conftest import FALLBACK
-from tests.integration.conftest import AddModel, serving
+from tests.integration.conftest import SECOND_MODEL, AddModel, serving
 from tests.pictures import encoded, scene
 from tests.uploading import classify
 
 pytestmark = pytest.mark.process
 
-OTHER = "other"
-
 
 @pytest.fixture
-def two_models(settings: Settings, folder: Path, add_model: AddModel) -> Settings:
-    add_model()
-    add_model(OTHER)
-    return settings.model_copy(update={"models_dir": folder})
-
-
-@pytest.fixture
-async def client(two_models: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(two_models) as client:
-        yield client
+def client(two_model_client: httpx.AsyncClient) -> httpx.AsyncClient:
+    return two_model_client
 
 
 async def choose(client: httpx.AsyncClient, name: str | None) -> httpx.Response:
@@ -45,34 +34,44 @@ async def defaults(client: httpx.AsyncClient) -> list[str]:
 
 async def test_chosen_model_classifies_uploads_that_name_none(client: httpx.AsyncClient) -> None:
     assert (await classify(client))["model"] == FALLBACK
-    assert (await choose(client, OTHER)).json() == {"name": OTHER, "previous": None}
-    assert (await classify(client))["model"] == OTHER
-    assert await defaults(client) == [OTHER]
+    assert (await choose(client, SECOND_MODEL)).json() == {"name": SECOND_MODEL, "previous": None}
+    assert (await classify(client))["model"] == SECOND_MODEL
+    assert await defaults(client) == [SECOND_MODEL]
     # Rollback, to the choice before and to the setting.
-    assert (await choose(client, FALLBACK)).json() == {"name": FALLBACK, "previous": OTHER}
+    assert (await choose(client, FALLBACK)).json() == {"name": FALLBACK, "previous": SECOND_MODEL}
     assert (await classify(client))["model"] == FALLBACK
     assert (await choose(client, None)).json() == {"name": FALLBACK, "previous": FALLBACK}
     assert await defaults(client) == [FALLBACK]
 
 
-async def test_choice_survives_a_restart(two_models: Settings) -> None:
-    async with serving(two_models) as client:
-        await choose(client, OTHER)
-    async with serving(two_models) as client:
-        assert (await classify(client))["model"] == OTHER
+async def test_choice_survives_a_restart(settings: Settings, two_models_dir: Path) -> None:
+    settings = settings.model_copy(update={"models_dir": two_models_dir})
+    async with serving(settings) as client:
+        await choose(client, SECOND_MODEL)
+    async with serving(settings) as client:
+        assert (await classify(client))["model"] == SECOND_MODEL
 
 
-@pytest.mark.parametrize("name", ["nothing", "", "x" * 65])
-async def test_model_that_does_not_exist_cannot_be_chosen(client: httpx.AsyncClient, name: str) -> None:
-    assert (await choose(client, name)).status_code == 422
-    assert await defaults(client) == [FALLBACK]
+UNKNOWN_NAMES = ["nothing", "", "x" * 65]
 
 
-async def test_model_that_was_removed_is_no_longer_the_default(client: httpx.AsyncClient, folder: Path) -> None:
-    await choose(client, OTHER)
-    shutil.rmtree(folder / OTHER)
-    assert await defaults(client) == [FALLBACK]
-    assert (await classify(client))["model"] == FALLBACK
+async def test_model_that_does_not_exist_cannot_be_chosen(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    for name in UNKNOWN_NAMES:
+        with subtests.test(name[:10]):
+            assert (await choose(client, name)).status_code == 422
+            assert await defaults(client) == [FALLBACK]
+
+
+async def test_model_that_was_removed_is_no_longer_the_default(
+    settings: Settings, folder: Path, add_model: AddModel
+) -> None:
+    add_model()
+    removed = add_model(SECOND_MODEL)
+    async with serving(settings.model_copy(update={"models_dir": folder})) as client:
+        await choose(client, SECOND_MODEL)
+        shutil.rmtree(removed)
+        assert await defaults(client) == [FALLBACK]
+        assert (await classify(client))["model"] == FALLBACK
 
 
 async def test_name_of_the_path_is_reserved(client: httpx.AsyncClient) -> None:
@@ -84,34 +83,34 @@ async def test_name_of_the_path_is_reserved(client: httpx.AsyncClient) -> None:
 
 
 async def test_choice_is_in_the_audit_log(client: httpx.AsyncClient) -> None:
-    await choose(client, OTHER)
+    await choose(client, SECOND_MODEL)
     (entry,) = [entry for entry in await audit_log.page(10, None, None) if entry.action == "model.default_chosen"]
-    assert entry.after == {"before": None, "after": OTHER}
+    assert entry.after == {"before": None, "after": SECOND_MODEL}
 
 
 async def test_default_is_chosen_on_the_page(client: httpx.AsyncClient) -> None:
     html = {"Accept": "text/html"}
     text = (await client.get("/catalog", headers=html)).text
     assert text.count("Make it the default") == 1
-    chosen = await client.post("/catalog/default", data={"name": OTHER}, headers=html)
+    chosen = await client.post("/catalog/default", data={"name": SECOND_MODEL}, headers=html)
     assert (chosen.status_code, chosen.headers["location"]) == (303, "/catalog")
-    assert await defaults(client) == [OTHER]
+    assert await defaults(client) == [SECOND_MODEL]
 
 
 async def test_two_models_are_compared_on_one_image(client: httpx.AsyncClient) -> None:
     html = {"Accept": "text/html"}
     assert "/catalog/comparison" in (await client.get("/catalog", headers=html)).text
-    asked = {"first": FALLBACK, "second": OTHER}
+    asked = {"first": FALLBACK, "second": SECOND_MODEL}
     form = await client.get("/catalog/comparison", params=asked, headers=html)
-    assert f'action="/catalog/comparison?second={OTHER}"' in form.text
+    assert f'action="/catalog/comparison?second={SECOND_MODEL}"' in form.text
     # Forms of other pages are limited to 64 KiB.
     data = encoded(scene(2000, 1500), "JPEG", quality=95)
     assert len(data) > 64 * 1024
     files = {"file": ("a.jpg", data)}
-    path = f"/catalog/comparison?second={OTHER}"
+    path = f"/catalog/comparison?second={SECOND_MODEL}"
     sent = await client.post(path, data={"model": FALLBACK}, files=files, headers=html)
     assert (sent.status_code, sent.headers["location"]) == (303, "/catalog/comparison/1/2")
-    assert [row["model"] for row in (await client.get("/predictions/")).json()] == [OTHER, FALLBACK]
+    assert [row["model"] for row in (await client.get("/predictions/")).json()] == [SECOND_MODEL, FALLBACK]
     # Both have the same network.
     assert "Both models give the same label" in (await client.get("/catalog/comparison/1/2", headers=html)).text
     refused = await client.post(path, files={"file": ("a.txt", b"no image")}, headers=html)
@@ -126,7 +125,7 @@ async def test_only_administrators_choose_the_default(client: httpx.AsyncClient)
         headers = {"X-API-Key": key, "Accept": "text/html"}
         offered = "Make it the default" in (await client.get("/catalog", headers=headers)).text
         assert offered is (status == 200)
-        answer = await client.put("/models/default", json={"name": OTHER}, headers={"X-API-Key": key})
+        answer = await client.put("/models/default", json={"name": SECOND_MODEL}, headers={"X-API-Key": key})
         assert answer.status_code == status, scopes
-        form = await client.post("/catalog/default", data={"name": OTHER}, headers=headers)
+        form = await client.post("/catalog/default", data={"name": SECOND_MODEL}, headers=headers)
         assert form.status_code == (303 if status == 200 else 403), scopes

@@ -1,8 +1,7 @@
 """A second model that classifies a share of the uploads as well."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -16,7 +15,7 @@ from app.domain import MAX_ID, Scope
 from app.worker import shadowing
 from tests.conftest import FALLBACK
 from tests.drawings import circles, stripes
-from tests.integration.conftest import AddModel, processes, serving
+from tests.integration.conftest import SECOND_MODEL, processes
 from tests.pictures import jpeg
 from tests.polling import until
 from tests.teaching import taught
@@ -24,21 +23,18 @@ from tests.uploading import classify
 
 pytestmark = pytest.mark.process
 
-OTHER = "other"
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadowing, "SEARCH_SECONDS", 0.05)
 
 
 @pytest.fixture
-async def client(
-    settings: Settings, folder: Path, add_model: AddModel, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[httpx.AsyncClient]:
-    monkeypatch.setattr(shadowing, "SEARCH_SECONDS", 0.05)
-    add_model()
-    add_model(OTHER)
-    async with serving(settings.model_copy(update={"models_dir": folder})) as client:
-        yield client
+def client(_short_pauses: None, two_model_client: httpx.AsyncClient) -> httpx.AsyncClient:
+    return two_model_client
 
 
-async def start(client: httpx.AsyncClient, model: str = OTHER, share: float = 1) -> dict[str, Any]:
+async def start(client: httpx.AsyncClient, model: str = SECOND_MODEL, share: float = 1) -> dict[str, Any]:
     response = await client.put("/shadow", json={"model": model, "share": share})
     assert response.status_code == 200, response.text
     read: dict[str, Any] = response.json()
@@ -57,7 +53,12 @@ async def test_second_model_classifies_uploads_and_changes_nothing(client: httpx
     earlier = await classify(client, jpeg(300))
     assert (await client.get("/shadow")).json()["code"] == "shadow_not_found"
     read = await start(client)
-    assert (read["model"], read["running"], read["compared"], read["started_by"]) == (OTHER, True, 0, "anonymous")
+    assert (read["model"], read["running"], read["compared"], read["started_by"]) == (
+        SECOND_MODEL,
+        True,
+        0,
+        "anonymous",
+    )
     rows = [await classify(client, jpeg(301 + number)) for number in range(3)]
     read = await once(client, lambda read: read["compared"] == 3)
     assert (read["default_model"], read["default_version"]) == (FALLBACK, rows[0]["model_version"])
@@ -192,27 +193,28 @@ async def test_another_comparison_replaces_the_first(client: httpx.AsyncClient) 
     assert actions[0] == ("shadow.started", {"model": "shapes", "share": 0.2})
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"model": FALLBACK},
-        {"model": "nothing"},
-        {"model": ""},
-        {"model": OTHER, "share": 0},
-        {"model": OTHER, "share": 1.1},
-        {"model": OTHER, "share": True},
-        {"share": 0.1},
-        {"model": OTHER, "part": 1},
-    ],
-)
-async def test_invalid_comparison_is_refused(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
-    assert (await client.put("/shadow", json=body)).status_code == 422
-    assert (await client.get("/shadow")).status_code == 404
+INVALID_COMPARISONS = [
+    {"model": FALLBACK},
+    {"model": "nothing"},
+    {"model": ""},
+    {"model": SECOND_MODEL, "share": 0},
+    {"model": SECOND_MODEL, "share": 1.1},
+    {"model": SECOND_MODEL, "share": True},
+    {"share": 0.1},
+    {"model": SECOND_MODEL, "part": 1},
+]
+
+
+async def test_invalid_comparison_is_refused(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    for body in INVALID_COMPARISONS:
+        with subtests.test(str(body)):
+            assert (await client.put("/shadow", json=body)).status_code == 422
+            assert (await client.get("/shadow")).status_code == 404
 
 
 async def test_promoted_model_is_no_longer_compared(client: httpx.AsyncClient) -> None:
     await start(client)
-    await client.put("/models/default", json={"name": OTHER})
+    await client.put("/models/default", json={"name": SECOND_MODEL})
     await classify(client)
     read = (await client.get("/shadow")).json()
     assert (read["compared"], read["running"], read["paused"]) == (0, True, True)
@@ -226,7 +228,7 @@ async def test_promoted_model_is_no_longer_compared(client: httpx.AsyncClient) -
 async def test_only_administrators_compare(client: httpx.AsyncClient) -> None:
     for scopes, status in (([Scope.READ, Scope.WRITE], 403), ([Scope.ADMIN], 200)):
         _, key = await api_keys.create("anna", scopes, None, "a test")
-        answer = await client.put("/shadow", json={"model": OTHER}, headers={"X-API-Key": key})
+        answer = await client.put("/shadow", json={"model": SECOND_MODEL}, headers={"X-API-Key": key})
         assert answer.status_code == status, scopes
 
 
