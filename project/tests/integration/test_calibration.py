@@ -214,25 +214,26 @@ async def test_too_few_reviews_choose_no_threshold(
     assert (await client.get(DECISION)).json()["source"] == "model"
 
 
-@pytest.mark.parametrize(
-    "choice",
-    [
-        {"sure_from": 1.5},
-        {"sure_from": -0.1},
-        {"precision": 1},
-        {"sure_from": 0.5, "precision": 0.9},
-        {"labels": {"tabby": 0.5}},
-        {"sure_from": 0.5, "labels": {"": 0.5}},
-        {"sure_from": 0.5, "labels": {"tabby": 2}},
-        {"threshold": 0.5},
-        {"sure_from": 0.5, "labels": {"no such label": 0.5}},
-        {"sure_from": True},
-        {"sure_from": "0.5"},
-    ],
-)
-async def test_invalid_choice_is_refused(client: httpx.AsyncClient, choice: dict[str, Any]) -> None:
-    assert (await client.put(DECISION, json=choice)).status_code == 422
-    assert (await client.get(DECISION)).json()["source"] == "model"
+INVALID_CHOICES = [
+    {"sure_from": 1.5},
+    {"sure_from": -0.1},
+    {"precision": 1},
+    {"sure_from": 0.5, "precision": 0.9},
+    {"labels": {"tabby": 0.5}},
+    {"sure_from": 0.5, "labels": {"": 0.5}},
+    {"sure_from": 0.5, "labels": {"tabby": 2}},
+    {"threshold": 0.5},
+    {"sure_from": 0.5, "labels": {"no such label": 0.5}},
+    {"sure_from": True},
+    {"sure_from": "0.5"},
+]
+
+
+async def test_invalid_choice_is_refused(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    for choice in INVALID_CHOICES:
+        with subtests.test(str(choice)):
+            assert (await client.put(DECISION, json=choice)).status_code == 422
+            assert (await client.get(DECISION)).json()["source"] == "model"
 
 
 @pytest.mark.parametrize("path", ["calibration", "decision"])

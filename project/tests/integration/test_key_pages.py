@@ -67,20 +67,22 @@ async def test_anybody_on_an_open_service_creates_no_keys(client: httpx.AsyncCli
     assert await api_keys.list_all() == []
 
 
-@pytest.mark.parametrize(
-    "form",
-    [
-        {"name": "", "scopes": ["read"]},
-        {"name": "x" * 65, "scopes": ["read"]},
-        {"name": "x"},
-        {"name": "x", "scopes": ["everything"]},
-        {"name": "x", "scopes": ["read"], "days": "31"},
-    ],
-)
-async def test_invalid_forms_are_refused(closed: httpx.AsyncClient, form: dict[str, str | list[str]]) -> None:
-    refused = await closed.post("/keys", data=form, headers=await headers_of(ADMIN))
-    assert refused.status_code == 422
-    assert len(await api_keys.list_all()) == 1
+INVALID_FORMS: list[dict[str, str | list[str]]] = [
+    {"name": "", "scopes": ["read"]},
+    {"name": "x" * 65, "scopes": ["read"]},
+    {"name": "x"},
+    {"name": "x", "scopes": ["everything"]},
+    {"name": "x", "scopes": ["read"], "days": "31"},
+]
+
+
+async def test_invalid_forms_are_refused(closed: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    headers = await headers_of(ADMIN)
+    for form in INVALID_FORMS:
+        with subtests.test(str(form)[:80]):
+            refused = await closed.post("/keys", data=form, headers=headers)
+            assert refused.status_code == 422
+            assert len(await api_keys.list_all()) == 1
 
 
 async def test_what_a_key_may_not_do_is_not_offered(closed: httpx.AsyncClient) -> None:
@@ -103,29 +105,28 @@ async def test_what_a_key_may_not_do_is_not_offered(closed: httpx.AsyncClient) -
         assert shown == ["writer", "admin"], path
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status", "title"),
-    [
-        ("GET", "/nothing", 404, "Not found"),
-        ("GET", "/predictions/99", 404, "Not found"),
-        ("DELETE", "/history", 405, "Not allowed"),
-        ("GET", "/predictions/?limit=x", 422, "That cannot be processed"),
-        ("POST", "/history/1/deletion", 403, "Not allowed"),
-    ],
-)
-async def test_browsers_get_every_error_as_a_page(
-    closed: httpx.AsyncClient, method: str, path: str, status: int, title: str
-) -> None:
-    headers = await headers_of([Scope.READ]) if method != "DELETE" else await headers_of(ADMIN)
-    answer = await closed.request(method, path, headers=headers)
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert f"<h1>{title}</h1>" in answer.text
-    assert int(answer.headers["content-length"]) == len(answer.content)
-    program = await closed.request(method, path, headers={**headers, "Accept": "*/*"})
-    assert program.status_code == status
-    assert path.startswith("/history/1") or program.headers["content-type"].endswith("json")
+ERRORS = [
+    ("GET", "/nothing", 404, "Not found"),
+    ("GET", "/predictions/99", 404, "Not found"),
+    ("DELETE", "/history", 405, "Not allowed"),
+    ("GET", "/predictions/?limit=x", 422, "That cannot be processed"),
+    ("POST", "/history/1/deletion", 403, "Not allowed"),
+]
+
+
+async def test_browsers_get_every_error_as_a_page(closed: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    for method, path, status, title in ERRORS:
+        with subtests.test(f"{method} {path}"):
+            headers = await headers_of([Scope.READ]) if method != "DELETE" else await headers_of(ADMIN)
+            answer = await closed.request(method, path, headers=headers)
+            assert answer.status_code == status
+            assert answer.headers["content-type"] == "text/html; charset=utf-8"
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+            assert f"<h1>{title}</h1>" in answer.text
+            assert int(answer.headers["content-length"]) == len(answer.content)
+            program = await closed.request(method, path, headers={**headers, "Accept": "*/*"})
+            assert program.status_code == status
+            assert path.startswith("/history/1") or program.headers["content-type"].endswith("json")
 
 
 async def test_error_page_keeps_the_headers_of_the_error(closed: httpx.AsyncClient) -> None:

@@ -98,32 +98,33 @@ async def test_prediction_without_a_result_can_be_corrected_but_not_confirmed(cl
     assert (await read(client, prediction))["verdict"] == "corrected"
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"verdict": "confirmed"},
-        {"ids": [], "verdict": "confirmed"},
-        {"ids": [1], "filter": {"model": "a"}, "verdict": "confirmed"},
-        {"ids": [1], "verdict": "corrected"},
-        {"ids": [1], "verdict": "confirmed", "label": "tabby"},
-        {"ids": [1], "verdict": None, "label": "tabby"},
-        {"ids": [1]},
-        {"ids": [1], "verdict": "wrong"},
-        {"ids": [0], "verdict": "confirmed"},
-        {"ids": ["1"], "verdict": "confirmed"},
-        {"ids": [2**63], "verdict": "confirmed"},
-        {"ids": [1], "verdict": "corrected", "label": "a\u0000b"},
-        {"ids": [1], "verdict": "corrected", "label": " "},
-        {"filter": {}, "verdict": "confirmed"},
-        {"filter": {"model": "a"}, "verdict": "confirmed", "sampled": True},
-        {"filter": {"colour": "red"}, "verdict": "confirmed"},
-        {"ids": list(range(1, 10_002)), "verdict": "confirmed"},
-    ],
-)
-async def test_invalid_reviews_are_refused(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+INVALID_REVIEWS = [
+    {"verdict": "confirmed"},
+    {"ids": [], "verdict": "confirmed"},
+    {"ids": [1], "filter": {"model": "a"}, "verdict": "confirmed"},
+    {"ids": [1], "verdict": "corrected"},
+    {"ids": [1], "verdict": "confirmed", "label": "tabby"},
+    {"ids": [1], "verdict": None, "label": "tabby"},
+    {"ids": [1]},
+    {"ids": [1], "verdict": "wrong"},
+    {"ids": [0], "verdict": "confirmed"},
+    {"ids": ["1"], "verdict": "confirmed"},
+    {"ids": [2**63], "verdict": "confirmed"},
+    {"ids": [1], "verdict": "corrected", "label": "a\u0000b"},
+    {"ids": [1], "verdict": "corrected", "label": " "},
+    {"filter": {}, "verdict": "confirmed"},
+    {"filter": {"model": "a"}, "verdict": "confirmed", "sampled": True},
+    {"filter": {"colour": "red"}, "verdict": "confirmed"},
+    {"ids": list(range(1, 10_002)), "verdict": "confirmed"},
+]
+
+
+async def test_invalid_reviews_are_refused(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
     await classify(client)
-    assert (await client.post("/predictions/review", json=body)).status_code == 422
-    assert (await read(client, 1))["verdict"] is None
+    for body in INVALID_REVIEWS:
+        with subtests.test(str(body)[:80]):
+            assert (await client.post("/predictions/review", json=body)).status_code == 422
+            assert (await read(client, 1))["verdict"] is None
 
 
 async def outside_of_the_sample(client: httpx.AsyncClient, count: int) -> list[int]:

@@ -121,14 +121,18 @@ SCRIPTS = (
 )
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-async def test_words_of_any_script_are_found_in_both_normal_forms(client: httpx.AsyncClient, name: str) -> None:
-    row = (await upload(client, name=f"{name}.jpg")).json()
+async def test_words_of_any_script_are_found_in_both_normal_forms(
+    client: httpx.AsyncClient, subtests: pytest.Subtests
+) -> None:
     await upload(client, name="another.jpg")
-    for form in ("NFC", "NFD"):
-        text = unicodedata.normalize(form, name)
-        for words in (text, text.upper(), text.lower(), *text.split()):
-            assert await listed(client, q=words) == [row["id"]], ascii(words)
+    for name in SCRIPTS:
+        with subtests.test(name):
+            row = (await upload(client, name=f"{name}.jpg")).json()
+            for form in ("NFC", "NFD"):
+                text = unicodedata.normalize(form, name)
+                for words in (text, text.upper(), text.lower(), *text.split()):
+                    assert await listed(client, q=words) == [row["id"]], ascii(words)
+            await client.delete(f"/predictions/{row['id']}/")
 
 
 async def test_emoji_within_a_name_is_found(client: httpx.AsyncClient) -> None:
@@ -155,41 +159,40 @@ async def test_word_longer_than_any_finds_nothing(client: httpx.AsyncClient) -> 
         assert await listed(client, q=words) == []
 
 
-@pytest.mark.parametrize(
-    ("asked", "order"),
-    [
-        ({}, "id DESC"),
-        ({"sort": "oldest"}, "id"),
-        ({"sort": "least_certain"}, "confidence, id"),
-        ({"sort": "most_certain"}, "confidence DESC, id DESC"),
-        ({"period": "yes"}, "created_at DESC, id DESC"),
-        ({"period": "yes", "sort": "oldest"}, "created_at, id"),
-        ({"period": "yes", "sort": "least_certain"}, "confidence, id"),
-    ],
-)
-async def test_pages_follow_the_order(
-    client: httpx.AsyncClient, database_url: str, asked: dict[str, str], order: str
-) -> None:
+ORDERS = [
+    ({}, "id DESC"),
+    ({"sort": "oldest"}, "id"),
+    ({"sort": "least_certain"}, "confidence, id"),
+    ({"sort": "most_certain"}, "confidence DESC, id DESC"),
+    ({"period": "yes"}, "created_at DESC, id DESC"),
+    ({"period": "yes", "sort": "oldest"}, "created_at, id"),
+    ({"period": "yes", "sort": "least_certain"}, "confidence, id"),
+]
+
+
+async def test_pages_follow_the_order(client: httpx.AsyncClient, database_url: str, subtests: pytest.Subtests) -> None:
     connection = await fill(database_url, 200)
     # Equal times and confidences, which only the ID tells apart.
     await connection.execute(
         "UPDATE predictions SET created_at = date_bin('10 s', created_at, 'epoch') - id % 3 * interval '1 min', "
         "confidence = round(confidence::numeric, 1)"
     )
-    condition = "true"
-    if asked.pop("period", ""):
-        ((first, last),) = await connection.fetch(
-            "SELECT min(created_at), max(created_at) FROM predictions WHERE id > 50"
-        )
-        asked |= {"created_from": first.isoformat(), "created_before": last.isoformat()}
-        condition = f"created_at >= '{first}' AND created_at < '{last}'"
-    if "certain" in asked.get("sort", ""):
-        condition += " AND status = 'succeeded'"
-    rows = await connection.fetch(f"SELECT id FROM predictions WHERE {condition} ORDER BY {order}")  # noqa: S608 - the test's own
-    whole = [row["id"] for row in rows]
-    assert len(whole) > 100
-    url = str(httpx.URL("/predictions/", params={**asked, "limit": "7"}))
-    assert await all_pages(client, url) == whole
+    for asked, order in ORDERS:
+        with subtests.test(str(asked)):
+            query, condition = dict(asked), "true"
+            if query.pop("period", ""):
+                ((first, last),) = await connection.fetch(
+                    "SELECT min(created_at), max(created_at) FROM predictions WHERE id > 50"
+                )
+                query |= {"created_from": first.isoformat(), "created_before": last.isoformat()}
+                condition = f"created_at >= '{first}' AND created_at < '{last}'"
+            if "certain" in query.get("sort", ""):
+                condition += " AND status = 'succeeded'"
+            rows = await connection.fetch(f"SELECT id FROM predictions WHERE {condition} ORDER BY {order}")  # noqa: S608 - the test's own
+            whole = [row["id"] for row in rows]
+            assert len(whole) > 100
+            url = str(httpx.URL("/predictions/", params={**query, "limit": "7"}))
+            assert await all_pages(client, url) == whole
     await connection.close()
 
 

@@ -59,10 +59,14 @@ async def test_image_without_an_embedding_cannot_be_compared(settings: Settings)
         assert (response.status_code, response.json()["code"]) == (404, "embedding_missing")
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "duplicates=maybe"])
-async def test_invalid_parameters_are_refused(client: httpx.AsyncClient, query: str) -> None:
+INVALID_PARAMETERS = ["limit=0", "limit=101", "limit=x", "duplicates=maybe"]
+
+
+async def test_invalid_parameters_are_refused(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
     await classify(client)
-    assert (await client.get(f"/predictions/1/similar?{query}")).status_code == 422
+    for query in INVALID_PARAMETERS:
+        with subtests.test(query):
+            assert (await client.get(f"/predictions/1/similar?{query}")).status_code == 422
 
 
 async def test_embeddings_without_codes_are_compared_with_those_that_have_them(client: httpx.AsyncClient) -> None:
