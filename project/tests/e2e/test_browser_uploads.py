@@ -109,12 +109,16 @@ async def test_events_are_reconnected_after_a_failure(browser: Browser, service:
     await context.close()
 
 
-async def test_refused_upload_shows_its_error_and_an_interrupted_one_continues(browser: Browser, service: str) -> None:
+async def test_refused_upload_shows_its_error_and_an_interrupted_one_continues(
+    browser: Browser, service: str, tmp_path: Path
+) -> None:
     context = await opened(browser, service, [])
     page = await context.new_page()
     await page.goto("/")
-    none = file("notes.jpg", b"no picture")
-    large = file("large.jpg", bytes(21 * 2**20))
+    # From the disk: Playwright would send their bytes as text.
+    none, large = tmp_path / "notes.jpg", tmp_path / "large.jpg"
+    none.write_bytes(b"no picture")
+    large.write_bytes(bytes(21 * 2**20))
     await page.set_input_files("#files", [none, large])
     message = page.locator(".result", has_text="notes.jpg").get_by_role("alert")
     await expect(message).to_have_text(

@@ -24,6 +24,9 @@ from tests.processes import start_python, wait_while_running
 
 START_SECONDS = 60
 FINISH_SECONDS = 240
+POLL_SECONDS = 0.05
+FINISHED_POLL_SECONDS = 0.2
+"""Each look at the database is a new connection, which takes 8 ms of CPU time."""
 LONGEST_WAIT = 90
 """Seconds that a client may wait for its upload to be accepted, whatever dies. Alone on a machine it is below 30; here
 four tests share two cores."""
@@ -275,13 +278,15 @@ class Cluster:
     async def finished(self, seconds: float = FINISH_SECONDS) -> float:
         """Wait until all predictions are finished; returns the seconds."""
         began = time.monotonic()
-        await self.until(self._none_open, seconds)
+        await self.until(self._none_open, seconds, FINISHED_POLL_SECONDS)
         return time.monotonic() - began
 
     async def _none_open(self) -> bool:
         return not await self.execute("SELECT 1 FROM predictions WHERE status IN ('pending', 'processing') LIMIT 1")
 
-    async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float = FINISH_SECONDS) -> None:
+    async def until(
+        self, condition: Callable[[], Awaitable[bool]], seconds: float = FINISH_SECONDS, poll: float = POLL_SECONDS
+    ) -> None:
         """Wait for a condition; the database may be unavailable meanwhile."""
         deadline = time.monotonic() + seconds
         while True:
@@ -289,7 +294,7 @@ class Cluster:
                 if await condition():
                     return
             assert time.monotonic() < deadline, await self._logs()
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(poll)
 
     async def _logs(self) -> str:
         rows = await self.execute("SELECT status, attempts, count(*) FROM predictions GROUP BY 1, 2 ORDER BY 1, 2")

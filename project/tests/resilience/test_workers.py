@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.pictures import jpeg_with
 from tests.processes import engine_of, suspend
