@@ -22,8 +22,6 @@ FALLBACK = "efficientnet_lite0"
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest creates a folder of its own there
 ROOM_BYTES = 8 * 2**30
 """Free memory from which the tests' files are kept there; they take up to 2.3 GiB."""
-FAST_AMONG_SLOW = 0.65
-"""Share of the fast tests that run among slow ones; the others follow."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -49,8 +47,8 @@ def _has_room(folder: Path) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     """Distribute tests over processes; those that share a module's fixtures go to one.
 
-    Some keep all cores busy, and some wait: each folder's slow and fast tests are spread over the whole run. Fast ones
-    come last, so that all processes end at the same time.
+    Some keep all cores busy, and some wait: each folder's slow and fast tests are spread over the whole run. Unit tests
+    come last: they are short, so that all processes end at the same time.
     """
     for item in items:
         if item.path.parent.name == "resilience":
@@ -62,9 +60,8 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     for item in items:
         kinds.setdefault((item.path.parent.name, item.get_closest_marker("slow") is not None), []).append(item)
     places: dict[pytest.Function, float] = {}
-    for (_, is_slow), some in kinds.items():
-        length = len(some) if is_slow else len(some) * FAST_AMONG_SLOW
-        places |= {item: number / length for number, item in enumerate(some)}
+    for (folder, _), some in kinds.items():
+        places |= {item: (folder == "unit") + number / len(some) for number, item in enumerate(some)}
     items.sort(key=places.__getitem__)
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
 
 import httpx
@@ -22,6 +23,7 @@ from app.storage.sweeper import sweep
 from tests.drawings import circles
 from tests.integration.conftest import Upload, uploaded_files
 from tests.pictures import jpeg
+from tests.polling import until
 from tests.teaching import taught
 from tests.uploading import WAIT
 
@@ -186,8 +188,9 @@ async def test_backups_with_impossible_custom_models_are_refused(
     await _taught(client)
     await execute(spoil)
     await write_backup(make_storage(settings), tmp_path / "all.tar", lambda *_: None)
-    # The running service need not cope with them.
+    # The running service need not cope with them, and may have read them meanwhile.
     await execute("UPDATE custom_models SET label_names = NULL")
+    await until(lambda: client.get("/predictions/"), lambda response: response.status_code == HTTPStatus.OK)
     await _empty(client)
     with pytest.raises(StartupError, match="not as the service writes them"):
         await _restore(settings, tmp_path / "all.tar")
