@@ -5,7 +5,6 @@ tries again; its output is printed only if it fails, too. Uses the standard libr
 installed.
 """
 
-import itertools
 import os
 import re
 import subprocess
@@ -18,7 +17,7 @@ INSTALL: Final = ("install", "--require-hashes", "--no-deps")
 REQUIREMENT: Final = re.compile(r"^[A-Za-z0-9]", re.MULTILINE)
 PIP_FILES: Final = re.compile(r"(\w+):")
 """A line of ``pip config debug`` before the files of a kind."""
-PIP_OPTION: Final = re.compile(r"    (\w+)\.([\w-]+): (.*)")
+PIP_OPTION: Final = re.compile(r"    ([^\s.:]+)\.([^\s:]+): (.*)")
 """A line with an option of a file: section, name, and the first line of the value."""
 SECTIONS: Final = ("global", "install")
 FILES: Final = ("global", "user", "site", "env")
@@ -79,7 +78,7 @@ def _like_pip() -> tuple[list[str], dict[str, str]]:
     environment = {"UV_SYSTEM_CERTS": "1"}
     for name, value in _pip_options().items():
         if name == "cert":
-            environment["SSL_CERT_FILE"] = value
+            environment["SSL_CERT_FILE"] = str(Path(value).expanduser())
         elif name == "no-index":
             options += ["--no-index"] * (value.lower() in {"1", "true", "yes", "on"})
         elif name in UV_OPTIONS:
@@ -99,20 +98,26 @@ def _pip_options() -> dict[str, str]:
     values: dict[str, str] = {}
     for line in shown.splitlines():
         if header := PIP_FILES.fullmatch(line):
-            files = header[1]
+            files, name = header[1], ""
         elif option := PIP_OPTION.fullmatch(line):
             values, name = found.setdefault((option[1], files), {}), option[2]
             values[name] = option[3]
         elif name in values and line.startswith("    "):
             values[name] += f" {line.strip()}"
     effective: dict[str, str] = {}
-    for place in itertools.product(SECTIONS, FILES):
-        effective |= found.get(place, {})
+    for section in SECTIONS:
+        merged: dict[str, str] = {}
+        for kind in FILES:
+            merged |= found.get((section, kind), {})
+        effective |= _set(merged)
     prefix = "PIP_"
-    for variable in os.environ:
-        if variable.startswith(prefix):
-            effective[variable.removeprefix(prefix).lower().replace("_", "-")] = os.environ[variable]
-    return effective
+    variables = {name.removeprefix(prefix): value for name, value in os.environ.items() if name.startswith(prefix)}
+    return effective | _set({name.lower().replace("_", "-"): value for name, value in variables.items()})
+
+
+def _set(options: dict[str, str]) -> dict[str, str]:
+    """Options with a value: for pip, an empty one is not set."""
+    return {name: value.strip() for name, value in options.items() if value.strip()}
 
 
 def _with_pip(python: str, requirements: str, progress: Progress) -> int:

@@ -62,8 +62,24 @@ def test_environment_takes_precedence_over_files_and_other_commands_do_not_count
     assert "https://download.example/simple" not in options
 
 
+def test_sections_of_other_programs_do_not_count(tmp_path: Path) -> None:
+    configuration = (
+        "[global]\nindex-url = https://one.example/simple\n[my-tool]\nkey = v\nindex-url = https://two.example\n"
+    )
+    assert uv_options(configuration, tmp_path)[0][2:] == ["--default-index", "https://one.example/simple"]
+
+
+def test_empty_values_are_not_set(tmp_path: Path) -> None:
+    configuration = "[global]\nindex-url = https://one.example/simple\n[install]\nindex-url =\n"
+    options, variables = uv_options(configuration, tmp_path, PIP_INDEX_URL="", PIP_CERT="")
+    assert options[2:] == ["--default-index", "https://one.example/simple"]
+    assert "'SSL_CERT_FILE': ''" not in variables
+
+
 @pytest.mark.parametrize("name", ["a", "z"])
-def test_file_of_the_user_takes_precedence_over_that_of_the_system_whatever_its_path(name: str, tmp_path: Path) -> None:
+def test_file_in_the_environment_takes_precedence_over_that_of_the_system_whatever_its_path(
+    name: str, tmp_path: Path
+) -> None:
     """Newer versions of pip list files by their paths."""
     own, system = tmp_path / name, tmp_path / "m" / "pip"
     for folder in (own, system):
