@@ -12,6 +12,7 @@ import asyncpg
 import psutil
 import pytest
 
+from app import cgroups
 from app.config import Settings
 from app.db.embedded import embedded_postgres
 from app.db.migrations import migrate
@@ -40,11 +41,12 @@ def _has_room(folder: Path) -> bool:
     """Whether files can be kept, and executed, in a folder in memory."""
     if not os.access(folder, os.W_OK) or os.statvfs(folder).f_flag & os.ST_NOEXEC:
         return False
-    return min(shutil.disk_usage(folder).free, psutil.virtual_memory().available) >= ROOM_BYTES
+    limit = cgroups.memory_limit() or psutil.virtual_memory().total
+    return min(shutil.disk_usage(folder).free, psutil.virtual_memory().available, limit) >= ROOM_BYTES
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
     """Distribute tests over processes; those that share a module's fixtures go to one.
 
     Some keep all cores busy, and some wait: each folder's slow and fast tests are spread over the whole run. Unit tests
@@ -59,10 +61,13 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     kinds: dict[tuple[str, bool], list[pytest.Function]] = {}
     for item in items:
         kinds.setdefault((item.path.parent.name, item.get_closest_marker("slow") is not None), []).append(item)
-    places: dict[pytest.Function, float] = {}
-    for (folder, _), some in kinds.items():
-        places |= {item: (folder == "unit") + number / len(some) for number, item in enumerate(some)}
-    items.sort(key=places.__getitem__)
+    if not hasattr(config, "workerinput"):
+        # One process would set up the fixtures of a module again and again.
+        return
+    positions: dict[pytest.Function, float] = {}
+    for (folder, _), tests in kinds.items():
+        positions |= {item: (folder == "unit") + number / len(tests) for number, item in enumerate(tests)}
+    items.sort(key=positions.__getitem__)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -20,7 +20,7 @@ class WithoutComments(ModelMeta):
 
 
 class Table(Model, metaclass=WithoutComments):
-    """What all tables have in common."""
+    """Base class of all tables."""
 
     class Meta:
         """No table of its own."""

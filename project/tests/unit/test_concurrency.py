@@ -75,6 +75,8 @@ async def test_cancelled_call_is_left_out() -> None:
         await gone
 
 
+# In a loop of its own, whose clock it moves.
+@pytest.mark.asyncio(loop_scope="function")
 @pytest.mark.parametrize("in_number", [False, True], ids=["in time", "in number"])
 async def test_calls_may_be_delayed_to_form_larger_batches(in_number: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder()
