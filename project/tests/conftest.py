@@ -46,11 +46,10 @@ def _has_room(folder: Path) -> bool:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
-    """Distribute tests over processes; those that share a module's fixtures go to one.
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Distribute tests over processes: slow ones first, and those that share a module's fixtures to one process.
 
-    Some keep all cores busy, and some wait: each folder's slow and fast tests are spread over the whole run. Unit tests
-    come last: they are short, so that all processes end at the same time.
+    Browser tests come before resilience tests, one of which adds network interfaces: Chromium would cancel requests.
     """
     for item in items:
         if item.path.parent.name == "resilience":
@@ -58,16 +57,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Func
         fixtures = item._fixtureinfo.name2fixturedefs.values()
         if any(fixture[-1].scope == "module" for fixture in fixtures):
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
-    kinds: dict[tuple[str, bool], list[pytest.Function]] = {}
-    for item in items:
-        kinds.setdefault((item.path.parent.name, item.get_closest_marker("slow") is not None), []).append(item)
-    if not hasattr(config, "workerinput"):
-        # One process would set up the fixtures of a module again and again.
-        return
-    positions: dict[pytest.Function, float] = {}
-    for (folder, _), tests in kinds.items():
-        positions |= {item: (folder == "unit") + number / len(tests) for number, item in enumerate(tests)}
-    items.sort(key=positions.__getitem__)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
