@@ -21,8 +21,8 @@ from app.worker.job_queue import install
 SHARED_IMAGES = Path(__file__).resolve().parents[3] / "shared" / "images"
 FALLBACK = "efficientnet_lite0"
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest creates a folder of its own there
-ROOM_BYTES = 8 * 2**30
-"""Free memory from which the tests' files are kept there; they take up to 2.3 GiB."""
+ROOM_BYTES = 2 * 2**30
+"""Free memory for each process of tests from which their files are kept there; they take up to 0.9 GiB."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -33,16 +33,17 @@ def pytest_configure(config: pytest.Config) -> None:
     takes 85 ms for that, and memory 7 ms.
     """
     is_given = config.option.basetemp or {"PYTEST_DEBUG_TEMPROOT", "TMPDIR"} & set(os.environ)
-    if not is_given and _has_room(IN_MEMORY):
+    processes = getattr(config.option, "numprocesses", None) or 1
+    if not is_given and _has_room(IN_MEMORY, ROOM_BYTES * processes):
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(IN_MEMORY)
 
 
-def _has_room(folder: Path) -> bool:
-    """Whether files can be kept, and executed, in a folder in memory."""
+def _has_room(folder: Path, size: int) -> bool:
+    """Whether files of a size can be kept, and executed, in a folder in memory."""
     if not os.access(folder, os.W_OK) or os.statvfs(folder).f_flag & os.ST_NOEXEC:
         return False
     limit = cgroups.memory_limit() or psutil.virtual_memory().total
-    return min(shutil.disk_usage(folder).free, psutil.virtual_memory().available, limit) >= ROOM_BYTES
+    return min(shutil.disk_usage(folder).free, psutil.virtual_memory().available, limit) >= size
 
 
 @pytest.hookimpl(tryfirst=True)
