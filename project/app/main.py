@@ -99,12 +99,13 @@ def create_application(
     settings: Settings,
     engine: Engine | None = None,
     *,
-    inspectors: Inspectors | None = None,
-    renderer: Renderer | None = None,
+    running_inspectors: Inspectors | None = None,
+    running_renderer: Renderer | None = None,
 ) -> FastAPI:
     """Build the application; nothing is started before its lifespan begins.
 
-    ``engine``, ``inspectors``, ``renderer``: running ones to use instead of starting others.
+    ``engine``, ``running_inspectors``, ``running_renderer``: running ones to use instead of starting others. Their
+    configuration has to be that of the settings; another engine's is noticed, and it is not used.
     """
     anonymous = AnonymousAccess(settings.anonymous, settings.allowed_host_names)
 
@@ -114,14 +115,14 @@ def create_application(
         await storage.prepare()
         backlog = Backlog(settings.max_pending)
         config, renditions = engine_config(settings, None), Renditions(settings)
-        inspecting = inspectors or Inspectors(config, settings.max_upload_bytes, settings.max_image_pixels)
-        rendering = renderer or Renderer(config)
+        inspectors = running_inspectors or Inspectors(config, settings.max_upload_bytes, settings.max_image_pixels)
+        renderer = running_renderer or Renderer(config)
         async with (
             tracing.sending(settings.traces_url),
             _dispatching(settings, storage, engine) as backend,
             backlog.measured(),
-            nullcontext() if inspectors else inspecting.running(),
-            nullcontext() if renderer else rendering.running(),
+            nullcontext() if running_inspectors else inspectors.running(),
+            nullcontext() if running_renderer else renderer.running(),
             renditions.running(),
             AsyncExitStack() as stack,
         ):
@@ -129,7 +130,7 @@ def create_application(
             await _check_keys(settings)
             await anonymous.refresh()
             yield LifespanState(
-                app_state=make_state(settings, storage, backend, backlog, inspecting, rendering, renditions)
+                app_state=make_state(settings, storage, backend, backlog, inspectors, renderer, renditions)
             )
 
     # Serves Swagger UI and ReDoc from a package instead of a CDN, so that they work without the internet.

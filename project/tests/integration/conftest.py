@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
 
 from app.classifier.engine.model_check import ModelProbe
+from app.classifier.fingerprint import stamps_of
 from app.config import Settings
 from app.db.connection import connected as connect
 from app.db.migrations import migrate
@@ -26,7 +27,7 @@ from app.main import create_application
 from app.storage.keys import OWNER
 from tests import uploading
 from tests.conftest import FALLBACK
-from tests.integration.shared_processes import SHARED, RememberingProbe, Running
+from tests.integration.shared_processes import SHARED, RememberingProbe, RunningProcesses
 
 
 def of_database(url: str, name: str) -> str:
@@ -101,7 +102,7 @@ async def serving(settings: Settings, *, own_processes: bool = False) -> AsyncIt
 
     ``own_processes``: it does not use those of other tests.
     """
-    running: Running = {} if own_processes else await SHARED.running_for(settings)
+    running: RunningProcesses = {} if own_processes else await SHARED.running_for(settings)
     application = create_application(settings, **running)
     lifespan = application.router.lifespan_context(application)
     with patch("app.worker.dispatch_local.ModelProbe", RememberingProbe if running else ModelProbe):
@@ -197,12 +198,14 @@ def copy_model(models: Path, folder: Path, name: str = FALLBACK) -> Path:
 
 
 @pytest.fixture(scope="session")
-def two_models_dir(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the fallback model and another one, a copy of it. Tests must not change it."""
+def two_models_dir(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the fallback model and another one, a copy of it. Fails at the end if a test has changed it."""
     folder = tmp_path_factory.mktemp("two-models")
     for name in (FALLBACK, SECOND_MODEL):
         copy_model(models_dir, folder, name)
-    return folder
+    before = [stamps_of(folder / name) for name in (FALLBACK, SECOND_MODEL)]
+    yield folder
+    assert [stamps_of(folder / name) for name in (FALLBACK, SECOND_MODEL)] == before
 
 
 AddModel = Callable[..., Path]

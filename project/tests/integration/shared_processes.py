@@ -1,4 +1,4 @@
-"""Running processes that read images, which tests share: each start takes up to half a second of CPU time."""
+"""RunningProcesses processes that read images, which tests share: each start takes up to half a second of CPU time."""
 
 import asyncio
 from collections.abc import Iterator
@@ -15,22 +15,22 @@ from app.classifier.manifest import Model
 from app.config import Settings
 
 
-class Running(TypedDict, total=False):
-    """What an application is to use instead of starting its own."""
+class RunningProcesses(TypedDict, total=False):
+    """Running processes for an application, which starts those that are missing."""
 
     engine: Engine
-    inspectors: Inspectors
-    renderer: Renderer
+    running_inspectors: Inspectors
+    running_renderer: Renderer
 
 
-class Runs(Protocol):
+class Runnable(Protocol):
     """Has a process or several."""
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Run while inside."""
 
 
-Shared = TypeVar("Shared", bound=Runs)
+Shared = TypeVar("Shared", bound=Runnable)
 
 
 class SharedProcesses:
@@ -39,10 +39,10 @@ class SharedProcesses:
     def __init__(self) -> None:
         self.folders: set[Path] = set()
         self._defaults: dict[tuple[Path, str, str], Model] = {}
-        self._shared: list[tuple[tuple[Any, ...], Runs]] = []
+        self._shared: list[tuple[tuple[Any, ...], Runnable]] = []
         self._stack = AsyncExitStack()
 
-    async def running_for(self, settings: Settings) -> Running:
+    async def running_for(self, settings: Settings) -> RunningProcesses:
         """What an application with these settings would start; nothing if it has models of its own."""
         if settings.queue != "local" or settings.models not in self.folders:
             return {}
@@ -50,8 +50,8 @@ class SharedProcesses:
         without_model, limits = engine_config(settings, None), (settings.max_upload_bytes, settings.max_image_pixels)
         return {
             "engine": await self._started(Engine(config), config),
-            "inspectors": await self._started(Inspectors(without_model, *limits), without_model, limits),
-            "renderer": await self._started(Renderer(without_model), without_model),
+            "running_inspectors": await self._started(Inspectors(without_model, *limits), without_model, limits),
+            "running_renderer": await self._started(Renderer(without_model), without_model),
         }
 
     def _default(self, settings: Settings) -> Model:
@@ -62,7 +62,7 @@ class SharedProcesses:
         return self._defaults[key]
 
     async def _started(self, new: Shared, *configuration: Any) -> Shared:
-        """What runs already with the same configuration, or else the new one."""
+        """The running one with the same configuration, or the new one, started."""
         for known, shared in self._shared:
             if isinstance(shared, type(new)) and known == configuration:
                 return shared
@@ -80,7 +80,7 @@ class SharedProcesses:
         await self._stack.aclose()
 
 
-def _engines(shared: Runs) -> Iterator[Engine]:
+def _engines(shared: Runnable) -> Iterator[Engine]:
     match shared:
         case Engine():
             yield shared
@@ -91,7 +91,7 @@ def _engines(shared: Runs) -> Iterator[Engine]:
 
 
 SHARED = SharedProcesses()
-"""The processes that the tests of this one share."""
+"""Processes shared by all tests of a pytest process."""
 
 
 class RememberingProbe(ModelProbe):

@@ -30,7 +30,7 @@ def uv_options(configuration: str, folder: Path, **environment: str) -> tuple[li
 
 def test_uv_gets_the_indexes_and_certificates_of_pip(tmp_path: Path) -> None:
     configuration = """[global]
-index-url = https://mirror.example/simple
+index-url = https://index.example/simple
 extra-index-url =
     https://one.example/simple
     https://two.example/simple
@@ -41,7 +41,7 @@ cert = /certificates.pem
     pairs = set(zip(options[::2], options[1::2], strict=True))
     assert pairs == {
         ("--index-strategy", "unsafe-best-match"),
-        ("--default-index", "https://mirror.example/simple"),
+        ("--default-index", "https://index.example/simple"),
         ("--index", "https://one.example/simple"),
         ("--index", "https://two.example/simple"),
         ("--find-links", "/wheels"),
