@@ -1,15 +1,11 @@
 """Batched calls, and background tasks that run once or repeatedly despite errors."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
-from app.domain import DatabaseUnavailable, StorageUnavailable
-from app.observability.log_events import TASK_DELAYED, TASK_ERROR
-
-log = logging.getLogger(__name__)
+from app.observability.task_errors import log_errors
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -117,14 +113,3 @@ async def repeating(step: Callable[[], Awaitable[object]], seconds: float, task:
 
     async with in_background(repeat()):
         yield
-
-
-@contextmanager
-def log_errors(task: str) -> Iterator[None]:
-    """Log errors instead of raising them, for loops that must go on; ``task`` names the block in the log."""
-    try:
-        yield
-    except (DatabaseUnavailable, StorageUnavailable) as error:
-        log.warning(TASK_DELAYED, task, error.message)
-    except Exception:
-        log.exception(TASK_ERROR, task)

@@ -50,12 +50,12 @@ from app.classifier.engine.inspectors import Inspectors
 from app.classifier.engine.process import Engine
 from app.classifier.engine.renderer import Renderer
 from app.classifier.engine.startup import engine_config
-from app.concurrency import log_errors
 from app.config import Settings
 from app.db.crud import api_keys
 from app.domain import DatabaseUnavailable, StartupError
 from app.observability import tracing
 from app.observability.log_events import KEYS_MISSING
+from app.observability.task_errors import log_errors
 from app.outbound.addresses import is_loopback
 from app.pages import accuracy as accuracy_pages
 from app.pages import classify, comparison, gallery, label_names, selection, sign_in, statistics, teaching

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from app.classifier.engine.inspectors import Inspectors
-from app.concurrency import Batcher, log_errors
+from app.concurrency import Batcher
 from app.config import Settings
 from app.db.connection import when_available
 from app.db.crud import idempotency, new_predictions
@@ -28,6 +28,7 @@ from app.domain import (
 )
 from app.models.tortoise import Prediction
 from app.observability import metrics, timing
+from app.observability.task_errors import log_errors
 from app.storage import Storage
 from app.uploads.backlog import Backlog
 from app.uploads.inspector import InspectedImage, Inspector

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from app.concurrency import log_errors
 from app.db.crud import claims
 from app.domain import RetryPolicy
 from app.observability.log_events import PREDICTIONS_RECOVERED
+from app.observability.task_errors import log_errors
 from app.worker.outcome_log import record_outcome
 from app.worker.worker import Worker
 

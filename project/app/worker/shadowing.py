@@ -9,11 +9,12 @@ from typing import Final
 
 from app.classifier.engine.frames import EngineConfig
 from app.classifier.engine.process import IDLE_PATIENCE, Engine
-from app.concurrency import in_background, log_errors
+from app.concurrency import in_background
 from app.db.crud import predictions, shadows
 from app.db.crud.shadows import ActiveShadow, Claimed
 from app.domain import DatabaseUnavailable, EngineDied, PredictionNotFound, ServiceError, StorageUnavailable
 from app.observability.log_events import SHADOW_ERROR
+from app.observability.task_errors import log_errors
 from app.storage import Storage
 from app.worker.custom_models import CustomModels
 from app.worker.engine_requests import EngineRequests

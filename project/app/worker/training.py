@@ -14,7 +14,7 @@ import numpy as np
 from app.classifier.heads.head import Head
 from app.classifier.heads.metrics import share_with_interval
 from app.classifier.heads.training import MAX_EXAMPLES, TrainedHead, train_head
-from app.concurrency import log_errors, repeating
+from app.concurrency import repeating
 from app.db.crud import custom_models, embeddings, examples, trainings
 from app.db.crud.examples import EmbeddedExample
 from app.db.crud.trainings import MAX_ATTEMPTS, TrainingResult
@@ -45,6 +45,7 @@ from app.observability.log_events import (
     TRAINING_FAILED,
     TRAINING_LOST,
 )
+from app.observability.task_errors import log_errors
 from app.storage import Storage
 from app.worker.custom_models import CustomModels, embedding_of, retrain_if_due
 from app.worker.engine_requests import EngineRequests

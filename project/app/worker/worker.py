@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from app.classifier.engine.process import Classification, Engine
-from app.concurrency import Batcher, log_errors
+from app.concurrency import Batcher
 from app.db.crud import claims
 from app.db.crud.claims import ClassificationResult
 from app.domain import (
@@ -34,6 +34,7 @@ from app.observability.log_events import (
     PREDICTION_UNAWAITED,
     PREDICTIONS_HANDED_BACK,
 )
+from app.observability.task_errors import log_errors
 from app.storage import Storage
 from app.worker.claiming import Claimer
 from app.worker.custom_models import CustomModels
