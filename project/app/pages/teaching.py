@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Request, Response
 
-from app.api.custom_models import check_base, create_model, read_model, wrong_answers_of
+from app.api.custom_models import check_base, create_model, delete_model, read_model, wrong_answers_of
 from app.api.deps import CurrentCaller, State
 from app.api.example_body import receive_examples
 from app.api.params import CustomModelName, Id
@@ -105,8 +105,7 @@ async def serve(
 @router.post("/{name}/deletion/")
 async def delete(name: CustomModelName, request: Request, state: State, caller: CurrentCaller) -> Response:
     """Delete a model."""
-    await custom_models.delete(name, caller)
-    await state.custom.refresh()
+    await delete_model(name, state, caller)
     return redirect(request, "/teach/")
 
 

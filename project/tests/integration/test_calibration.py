@@ -13,7 +13,7 @@ from app.config import Settings
 from app.db.connection import execute
 from app.db.crud import api_keys, audit_log
 from app.domain import Scope
-from app.worker import calibrating
+from app.worker import calibrating, model_settings
 from tests.conftest import FALLBACK
 from tests.drawings import circles
 from tests.integration.conftest import serving
@@ -287,7 +287,9 @@ async def test_page_says_how_many_reviews_are_missing(client: httpx.AsyncClient)
     assert "Reviews do not show" not in text
 
 
-async def test_another_model_of_the_same_name_answers_anew(settings: Settings) -> None:
+async def test_another_model_of_the_same_name_answers_anew(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The process that deletes the model does not learn of that in passing.
+    monkeypatch.setattr(model_settings, "FOLLOW_SECONDS", 600)
     async with serving(settings.model_copy(update={"reuse_answers": True})) as client:
         await taught(client, retrain_after=0)
         await choose(client, "/models/shapes/decision", sure_from=1.0)
