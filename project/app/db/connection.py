@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 APP: Final = "models"
+MODELS: Final = ("app.models.tortoise",)
+"""The modules with the service's tables."""
 CONNECTION: Final = "default"
 RETRY_SECONDS: Final = 0.25
 IDLE_SECONDS: Final = 30.0
@@ -37,9 +39,12 @@ STATEMENT_SECONDS: Final = 30.0
 """Time limit of a statement, except in bulk work such as a backup."""
 
 
-def tortoise_config(url: str, pool_size: int, statement_seconds: float | None = STATEMENT_SECONDS) -> dict[str, Any]:
+def tortoise_config(
+    url: str, pool_size: int, statement_seconds: float | None = STATEMENT_SECONDS, *, models: Sequence[str] = MODELS
+) -> dict[str, Any]:
     """Tortoise's configuration for the database at ``url``; ``statement_seconds``: time limit of a statement, or None.
 
+    ``models``: modules.
     The URL is parsed here: Tortoise does not decode its user name, and interprets ``ssl=disable`` as enabled.
     """
     credentials = {
@@ -55,7 +60,7 @@ def tortoise_config(url: str, pool_size: int, statement_seconds: float | None = 
     }
     return {
         "connections": {CONNECTION: {"engine": "tortoise.backends.asyncpg", "credentials": credentials}},
-        "apps": {APP: {"models": ["app.models.tortoise", "aerich.models"], "default_connection": CONNECTION}},
+        "apps": {APP: {"models": list(models), "default_connection": CONNECTION}},
         "use_tz": True,
         "timezone": "UTC",
     }
@@ -139,7 +144,11 @@ async def database_in_use(
 
 @asynccontextmanager
 async def connected(
-    url: str, settings: Settings, statement_seconds: float | None = STATEMENT_SECONDS
+    url: str,
+    settings: Settings,
+    statement_seconds: float | None = STATEMENT_SECONDS,
+    *,
+    models: Sequence[str] = MODELS,
 ) -> AsyncIterator[None]:
     """Connect Tortoise to the database at ``url`` once it responds. Bulk work has no ``statement_seconds``.
 
@@ -147,7 +156,7 @@ async def connected(
     """
     # Requests run in the server's tasks, which do not inherit this context: they use the global fallback.
     async with TortoiseContext() as context:
-        config = tortoise_config(url, settings.database_pool_size, statement_seconds)
+        config = tortoise_config(url, settings.database_pool_size, statement_seconds, models=models)
         await context.init(config=config, _enable_global_fallback=True)
         await _wait_until_ready(url, settings.database_wait_seconds)
         yield

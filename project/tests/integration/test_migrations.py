@@ -11,9 +11,9 @@ from aerich import Command
 from tortoise import Tortoise
 
 from app.config import MIGRATIONS_DIR, Settings
-from app.db.connection import APP, connected, tortoise_config
+from app.db.connection import APP, connected
 from app.db.embedded_binaries import binaries
-from app.db.migrations import migrate, migration_files, pending_migrations
+from app.db.migrations import migrate, migration_config, migration_files, pending_migrations
 
 
 def schema(url: str) -> str:
@@ -53,7 +53,7 @@ async def tables(url: str) -> set[str]:
 
 
 async def test_models_and_migrations_agree(database_url: str, empty_database_url: str) -> None:
-    await Tortoise.init(config=tortoise_config(empty_database_url, 2))
+    await Tortoise.init(config=migration_config(empty_database_url))
     await Tortoise.generate_schemas(safe=False)
     await Tortoise.close_connections()
     migrated = schema(database_url)
@@ -80,7 +80,7 @@ async def test_from_empty_to_the_newest_and_back(empty_database_url: str) -> Non
         ),
     }
 
-    command = Command(tortoise_config(empty_database_url, 2), app=APP, location=str(MIGRATIONS_DIR))
+    command = Command(migration_config(empty_database_url), app=APP, location=str(MIGRATIONS_DIR))
     async with command:
         await command.init()
         await command.downgrade(version=0, delete=False)
@@ -89,6 +89,25 @@ async def test_from_empty_to_the_newest_and_back(empty_database_url: str) -> Non
     async with connected(empty_database_url, settings):
         assert await pending_migrations() == migration_files()
     assert await migrate(empty_database_url, settings) == applied
+
+
+async def test_aerich_is_only_imported_to_migrate(database_url: str) -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from app.db.connection import connected\n"
+        "from app.db.migrations import migrate_if_needed\n"
+        "from app.config import Settings\n"
+        "async def start():\n"
+        f"    await migrate_if_needed({database_url!r}, Settings())\n"
+        f"    async with connected({database_url!r}, Settings()): print('aerich' in sys.modules)\n"
+        "asyncio.run(start())"
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program),
+        stdout=asyncio.subprocess.PIPE,
+        env={"PYTHONPATH": str(MIGRATIONS_DIR.parent)},
+    )
+    assert (await process.communicate())[0] == b"False\n"
 
 
 async def test_concurrent_migrations_run_once(empty_database_url: str) -> None:

@@ -9,9 +9,9 @@ from aerich import Command
 from pydantic import SecretStr
 
 from app.config import MIGRATIONS_DIR, Settings
-from app.db.connection import APP, tortoise_config
+from app.db.connection import APP
 from app.db.embedded import embedded_postgres
-from app.db.migrations import migrate, migration_files
+from app.db.migrations import migrate, migration_config, migration_files
 from tests.integration.conftest import execute, serving
 from tests.integration.versions import IMAGE_PATH, KEY, PENDING, WRITTEN
 from tests.pictures import jpeg
@@ -26,7 +26,7 @@ async def make(url: str, version: int, folder: Path) -> None:
     models.mkdir(parents=True)
     for name in migration_files()[: version + 1]:
         shutil.copy(MIGRATIONS_DIR / "models" / name, models)
-    command = Command(tortoise_config(url, 2), app=APP, location=str(folder))
+    command = Command(migration_config(url), app=APP, location=str(folder))
     async with command:
         await command.init()
         assert len(await command.upgrade(run_in_transaction=True)) == version + 1
