@@ -27,6 +27,7 @@ def encoded(image: Image.Image, format_name: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+@cache
 def jpeg(width: int = 400, height: int = 300) -> bytes:
     """An ordinary JPEG."""
     return encoded(scene(width, height), "JPEG", quality=95)

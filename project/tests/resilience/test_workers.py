@@ -18,7 +18,7 @@ from tests.resilience.crashing_worker import POISON
 
 log = logging.getLogger(__name__)
 
-AWAY_SECONDS = 20
+AWAY_SECONDS = 15
 """Longer than the heartbeat and the poll together: every job looks orphaned when the database is back."""
 CRASHING = "tests.resilience.crashing_worker"
 
