@@ -16,6 +16,8 @@ BIN := $(VENV)/bin
 APP := PYTHONPATH=project:project/client/src $(BIN)/python -m app
 # One line with progress; pip's own output only on failure.
 INSTALL = $(INSTALL_VENV)/bin/python project/tools/install.py
+# Unlike pip, uv leaves that to the first processes: those of the tests would compile everything at the same time.
+COMPILE = $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib
 # Restarts an environment that is to be installed from scratch.
 NEW_VENV = $(PYTHON) -m venv --without-pip --clear
 # Ends make without "make: *** Error 1", which would bury the message above it. The exit status stays non-zero.
@@ -215,6 +217,7 @@ $(VENV)/run.stamp: project/requirements.txt | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: project/requirements-dev.txt project/requirements.txt | $(VENV)/bin/python
 	@$(INSTALL) $(BIN)/python $< "Installing the service and its development tools (about 320 MB to download)" $(QUIETLY)
+	@$(COMPILE) || true # Some packages contain templates, which are not Python.
 	@touch $@
 
 $(VENV)/openvino.stamp: project/requirements-openvino.txt $(VENV)/run.stamp
