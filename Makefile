@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 APP := PYTHONPATH=project:project/client/src $(BIN)/python -m app
 # One line with progress; pip's own output only on failure.
 INSTALL = $(INSTALL_VENV)/bin/python project/tools/install.py
-# Unlike pip, uv leaves that to the first processes: those of the tests would compile everything at the same time.
+# uv, unlike pip, does not compile packages. Without this, each process of the tests would compile them.
 COMPILE = $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib
 # Restarts an environment that is to be installed from scratch.
 NEW_VENV = $(PYTHON) -m venv --without-pip --clear

@@ -75,7 +75,7 @@ async def delete_model(name: CustomModelName, state: State, caller: CurrentCalle
     """Deletes the model with its versions and its list of examples. Images and predictions stay as they are."""
     await custom_models.delete(name, caller)
     await state.custom.refresh()
-    # It was perhaps the default, which a new model of its name must not become.
+    # A new model of this name must not become the default, nor get the old thresholds or comparison.
     await state.model_settings.refresh()
 
 

@@ -44,7 +44,7 @@ def tortoise_config(
 ) -> dict[str, Any]:
     """Tortoise's configuration for the database at ``url``; ``statement_seconds``: time limit of a statement, or None.
 
-    ``models``: modules.
+    ``models``: modules with tables; migrations add aerich's.
     The URL is parsed here: Tortoise does not decode its user name, and interprets ``ssl=disable`` as enabled.
     """
     credentials = {

@@ -29,7 +29,7 @@ from app.observability.log_events import MIGRATION_BLOCKED, MIGRATION_QUEUED, MI
 log = logging.getLogger(__name__)
 
 MIGRATED_MODELS: Final = (*MODELS, "aerich.models")
-"""Also the list of applied migrations. Importing aerich takes 15 ms, which the service does not spend."""
+"""The service's tables, and aerich's list of migrations. The service leaves aerich out: importing it takes 15 ms."""
 BLOCKED_SECONDS: Final = 5.0
 """Interval between reports that a migration waits for a lock."""
 _BLOCKERS: Final = """

@@ -16,7 +16,7 @@ from tests.conftest import FALLBACK, copy_data_dir, marked_models
 from tests.e2e.server import Server
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-"""The first takes a third of the others' CPU time: it has no windows, tabs or menus, which they also draw unseen."""
+"""The headless shell takes a third of the others' CPU time: it has no browser window to draw."""
 
 
 @contextmanager

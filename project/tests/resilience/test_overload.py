@@ -1,8 +1,8 @@
 """Overload: every request gets a response, and memory stays bounded."""
 
 import asyncio
-import itertools
 import logging
+import time
 from collections import Counter
 
 import httpx
@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 CLIENTS = 2_000
 UPLOAD_BYTES = 1_000_000
 RECEIVING_BYTES = 32 * 2**20
-LOOKS_FOR_CHILDREN = 20
-"""Measurements between two looks for new processes."""
+LISTING_SECONDS = 0.5
+"""Time between two lists of the service's processes: each reads those of the whole machine."""
 MOST_GROWTH = 300 * 2**20
 """2,000 uploads are 2,000 MB, 500 of them 500. There is room for 32, the worker keeps 64, connections need some."""
 
@@ -57,10 +57,10 @@ async def send(cluster: Cluster, number: int, gate: asyncio.Event) -> tuple[int,
 
 async def watch_memory(pid: int, until: "asyncio.Task[object]") -> int:
     """Peak memory of a process and its children, in bytes."""
-    most = 0
-    for number in itertools.count():
-        if number % LOOKS_FOR_CHILDREN == 0:
-            # That reads the list of all processes of the machine.
+    most, listed_at = 0, -LISTING_SECONDS
+    while True:
+        if time.monotonic() >= listed_at + LISTING_SECONDS:
+            listed_at = time.monotonic()
             processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
         most = max(most, sum(process.memory_info().rss for process in processes if process.is_running()))
         await asyncio.wait([until], timeout=0.05)
