@@ -1,4 +1,4 @@
-"""RunningProcesses processes that read images, which tests share: each start takes up to half a second of CPU time."""
+"""Running processes that read images, which tests share: each start takes up to half a second of CPU time."""
 
 import asyncio
 from collections.abc import Iterator

@@ -58,14 +58,12 @@ async def send(cluster: Cluster, number: int, gate: asyncio.Event) -> tuple[int,
 async def watch_memory(pid: int, until: "asyncio.Task[object]") -> int:
     """Peak memory of a process and its children, in bytes."""
     most, listed_at = 0, -LISTING_SECONDS
-    while True:
+    while not until.done():
         if time.monotonic() >= listed_at + LISTING_SECONDS:
             listed_at = time.monotonic()
             processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
         most = max(most, sum(process.memory_info().rss for process in processes if process.is_running()))
         await asyncio.wait([until], timeout=0.05)
-        if until.done():
-            break
     return most
 
 
